@@ -1,0 +1,270 @@
+"""Configuration: frozen, documented, strict dataclasses; YAML and `key=value` words on top.
+
+Layers, later wins: dataclass default < `cfg/task/<task>.yaml` < `cfg/preset/<preset>.yaml` < command line.
+Unknown keys stop with the nearest known name. `--help` prints every key with its type, default and unit.
+"""
+
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from muscle_torch.errors import InputError, nearest
+
+
+def key(default: Any, text: str, unit: str = "") -> Any:
+    """A documented dataclass field; mutable defaults are copied."""
+    metadata = {"help": text, "unit": unit}
+    if isinstance(default, dict | list) or dataclasses.is_dataclass(default):
+        kind = type(default)
+        make = kind if dataclasses.is_dataclass(default) else (lambda: kind(default))
+        return dataclasses.field(default_factory=make, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservationConfig:
+    terms: list[str] = key([], "observation terms, in the order of the vector (envs/observations.py)")
+    muscle: list[str] = key(
+        ["force", "activation"], "muscle quantities: length, velocity, force, excitation, activation"
+    )
+    lookahead: int = key(5, "reference frames shown, the current one included")
+    stride: int = key(4, "distance between them", "control steps")
+    concise: bool = key(True, "leave the reference's relative site rotation and velocity out of the look-ahead")
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvConfig:
+    horizon: int = key(1000, "longest episode", "control steps")
+    action_mapping: str = key(
+        "full", "action to excitation: full ((a+1)/2) or half (max(a, 0), the published checkpoints')"
+    )
+    start: str = key("random", "where an episode starts in its clip: random or beginning")
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardConfig:
+    weights: dict[str, float] = key({}, "weight of each reward term (envs/rewards.py)")
+    sharpness: dict[str, float] = key({}, "sharpness of each exponential term; absent: the term's own default")
+    penalties: dict[str, float] = key({"action_out_of_bounds": 0.01}, "coefficient of each penalty term")
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    hidden: list[int] = key([256, 256], "widths of the actor's hidden layers")
+    critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
+    activation: str = key("silu", "silu, relu, elu or tanh")
+    initial_std: float = key(0.3, "initial standard deviation of the action", "action units")
+    min_std: float = key(0.01, "standard deviation is clamped from below", "action units")
+    max_std: float = key(5.0, "and from above", "action units")
+    learn_std: bool = key(True, "whether the standard deviation is learned")
+    residual: str = key("gated", "gated residual only: gated (learned gate) or fixed (factor 0.1)")
+    action_bias: float = key(0.0, "initial mean of every action", "action units")
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig:
+    num_steps: int = key(32, "rollout length", "control steps a world")
+    epochs: int = key(1, "passes over each rollout")
+    minibatches: int = key(4, "minibatches a pass")
+    gamma: float = key(0.99, "discount")
+    gae_lambda: float = key(0.95, "trace decay of the generalized advantage estimate")
+    clip: float = key(0.2, "clip range of the probability ratio")
+    value_clip: float = key(0.2, "clip range of the value; 0 turns it off")
+    value_coef: float = key(0.5, "weight of the value loss")
+    entropy_coef: float = key(0.0, "weight of the entropy bonus")
+    max_grad_norm: float = key(1.0, "gradient norm is clipped to this")
+    normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
+    target_kl: float = key(0.0, "stop an update's epochs when the KL divergence passes this; 0: never")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    name: str = key("adamw", "adamw, or muon (2-D weights by Muon, the rest by AdamW)")
+    learning_rate: float = key(1e-3, "learning rate")
+    schedule: str = key("linear", "linear, cosine (with warm-up), constant or adaptive (by KL)")
+    min_ratio: float = key(0.0, "the schedule ends at this fraction of learning_rate")
+    warmup: float = key(0.1, "cosine: fraction of the updates spent warming up")
+    desired_kl: float = key(0.01, "adaptive: KL divergence an update aims at")
+    weight_decay: float = key(0.0, "decoupled weight decay of the 2-D weights")
+    momentum: float = key(0.95, "muon: momentum")
+    epsilon: float = key(1e-5, "adamw: epsilon")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything a training run is made of."""
+
+    task: str = key("bimanual", "cfg/task/<task>.yaml")
+    preset: str = key("", "cfg/preset/<preset>.yaml on top of the task, e.g. paper")
+    embodiment: str = key("bimanual_arm", "the body (muscle_torch/embodiments)")
+    fingers: bool = key(False, "with movable fingers")
+    motion: Any = key("", "generated motion name, file, folder, glob, or a list of these")
+    motion_interpolation: str = key(
+        "derivative", "resampled velocities: derivative (of the positions) or reference (the published system's)"
+    )
+    num_envs: int = key(256, "worlds stepped together")
+    seed: int = key(0, "seed of everything random")
+    device: str = key("auto", "auto, cpu, cuda or cuda:N")
+    backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
+    threads: int = key(0, "physics threads on a CPU; 0: all cores")
+    total_steps: int = key(1_000_000, "budget, all worlds together", "control steps")
+    max_iterations: int = key(0, "the same budget in updates; 0: total_steps decides", "updates")
+    experiment: str = key("", "name of the run folder; empty: <task>_<date>_<time>")
+    runs_dir: str = key("runs", "where run folders go")
+    checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
+    resume: str = key("", "continue this run exactly: a run folder, or auto for the newest of experiment=")
+    headless: bool = key(True, "accepted for habit: training never opens a window")
+    capture_video: bool = key(False, "render videos/final.mp4 when the run ends")
+    log_interval: int = key(1, "log every so many updates", "updates")
+    save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
+    keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
+    evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
+    policy: str = key("gated_residual", "gated_residual, mlp, or your own package.module:Class")
+    env: EnvConfig = key(EnvConfig(), "episode")
+    observation: ObservationConfig = key(ObservationConfig(), "observation")
+    reward: RewardConfig = key(RewardConfig(), "reward")
+    termination: dict[str, float] = key({}, "termination terms and thresholds while training (envs/terminations.py)")
+    evaluation_termination: dict[str, float] = key({}, "the same for evaluation")
+    network: NetworkConfig = key(NetworkConfig(), "policy network")
+    ppo: PPOConfig = key(PPOConfig(), "learning")
+    optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")
+
+
+Schema = TypeVar("Schema")
+
+
+def load_config(task: str | None = None, words: Sequence[str] = (), **overrides: Any) -> Config:
+    """The training config of `task`, with `key=value` words and keyword overrides (`num_envs=4`) on top.
+
+    Nested keys are dotted words (`"ppo.epochs=2"`) or nested dicts (`ppo={"epochs": 2}`).
+    Raises InputError for an unknown task, preset or key, and for values of the wrong type.
+    """
+    given = _words(Config, words)
+    given = OmegaConf.merge(given, _checked(Config, overrides, "argument"))
+    task = str(given.get("task") or task or Config.task)
+    layers = [OmegaConf.create({"task": task}), _yaml("task", task)]
+    preset = given.get("preset") or layers[1].get("preset")
+    if preset:
+        layers.append(_preset(str(preset), task))
+    return _build(Config, [*layers, given])
+
+
+def parse_words(schema: type[Schema], words: Sequence[str]) -> Schema:
+    """A tool's options: the frozen dataclass `schema` filled from `key=value` words."""
+    return _build(schema, [_words(schema, words)])
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Plain containers only: for YAML, JSON and checkpoints."""
+    return dataclasses.asdict(config)
+
+
+def config_from_dict(values: dict[str, Any]) -> Config:
+    """The inverse of `config_to_dict`. Raises InputError where the keys are another version's."""
+    return _build(Config, [_checked(Config, values, "stored config")])
+
+
+def run_command(main: Callable[[Sequence[str]], int | None], help_schema: type, description: str) -> None:
+    """Runs a command line program: `--help`, one-line errors with exit code 2, Ctrl-C with 130."""
+    words = sys.argv[1:]
+    if any(w in ("-h", "--help", "help") for w in words):
+        print(f"{description}\n\nEvery option is a `key=value` word.\n\n{help_text(help_schema)}")
+        return
+    try:
+        code = main(words) or 0
+    except InputError as error:
+        if os.environ.get("MUSCLE_TORCH_DEBUG"):
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def help_text(schema: type, prefix: str = "") -> str:
+    """One line a key: name, default, type, unit, meaning."""
+    lines = []
+    for f in dataclasses.fields(schema):
+        default = f.default_factory() if f.default is dataclasses.MISSING else f.default  # type: ignore[misc]
+        if dataclasses.is_dataclass(default):
+            lines.append(help_text(type(default), f"{prefix}{f.name}."))
+            continue
+        kind = getattr(f.type, "__name__", str(f.type)) if not isinstance(f.type, str) else f.type
+        unit = f" [{f.metadata['unit']}]" if f.metadata.get("unit") else ""
+        shown = "''" if default == "" else default
+        lines.append(f"  {prefix + f.name + '=' + str(shown):44s} {f.metadata.get('help', '')}{unit} ({kind})")
+    return "\n".join(lines)
+
+
+def tasks() -> list[str]:
+    return sorted(p.name.removesuffix(".yaml") for p in _folder("task").iterdir() if p.name.endswith(".yaml"))
+
+
+def _folder(kind: str) -> Any:
+    return resources.files("muscle_torch.cfg") / kind
+
+
+def _yaml(kind: str, name: str) -> DictConfig:
+    known = sorted(p.name.removesuffix(".yaml") for p in _folder(kind).iterdir() if p.name.endswith(".yaml"))
+    if name not in known:
+        raise InputError(f"unknown {kind} {name!r}{nearest(name, known)}")
+    loaded = OmegaConf.load(Path(str(_folder(kind) / f"{name}.yaml")))
+    assert isinstance(loaded, DictConfig)
+    return loaded
+
+
+def _preset(name: str, task: str) -> DictConfig:
+    """A preset holds `all:` and one block a task; the task's block wins."""
+    blocks = _yaml("preset", name)
+    if task not in blocks and "all" not in blocks:
+        raise InputError(f"preset {name!r} has no settings for task {task!r}")
+    merged = OmegaConf.merge(blocks.get("all") or {}, blocks.get(task) or {})
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _words(schema: type, words: Sequence[str]) -> DictConfig:
+    for word in words:
+        if "=" not in word or word.startswith("-"):
+            raise InputError(f"cannot read {word!r}: write options as key=value (`--help` lists the keys)")
+    try:
+        parsed = OmegaConf.from_dotlist(list(words))
+    except (OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"cannot read the options: {str(error).splitlines()[0]}") from None
+    return _checked(schema, parsed, "option")
+
+
+def _checked(schema: type, values: Any, where: str, prefix: str = "") -> DictConfig:
+    """`values` as a DictConfig whose keys all exist in `schema`."""
+    node = values if isinstance(values, DictConfig) else OmegaConf.create(dict(values))
+    known = {f.name: f for f in dataclasses.fields(schema)}
+    for name in node:
+        if name not in known:
+            raise InputError(f"unknown {where} {prefix + str(name)!r}{nearest(str(name), list(known))}")
+        inner = known[str(name)].type
+        if dataclasses.is_dataclass(inner) and isinstance(node.get(name), DictConfig):
+            _checked(inner, node.get(name), where, f"{prefix}{name}.")  # type: ignore[arg-type]
+    return node
+
+
+def _build(schema: type[Schema], layers: list[DictConfig]) -> Schema:
+    try:
+        for layer in layers:
+            _checked(schema, layer, "key")
+        merged = OmegaConf.merge(OmegaConf.structured(schema), *layers)
+        built = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        name = getattr(error, "full_key", "") or ""
+        raise InputError(f"bad value for {name!r}: {str(error).splitlines()[0]}") from None
+    assert isinstance(built, schema)
+    return built

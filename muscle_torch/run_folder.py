@@ -1,0 +1,98 @@
+"""The run folder: its name, `config.yaml`, `manifest.json`, and how a run is found again."""
+
+import dataclasses
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from muscle_torch.config import Config, config_from_dict, config_to_dict
+from muscle_torch.errors import InputError
+from muscle_torch.rl import load_checkpoint
+
+PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "musclemimic-models", "torch", "torchrl", "tensordict", "warp-lang")
+# What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
+RESUMABLE = ("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment")
+WRITTEN = ("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless")
+
+
+def open_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any] | None]:
+    """The run's config, its folder, and the state to resume from (None for a new run).
+
+    A resumed run takes its stored config; only its length, device and output keys may be given anew.
+    Raises InputError where the folder is missing, taken, or holds no checkpoint.
+    """
+    if cfg.resume:
+        return _reopen(cfg, words)
+    name = cfg.experiment or f"{cfg.task}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    run_dir = Path(cfg.runs_dir) / name
+    if (run_dir / "checkpoints" / "last.pt").exists():
+        raise InputError(f"{run_dir} already holds a run: continue it with resume={run_dir} or choose another experiment=")
+    try:
+        for folder in ("checkpoints", "videos", "eval"):
+            (run_dir / folder).mkdir(parents=True, exist_ok=True)
+        _write_facts(cfg, run_dir)
+    except OSError as error:
+        raise InputError(f"cannot write the run folder {run_dir}: {error.strerror}; choose another with runs_dir=") from None
+    return cfg, run_dir, None
+
+
+def _reopen(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any]]:
+    run_dir = _newest(cfg) if cfg.resume == "auto" else Path(cfg.resume)
+    if not run_dir.is_dir():
+        raise InputError(f"resume={run_dir}: no such run folder")
+    state = load_checkpoint(run_dir)
+    stored = config_from_dict(state["config"])
+    given = [word.split("=", 1)[0] for word in words]
+    fixed = [name for name in given if name.split(".")[0] not in (*RESUMABLE, *WRITTEN, "task")]
+    if fixed:
+        raise InputError(f"{fixed[0]} cannot change in a resumed run: use checkpoint={run_dir} to start a new one from it")
+    if "task" in given and cfg.task != stored.task:
+        raise InputError(f"resume={run_dir} is a run of task={stored.task}, not {cfg.task}")
+    changes = {name: getattr(cfg, name) for name in given if name in (*RESUMABLE, *WRITTEN)}
+    return dataclasses.replace(stored, **changes), run_dir, state
+
+
+def _newest(cfg: Config) -> Path:
+    """The run `experiment=` names, else the newest run folder of this task."""
+    if cfg.experiment:
+        return Path(cfg.runs_dir) / cfg.experiment
+    runs = sorted(Path(cfg.runs_dir).glob(f"{cfg.task}_*/checkpoints/last.pt"), key=lambda p: p.stat().st_mtime)
+    if not runs:
+        raise InputError(f"resume=auto: no run of task={cfg.task} in {cfg.runs_dir}")
+    return runs[-1].parents[1]
+
+
+def _write_facts(cfg: Config, run_dir: Path) -> None:
+    OmegaConf.save(OmegaConf.create(config_to_dict(cfg)), run_dir / "config.yaml")
+    manifest = {
+        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "git_commit": _git_commit(),
+        "command": [sys.executable, *sys.argv],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "task": cfg.task,
+        "seed": cfg.seed,
+    }
+    (run_dir / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str:
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return "not a git checkout"
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no commit"

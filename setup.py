@@ -1,0 +1,42 @@
+"""Installs muscle_torch. `envs/`, `models/`, `cfg/` and `tools/` stand at the root but live inside the package."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
+LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("embodiments", "motion", "physics", "rl"))]
+
+setup(
+    name="muscle_torch",
+    version="0.1.0",
+    description="Teach muscle-driven human bodies to move by imitation: PyTorch, TorchRL, MuJoCo Warp",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[*LIBRARY, *INSIDE],
+    package_dir={"muscle_torch": "muscle_torch", **INSIDE},
+    package_data={"muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "motions/*.txt"], "muscle_torch.embodiments": ["*.json"]},
+    install_requires=[
+        "mujoco>=3.17,<3.18",
+        "mujoco-warp>=3.17,<3.18",
+        "musclemimic-models>=1.0.6,<1.1",
+        "torch>=2.11",
+        "torchrl>=0.14.1",
+        "tensordict>=0.14.3",
+        "warp-lang>=1.15",
+        "omegaconf>=2.3",
+        "tensorboard>=2.17",
+        "mink>=1.0",
+        "scipy>=1.13",
+        "numpy>=2.0",
+        "matplotlib>=3.9",
+        "tqdm>=4.66",
+        "imageio-ffmpeg>=0.5",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400"],
+    },
+)

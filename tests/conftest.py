@@ -1,0 +1,22 @@
+"""Where test data lives: `MUSCLE_TORCH_DATA`, by default the folder `shared` beside the checkout."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(os.environ.get("MUSCLE_TORCH_DATA", Path(__file__).parents[2] / "shared"))
+_used: set[str] = set()
+
+
+def data_file(name: str) -> Path:
+    """The path of a recording or oracle; skips the test, saying why, where it is not there."""
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{name} not found in {DATA} (set MUSCLE_TORCH_DATA)")
+    _used.add(os.environ.get("PYTEST_CURRENT_TEST", name).split(" ")[0])
+    return path
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"tests that read recordings or oracles: {len(_used)}")

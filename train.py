@@ -1,0 +1,68 @@
+"""Train a policy to imitate motion: `python train.py task=bimanual`. `--help` lists every key.
+
+The whole story: config -> environment -> policy -> trainer -> evaluation. The run folder holds all it wrote.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    from muscle_torch.config import Config, load_config, run_command
+except ImportError as error:
+    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
+        raise
+    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
+    sys.exit(2)
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs one training command; returns the exit code."""
+    cfg = load_config(words=words)
+    # Imported after the words are read: a mistyped key answers at once, without loading torch.
+    import torch
+
+    from muscle_torch.envs import make_env
+    from muscle_torch.models import make_policy
+    from muscle_torch.rl import Trainer, load_checkpoint, load_weights
+    from muscle_torch.run_folder import open_run
+
+    cfg, run_dir, resumed = open_run(cfg, words)
+    torch.manual_seed(cfg.seed)
+
+    env = make_env(cfg)
+    policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+    if cfg.checkpoint:
+        load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg)
+    trainer = Trainer(env, policy, cfg, run_dir)
+    if resumed is not None:
+        trainer.load_state(resumed)
+
+    start = time.monotonic()
+    finished = trainer.run()
+    if not finished:
+        print(f"stopped and saved; continue with: python train.py resume={run_dir}")
+        return 130
+    if cfg.evaluate:
+        _evaluate(cfg, trainer, run_dir)
+    if cfg.capture_video:
+        from muscle_torch.video import render_policy
+
+        render_policy(make_env(cfg, evaluation=True), policy, run_dir / "videos" / "final.mp4")
+    print(f"done in {time.monotonic() - start:.0f} s; everything is in {run_dir} (tensorboard --logdir {cfg.runs_dir})")
+    return 0
+
+
+def _evaluate(cfg: Config, trainer, run_dir: Path) -> None:
+    """Whole clips from their start: what did learning bring over an untrained policy and over doing nothing?"""
+    from muscle_torch.envs import make_env
+    from muscle_torch.evaluation import compare_policies
+
+    env = make_env(cfg, evaluation=True)
+    print(compare_policies(env, trainer.policy, trainer.untrained_policy(), run_dir / "eval"))
+    env.close()
+
+
+if __name__ == "__main__":
+    run_command(main, Config, __doc__ or "")
