@@ -1,1 +1,33 @@
+"""Bodies: how each is built, what is tracked, which muscles it has. `make_embodiment("bimanual_arm")`."""
 
+import copy
+import dataclasses
+import functools
+
+from muscle_torch.errors import InputError, nearest
+
+from . import bimanual_arm, full_body, toy_arm
+from .embodiment import Coupling, Embodiment
+from .guard import check_muscle_lengths, check_versions
+
+EMBODIMENTS = {"toy_arm": toy_arm.make, "bimanual_arm": bimanual_arm.make, "full_body": full_body.make}
+
+__all__ = ["EMBODIMENTS", "Coupling", "Embodiment", "make_embodiment"]
+
+
+def make_embodiment(name: str, fingers: bool = False) -> Embodiment:
+    """The body `name`, after the version and muscle-path guard. Each call gets its own copy of the model."""
+    if name not in EMBODIMENTS:
+        raise InputError(f"unknown embodiment {name!r}{nearest(name, tuple(EMBODIMENTS))}")
+    made = _make(name, bool(fingers))
+    return dataclasses.replace(made, model=copy.copy(made.model))
+
+
+@functools.cache
+def _make(name: str, fingers: bool) -> Embodiment:
+    """Compiled once a process: compiling takes a second or two, copying milliseconds."""
+    check_versions(with_bodies=name != "toy_arm")
+    made = EMBODIMENTS[name](fingers)
+    if name != "toy_arm":
+        check_muscle_lengths(made)
+    return made

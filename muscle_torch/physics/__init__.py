@@ -1,1 +1,68 @@
+"""W copies of one MuJoCo model stepped together, on a GPU or a CPU, behind one small contract."""
 
+from collections.abc import Callable
+
+import mujoco
+import torch
+
+from muscle_torch.errors import InputError, nearest
+from muscle_torch.physics.contract import ACCELERATION_FIELDS, FIELDS, Physics
+
+__all__ = ["ACCELERATION_FIELDS", "BACKENDS", "FIELDS", "Physics", "make_physics", "resolve_device"]
+
+
+def _mujoco(model: mujoco.MjModel, num_worlds: int, device: torch.device, threads: int) -> Physics:
+    from muscle_torch.physics.mujoco_physics import MujocoPhysics
+
+    if device.type != "cpu":
+        raise InputError("backend=mujoco runs on a CPU; choose device=cpu, or backend=warp for a GPU")
+    return MujocoPhysics(model, num_worlds, threads=threads)
+
+
+def _warp(model: mujoco.MjModel, num_worlds: int, device: torch.device, threads: int) -> Physics:
+    from muscle_torch.physics.warp_physics import WarpPhysics  # takes 2 s to import: only where it is used
+
+    return WarpPhysics(model, num_worlds, device=device)
+
+
+BACKENDS: dict[str, Callable[[mujoco.MjModel, int, torch.device, int], Physics]] = {"mujoco": _mujoco, "warp": _warp}
+
+
+def make_physics(
+    model: mujoco.MjModel, num_worlds: int, device: str = "auto", backend: str = "auto", threads: int = 0
+) -> Physics:
+    """`num_worlds` copies of `model` on `device`.
+
+    backend: mujoco (CPU, float64), warp (GPU or CPU, float32), auto (warp on CUDA, mujoco on a CPU).
+    threads: of MuJoCo C; 0: all cores. Raises InputError for what cannot be had.
+    """
+    if num_worlds < 1:
+        raise InputError(f"num_envs={num_worlds}: at least one world is needed")
+    if backend != "auto" and backend not in BACKENDS:
+        raise InputError(f"unknown backend {backend!r}{nearest(backend, ['auto', *BACKENDS])}")
+    if backend == "mujoco" and device == "auto":
+        device = "cpu"
+    chosen = resolve_device(device)
+    if backend == "auto":
+        backend = "warp" if chosen.type == "cuda" else "mujoco"
+    return BACKENDS[backend](model, num_worlds, chosen, threads)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The torch device of auto (CUDA where there is one), cpu, cuda or cuda:N. Raises InputError where it is absent."""
+    if str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"unknown device {str(device)!r}; use auto, cpu, cuda or cuda:N") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"device={chosen} is not supported; use auto, cpu, cuda or cuda:N")
+    if chosen.type == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InputError(f"device={chosen} but torch {torch.__version__} sees no CUDA device; use device=cpu")
+    index = torch.cuda.current_device() if chosen.index is None else chosen.index
+    if index >= torch.cuda.device_count():
+        raise InputError(f"device={chosen} but there are only {torch.cuda.device_count()} CUDA devices")
+    return torch.device("cuda", index)

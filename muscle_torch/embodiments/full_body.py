@@ -1,0 +1,77 @@
+"""MyoFullBody: free root, trunk, arms and legs, 354 muscles (416 with fingers)."""
+
+from functools import partial
+
+import mujoco
+
+from .edits import (
+    ARM_SITES,
+    LEG_SITES,
+    add_sites,
+    arm_groups,
+    left_right_pairs,
+    limb_sites,
+    load_spec,
+    numbered,
+    remove_fingers,
+)
+from .embodiment import Embodiment, names_of
+
+CENTRE_SITES = {"pelvis": "pelvis_mimic", "lumbar1": "upper_body_mimic", "head": "head_mimic"}
+MODEL_SITES = CENTRE_SITES | limb_sites(ARM_SITES, "lr") | limb_sites(LEG_SITES, "lr")
+TRACKED_SITES = tuple(MODEL_SITES.values())
+
+# Trunk muscles by the start of their name (many fascicles each); leg muscles by the joint they mainly move.
+TRUNK_PREFIXES = {
+    "abdomen": ("rect_abd", "EO", "IO"),
+    "back": ("IL_", "LTpT_", "LTpL_", "QL_", "MF_"),
+    "psoas_lumbar": ("Ps_",),
+}
+ADDUCTORS = ("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "grac")
+GLUTEI = (*numbered("glmax", 3), *numbered("glmed", 3), *numbered("glmin", 3))
+LEG_GROUPS = {
+    "hip": (*ADDUCTORS, *GLUTEI, "iliacus", "piri", "psoas", "sart", "tfl"),
+    "knee": ("bflh", "bfsh", "recfem", "semimem", "semiten", "vasint", "vaslat", "vasmed"),
+    "ankle": ("edl", "ehl", "fdl", "fhl", "gaslat", "gasmed", "perbrev", "perlong", "soleus", "tibant", "tibpost"),
+}
+
+
+def build_spec(fingers: bool) -> mujoco.MjSpec:
+    spec = load_spec("myofullbody")
+    if not fingers:
+        remove_fingers(spec)
+    add_sites(spec, MODEL_SITES)
+    # The XML mixes control ranges [0, 1] and [-1, 1]; an action has to mean the same for every muscle.
+    for actuator in spec.actuators:
+        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.ctrlrange = [-1.0, 1.0]
+    spec.option.timestep = 0.002
+    return spec
+
+
+def make(fingers: bool) -> Embodiment:
+    model = build_spec(fingers).compile()
+    muscles = names_of(model, "actuator")
+    return Embodiment(
+        name="MyoFullBody",
+        model=model,
+        model_version="1.0.6",
+        fingers=fingers,
+        control_frequency=100.0,
+        substeps=5,
+        site_names=TRACKED_SITES,
+        root_joint="root",
+        touch_sensors=("r_foot", "r_toes", "l_foot", "l_toes"),
+        groups=_groups(muscles, fingers),
+        left_right=left_right_pairs(muscles),
+        build_spec=partial(build_spec, fingers),
+    )
+
+
+def _groups(muscles: tuple[str, ...], fingers: bool) -> dict[str, tuple[str, ...]]:
+    """Every muscle in one group a joint or region, and in one of trunk, upper_limb, lower_limb."""
+    arm = arm_groups(fingers)
+    trunk = {group: tuple(m for m in muscles if m.startswith(starts)) for group, starts in TRUNK_PREFIXES.items()}
+    leg = {group: tuple(f"{name}_{side}" for side in "rl" for name in names) for group, names in LEG_GROUPS.items()}
+    limbs = {"upper_limb": arm, "trunk": trunk, "lower_limb": leg}
+    return arm | trunk | leg | {limb: sum(parts.values(), ()) for limb, parts in limbs.items()}

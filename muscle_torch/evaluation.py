@@ -1,0 +1,246 @@
+"""Evaluation: every clip once, from its first frame to its last, and what learning brought.
+
+Errors are averaged over whole clips: a body that has lost its motion is kept going, so a policy cannot look precise by
+falling early. Rates, coverage, length and return stop where the evaluation thresholds were first exceeded. Definitions:
+the per-step errors of the environment (MuscleMimic's info keys), aggregated as its `evaluate_all`: weighted by time.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+from muscle_torch.errors import InputError
+
+Act = Callable[[Tensor], Tensor]
+ERRORS = ("joint_pos", "joint_vel", "root_xyz", "root_yaw", "rpos", "site_abs")
+# key of the evaluation file -> label, factor to the shown unit, whether less is better
+ROWS = {
+    "err_site_abs": ("site position error [mm]", 1e3, True),
+    "err_rpos": ("site error relative to anchor [mm]", 1e3, True),
+    "err_joint_pos": ("joint angle error [rad]", 1.0, True),
+    "err_joint_vel": ("joint velocity error [rad/s]", 1.0, True),
+    "err_root_xyz": ("root position error [mm]", 1e3, True),
+    "err_root_yaw": ("root heading error [rad]", 1.0, True),
+    "success_rate": ("clips followed to the end [%]", 1e2, False),
+    "frame_coverage": ("frames covered [%]", 1e2, False),
+    "mean_episode_length": ("episode length [control steps]", 1.0, False),
+    "mean_episode_return": ("episode return", 1.0, False),
+}
+
+
+@dataclass
+class _Tally:
+    """Running sums of one batch, one row a world, on the environment's device; read once, at the end."""
+
+    alive: Tensor  # thresholds not exceeded yet, bool (W,)
+    early: Tensor  # exceeded within the clip, bool (W,)
+    broken: Tensor  # NaN seen within the clip, bool (W,)
+    length: Tensor  # control steps until then, (W,)
+    episode_return: Tensor  # reward until then, (W,)
+    error: dict[str, Tensor]  # sums over the whole clip, float64 (W,)
+    counted: dict[str, Tensor]  # finite steps in those sums, (W,)
+
+    @classmethod
+    def of(cls, num_envs: int, device: torch.device) -> "_Tally":
+        def zeros(dtype: torch.dtype) -> Tensor:
+            return torch.zeros(num_envs, dtype=dtype, device=device)
+
+        return cls(
+            alive=~zeros(torch.bool),
+            early=zeros(torch.bool),
+            broken=zeros(torch.bool),
+            length=zeros(torch.long),
+            episode_return=zeros(torch.float64),
+            error={name: zeros(torch.float64) for name in ERRORS},
+            counted={name: zeros(torch.long) for name in ERRORS},
+        )
+
+    def add(self, step: Any, inside: Tensor) -> None:
+        """Counts one transition of the worlds whose clip is not over, `inside` (W,)."""
+        bad = ~(torch.isfinite(step.observation).all(dim=-1) & torch.isfinite(step.reward))
+        self.broken |= bad & inside
+        running = self.alive & inside
+        self.length += running
+        self.episode_return += torch.where(running & ~bad, step.reward, 0.0)
+        over = running & (step.terminated | bad)
+        self.early |= over
+        self.alive &= ~over
+        for name in ERRORS:
+            value = step.terms.get(f"err/{name}")
+            if value is None:
+                continue
+            known = inside & torch.isfinite(value)
+            self.error[name] += torch.where(known, value, 0.0)
+            self.counted[name] += known
+
+
+def policy_mean(policy: nn.Module) -> Act:
+    """The policy's deterministic action: the mean of its distribution, normaliser frozen, no gradients."""
+
+    @torch.no_grad()
+    def act(observation: Tensor) -> Tensor:
+        read = TensorDict({"observation": observation}, batch_size=observation.shape[:1])
+        return policy.actor(read)["loc"]
+
+    return act
+
+
+def zero_excitation(env: Any) -> Act:
+    """The action that leaves every muscle relaxed."""
+    action = env.zero_action.expand(env.num_envs, -1)
+    return lambda observation: action
+
+
+@torch.no_grad()
+def evaluate(env: Any, act: Act, *, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Plays every clip of `env.library` from start to end with `act` and returns the evaluation file's contents.
+
+    env: made with `make_env(..., evaluation=True)`, so that `terminated` means its evaluation thresholds. It is never
+    restarted within a clip, and neither its horizon nor its number of worlds limits what is evaluated.
+    act: observation (W, D) -> action (W, nu). progress: called with (clips done, clips) after each batch.
+    """
+    # Long clips share a batch, so that few worlds wait for the longest one.
+    order = torch.argsort(env.library.length, descending=True).tolist()
+    rows: dict[int, dict[str, Any]] = {}
+    for first in range(0, len(order), env.num_envs):
+        clips = order[first : first + env.num_envs]
+        rows |= zip(clips, _play(env, act, clips), strict=True)
+        if progress is not None:
+            progress(len(rows), len(order))
+    per_clip = [rows[clip] for clip in sorted(rows)]
+    return {**_summary(per_clip), "per_clip": per_clip}
+
+
+def _play(env: Any, act: Act, clips: Sequence[int]) -> list[dict[str, Any]]:
+    """One batch: a world a clip; idle worlds repeat the last clip and are not counted."""
+    filled = [*clips, *[clips[-1]] * (env.num_envs - len(clips))]
+    clip = torch.tensor(filled, device=env.device)
+    last_frame = env.library.length.to(env.device)[clip] - 1
+    observation = env.assign(clip, torch.zeros_like(clip))
+    tally = _Tally.of(env.num_envs, env.device)
+    for frame in range(1, int(last_frame.max()) + 1):
+        step = env.advance(act(observation))
+        tally.add(step, frame <= last_frame)
+        observation = step.observation
+    return [_row(env.library, tally, world, index) for world, index in enumerate(clips)]
+
+
+def _row(library: Any, tally: _Tally, world: int, clip: int) -> dict[str, Any]:
+    """One clip, under the same names as the summary of all."""
+    frames = int(library.length[clip])
+    row: dict[str, Any] = {
+        "name": library.names[clip],
+        "num_frames": frames,
+        "nan_worlds": int(tally.broken[world]),
+        "success_rate": float(~tally.early[world]),
+        "early_termination_rate": float(tally.early[world]),
+        "frame_coverage": int(tally.length[world]) / frames,
+        "mean_episode_length": float(tally.length[world]),
+        "mean_episode_return": float(tally.episode_return[world]),
+    }
+    for name in ERRORS:
+        counted = int(tally.counted[name][world])
+        row[f"err_{name}"] = float(tally.error[name][world]) / counted if counted else None
+    return row
+
+
+def _summary(per_clip: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rates and lengths: means over clips. Coverage and errors: weighted by frames, as in `evaluate_all`."""
+    frames = [row["num_frames"] for row in per_clip]
+
+    def mean(name: str, weights: Sequence[float] | None = None) -> float | None:
+        weights = weights or [1.0] * len(per_clip)
+        known = [(row[name], weight) for row, weight in zip(per_clip, weights, strict=True) if row[name] is not None]
+        return math.fsum(v * w for v, w in known) / math.fsum(w for _, w in known) if known else None
+
+    plain = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return")
+    return {
+        "num_clips": len(per_clip),
+        "num_frames": sum(frames),
+        "nan_worlds": sum(row["nan_worlds"] for row in per_clip),
+        **{name: mean(name) for name in plain},
+        "frame_coverage": mean("frame_coverage", frames),
+        **{f"err_{name}": mean(f"err_{name}", [f - 1 for f in frames]) for name in ERRORS},
+    }
+
+
+def compare_policies(env: Any, policy: nn.Module, untrained: nn.Module, folder: Path) -> str:
+    """Evaluates the untrained policy, relaxed muscles and `policy`; writes `folder/<name>/metrics.json`; the table."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, module in {"untrained": untrained, "zero": None, "final": policy}.items():
+        if module is None:
+            found[name] = evaluate(env, zero_excitation(env))
+        else:
+            was_training = module.training
+            module.eval()
+            found[name] = evaluate(env, policy_mean(module))
+            module.train(was_training)
+        write_evaluation(folder / name / "metrics.json", found[name])
+    return comparison_table(**found)
+
+
+def comparison_table(untrained: Mapping[str, Any], zero: Mapping[str, Any], final: Mapping[str, Any]) -> str:
+    """What learning brought, one row a quantity; the last column is against the better of the two baselines."""
+    lines = [f"{final['num_clips']} motions from start to end, {final['num_frames']} frames"]
+    lines.append(f"{'':36s}{'untrained':>11s}{'relaxed':>11s}{'trained':>11s}{'reduction':>12s}")
+    for key, (label, factor, less_is_better) in ROWS.items():
+        values = [found[key] for found in (untrained, zero, final)]
+        if values[2] is None:
+            continue
+        cells = "".join(f"{_number(value, factor):>11s}" for value in values)
+        lines.append(f"{label:36s}{cells}{_reduction(values) if less_is_better else '':>12s}")
+    broken = {name: m["nan_worlds"] for name, m in (("untrained", untrained), ("relaxed", zero), ("trained", final))}
+    lines += [f"NaN in {count} of the {name} motions" for name, count in broken.items() if count]
+    return "\n".join(lines)
+
+
+def clip_table(metrics: Mapping[str, Any]) -> str:
+    """One line a clip, worst first: lost motions by coverage, then by site error."""
+
+    def badness(row: Mapping[str, Any]) -> tuple[float, float]:
+        error = row["err_site_abs"]
+        return row["frame_coverage"] if row["early_termination_rate"] else 1.0, -(math.inf if error is None else error)
+
+    width = max(len("all"), *(len(row["name"]) for row in metrics["per_clip"]))
+    head = f"{'clip':{width}s}{'frames':>8s}{'covered':>9s}{'site':>10s}{'relative':>10s}{'joints':>9s}{'return':>9s}"
+    unit = f"{'':{width}s}{'':>8s}{'[%]':>9s}{'[mm]':>10s}{'[mm]':>10s}{'[rad]':>9s}{'':>9s}"
+    lines = [head, unit]
+    for row in [*sorted(metrics["per_clip"], key=badness), {**metrics, "name": "all"}]:
+        mark = " lost" if row["early_termination_rate"] and row["name"] != "all" else ""
+        lines.append(
+            f"{row['name']:{width}s}{row['num_frames']:8d}{_number(row['frame_coverage'], 100):>9s}"
+            f"{_number(row['err_site_abs'], 1e3):>10s}{_number(row['err_rpos'], 1e3):>10s}"
+            f"{_number(row['err_joint_pos'], 1):>9s}{_number(row['mean_episode_return'], 1):>9s}{mark}"
+        )
+    return "\n".join(lines)
+
+
+def write_evaluation(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Writes the evaluation file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from None
+
+
+def _number(value: float | None, factor: float) -> str:
+    return "-" if value is None else f"{value * factor:.4g}"
+
+
+def _reduction(values: Sequence[float | None]) -> str:
+    baselines = [value for value in values[:2] if value is not None]
+    if not baselines or values[2] is None or min(baselines) <= 0:
+        return ""
+    return f"{100 * (1 - values[2] / min(baselines)):.0f} %"

@@ -1,0 +1,255 @@
+"""What a user can get wrong: one line on stderr with what, where and the remedy; exit code 2; no litter."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import ROOT, script, train
+
+from muscle_torch.config import Config, run_command
+from muscle_torch.embodiments import guard, make_embodiment
+from muscle_torch.motion import MotionClip, load_motion
+
+TOY = ("task=toy_arm", "num_envs=4", "threads=1", "ppo.num_steps=8", "evaluate=false", "device=cpu")
+
+
+@pytest.fixture
+def complaint(tmp_path, monkeypatch, capsys):
+    """Runs a command as the shell would, in this process; returns its only line, minus `error: `."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, path: str = "train.py") -> str:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [path, *words])
+        with pytest.raises(SystemExit) as stopped:
+            run_command(script(path).main, Config, "")
+        lines = capsys.readouterr().err.splitlines()
+        assert stopped.value.code == 2
+        assert len(lines) == 1 and lines[0].startswith("error: "), lines
+        return lines[0].removeprefix("error: ")
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """A finished toy run of one update, with its checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = train(*TOY, "max_iterations=1", "experiment=toy", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "toy"
+
+
+def toy_clip(**changes) -> MotionClip:
+    """A built-in toy motion with fields replaced, not validated: as another program may have written it."""
+    return dataclasses.replace(load_motion("all", make_embodiment("toy_arm"))[0], **changes)
+
+
+@pytest.mark.parametrize(
+    ("word", "offered"),
+    [
+        ("task=toy_amr", "toy_arm"),
+        ("num_env=4", "num_envs"),
+        ("ppo.num_step=4", "num_steps"),
+        ("policy=gated_resdual", "gated_residual"),
+        ("policy=no_such_module:MyPolicy", "no_such_module"),
+        ("policy=missing.py:MyPolicy", "missing.py"),
+        ("embodiment=toy_arn", "toy_arm"),
+        ("optimizer.name=muom", "muon"),
+        ("optimizer.schedule=linaer", "linear"),
+        ("network.activation=slu", "silu"),
+        ("env.action_mapping=ful", "full"),
+        ("env.start=begining", "beginning"),
+        ("observation.terms=[joint_poss]", "joint_pos"),
+        ("observation.muscle=[forse]", "force"),
+        ("reward.weights.rposs=1", "rpos"),
+        ("termination.mean_site_deviatoin=1", "mean_site_deviation"),
+        ("backend=mujco", "mujoco"),
+        ("device=cdua", "cuda"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(complaint, tmp_path, word, offered):
+    words = [w for w in TOY if w.split("=")[0] != word.split("=")[0]]
+    assert offered in complaint(*words, "max_iterations=1", word)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+IMPOSSIBLE = ["num_envs=0", "num_envs=-3", "ppo.num_steps=0", "ppo.minibatches=0", "total_steps=-1"]
+
+
+@pytest.mark.parametrize("word", IMPOSSIBLE)
+def test_impossible_numbers_name_their_key(complaint, word):
+    words = [w for w in TOY if w.split("=")[0] != word.split("=")[0]]
+    assert word.split("=")[0] in complaint(*words, word)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_without_cuda_says_so(complaint):
+    assert "device=cpu" in complaint(*TOY, "device=cuda")
+
+
+def write_missing(path: Path) -> None:
+    pass
+
+
+def write_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def write_text(path: Path) -> None:
+    path.write_text("frame,elbow\n0,0.1\n")
+
+
+def write_truncated(path: Path) -> None:
+    toy_clip().save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def write_unrelated(path: Path) -> None:
+    np.savez(path, weights=np.zeros(3))
+
+
+def rewrite(path: Path, **changes) -> None:
+    """A saved toy clip with some arrays exchanged behind the library's back."""
+    toy_clip().save(path)
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    arrays.update({name: np.asarray(change(arrays[name])) for name, change in changes.items()})
+    np.savez(path, **arrays)
+
+
+def write_one_frame(path: Path) -> None:
+    rewrite(path, qpos=lambda qpos: qpos[:1])
+
+
+def write_nan(path: Path) -> None:
+    rewrite(path, qpos=lambda qpos: np.where(np.arange(len(qpos))[:, None] == 7, np.nan, qpos))
+
+
+def write_other_joints(path: Path) -> None:
+    rewrite(path, joint_names=lambda names: ["knee"])
+
+
+def write_other_body(path: Path) -> None:
+    rewrite(path, embodiment=lambda name: "MyoFullBody")
+
+
+def write_other_version(path: Path) -> None:
+    rewrite(path, model_version=lambda version: "toy-0")
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (write_missing, "bad.npz"),
+        (write_empty, "bad.npz"),
+        (write_text, "bad.npz"),
+        (write_truncated, "bad.npz"),
+        (write_unrelated, "bad.npz"),
+        (write_one_frame, "frame"),
+        (write_nan, "frame 7"),
+        (write_other_joints, "elbow"),
+        (write_other_body, "MyoFullBody"),
+        (write_other_version, "toy-0"),
+    ],
+)
+def test_a_bad_motion_file_is_named_with_what_is_wrong(complaint, tmp_path, write, told):
+    write(tmp_path / "bad.npz")
+    message = complaint(*TOY, "motion=bad.npz")
+    assert told in message and "bad" in message
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.parametrize("motion", ["clips/*.npz", "clips", "waev", "[all,clips/x.npz]"])
+def test_a_motion_that_matches_nothing_is_named(complaint, tmp_path, motion):
+    (tmp_path / "clips").mkdir()
+    message = complaint(*TOY, f"motion={motion}")
+    assert "clips" in message or "waev" in message
+
+
+@pytest.mark.parametrize("path", ["train.py", "tools/evaluate.py"])
+def test_a_bad_checkpoint_is_named(complaint, tmp_path, run_folder, path):
+    words = TOY if path == "train.py" else ()
+    whole = (run_folder / "checkpoints" / "last.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.pt").write_bytes(b"")
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    (tmp_path / "folder").mkdir()
+    for name in ("cut.pt", "empty.pt", "other.pt", "missing.pt", "folder"):
+        assert name in complaint(*words, f"checkpoint={name}", path=path)
+
+
+def test_a_checkpoint_of_another_task_is_refused(complaint, run_folder):
+    message = complaint("task=bimanual", "num_envs=2", "threads=1", "device=cpu", f"checkpoint={run_folder}")
+    assert "toy_arm" in message
+
+
+def test_another_network_than_the_checkpoints_is_refused(complaint, run_folder):
+    assert str(run_folder) in complaint(*TOY, "network.hidden=[8]", f"checkpoint={run_folder}")
+
+
+def test_another_mujoco_is_named_with_the_remedy(complaint, monkeypatch):
+    from muscle_torch import embodiments
+
+    found = guard._version
+    monkeypatch.setattr(guard, "_version", lambda name: "4.0.1" if name == "mujoco" else found(name))
+    embodiments._make.cache_clear()
+    message = complaint(*TOY)
+    embodiments._make.cache_clear()
+    assert "4.0.1" in message and "pip install" in message and "3.17" in message
+
+
+@pytest.mark.parametrize("path", ["train.py", "tools/evaluate.py", "tools/benchmark.py"])
+def test_not_installed_says_how_to_install(tmp_path, path):
+    """Once with no package at all, once with all of them but muscle_torch (`pip install` without its last line)."""
+    packages = Path(sysconfig.get_path("purelib"))
+    environments = [{}] if (packages / "muscle_torch").exists() else [{}, {"PYTHONPATH": str(packages)}]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    for extra in environments:
+        # -S leaves site-packages out, and with it the link that an editable install puts there.
+        done = subprocess.run(
+            [sys.executable, "-S", str(ROOT / path), "task=toy_arm"],
+            cwd=tmp_path,
+            env=kept | extra,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = done.stderr.splitlines()
+        assert done.returncode == 2 and len(lines) == 1, lines
+        assert lines[0].startswith("error: ") and "pip install -r requirements.txt" in lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shell_sees_one_line_and_code_2(tmp_path):
+    done = train("task=toy_amr", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == ["error: unknown task 'toy_amr', did you mean 'toy_arm'?"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_a_full_disk_stops_with_one_line_and_keeps_the_last_checkpoint(tmp_path, run_folder):
+    import resource
+
+    run = shutil.copytree(run_folder, tmp_path / "runs" / "toy")
+    before = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+
+    def small_files_only() -> None:
+        # A file that reaches this size fails to grow with an OSError, as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = train(f"resume={run}", "max_iterations=3", cwd=tmp_path, preexec_fn=small_files_only)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr and "checkpoint" in lines[0]
+    assert {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()} == before
+    continued = train(f"resume={run}", "max_iterations=3", cwd=tmp_path)
+    assert continued.returncode == 0, continued.stderr

@@ -1,0 +1,166 @@
+"""The bodies: names, sizes and physics of the published ones, guarded against a MuJoCo that bends muscles otherwise."""
+
+import json
+
+import mujoco
+import numpy as np
+import pytest
+from conftest import data_file
+
+from muscle_torch.embodiments import EMBODIMENTS, guard, make_embodiment
+from muscle_torch.errors import InputError
+
+ALL = [(name, fingers) for name in EMBODIMENTS for fingers in (False, True)]
+PUBLISHED = [
+    ("bimanual_nofing", "bimanual_arm", False),
+    ("bimanual_gmr", "bimanual_arm", True),
+    ("fullbody", "full_body", False),
+]
+
+
+@pytest.fixture(params=PUBLISHED, ids=lambda row: row[0])
+def published(request):
+    """(embodiment, dump of the published system, its meta data)."""
+    file, name, fingers = request.param
+    dump = np.load(data_file(f"oracle/{file}.npz"), allow_pickle=True)
+    return make_embodiment(name, fingers), dump, json.loads(str(dump["meta_json"]))
+
+
+def test_names_sizes_and_sites_are_the_published_ones(published):
+    embodiment, dump, meta = published
+    model = embodiment.model
+    assert embodiment.name == meta["model"]
+    assert embodiment.joint_names == tuple(dump["joint_names"])
+    assert embodiment.actuator_names == tuple(dump["actuator_names"])
+    assert embodiment.site_names == tuple(dump["sites_for_mimic"])
+    sizes = {key: getattr(model, key) for key in meta["sizes"]}
+    assert sizes == meta["sizes"]
+    assert (model.opt.timestep, embodiment.substeps) == (meta["opt"]["timestep"], meta["n_substeps"])
+
+
+def test_control_steps_are_the_published_ones(published):
+    """Replays dumped control steps; in a few poses four muscles' paths differ a little between the MuJoCo versions."""
+    embodiment, dump, meta = published
+    model = embodiment.model
+    for key, value in meta["opt"].items():
+        setattr(model.opt, key, value)
+    data = mujoco.MjData(model)
+    length, site = [], []
+    for i in range(len(dump["reward"])):
+        data.qpos[:], data.qvel[:], data.act[:] = dump["pre_qpos"][i], dump["pre_qvel"][i], dump["pre_act"][i]
+        data.qacc_warmstart[:] = dump["pre_qacc_warmstart"][i]
+        data.ctrl[:] = dump["action"][i].clip(-1, 1)
+        mujoco.mj_step(model, data, meta["n_substeps"])
+        length.append(np.abs(data.actuator_length - dump["actuator_length"][i]).max())
+        site.append(np.abs(data.site_xpos[embodiment.site_ids] - dump["site_xpos"][i]).max())
+    assert np.median(length) < 1e-9 and max(length) < 3e-3
+    assert np.median(site) < 1e-9 and max(site) < 3e-4
+
+
+def test_full_body_with_fingers_has_the_published_sizes():
+    model = make_embodiment("full_body", fingers=True).model
+    sizes = (model.nq, model.nv, model.nu, model.njnt, model.ntendon, model.neq, model.nsite)
+    assert sizes == (129, 128, 416, 123, 424, 51, 2038)
+
+
+@pytest.mark.parametrize(("name", "fingers"), ALL)
+def test_every_body_is_consistent(name, fingers):
+    embodiment = make_embodiment(name, fingers)
+    model = embodiment.model
+    assert embodiment.control_frequency * embodiment.substeps * model.opt.timestep == pytest.approx(1)
+    assert len(embodiment.site_names) >= 3
+    assert list(model.site_bodyid[embodiment.site_ids]) == list(embodiment.site_body_ids)
+    grouped = {muscle for muscles in embodiment.groups.values() for muscle in muscles}
+    assert grouped == set(embodiment.actuator_names)
+    assert len(embodiment.joint_qpos_ids) == model.njnt - (embodiment.root_joint is not None)
+    assert np.all(model.actuator_ctrlrange == [-1, 1])
+    paired = [muscle for pair in embodiment.left_right for muscle in pair]
+    assert len(set(paired)) == len(paired) and (name == "toy_arm" or len(paired) == model.nu)
+    assert embodiment.build_spec().compile().nq == model.nq
+
+
+@pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])
+def test_projected_poses_meet_the_joint_equalities(name):
+    """After `project`, MuJoCo's own residual of the joint couplings is zero."""
+    embodiment = make_embodiment(name)
+    model, data = embodiment.model, mujoco.MjData(embodiment.model)
+    low, high = model.jnt_range[embodiment.scalar_joint_ids].T
+    for fraction in (0.2, 0.5, 0.8):
+        qpos = model.qpos0.copy()
+        qpos[embodiment.joint_qpos_ids] = low + fraction * (high - low)
+        residuals = []
+        for pose in (qpos, embodiment.project(qpos)):
+            mujoco.mj_resetData(model, data)
+            data.qpos[:] = pose
+            mujoco.mj_forward(model, data)
+            rows = data.efc_type[: data.nefc] == mujoco.mjtConstraint.mjCNSTR_EQUALITY
+            residuals.append(np.abs(data.efc_pos[: data.nefc][rows]).max())
+        assert residuals[0] > 1e-2 and residuals[1] < 1e-12
+    batch = np.stack((qpos, model.qpos0)).astype(np.float32)
+    np.testing.assert_allclose(embodiment.project(batch)[0], pose, atol=1e-6)
+
+
+def test_each_caller_has_its_own_model():
+    first, second = make_embodiment("toy_arm"), make_embodiment("toy_arm")
+    first.model.opt.timestep = 1.0
+    assert second.model.opt.timestep == 0.002
+
+
+def test_unknown_names_offer_the_nearest():
+    with pytest.raises(InputError, match="bimanual_arm"):
+        make_embodiment("bimanual_arms")
+    embodiment = make_embodiment("bimanual_arm")
+    with pytest.raises(InputError, match="'DELT1'"):
+        embodiment.resolve("actuator", ["DELT1", "DELT9"])
+    with pytest.raises(InputError, match="right_hand_mimic"):
+        embodiment.resolve("site", ["right_hand"])
+
+
+def test_toy_arm_falls_without_excitation_and_lifts_with_it():
+    model = make_embodiment("toy_arm").model
+    data = mujoco.MjData(model)
+    ends = []
+    for flexor in (0.0, 0.25, 1.0):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.ctrl[:] = 1.2, (flexor, 0.0)
+        mujoco.mj_step(model, data, 1500)
+        ends.append(float(data.qpos[0]))
+    assert abs(ends[0]) < 0.02 and 1.2 < ends[1] < 2.2 and ends[2] > 2.25
+
+
+@pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])
+def test_guard_names_the_muscle_that_changed(name, monkeypatch):
+    embodiment = make_embodiment(name)
+    guard.check_muscle_lengths(embodiment)
+    muscle = embodiment.actuator_names.index("TMAJ")
+    tendon = embodiment.model.actuator_trnid[muscle, 0]
+    first = embodiment.model.tendon_adr[tendon]
+    embodiment.model.site_pos[embodiment.model.wrap_objid[first]] += 0.01
+    with pytest.raises(InputError, match=r"TMAJ.* mm .*wanted 3\.17.*pip install"):
+        guard.check_muscle_lengths(embodiment)
+
+
+def test_guard_names_the_wrong_package(monkeypatch):
+    found = {"mujoco": "3.17.0", "mujoco-warp": "3.17.0", "musclemimic-models": "1.0.6"}
+    monkeypatch.setattr(guard, "_version", found.get)
+    guard.check_versions(with_bodies=True)
+    for package, version, text in (
+        ("mujoco", "4.0.0", "MuJoCo 4.0.0 is installed, 3.17 is wanted"),
+        ("mujoco", "3.170.0", "wanted"),
+        ("mujoco-warp", "3.15.0", "mujoco-warp 3.15.0 does not fit"),
+        ("musclemimic-models", "1.0.5", r"version 1.0.5: run `pip install musclemimic-models==1.0.6`"),
+        ("musclemimic-models", None, r"missing: run `pip install musclemimic-models==1.0.6`"),
+    ):
+        monkeypatch.setattr(guard, "_version", (found | {package: version}).get)
+        with pytest.raises(InputError, match=text) as caught:
+            guard.check_versions(with_bodies=True)
+        assert "\n" not in str(caught.value)
+    guard.check_versions(with_bodies=False)
+
+
+def test_guard_table_is_what_this_mujoco_gives():
+    """The stored table can be made again, and its poses lie within the joint ranges."""
+    embodiment = make_embodiment("bimanual_arm", fingers=True)
+    made, stored = guard.make_table([embodiment])[embodiment.name], guard._table()[embodiment.name]
+    assert made["lengths"].keys() == stored["lengths"].keys()
+    np.testing.assert_allclose(list(made["lengths"].values()), list(stored["lengths"].values()), atol=2e-6)

@@ -1,0 +1,202 @@
+"""Evaluation on the toy arm: replayed controls score perfectly, a resting arm scores what geometry says."""
+
+import json
+import math
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from muscle_torch.embodiments import make_embodiment
+from muscle_torch.envs import make_env
+from muscle_torch.errors import InputError
+from muscle_torch.evaluation import (
+    clip_table,
+    compare_policies,
+    comparison_table,
+    evaluate,
+    write_evaluation,
+    zero_excitation,
+)
+from muscle_torch.models import make_policy
+from muscle_torch.motion import MotionClip
+
+FOREARM = 0.3  # [m] elbow to hand, of the toy arm's XML
+THRESHOLD = 0.05  # [m]
+
+
+def toy_clip(name: str, angles) -> MotionClip:
+    """A motion of the elbow [rad] at the control rate."""
+    arm = make_embodiment("toy_arm")
+    qpos = np.asarray(angles, dtype=np.float32).reshape(-1, 1)
+    return MotionClip(
+        name=name,
+        qpos=qpos,
+        frequency=arm.control_frequency,
+        joint_names=arm.joint_names,
+        embodiment=arm.name,
+        model_version=arm.model_version,
+        source="test",
+        licence="CC0-1.0",
+    )
+
+
+def toy_env(folder, clips, num_envs=1, **overrides):
+    for clip in clips:
+        clip.save(folder / f"{clip.name}.npz")
+    overrides.setdefault("evaluation_termination", {"mean_site_deviation": THRESHOLD})
+    motion = [str(folder / f"{clip.name}.npz") for clip in clips]
+    common = {"device": "cpu", "backend": "mujoco", "threads": 1, "motion": motion, "evaluation": True}
+    return make_env("toy_arm", num_envs=num_envs, **common, **overrides)
+
+
+def simulate(controls: np.ndarray, start: float) -> np.ndarray:
+    """Elbow angles (T + 1,) of the arm under the excitations (T, nu), in plain MuJoCo."""
+    arm = make_embodiment("toy_arm")
+    data = mujoco.MjData(arm.model)
+    data.qpos[:] = start
+    angles = [start]
+    for control in controls:
+        data.ctrl[:] = control
+        mujoco.mj_step(arm.model, data, nstep=arm.substeps)
+        angles.append(float(data.qpos[0]))
+    return np.array(angles)
+
+
+@pytest.fixture(scope="module")
+def resting() -> float:
+    """Where the relaxed arm comes to rest [rad]."""
+    return float(simulate(np.zeros((1000, 2)), 0.0)[-1])
+
+
+def ramp(frames: int, resting: float, top: float = 1.5) -> np.ndarray:
+    """Rests for five frames (so that the clip starts without velocity), then bends at a constant rate."""
+    return np.concatenate([np.full(5, resting), np.linspace(resting, top, frames - 5)])
+
+
+def test_the_controls_that_made_a_motion_follow_it_to_its_end(tmp_path, resting):
+    controls = np.zeros((150, 2))
+    controls[10:, 0] = 0.15 * (1 - np.cos(np.arange(140) / 20))
+    clip = toy_clip("made", simulate(controls, resting))
+    env = toy_env(tmp_path, [clip], env={"action_mapping": "full"})
+    actions = iter(torch.tensor(2 * controls - 1, dtype=torch.float32))
+    found = evaluate(env, lambda observation: next(actions)[None])
+    assert clip.qpos.max() > 0.5  # it did bend
+    assert found["success_rate"] == 1 and found["early_termination_rate"] == 0
+    assert found["mean_episode_length"] == 150
+    assert found["frame_coverage"] == pytest.approx(150 / 151)  # the first frame is given, not reached
+    assert found["err_joint_pos"] < 1e-5 and found["err_site_abs"] < 1e-5 and found["err_rpos"] < 1e-5
+    assert next(actions, None) is None  # every frame was played
+
+
+def test_a_resting_arm_scores_what_geometry_says(tmp_path, resting):
+    angles = ramp(100, resting)
+    env = toy_env(tmp_path, [toy_clip("bend", angles)])
+    found = evaluate(env, zero_excitation(env))
+    # Of the three sites only the hand moves: by the chord of the angle.
+    deviation = 2 * FOREARM * np.sin((angles - resting) / 2) / 3
+    lost = int(np.argmax(deviation > THRESHOLD))
+    assert found["mean_episode_length"] == lost and found["frame_coverage"] == pytest.approx(lost / 100)
+    assert found["success_rate"] == 0 and found["early_termination_rate"] == 1
+    # The errors go on to the end of the clip, far beyond the threshold.
+    assert found["err_site_abs"] == pytest.approx(deviation[1:].mean(), abs=2e-4)
+    assert found["err_joint_pos"] == pytest.approx((angles - resting)[1:].mean(), abs=2e-3)
+    assert deviation[1:].mean() > 1.5 * THRESHOLD
+
+
+def test_neither_worlds_nor_horizon_nor_order_change_the_result(tmp_path, resting):
+    clips = [toy_clip(f"c{n}", ramp(n, resting, top=n / 40)) for n in (20, 60, 35, 50, 8)]
+    results = []
+    for num_envs, horizon in [(1, 1000), (2, 10), (5, 30), (7, 1000)]:
+        env = toy_env(tmp_path, clips, num_envs, env={"horizon": horizon})
+        results.append(evaluate(env, zero_excitation(env)))
+        env.close()
+    assert all(result == results[0] for result in results)
+    rows = {row["name"]: row for row in results[0]["per_clip"]}
+    assert [rows[f"c{n}"]["num_frames"] for n in (20, 60, 35, 50, 8)] == [20, 60, 35, 50, 8]
+    assert rows["c8"]["success_rate"] == 1 and rows["c60"]["success_rate"] == 0
+    covered = sum(row["mean_episode_length"] for row in rows.values())
+    assert results[0]["frame_coverage"] == pytest.approx(covered / 173)
+    weighted = sum(row["err_site_abs"] * (row["num_frames"] - 1) for row in rows.values()) / 168
+    assert results[0]["err_site_abs"] == pytest.approx(weighted)
+    assert results[0]["num_clips"] == 5
+
+
+def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resting):
+    clips = [toy_clip("a", ramp(30, resting, 0.2)), toy_clip("b", ramp(40, resting, 0.2))]
+    env = toy_env(tmp_path, clips, num_envs=2)
+    clean = evaluate(env, zero_excitation(env))
+    calls = []
+
+    def act(observation):
+        calls.append(1)
+        action = env.zero_action.expand(2, -1).clone()
+        if len(calls) == 10:
+            action[0] = math.nan  # the longest clip, b, is in the first world
+        return action
+
+    found = evaluate(env, act)
+    assert found["nan_worlds"] == 1 and clean["nan_worlds"] == 0
+    assert found["per_clip"][0] == clean["per_clip"][0]
+    broken = found["per_clip"][1]
+    assert broken["early_termination_rate"] == 1 and broken["mean_episode_length"] == 10
+    json.dumps(found, allow_nan=False)
+
+
+def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, resting):
+    env = toy_env(tmp_path, [toy_clip("bend", ramp(40, resting))])
+    policy, untrained = (make_policy("gated_residual", env, env.config.network) for _ in range(2))
+    policy.train()
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    table = compare_policies(env, policy, untrained, tmp_path / "eval")
+    assert policy.training
+    assert all(torch.equal(value, before[name]) for name, value in policy.state_dict().items())
+    wanted = {
+        *("num_clips", "success_rate", "early_termination_rate", "frame_coverage", "mean_episode_length"),
+        *("mean_episode_return", "err_joint_pos", "err_joint_vel", "err_root_xyz", "err_root_yaw", "err_rpos"),
+        *("err_site_abs", "per_clip"),
+    }
+    for name in ("untrained", "zero", "final"):
+        stored = json.loads((tmp_path / "eval" / name / "metrics.json").read_text())
+        assert wanted <= set(stored)
+        assert wanted - {"num_clips", "per_clip"} <= set(stored["per_clip"][0])
+    assert "untrained" in table and "relaxed" in table and "trained" in table
+
+
+def summary(**changes) -> dict:
+    """An evaluation of two clips without a root."""
+    errors = {"err_site_abs": 0.1, "err_rpos": 0.05, "err_joint_pos": 0.5, "err_joint_vel": 2.0}
+    rates = {"success_rate": 0.5, "frame_coverage": 0.25, "mean_episode_length": 50.0, "mean_episode_return": 7.0}
+    none = {"err_root_xyz": None, "err_root_yaw": None}
+    return {"num_clips": 2, "num_frames": 300, "nan_worlds": 0, **errors, **rates, **none, **changes}
+
+
+def test_the_table_shows_units_and_the_reduction_against_the_better_baseline():
+    text = comparison_table(summary(), summary(err_site_abs=0.08), summary(err_site_abs=0.02, nan_worlds=1))
+    rows = {line[:36].strip(): line[36:].split() for line in text.splitlines()}
+    assert rows["site position error [mm]"] == ["100", "80", "20", "75", "%"]
+    assert rows["frames covered [%]"] == ["25", "25", "25"]
+    assert not any("root" in name for name in rows)
+    assert "NaN in 1 of the trained motions" in text
+
+
+def test_the_clip_table_is_worst_first():
+    good, bad, lost = (
+        summary(name=name, early_termination_rate=early, err_site_abs=error)
+        for name, early, error in (("good", 0.0, 0.01), ("bad", 0.0, 0.2), ("lost", 1.0, 0.1))
+    )
+    text = clip_table(summary(per_clip=[good, bad, lost], early_termination_rate=1 / 3))
+    assert [line.split()[0] for line in text.splitlines()[2:]] == ["lost", "bad", "good", "all"]
+
+
+def test_an_evaluation_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "metrics.json"
+    write_evaluation(path, {"num_clips": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_evaluation(path, {"num_clips": math.nan})
+    assert json.loads(path.read_text()) == {"num_clips": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        write_evaluation(tmp_path / "file" / "metrics.json", {})

@@ -1,0 +1,134 @@
+"""MuJoCo Warp against MuJoCo C (on Warp's CPU device), and its fixed-size buffers."""
+
+import mujoco
+import pytest
+import torch
+from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, plain_data, random_ctrl, random_states
+
+from muscle_torch.errors import InputError
+from muscle_torch.physics import make_physics
+from muscle_torch.physics.mujoco_physics import MujocoPhysics
+from muscle_torch.physics.warp_budget import calibrate
+from muscle_torch.physics.warp_physics import WarpPhysics
+
+WORLDS = 8
+BODIES = ["toy_arm", "bimanual_arm", pytest.param("full_body", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("name", BODIES[:2])
+def test_hundred_control_steps_agree_with_c(name):
+    """1 s of random excitation from 8 random states: median world within 1e-4 (rad), each within 1e-2."""
+    body = embodiment(name)
+    qpos, qvel = random_states(body, WORLDS)
+    both = [make_physics(body.model, WORLDS, device="cpu", backend=b, threads=2) for b in ("mujoco", "warp")]
+    for physics in both:
+        physics.reset(everyone(physics), qpos, qvel)
+    for ctrl in random_ctrl(body.model.nu, WORLDS, 100):
+        for physics in both:
+            physics.step(ctrl, SUBSTEPS)
+    apart = (both[0].field("qpos") - both[1].field("qpos")).abs().amax(1)
+    print(f"{name}: median {apart.median():.1e}, largest {apart.max():.1e}")
+    assert apart.median() < 1e-4
+    assert apart.max() < 1e-2
+    assert both[1].overflow() == {}
+    assert (both[0].field("qpos") - qpos).abs().amax(1).min() > 1e-2  # it did move
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_one_control_step_from_the_state_of_c(name):
+    """Every fifth state of 0.4 s of C is given to Warp, which steps once: qpos within 1e-5 of C.
+
+    Bodies with contacts or joints pressed into their limits are held to 1e-4: there accelerations of 1e4 rad/s^2
+    cancel in float32.
+    """
+    body = embodiment(name)
+    reference = MujocoPhysics(body.model, WORLDS, threads=2)
+    warp = WarpPhysics(body.model, WORLDS)
+    reference.reset(everyone(reference), *random_states(body, WORLDS))
+    apart = []
+    for i, ctrl in enumerate(random_ctrl(body.model.nu, WORLDS, 41)):
+        given = {field: reference.field(field).clone() for field in warp.state()}
+        reference.step(ctrl, SUBSTEPS)
+        if i % 5 == 0:
+            warp.load_state(given)
+            warp.step(ctrl, SUBSTEPS)
+            apart.append((reference.field("qpos") - warp.field("qpos")).abs().amax(1))
+    differences = torch.cat(apart)
+    print(f"{name}: median {differences.median():.1e}, largest {differences.max():.1e}")
+    assert differences.median() < 1e-6
+    assert differences.max() < (1e-4 if name == "full_body" else 1e-5)
+
+
+def test_full_buffers_are_counted_once():
+    """Four contact rows of a ball on the floor do not fit into two."""
+    model = ball_model()
+    warp = WarpPhysics(model, 2, contacts=4, constraints=2)
+    warp.step(torch.zeros(2, 1), SUBSTEPS)
+    assert warp.overflow() == {"constraints": 2}
+    assert warp.overflow() == {}
+    two_balls = "".join(f'<body pos="{x} 0 .1"><freejoint/><geom size=".1"/></body>' for x in (0.0, 0.15))
+    floor = '<geom type="plane" size="1 1 .1"/>'
+    crowded = WarpPhysics(
+        mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{floor}{two_balls}</worldbody></mujoco>"),
+        num_worlds=1,
+        contacts=1,
+        constraints=64,
+    )
+    crowded.step(torch.zeros(1, 0), SUBSTEPS)
+    assert crowded.overflow()["contact candidates"] == 1
+
+
+def test_buffers_are_measured_and_floored():
+    """A fixed body gets the published system's 10 contacts and 256 rows at least, a free one 96 and 768."""
+    assert tuple(calibrate(embodiment("toy_arm").model)) == (10, 256)
+    assert tuple(calibrate(ball_model())) == (96, 768)
+
+
+def test_solver_options_are_the_models_own_unless_given():
+    model = ball_model()
+    own = WarpPhysics(model, 1, contacts=4, constraints=16)
+    few = WarpPhysics(model, 1, iterations=4, ls_iterations=8, contacts=4, constraints=16)
+    assert (own._m.opt.iterations, own._m.opt.ls_iterations) == (model.opt.iterations, model.opt.ls_iterations)
+    assert (few._m.opt.iterations, few._m.opt.ls_iterations) == (4, 8)
+
+
+def test_what_warp_cannot_do_is_refused():
+    model = ball_model()
+    warp = WarpPhysics(model, 2, contacts=4, constraints=16)
+    with pytest.raises(InputError, match="backend=mujoco"):
+        warp.set_model_field("body_mass", torch.from_numpy(model.body_mass).expand(2, -1))
+    spec = mujoco.MjSpec.from_string("<mujoco><option solver='PGS'/></mujoco>")
+    with pytest.raises(InputError, match="backend=mujoco"):
+        WarpPhysics(spec.compile(), 1)
+
+
+def test_fields_are_views_of_warps_memory():
+    """qpos of the same tensor follows the steps: no copies."""
+    model = ball_model()
+    warp = WarpPhysics(model, 1, contacts=4, constraints=16)
+    qpos = warp.field("qpos")
+    before = qpos.clone()
+    warp.step(torch.ones(1, 1), SUBSTEPS)
+    assert not torch.equal(qpos, before)
+    assert warp.field("qpos").data_ptr() == qpos.data_ptr()
+    (data,) = plain_data(model, before, torch.zeros(1, model.nv))
+    data.ctrl[:] = 1.0
+    mujoco.mj_step(model, data, SUBSTEPS)
+    assert torch.allclose(qpos[0], torch.from_numpy(data.qpos).float(), atol=1e-5)
+
+
+def test_graph_equals_plain_launches():
+    """Replaying the captured control step gives, to the bit, what launching its kernels one by one gives."""
+    body = embodiment("toy_arm")
+    warp = WarpPhysics(body.model, WORLDS)
+    ctrl = random_ctrl(body.model.nu, WORLDS, 1)[0]
+    results = []
+    for replay in (True, False):
+        warp.reset(everyone(warp), *random_states(body, WORLDS))
+        if replay:
+            warp.step(ctrl, SUBSTEPS)
+        else:
+            warp.field("ctrl").copy_(ctrl)
+            warp._launch(lambda: warp._control_step(SUBSTEPS))
+        results.append(warp.field("qpos").clone())
+    assert torch.equal(*results)

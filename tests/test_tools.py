@@ -1,0 +1,148 @@
+"""The tools a user runs, on the toy arm."""
+
+import json
+import os
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+from commands import ROOT, script, train
+
+from muscle_torch.config import help_text
+from muscle_torch.envs import make_env
+from muscle_torch.evaluation import evaluate, policy_mean
+from muscle_torch.models import load_policy
+
+TOY = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu")
+EXAMPLE = ROOT / "docs" / "my_policy_example.py"
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """A run of the example policy, trained for three updates by the real command."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "network.hidden=[16]")
+    done = train(*words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "mine"
+
+
+def test_a_users_own_policy_trains_is_evaluated_and_loads_again(run_folder):
+    assert [m["step"] for m in metrics(run_folder)] == [128, 256, 384]
+    policy = load_policy(run_folder)
+    assert type(policy).__name__ == "MyPolicy"
+    assert json.loads((run_folder / "eval" / "final" / "metrics.json").read_text())["num_clips"] >= 2
+
+
+def test_a_policy_is_found_by_module_path(tmp_path, monkeypatch):
+    shutil.copy(EXAMPLE, tmp_path / "somebodys_policy.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = (*TOY, "policy=somebodys_policy:MyPolicy", "max_iterations=2", "evaluate=false", f"runs_dir={tmp_path}")
+    assert script("train.py").main([*words, "experiment=mine"]) == 0
+    assert len(metrics(tmp_path / "mine")) == 2
+
+
+def test_evaluate_reports_every_clip_and_leaves_the_checkpoint_alone(run_folder, capsys):
+    checkpoint = run_folder / "checkpoints" / "last.pt"
+    before = (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns)
+    main = script("tools/evaluate.py").main
+    assert main([f"checkpoint={run_folder}", "device=cpu", "threads=1"]) == 0
+    found = json.loads((run_folder / "eval" / "metrics.json").read_text())
+    final = json.loads((run_folder / "eval" / "final" / "metrics.json").read_text())
+    # The same policy, motions and thresholds as at the end of training.
+    for name in ("num_clips", "success_rate", "frame_coverage", "err_site_abs", "mean_episode_return"):
+        assert found[name] == pytest.approx(final[name], rel=1e-4), name
+    shown = capsys.readouterr().out
+    assert all(row["name"] in shown for row in found["per_clip"])
+    assert (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns) == before
+
+
+def test_evaluate_takes_motions_worlds_and_an_output(run_folder, tmp_path):
+    main = script("tools/evaluate.py").main
+    name = json.loads((run_folder / "eval" / "final" / "metrics.json").read_text())["per_clip"][0]["name"]
+    words = [f"checkpoint={run_folder / 'checkpoints' / 'last.pt'}", "device=cpu", "threads=1", "num_envs=2"]
+    assert main([*words, f"motion={name}", f"output={tmp_path / 'one.json'}"]) == 0
+    found = json.loads((tmp_path / "one.json").read_text())
+    assert found["num_clips"] == 1 and found["per_clip"][0]["name"] == name
+
+
+def test_a_loaded_policy_evaluates_through_python(run_folder):
+    policy = load_policy(run_folder)
+    env = make_env(policy.config, num_envs=3, device="cpu", threads=1, evaluation=True)
+    found = evaluate(env, policy_mean(policy))
+    action = policy.act(torch.zeros(3, env.observation_size))
+    assert action.shape == (3, env.action_size) and found["num_clips"] == env.library.num_clips
+
+
+def test_benchmark_writes_what_it_measured(tmp_path, capsys):
+    path = tmp_path / "speed.json"
+    words = (*TOY, "steps=20", "repeats=3", f"output={path}", "network.hidden=[16]")
+    assert script("tools/benchmark.py").main(words) == 0
+    found = json.loads(path.read_text())
+    columns = ("env_steps_per_s", "env_inference_steps_per_s", "train_steps_per_s", "raw_rollout_steps_per_s")
+    for name in columns:
+        assert found[name] == statistics.median(found["samples"][name]) > 0
+        assert len(found["samples"][name]) == 3
+    assert (found["num_envs"], found["threads"], found["substeps"], found["device"]) == (8, 1, 5, "cpu")
+    assert found["versions"]["mujoco"].startswith("3.17") and found["peak_memory_bytes"] > 1e8
+    assert 0 < found["learning_fraction"] < 1
+    assert 0.5 < found["env_over_raw"] / (found["env_steps_per_s"] / found["raw_rollout_steps_per_s"]) < 2
+    assert "mujoco.rollout" in capsys.readouterr().out
+
+
+def test_benchmark_takes_a_list_of_worlds(tmp_path):
+    path = tmp_path / "speed.json"
+    words = [*(w for w in TOY if not w.startswith("num_envs")), "num_envs=[8,4]", "steps=5", "repeats=1"]
+    assert script("tools/benchmark.py").main([*words, f"output={path}"]) == 0
+    assert [result["num_envs"] for result in json.loads(path.read_text())["results"]] == [4, 8]
+
+
+def test_plain_mujoco_repeats_the_environments_physics():
+    """The baseline is fair: it ends every control step where the environment's world did."""
+    benchmark = script("tools/benchmark.py")
+    env = make_env("toy_arm", num_envs=4, device="cpu", threads=1)
+    policy = torch.nn.Module()
+    policy.actor = lambda td: td.set("loc", torch.zeros(4, 2)).set("scale", torch.full((4, 2), 0.5))
+    recording = benchmark.record(env, policy, 30)
+    raw = benchmark.RawRollout(env, recording, 1)
+    raw.recording = benchmark.dataclasses.replace(
+        recording, **{name: getattr(recording, name)[:1] for name in ("state", "warmstart", "control")}
+    )
+    raw.control = raw.control[:1]
+    raw.time()
+    end, following = raw.state[:, -1], recording.state[1]
+    # time, qpos, qvel, activations; the recording is float32.
+    assert abs(end - following).max() < 1e-4 and abs(end[:, 1:2] - recording.state[0][:, 1:2]).max() > 1e-5
+
+
+def test_links_show_the_package_as_installed(tmp_path):
+    for folder in (
+        "muscle_torch",
+        "muscle_torch/physics",
+        "muscle_torch/__pycache__",
+        "envs",
+        "models",
+        "cfg",
+        "tools",
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text(f"# {folder}\n")
+    make_links = script("tools/typing_links.py").make_links
+    for _ in range(2):  # again over its own links
+        made = make_links(tmp_path) / "muscle_torch"
+    assert sorted(os.listdir(made)) == ["__init__.py", "cfg", "envs", "models", "physics", "tools"]
+    assert (made / "envs" / "__init__.py").read_text() == "# envs\n"
+    assert (tmp_path / "envs" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", ["tools/evaluate.py", "tools/benchmark.py"])
+def test_help_explains_every_key(path):
+    module = script(path)
+    schema = module.EvaluateOptions if "evaluate" in path else module.BenchmarkOptions
+    assert all(len(line.split()) > 2 for line in help_text(schema).splitlines())

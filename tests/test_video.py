@@ -1,0 +1,125 @@
+"""Pictures and videos: drawn for real, and looked at as numbers."""
+
+import re
+import subprocess
+import sys
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from muscle_torch import video
+from muscle_torch.embodiments import make_embodiment
+from muscle_torch.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    try:
+        made = video.SceneRenderer(make_embodiment("toy_arm"), 160, 120)
+    except InputError as error:
+        pytest.skip(str(error))
+    with made:
+        yield made
+
+
+def _reddish(image: np.ndarray) -> int:
+    image = image.astype(int)
+    return int(((image[..., 0] - image[..., 1] > 60) & (image[..., 0] - image[..., 2] > 60)).sum())
+
+
+def _bluish(image: np.ndarray) -> int:
+    image = image.astype(int)
+    return int((image[..., 2] - image[..., 0] > 60).sum())
+
+
+def test_the_body_is_in_the_picture_and_moves(renderer):
+    renderer.aim(np.array([[0.0], [2.0]]))
+    straight, bent = renderer.draw(np.array([0.0])), renderer.draw(np.array([2.0]))
+    assert straight.shape == (120, 160, 3) and straight.dtype == np.uint8
+    changed = np.abs(straight.astype(int) - bent).max(axis=-1) > 40
+    assert 0.01 < changed.mean() < 0.5
+    assert not changed[:, [0, -1]].any() and not changed[[0, -1]].any()  # the camera holds both poses
+    assert np.array_equal(renderer.draw(np.array([0.0])), straight)
+
+
+def test_muscles_redden_with_activation_and_the_ghost_is_blue(renderer):
+    pose = np.array([1.0])
+    relaxed, active = (renderer.draw(pose, activation=np.full(2, level)) for level in (0.0, 1.0))
+    assert _reddish(active) > _reddish(relaxed) + 20
+    ghost = renderer.draw(pose, reference=np.array([0.3]))
+    assert _bluish(ghost) > _bluish(renderer.draw(pose)) + 50
+
+
+def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
+    qpos = np.linspace(0, 2, 101)[:, None]
+    recording = video.Recording("bend", qpos, 100.0, reference=qpos * 0.5, activation=np.tile(qpos / 2, 2))
+    output = tmp_path / "new" / "bend.mp4"
+    seen = []
+    video.render(
+        make_embodiment("toy_arm"),
+        [recording],
+        output,
+        width=160,
+        height=120,
+        fps=20,
+        speed=2.0,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(output))
+    assert frames == 11 and seconds == pytest.approx(0.55, abs=0.06)
+    assert seen[-1] == (11, 11)
+    details = next(imageio_ffmpeg.read_frames(str(output)))
+    assert details["size"] == (160, 120) and details["fps"] == 20
+    assert [path.name for path in output.parent.iterdir()] == ["bend.mp4"]
+
+
+def test_still_is_a_png(tmp_path, renderer):
+    from matplotlib.image import imread
+
+    output = tmp_path / "pose.png"
+    video.render_still(renderer.embodiment, video.Recording("x", np.array([[1.0]]), 100.0), output, 0.0, 160, 120)
+    assert imread(output).shape[:2] == (120, 160)
+
+
+def test_bad_sizes_and_no_motion_are_named(tmp_path):
+    with pytest.raises(InputError, match="161 x 120"):
+        video.SceneRenderer(make_embodiment("toy_arm"), 161, 120)
+    with pytest.raises(InputError, match="no motion"):
+        video.render(make_embodiment("toy_arm"), [], tmp_path / "x.mp4")
+
+
+def test_without_opengl_the_remedy_is_one_line(monkeypatch):
+    monkeypatch.setattr(video.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(video, "PROBE", "raise SystemExit(1)")
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    video.choose_gl.cache_clear()
+    with pytest.raises(InputError, match="apt-get install libosmesa6") as caught:
+        video.choose_gl()
+    assert "\n" not in str(caught.value) and "MUJOCO_GL=osmesa" in str(caught.value)
+    video.choose_gl.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["output=x.gif"], "must end in .mp4 or .png"),
+        (["fps=0"], "fps=0"),
+        (["speeed=1"], "'speed'"),
+        (["task=toy"], "toy_arm"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_line(words, said, tmp_path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "muscle_torch.tools.render", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert ran.returncode == 2
+    assert re.fullmatch(r"error: .*\n", ran.stderr) and said in ran.stderr
+
+
+def test_command_shows_a_generated_motion(tmp_path, renderer):
+    words = ["task=toy_arm", "motion=all", "output=x.mp4", "width=64", "height=64", "max_seconds=0.2"]
+    command = [sys.executable, "-m", "muscle_torch.tools.render", *words]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "x.mp4"))[0] >= 7

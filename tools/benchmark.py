@@ -1,0 +1,290 @@
+"""Measure speed in control steps per second: environment, + inference, + learning, beside plain MuJoCo C on a CPU.
+
+`python tools/benchmark.py task=bimanual num_envs=[256,1024] output=speed.json`. Other words are train.py's own keys.
+
+Every column is timed `repeats` times, the columns taking turns, so that a busy machine disturbs all alike; medians are
+reported, and every single timing is in the output file. Environment, inference and plain MuJoCo start each repeat from
+the same stored state. Plain MuJoCo (`mujoco.rollout`, one call a control step) gets the very states and controls that
+the environment's worlds had, so it does the same physics: `env / raw` is what observations, rewards and resets leave.
+"""
+
+import copy
+import dataclasses
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+try:
+    from muscle_torch.config import Config, key, load_config, parse_words, run_command
+    from muscle_torch.errors import InputError
+except ImportError as error:
+    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
+        raise
+    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
+    sys.exit(2)
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.rollout import Rollout
+from tensordict import TensorDict
+
+from muscle_torch.envs import make_env
+from muscle_torch.evaluation import write_evaluation
+from muscle_torch.models import make_policy
+from muscle_torch.physics import resolve_device
+from muscle_torch.rl import Trainer
+
+COLUMNS = {
+    "env_steps_per_s": "environment",
+    "env_inference_steps_per_s": "+ inference",
+    "train_steps_per_s": "+ learning",
+    "raw_rollout_steps_per_s": "mujoco.rollout",
+}
+PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "torch", "torchrl", "tensordict", "warp-lang")
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkOptions:
+    task: str = key("bimanual", "cfg/task/<task>.yaml")
+    num_envs: Any = key(0, "worlds stepped together, or a list [512,1024]; 0: the task's")
+    fingers: bool = key(False, "with movable fingers")
+    policy: str = key("gated_residual", "the policy of the inference and learning columns")
+    device: str = key("auto", "auto, cpu, cuda or cuda:N")
+    backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
+    threads: int = key(0, "physics threads on a CPU; 0: all cores")
+    steps: int = key(100, "length of one timing", "control steps a world")
+    repeats: int = key(5, "timings of each column")
+    output: str = key("", "write the figures to this JSON file")
+
+
+OWN = ("num_envs", "steps", "repeats", "output")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """What the environment's worlds went through: the work that plain MuJoCo repeats. float64, (steps, W, ...)."""
+
+    actions: torch.Tensor
+    state: np.ndarray  # mjSTATE_FULLPHYSICS before each control step
+    warmstart: np.ndarray  # qacc_warmstart before each control step
+    control: np.ndarray
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the benchmark; returns the exit code."""
+    options = parse_words(BenchmarkOptions, [w for w in words if w.split("=", 1)[0] in OWN])
+    training = [w for w in words if w.split("=", 1)[0] not in OWN]
+    if options.steps < 1 or options.repeats < 1:
+        raise InputError(f"steps={options.steps} repeats={options.repeats}: both must be at least 1")
+    asked = options.num_envs if isinstance(options.num_envs, list) else [options.num_envs]
+    if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in asked):
+        raise InputError(f"num_envs={options.num_envs}: give a number of worlds or a list like [512,1024]")
+    results = []
+    for count in sorted(asked):
+        cfg = load_config(words=training, **({"num_envs": count} if count else {}))
+        results.append(benchmark(cfg, options.steps, options.repeats))
+        print(table(results[-1]), flush=True)
+    if options.output:
+        write_evaluation(Path(options.output), results[0] if len(results) == 1 else {"results": results})
+        print(f"written to {options.output}")
+    return 0
+
+
+def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
+    """The figures of one number of worlds, in the benchmark file's format."""
+    device = resolve_device(cfg.device)
+    others = _used_memory(device) if device.type == "cuda" else 0
+    env = make_env(cfg)
+    policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+    frozen = copy.deepcopy(policy).eval()
+    env.begin()
+    start = env.snapshot()
+    recording = record(env, frozen, steps)
+    trainer = Trainer(env, policy, cfg, None)
+    columns: dict[str, Callable[[], tuple[int, float, float]]] = {
+        "env_steps_per_s": lambda: time_environment(env, start, recording.actions),
+        "env_inference_steps_per_s": lambda: time_inference(env, start, frozen, steps),
+        "train_steps_per_s": lambda: time_training(trainer, max(1, round(steps / cfg.ppo.num_steps))),
+    }
+    if env.device.type == "cpu":
+        columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, _threads(cfg)).time
+    samples, learning = measure(columns, repeats)
+    median = {name: statistics.median(values) for name, values in samples.items()}
+    memory = _used_memory(env.device) - others
+    env.close()
+    raw = samples.get("raw_rollout_steps_per_s", [])
+    ratios = [a / b for a, b in zip(samples["env_steps_per_s"], raw, strict=False)]
+    return {
+        "task": cfg.task,
+        "num_envs": cfg.num_envs,
+        **{name: median.get(name) for name in COLUMNS},
+        "env_over_raw": statistics.median(ratios) if ratios else None,
+        "learning_fraction": statistics.median(learning),
+        "threads": _threads(cfg),
+        "substeps": env.embodiment.substeps,
+        "device": _device_name(env.device),
+        "backend": type(env.physics).__name__,
+        "fingers": cfg.fingers,
+        "policy": cfg.policy,
+        "steps": steps,
+        "repeats": repeats,
+        "versions": {name: _version(name) for name in PACKAGES},
+        "peak_memory_bytes": memory,
+        "samples": samples,
+    }
+
+
+def measure(
+    columns: dict[str, Callable[[], tuple[int, float, float]]], repeats: int
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Steps per second of every column, each repeat, and the fraction of training spent learning."""
+    samples: dict[str, list[float]] = {name: [] for name in columns}
+    learning: list[float] = []
+    for timing in columns.values():
+        timing()  # compilation, caches, CUDA graphs
+    for _ in range(repeats):
+        for name, timing in columns.items():
+            count, seconds, learned = timing()
+            samples[name].append(count / seconds)
+            if name == "train_steps_per_s":
+                learning.append(learned / seconds)
+    return samples, learning
+
+
+def record(env: Any, policy: Any, steps: int) -> Recording:
+    """Lets the untrained policy act for `steps` control steps and keeps what each world went through."""
+    observation = env.begin()
+    kept: dict[str, list[Any]] = {"actions": [], "state": [], "warmstart": [], "control": []}
+    for _ in range(steps):
+        fields = [env.physics.field(name) for name in ("time", "qpos", "qvel", "act")]
+        kept["state"].append(torch.cat([f.reshape(env.num_envs, -1) for f in fields], dim=1).cpu().double())
+        kept["warmstart"].append(env.physics.field("qacc_warmstart").cpu().double())
+        action = sample(policy, observation)
+        step = env.advance(action)
+        kept["actions"].append(action)
+        kept["control"].append(env.physics.field("ctrl").cpu().double())
+        observation = env.restart(step.terminated | step.truncated)
+    arrays = {name: torch.stack(values) for name, values in kept.items()}
+    return Recording(arrays["actions"], *(arrays[name].numpy() for name in ("state", "warmstart", "control")))
+
+
+class RawRollout:
+    """Plain MuJoCo C doing the recorded work: one `mujoco.rollout` call a control step, buffers made beforehand."""
+
+    def __init__(self, env: Any, recording: Recording, threads: int):
+        model, worlds = env.embodiment.model, env.num_envs
+        self.recording = recording
+        self.substeps = env.embodiment.substeps
+        self.models = [model] * worlds
+        self.data = [mujoco.MjData(model) for _ in range(threads)]
+        self.pool = Rollout(nthread=threads)
+        self.control = np.repeat(recording.control[:, :, None, :], self.substeps, axis=2)
+        self.state = np.empty((worlds, self.substeps, recording.state.shape[-1]))
+        self.sensordata = np.empty((worlds, self.substeps, model.nsensordata))
+        assert self.state.shape[-1] == mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+
+    def time(self) -> tuple[int, float, float]:
+        begin = time.perf_counter()
+        for state, warmstart, control in zip(self.recording.state, self.recording.warmstart, self.control, strict=True):
+            # The fastest way in: no checks, no allocation.
+            self.pool.rollout(
+                self.models,
+                self.data,
+                state,
+                control,
+                skip_checks=True,
+                nstep=self.substeps,
+                initial_warmstart=warmstart,
+                state=self.state,
+                sensordata=self.sensordata,
+            )
+        return self.recording.state.shape[0] * len(self.models), time.perf_counter() - begin, 0.0
+
+
+def time_environment(env: Any, start: dict[str, Any], actions: torch.Tensor) -> tuple[int, float, float]:
+    """Control steps of all worlds, seconds: the recorded actions, finished worlds reset themselves."""
+    env.load_snapshot(start)
+    begin = _now(env.device)
+    for action in actions:
+        step = env.advance(action)
+        env.restart(step.terminated | step.truncated)
+    return actions.shape[0] * env.num_envs, _now(env.device) - begin, 0.0
+
+
+def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> tuple[int, float, float]:
+    """The same with actions sampled from the policy, as while collecting."""
+    env.load_snapshot(start)
+    observation = env.restart(torch.zeros(env.num_envs, dtype=torch.bool, device=env.device))  # none: just looks
+    begin = _now(env.device)
+    for _ in range(steps):
+        step = env.advance(sample(policy, observation))
+        observation = env.restart(step.terminated | step.truncated)
+    return steps * env.num_envs, _now(env.device) - begin, 0.0
+
+
+@torch.no_grad()
+def sample(policy: Any, observation: torch.Tensor) -> torch.Tensor:
+    """An action drawn from the policy's normal distribution, (W, nu)."""
+    out = policy.actor(TensorDict({"observation": observation}, batch_size=observation.shape[:1]))
+    return torch.normal(out["loc"], out["scale"])
+
+
+def table(result: dict[str, Any]) -> str:
+    """The figures of one number of worlds, for reading."""
+    head = (
+        f"{result['task']}, {result['num_envs']} worlds, {result['backend']} on {result['device']}, "
+        f"{result['threads']} threads, {result['substeps']} substeps: control steps per second"
+    )
+    lines = [head, f"{'':16s}{'median':>12s}{'lowest':>12s}{'highest':>12s}"]
+    for name, label in COLUMNS.items():
+        values = result["samples"].get(name)
+        if values:
+            lines.append(f"{label:16s}{result[name]:12,.0f}{min(values):12,.0f}{max(values):12,.0f}")
+    if result["env_over_raw"] is not None:
+        lines.append(f"environment / mujoco.rollout: {result['env_over_raw']:.3f} (median of the repeats' ratios)")
+    lines.append(
+        f"learning takes {100 * result['learning_fraction']:.0f} % of training; "
+        f"peak memory {result['peak_memory_bytes'] / 2**30:.2f} GiB"
+    )
+    return "\n".join(lines)
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, after the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _threads(cfg: Config) -> int:
+    return cfg.threads or len(os.sched_getaffinity(0))
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _used_memory(device: torch.device) -> int:
+    """Bytes: on CUDA all that is taken on the device (torch's and Warp's), on a CPU this process's highest so far."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total - free
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    run_command(main, BenchmarkOptions, __doc__ or "")
