@@ -42,11 +42,11 @@ class _Tally:
 
     alive: Tensor  # thresholds not exceeded yet, bool (W,)
     early: Tensor  # exceeded within the clip, bool (W,)
-    broken: Tensor  # NaN seen within the clip, bool (W,)
+    broken: Tensor  # held NaN within the clip, bool (W,)
     length: Tensor  # control steps until then, (W,)
     episode_return: Tensor  # reward until then, (W,)
     error: dict[str, Tensor]  # sums over the whole clip, float64 (W,)
-    counted: dict[str, Tensor]  # finite steps in those sums, (W,)
+    counted: dict[str, Tensor]  # steps in those sums, (W,)
 
     @classmethod
     def of(cls, num_envs: int, device: torch.device) -> "_Tally":
@@ -65,24 +65,23 @@ class _Tally:
 
     def add(self, step: Any, inside: Tensor) -> None:
         """Counts one transition of the worlds whose clip is not over, `inside` (W,)."""
-        bad = ~(torch.isfinite(step.observation).all(dim=-1) & torch.isfinite(step.reward))
-        self.broken |= bad & inside
+        self.broken |= step.broken & inside
         running = self.alive & inside
         self.length += running
-        self.episode_return += torch.where(running & ~bad, step.reward, 0.0)
-        over = running & (step.terminated | bad)
+        self.episode_return += torch.where(running, step.reward, 0.0)
+        over = running & (step.terminated | step.broken)
         self.early |= over
         self.alive &= ~over
         for name in ERRORS:
             value = step.terms.get(f"err/{name}")
             if value is None:
                 continue
-            known = inside & torch.isfinite(value)
+            known = inside & ~self.broken  # what follows NaN means nothing
             self.error[name] += torch.where(known, value, 0.0)
             self.counted[name] += known
 
 
-def policy_mean(policy: nn.Module) -> Act:
+def policy_mean(policy: Any) -> Act:
     """The policy's deterministic action: the mean of its distribution, normaliser frozen, no gradients."""
 
     @torch.no_grad()
@@ -225,13 +224,17 @@ def clip_table(metrics: Mapping[str, Any]) -> str:
 
 def write_evaluation(path: Path, metrics: Mapping[str, Any]) -> None:
     """Writes the evaluation file whole or not at all."""
+    # Turned to text first: a value that JSON cannot hold must not leave a file behind.
+    text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        try:
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from None
 
 

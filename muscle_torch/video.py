@@ -273,8 +273,12 @@ def record_policy(env: Any, policy: nn.Module, max_seconds: float = 60.0) -> lis
 
 def _frame(env: Any, clip: torch.Tensor, frame: int) -> tuple[np.ndarray, ...]:
     """Copies of qpos, reference and activation of all worlds, on the host."""
-    rows = env.library.rows(clip, torch.full_like(clip, frame))
-    values = (env.physics.field("qpos"), env.library.qpos[rows], env.physics.field("act"))
+    library = env.library
+    reference = library.qpos[library.rows(clip, torch.full_like(clip, frame))]
+    if env.embodiment.root_joint is not None:  # the environment puts the start of each clip at the origin
+        reference = reference.clone()
+        reference[:, :2] -= library.qpos[library.rows(clip, torch.zeros_like(clip)), :2]
+    values = (env.physics.field("qpos"), reference, env.physics.field("act"))
     return tuple(value.to("cpu", copy=True).numpy() for value in values)
 
 
@@ -318,8 +322,9 @@ def render_still(
     from matplotlib.image import imsave
 
     with SceneRenderer(embodiment, width, height) as renderer:
-        renderer.aim(_sample(recording))
-        image = renderer.draw(**recording.at(time))
+        shown = recording.at(time)
+        renderer.aim(np.stack([pose for pose in (shown["qpos"], shown["reference"]) if pose is not None]))
+        image = renderer.draw(**shown)
     _make_folder(output)
     imsave(output, image)
 

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "biomechanics": {"rotations", "embodiments"},
     "envs": LIBRARY | {"biomechanics"},
     "evaluation": LIBRARY,
-    "video": LIBRARY,
+    "video": LIBRARY | {"evaluation"},
     "run_folder": {"rl"},
     "cfg": set(),
     "__init__": set(),
@@ -137,9 +137,9 @@ def test_files_are_short_and_well_named(path):
 
 
 def test_nothing_is_swallowed():
-    """No bare `except:` and no `except Exception`."""
+    """No bare `except:` and no `except Exception`, but to clean up and raise again."""
     for path, tree in TREES.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ExceptHandler):
+            if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ast.Raise):
                 caught = node.type.id if isinstance(node.type, ast.Name) else node.type
                 assert caught not in (None, "Exception", "BaseException"), f"{_name(path)}:{node.lineno}"

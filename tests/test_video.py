@@ -7,9 +7,12 @@ import sys
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from tensordict.nn import TensorDictModule
+from torch import nn
 
 from muscle_torch import video
 from muscle_torch.embodiments import make_embodiment
+from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 
 
@@ -72,6 +75,35 @@ def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
     details = next(imageio_ffmpeg.read_frames(str(output)))
     assert details["size"] == (160, 120) and details["fps"] == 20
     assert [path.name for path in output.parent.iterdir()] == ["bend.mp4"]
+
+
+class Relaxed(nn.Module):
+    """A policy that excites no muscle."""
+
+    def __init__(self, env):
+        super().__init__()
+        self.actor = TensorDictModule(
+            lambda observation: env.zero_action.expand(env.num_envs, -1), in_keys=["observation"], out_keys=["loc"]
+        )
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_every_clip_is_recorded_from_start_to_end(num_envs):
+    """However many worlds there are; the relaxed arm starts on the motion and falls away from it."""
+    env = make_env(
+        "toy_arm", num_envs=num_envs, device="cpu", motion="all", evaluation=True, backend="mujoco", threads=1
+    )
+    policy = Relaxed(env)
+    recordings = video.record_policy(env, policy)
+    assert [recording.name for recording in recordings] == list(env.library.names)
+    assert [len(recording.qpos) for recording in recordings] == env.library.length.tolist()
+    for recording in recordings:
+        np.testing.assert_allclose(recording.qpos[0], recording.reference[0], atol=1e-5)
+        assert np.abs(recording.qpos - recording.reference).max() > 0.3
+        assert recording.activation.shape == (len(recording.qpos), 2) and not recording.activation.any()
+    assert policy.training
+    assert all(len(short.qpos) == 51 for short in video.record_policy(env, policy, max_seconds=0.5))
+    env.close()
 
 
 def test_still_is_a_png(tmp_path, renderer):

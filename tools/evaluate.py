@@ -20,7 +20,7 @@ except ImportError as error:
 class EvaluateOptions:
     checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
     motion: Any = key("", "generated motion name, file, folder, glob, or a list; empty: those it was trained on")
-    num_envs: int = key(0, "worlds, one a motion at a time; 0: as many as motions, up to the training's num_envs")
+    num_envs: int = key(0, "worlds, one motion at a time each; 0: as many as motions, 64 at most")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
     threads: int = key(0, "physics threads on a CPU; 0: all cores")
@@ -39,7 +39,7 @@ def main(words: Sequence[str]) -> int:
 
     policy = load_policy(options.checkpoint, device=str(resolve_device(options.device)))
     cfg = evaluation_config(policy.config, options)
-    env = make_env(cfg, evaluation=True)
+    env = make_env(cfg, options.num_envs or None, evaluation=True)
     try:
         metrics = evaluate(env, policy_mean(policy), progress=_show)
     finally:
@@ -59,17 +59,9 @@ def main(words: Sequence[str]) -> int:
 
 def evaluation_config(cfg: Config, options: EvaluateOptions) -> Config:
     """The training's config with what was asked for; the thresholds stay its evaluation thresholds."""
-    from muscle_torch.embodiments import make_embodiment
-    from muscle_torch.motion import load_motion
-
-    motion = options.motion or cfg.motion
-    if options.num_envs < 0:
-        raise InputError(f"num_envs={options.num_envs}: must be 0 (automatic) or more")
-    clips = len(load_motion(motion, make_embodiment(cfg.embodiment, cfg.fingers)))
     return dataclasses.replace(
         cfg,
-        motion=motion,
-        num_envs=options.num_envs or min(cfg.num_envs, clips),
+        motion=options.motion or cfg.motion,
         device=options.device,
         backend=options.backend,
         threads=options.threads,

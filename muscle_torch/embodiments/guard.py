@@ -119,7 +119,7 @@ def _joint_addresses(embodiment: Embodiment) -> dict[str, int]:
 
 @functools.cache
 def _table() -> dict[str, Any]:
-    return json.loads(resources.files(__package__).joinpath(TABLE).read_text())
+    return json.loads(resources.files("muscle_torch.embodiments").joinpath(TABLE).read_text())
 
 
 def _version(package: str) -> str | None:

@@ -1,1 +1,19 @@
+"""Reference motion: clips and their files, resampling, the library on the device, generated motions, sampling."""
 
+from .clip import MotionClip
+from .generated import generate, generated_names
+from .library import MotionLibrary
+from .load import load_motion
+from .relative import relative_sites, site_velocity
+from .sampler import Sampler
+
+__all__ = [
+    "MotionClip",
+    "MotionLibrary",
+    "Sampler",
+    "generate",
+    "generated_names",
+    "load_motion",
+    "relative_sites",
+    "site_velocity",
+]

@@ -1,0 +1,153 @@
+"""Observation terms: functions `State -> (W, d)`, by name, joined in the order of the config.
+
+`joint_pos joint_vel muscle site_relative reference phase` is the published system's vector for the arms;
+`root_pos joint_pos root_vel joint_vel muscle touch site_relative reference phase` that for the full body.
+Nothing is scaled or clipped here: the policy normalises.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from muscle_torch.config import ObservationConfig
+from muscle_torch.errors import InputError, nearest
+
+from .state import MUSCLE_FIELDS, BodyIndex, State
+
+
+def root_pos(state: State) -> Tensor:
+    """Height [m] and orientation of the root in the world (quaternion), (W, 5). No x, y: where is of no matter."""
+    return state.qpos[:, 2:7]
+
+
+def joint_pos(state: State) -> Tensor:
+    """Hinges [rad] and slides [m] in model order, (W, joints)."""
+    return state.qpos[:, state.body.joint_qpos]
+
+
+def root_vel(state: State) -> Tensor:
+    """Linear velocity in world axes [m/s], angular in root axes [rad/s], (W, 6)."""
+    return state.qvel[:, :6]
+
+
+def joint_vel(state: State) -> Tensor:
+    """[rad/s], [m/s], model order, (W, joints)."""
+    return state.qvel[:, state.body.joint_qvel]
+
+
+def muscle(state: State) -> Tensor:
+    """Quantities of each muscle side by side, (W, nu * quantities): length [m], velocity [m/s], force [N, negative
+    when it pulls], excitation (the control), activation."""
+    return torch.stack([state.read(MUSCLE_FIELDS[q]) for q in state.quantities], dim=-1).flatten(1)
+
+
+def touch(state: State) -> Tensor:
+    """Normal force on each touch sensor [N], (W, sensors)."""
+    return state.read("sensordata")
+
+
+def site_relative(state: State) -> Tensor:
+    """Where the sites are from the anchor: positions, rotations, velocities, (W, 12 (S-1)). See `State`."""
+    return torch.cat((state.rpos.flatten(1), state.rrot.flatten(1), state.rvel.flatten(1)), dim=1)
+
+
+def reference(state: State) -> Tensor:
+    """The motion in the next frames, all frames of one quantity together: qpos, qvel, rpos [, rrot, rvel], (W, d).
+
+    A body with a root is told qpos without x and y; concisely, only rpos and how far the root moves until then.
+    """
+    ahead = state.ahead
+    if state.body.has_root and state.concise:
+        root = torch.cat((ahead.qpos[..., :3], ahead.qvel[..., :6]), dim=-1)
+        later = torch.cat((root[:, 1:] - root[:, :1], ahead.rpos[:, 1:].flatten(2)), dim=-1)
+        return torch.cat((ahead.rpos[:, 0].flatten(1), later.flatten(1)), dim=1)
+    qpos = ahead.qpos[..., 2:] if state.body.has_root else ahead.qpos
+    shown = [qpos, ahead.qvel, ahead.rpos]
+    if not state.concise:
+        shown += [ahead.rrot, ahead.rvel]
+    return torch.cat([s.flatten(1) for s in shown], dim=1)
+
+
+def phase(state: State) -> Tensor:
+    """Frame of the motion divided by its length, (W, 1)."""
+    return state.phase.unsqueeze(1)
+
+
+def previous_action(state: State) -> Tensor:
+    """The action that led here, unclipped; 0 after a reset, (W, nu)."""
+    return state.action
+
+
+def site_error(state: State) -> Tensor:
+    """From each tracked site to where it should be, now and in the next frames, world axes [m], (W, n * S * 3)."""
+    return (state.ahead.site_pos - state.site_pos.unsqueeze(1)).flatten(1)
+
+
+def joint_error(state: State) -> Tensor:
+    """From each joint to where it should be, now and in the next frames [rad], [m], (W, n * joints)."""
+    joints = state.body.joint_qpos
+    return (state.ahead.qpos[..., joints] - state.qpos[:, joints].unsqueeze(1)).flatten(1)
+
+
+OBSERVATIONS: dict[str, Callable[[State], Tensor]] = {
+    "root_pos": root_pos,
+    "joint_pos": joint_pos,
+    "root_vel": root_vel,
+    "joint_vel": joint_vel,
+    "muscle": muscle,
+    "touch": touch,
+    "site_relative": site_relative,
+    "reference": reference,
+    "phase": phase,
+    "previous_action": previous_action,
+    "site_error": site_error,
+    "joint_error": joint_error,
+}
+NEED_ROOT = {"root_pos", "root_vel"}
+
+
+def check_observation(config: ObservationConfig, body: BodyIndex) -> None:
+    """Raises InputError where the config asks for what does not exist."""
+    if not config.terms:
+        raise InputError(f"observation.terms is empty: choose from {', '.join(OBSERVATIONS)}")
+    for name in config.terms:
+        if name not in OBSERVATIONS:
+            raise InputError(f"unknown observation term {name!r}{nearest(name, list(OBSERVATIONS))}")
+        if name in NEED_ROOT and not body.has_root:
+            raise InputError(
+                f"observation term {name!r} needs a free root joint, which {body.name} lacks: leave it out"
+            )
+        if config.terms.count(name) > 1:
+            raise InputError(f"observation.terms names {name!r} twice: leave one out")
+    for name in config.muscle:
+        if name not in MUSCLE_FIELDS:
+            raise InputError(f"unknown muscle quantity {name!r}{nearest(name, list(MUSCLE_FIELDS))}")
+    if "muscle" in config.terms and not config.muscle:
+        raise InputError("observation.muscle is empty: name quantities, or leave 'muscle' out of observation.terms")
+    if "touch" in config.terms and not body.touch_ids:
+        raise InputError(f"observation term 'touch' needs touch sensors; {body.name} has none: leave it out")
+    if config.lookahead < 1 or config.stride < 1:
+        raise InputError(
+            f"observation.lookahead={config.lookahead} stride={config.stride}: both must be at least 1 "
+            "(the first frame shown is the current one)"
+        )
+
+
+def observe(state: State, terms: list[str]) -> Tensor:
+    """The observation, (W, D)."""
+    return torch.cat([OBSERVATIONS[name](state) for name in terms], dim=1)
+
+
+def layout(state: State, terms: list[str]) -> dict[str, slice]:
+    """Term -> its columns; and `muscle_<quantity>` -> the columns of one quantity, every so many of them."""
+    found: dict[str, slice] = {}
+    start = 0
+    for name in terms:
+        stop = start + OBSERVATIONS[name](state).shape[1]
+        found[name] = slice(start, stop)
+        if name == "muscle":
+            stride = len(state.quantities)
+            found |= {f"muscle_{q}": slice(start + i, stop, stride) for i, q in enumerate(state.quantities)}
+        start = stop
+    return found

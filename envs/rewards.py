@@ -1,0 +1,187 @@
+"""Reward terms: each `exp(-sharpness * distance to the motion)`, penalties of effort and roughness, and their sum.
+
+total = max(0, sum of weight * term + max(-1, -sum of coefficient * penalty)), as in the published system.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from muscle_torch.config import RewardConfig
+from muscle_torch.errors import InputError, nearest
+from muscle_torch.rotations import quat_angle, quat_to_matrix
+
+from .state import BodyIndex, State
+
+Distance = Callable[[State], Tensor]
+
+
+def mean_square(difference: Tensor) -> Tensor:
+    """Mean over all but the first axis of the squares, (W, ...) -> (W,)."""
+    return difference.flatten(1).square().mean(dim=1)
+
+
+def qpos_distance(state: State) -> Tensor:
+    """Mean squared error of qpos [rad^2, m^2] without the root's quaternion, plus the root's angle [rad], (W,)."""
+    difference = state.qpos - state.reference.qpos
+    if not state.body.has_root:
+        return mean_square(difference)
+    straight = torch.cat((difference[:, :3], difference[:, 7:]), dim=1)
+    return mean_square(straight) + quat_angle(state.qpos[:, 3:7], state.reference.qpos[:, 3:7])
+
+
+def qvel_distance(state: State) -> Tensor:
+    """Mean squared error of qvel, root included [rad^2/s^2, m^2/s^2], (W,)."""
+    return mean_square(state.qvel - state.reference.qvel)
+
+
+def root_pos_distance(state: State) -> Tensor:
+    """Mean over x, y, z of the root's squared error [m^2], (W,)."""
+    return mean_square(state.qpos[:, :3] - state.reference.qpos[:, :3])
+
+
+def root_vel_distance(state: State) -> Tensor:
+    """Mean squared error of linear and angular velocity, each in its own root's axes [m^2/s^2, rad^2/s^2], (W,)."""
+    own = _root_velocity(state.qpos, state.qvel)
+    return mean_square(own - _root_velocity(state.reference.qpos, state.reference.qvel))
+
+
+def _root_velocity(qpos: Tensor, qvel: Tensor) -> Tensor:
+    """Linear and angular velocity in root axes, (W, 6)."""
+    to_world = quat_to_matrix(qpos[:, 3:7])
+    linear = (to_world * qvel[:, :3].unsqueeze(-1)).sum(dim=1)
+    return torch.cat((linear, qvel[:, 3:6]), dim=1)
+
+
+def rpos_distance(state: State) -> Tensor:
+    """Mean over sites and axes of the squared error of position relative to the anchor [m^2], (W,)."""
+    return mean_square(state.rpos - state.reference.rpos)
+
+
+def rquat_distance(state: State) -> Tensor:
+    """Mean over sites and axes of the squared difference of relative rotation vectors [rad^2], (W,)."""
+    return mean_square(state.rrot - state.reference.rrot)
+
+
+def rvel_rot_distance(state: State) -> Tensor:
+    """Mean over sites and axes of the squared error of relative angular velocity [rad^2/s^2], (W,)."""
+    return mean_square(state.rvel[..., :3] - state.reference.rvel[..., :3])
+
+
+def rvel_lin_distance(state: State) -> Tensor:
+    """Mean over sites and axes of the squared error of relative linear velocity [m^2/s^2], (W,)."""
+    return mean_square(state.rvel[..., 3:] - state.reference.rvel[..., 3:])
+
+
+def site_pos_distance(state: State) -> Tensor:
+    """Mean over the tracked sites of the squared distance from their reference [m^2], (W,)."""
+    return state.site_deviation.square().mean(dim=1)
+
+
+class Tracking(NamedTuple):
+    """A reward term `exp(-sharpness * distance)`."""
+
+    distance: Distance
+    sharpness: float  # unless the config says otherwise
+
+
+REWARDS: dict[str, Tracking] = {
+    "qpos": Tracking(qpos_distance, 10.0),
+    "qvel": Tracking(qvel_distance, 2.0),
+    "root_pos": Tracking(root_pos_distance, 10.0),
+    "root_vel": Tracking(root_vel_distance, 10.0),
+    "rpos": Tracking(rpos_distance, 100.0),
+    "rquat": Tracking(rquat_distance, 10.0),
+    "rvel_rot": Tracking(rvel_rot_distance, 0.1),
+    "rvel_lin": Tracking(rvel_lin_distance, 0.1),
+    "site_pos": Tracking(site_pos_distance, 100.0),
+}
+NEED_ROOT = {"root_pos", "root_vel"}
+
+
+def action_out_of_bounds(state: State) -> Tensor:
+    """Mean over actions of the squared excess beyond [-1, 1], (W,)."""
+    return mean_square(state.action - state.action.clamp(-1.0, 1.0))
+
+
+def joint_acc(state: State) -> Tensor:
+    """Sum over joints, without the root, of the squared change of velocity divided by the control step, (W,)."""
+    assert state.previous_qvel is not None, "the environment keeps the velocities for this penalty"
+    joints = state.body.joint_qvel
+    return (state.qvel - state.previous_qvel)[:, joints].square().sum(dim=1) / state.body.control_step
+
+
+def joint_torque(state: State) -> Tensor:
+    """Sum of the squared generalised forces of the actuators [N^2 m^2], (W,)."""
+    return state.read("qfrc_actuator").square().sum(dim=1)
+
+
+def action_rate(state: State) -> Tensor:
+    """Sum over actions of the squared change since the last control step, (W,)."""
+    return (state.action - state.previous_action).square().sum(dim=1)
+
+
+def activation_energy(state: State) -> Tensor:
+    """Mean over muscles of the squared activation, (W,)."""
+    return state.read("act").square().mean(dim=1)
+
+
+PENALTIES: dict[str, Distance] = {
+    "action_out_of_bounds": action_out_of_bounds,
+    "joint_acc": joint_acc,
+    "joint_torque": joint_torque,
+    "action_rate": action_rate,
+    "activation_energy": activation_energy,
+}
+NEED_PREVIOUS_QVEL = {"joint_acc"}
+
+
+class Reward:
+    """The weighted sum of the terms that a config names with a weight other than 0."""
+
+    def __init__(self, config: RewardConfig, body: BodyIndex, device: torch.device):
+        _check(config, body)
+        self.weights = {name: float(w) for name, w in config.weights.items() if w}
+        self.penalties = {name: float(c) for name, c in config.penalties.items() if c}
+        self.sharpness = {n: float(config.sharpness.get(n, REWARDS[n].sharpness)) for n in self.weights}
+        self._weights = torch.tensor(list(self.weights.values()), device=device)
+        self._sharpness = torch.tensor(list(self.sharpness.values()), device=device)
+
+    @property
+    def needs_previous_qvel(self) -> bool:
+        return not NEED_PREVIOUS_QVEL.isdisjoint(self.penalties)
+
+    def __call__(self, state: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """The reward (W,), and `reward/<term>` -> the term before its weight (W,), `penalty` -> what they take away."""
+        penalty = self._penalty(state)
+        if not self.weights:
+            return penalty.clamp(min=0.0), {"penalty": penalty}
+        # All exponentials in one go: a kernel costs more than the numbers in it.
+        distance = torch.stack([REWARDS[name].distance(state) for name in self.weights], dim=1)
+        tracking = torch.exp(-self._sharpness * distance)
+        total = (tracking * self._weights).sum(dim=1) + penalty
+        terms = {f"reward/{name}": value for name, value in zip(self.weights, tracking.unbind(1), strict=True)}
+        return total.clamp(min=0.0), terms | {"penalty": penalty}
+
+    def _penalty(self, state: State) -> Tensor:
+        """Between -1 and 0, (W,)."""
+        total = torch.zeros_like(state.phase)
+        for name, coefficient in self.penalties.items():
+            total = total - coefficient * PENALTIES[name](state)
+        return total.clamp(min=-1.0)
+
+
+def _check(config: RewardConfig, body: BodyIndex) -> None:
+    for name in (*config.weights, *config.sharpness):
+        if name not in REWARDS:
+            raise InputError(f"unknown reward term {name!r}{nearest(name, list(REWARDS))}")
+    for name in config.penalties:
+        if name not in PENALTIES:
+            raise InputError(f"unknown penalty {name!r}{nearest(name, list(PENALTIES))}")
+    for name, weight in config.weights.items():
+        if weight and name in NEED_ROOT and not body.has_root:
+            raise InputError(
+                f"reward term {name!r} needs a free root joint, which {body.name} lacks: set its weight to 0"
+            )

@@ -1,0 +1,87 @@
+"""Forward kinematics kept on disk, so that a second start is quick. Losing it, or any file of it, costs only time."""
+
+import hashlib
+import os
+import warnings
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+
+from .clip import UNREADABLE, write_arrays
+
+FORMAT = 1  # raise it when what is stored, or how it is computed, changes
+MAX_BYTES = 4 << 30
+KINEMATIC_FIELDS = (
+    *("body_parentid", "body_pos", "body_quat", "body_ipos", "body_mass", "jnt_type", "jnt_bodyid", "jnt_pos"),
+    *("jnt_axis", "qpos0", "site_bodyid", "site_pos", "site_quat"),
+)
+
+
+def cache_folder() -> Path:
+    """`$MUSCLE_TORCH_CACHE`, or muscle_torch in the user's cache folder."""
+    if "MUSCLE_TORCH_CACHE" in os.environ:
+        return Path(os.environ["MUSCLE_TORCH_CACHE"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "muscle_torch"
+
+
+def body_key(embodiment: Embodiment) -> bytes:
+    """A digest of all that forward kinematics depends on besides the motion."""
+    digest = hashlib.sha256(f"{FORMAT} {mujoco.__version__} {embodiment.control_frequency}".encode())
+    for field in KINEMATIC_FIELDS:
+        digest.update(np.ascontiguousarray(getattr(embodiment.model, field)).tobytes())
+    digest.update(embodiment.site_ids.tobytes())
+    return digest.digest()
+
+
+def clip_key(body: bytes, interpolation: str, frequency: float, arrays: list[np.ndarray | None]) -> str:
+    """The name of a clip's entry: changes with the body, the motion and how it is resampled."""
+    digest = hashlib.sha256(body + f"{interpolation} {frequency!r}".encode())
+    for array in arrays:
+        digest.update(b"none" if array is None else repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:40]
+
+
+def load(key: str) -> dict[str, np.ndarray] | None:
+    """The entry, or None where there is none that can be read."""
+    path = _path(key)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            entry = dict(stored)
+        os.utime(path)  # the least recently used go first
+    except UNREADABLE:
+        return None
+    return entry
+
+
+def store(key: str, entry: dict[str, np.ndarray]) -> bool:
+    """Writes an entry; False, with a warning, where the folder cannot be written."""
+    try:
+        write_arrays(_path(key), entry, compress=False)
+    except OSError as error:
+        warnings.warn(f"motion cache {cache_folder()} is not written ({error}); set MUSCLE_TORCH_CACHE", stacklevel=2)
+        return False
+    return True
+
+
+def prune(max_bytes: int = MAX_BYTES) -> None:
+    """Deletes the least recently used entries until the cache fits into `max_bytes`."""
+    entries = []
+    for path in (cache_folder() / "motion").glob("*.npz"):
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # another process prunes too
+            continue
+        entries.append((status.st_mtime, status.st_size, path))
+    excess = sum(size for _, size, _ in entries) - max_bytes
+    for _, size, path in sorted(entries):
+        if excess <= 0:
+            return
+        path.unlink(missing_ok=True)
+        excess -= size
+
+
+def _path(key: str) -> Path:
+    return cache_folder() / "motion" / f"{key}.npz"

@@ -1,0 +1,175 @@
+"""MotionClip: one motion of one body as a plain .npz without pickles."""
+
+import os
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from muscle_torch.errors import InputError
+
+FORMAT = "muscle_torch.MotionClip/1"
+MIN_FRAMES = 2
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class MotionClip:
+    """Positions over time at a constant rate. Building one checks nothing; `validate`, `save` and `load` do."""
+
+    name: str
+    qpos: np.ndarray  # (T, nq) float32, columns in the order of joint_names; a free joint comes first and takes 7
+    frequency: float  # [Hz]
+    joint_names: tuple[str, ...]
+    embodiment: str  # name of the body, e.g. "MyoBimanualArm"
+    model_version: str
+    source: str = ""
+    licence: str = ""
+    qvel: np.ndarray | None = None  # (T, nv) float32; None: the derivative of qpos is used
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.qpos)
+
+    @property
+    def duration(self) -> float:
+        """From the first frame to the last [s]."""
+        return (self.num_frames - 1) / self.frequency
+
+    @property
+    def has_root(self) -> bool:
+        """Whether the first joint is free: it takes 7 columns of qpos and 6 of qvel."""
+        return self.qpos.shape[1] == len(self.joint_names) + 6
+
+    def validate(self, where: str = "") -> "MotionClip":
+        """Raises InputError with what is wrong; `where` names the file."""
+        where = where or f"motion {self.name!r}"
+        _check_shapes(self, where)
+        if not np.isfinite(self.frequency) or self.frequency <= 0:
+            raise InputError(f"{where}: frequency is {self.frequency} Hz, it must be positive")
+        _check_finite("qpos", self.qpos, self.has_root, 7, self.joint_names, where)
+        if self.qvel is not None:
+            _check_finite("qvel", self.qvel, self.has_root, 6, self.joint_names, where)
+        if self.has_root:
+            lengths = np.linalg.norm(self.qpos[:, 3:7], axis=1)
+            frame = int(np.argmax(np.abs(lengths - 1.0)))
+            if abs(lengths[frame] - 1.0) > 1e-2:
+                raise InputError(
+                    f"{where}: the root quaternion of frame {frame} has length {lengths[frame]:.3g}; "
+                    "columns 3 to 6 of qpos must be a unit quaternion (w, x, y, z)"
+                )
+        return self
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the clip; a half-written file never stands under `path`. Returns the path."""
+        self.validate()
+        arrays = {
+            "format": np.array(FORMAT),
+            "name": np.array(self.name),
+            "qpos": np.asarray(self.qpos, dtype=np.float32),
+            "frequency": np.array(float(self.frequency)),
+            "joint_names": np.array(self.joint_names, dtype=np.str_),
+            "embodiment": np.array(self.embodiment),
+            "model_version": np.array(self.model_version),
+            "source": np.array(self.source),
+            "licence": np.array(self.licence),
+        }
+        if self.qvel is not None:
+            arrays["qvel"] = np.asarray(self.qvel, dtype=np.float32)
+        return write_arrays(Path(path), arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "MotionClip":
+        """Reads what `save` wrote."""
+        path = Path(path)
+        arrays = read_arrays(path)
+        missing = [key for key in ("qpos", "frequency", "joint_names", "embodiment", "model_version") if key not in arrays]
+        if missing:
+            raise InputError(f"{path}: not a motion clip, it lacks {', '.join(missing)}")
+        clip = cls(
+            name=str(arrays.get("name", path.stem)),
+            qpos=_floats(arrays["qpos"], "qpos", path),
+            frequency=float(_floats(arrays["frequency"], "frequency", path).reshape(-1)[0]),
+            joint_names=tuple(str(name) for name in arrays["joint_names"].reshape(-1)),
+            embodiment=str(arrays["embodiment"]),
+            model_version=str(arrays["model_version"]),
+            source=str(arrays.get("source", "")),
+            licence=str(arrays.get("licence", "")),
+            qvel=_floats(arrays["qvel"], "qvel", path) if "qvel" in arrays else None,
+        )
+        return clip.validate(str(path))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz but those that would need unpickling. Raises InputError for what is not an .npz."""
+    if not path.is_file():
+        raise InputError(f"motion file {path} does not exist" + (" (it is a folder)" if path.is_dir() else ""))
+    if path.stat().st_size == 0:
+        raise InputError(f"motion file {path} is empty")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"motion file {path} is not an .npz file, or only a part of one; copy or download it again")
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            for key in stored.files:
+                try:
+                    arrays[key] = stored[key]
+                except ValueError as error:
+                    if "allow_pickle" not in str(error):
+                        raise
+    except UNREADABLE as error:
+        raise InputError(f"motion file {path} is damaged ({error}); copy or download it again") from error
+    return arrays
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray], compress: bool = True) -> Path:
+    """Writes an .npz beside `path` and moves it there when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            (np.savez_compressed if compress else np.savez)(stream, **arrays)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _floats(array: np.ndarray, key: str, path: Path) -> np.ndarray:
+    if array.dtype.kind not in "fiu" or array.size == 0:
+        raise InputError(f"{path}: {key} must be an array of numbers, it is {array.dtype} {array.shape}")
+    return array.astype(np.float64 if array.ndim == 0 else np.float32)
+
+
+def _check_shapes(clip: MotionClip, where: str) -> None:
+    joints = len(clip.joint_names)
+    if clip.qpos.ndim != 2 or clip.qpos.shape[1] not in (joints, joints + 6):
+        raise InputError(
+            f"{where}: qpos has shape {clip.qpos.shape}; {joints} joints need (frames, {joints}), "
+            f"or (frames, {joints + 6}) where the first joint is free"
+        )
+    if clip.num_frames < MIN_FRAMES:
+        raise InputError(f"{where}: has {clip.num_frames} frame, a motion needs at least {MIN_FRAMES}")
+    if len(set(clip.joint_names)) != joints:
+        twice = next(name for name in clip.joint_names if clip.joint_names.count(name) > 1)
+        raise InputError(f"{where}: joint {twice!r} is there twice")
+    wanted = (clip.num_frames, clip.qpos.shape[1] - clip.has_root)
+    if clip.qvel is not None and clip.qvel.shape != wanted:
+        raise InputError(f"{where}: qvel has shape {clip.qvel.shape}, qpos asks for {wanted}")
+
+
+def _check_finite(
+    key: str, values: np.ndarray, has_root: bool, root_width: int, names: tuple[str, ...], where: str
+) -> None:
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        frame, column = (int(i) for i in bad[0])
+        joint = names[max(0, column - root_width + 1) if has_root else column]
+        raise InputError(
+            f"{where}: {key} of joint {joint!r} is {values[frame, column]} in frame {frame} "
+            f"({len(np.unique(bad[:, 0]))} frames affected); fill the gap or cut the clip there"
+        )

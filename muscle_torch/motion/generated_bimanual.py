@@ -1,0 +1,156 @@
+"""Motions of the two arms: key poses by where the wrists are, made smooth in joint space.
+
+Places are (outward, forward, up) [m] from that arm's shoulder, the same numbers on both sides being mirror images. An
+arm is 0.55 m long from shoulder to wrist; the body's midline is 0.17 m inward. Every motion begins and ends at rest.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+
+from .hand_ik import HandIK
+from .key_poses import flowing, through
+
+Paths = dict[str, np.ndarray]
+Smooth = Callable[[Sequence[float], np.ndarray, float], np.ndarray]
+Place = tuple[float, float, float]
+
+
+class Pose(NamedTuple):
+    """One arm: where the wrist is, where the elbow should be about, and how the forearm and wrist are turned [rad]."""
+
+    hand: Place
+    elbow: Place | None = None
+    pro_sup: float = 0.0  # pronation positive
+    deviation: float = 0.0
+    flexion: float = 0.0
+
+    def at(self, outward: float = 0.0, forward: float = 0.0, up: float = 0.0) -> "Pose":
+        """The hand moved by so much."""
+        x, y, z = self.hand
+        return self._replace(hand=(x + outward, y + forward, z + up))
+
+
+HANG = Pose((0.13, 0.13, -0.49), (0.12, 0.0, -0.26), pro_sup=0.3)
+
+
+def _arm(
+    embodiment: Embodiment, side: str, times: Sequence[float], poses: Sequence[Pose], smooth: Smooth = through
+) -> Paths:
+    """Paths of one arm's independent joints through `poses` at `times` [s]."""
+    solver = HandIK(embodiment)
+    solved: dict[Pose, dict[str, float]] = {}
+    for pose in poses:
+        if pose not in solved:
+            turned = {"pro_sup": pose.pro_sup, "deviation": pose.deviation, "flexion": pose.flexion}
+            solved[pose] = solver.solve(side, pose.hand, pose.elbow, **turned)
+    values = {joint: np.array([solved[pose][joint] for pose in poses]) for joint in solved[poses[0]]}
+    return {joint: smooth(times, path, embodiment.control_frequency) for joint, path in values.items()}
+
+
+def _both(embodiment: Embodiment, times: Sequence[float], poses: Sequence[Pose], smooth: Smooth = through) -> Paths:
+    """Both arms, as mirror images."""
+    return _arm(embodiment, "r", times, poses, smooth) | _arm(embodiment, "l", times, poses, smooth)
+
+
+def reach(embodiment: Embodiment, random: np.random.Generator) -> Paths:
+    """The right hand, then the left, then both go to places in front that the seed chooses, and come back."""
+    low, high = np.array((-0.02, 0.34, -0.25)), np.array((0.14, 0.42, 0.02))
+
+    def somewhere() -> Pose:
+        outward, forward, up = random.uniform(low, high)
+        return Pose((outward, forward, up), (0.14, 0.12, -0.22), pro_sup=0.6)
+
+    first, second, third, fourth = (somewhere() for _ in range(4))
+    right = _arm(embodiment, "r", [0, 0.2, 1.2, 1.5, 2.5, 3.2, 4.4, 4.7, 5.8, 6], [HANG, HANG, first, first, HANG, HANG, third, third, HANG, HANG])
+    left = _arm(embodiment, "l", [0, 1.6, 2.7, 3.1, 4.2, 4.5, 5.8, 6], [HANG, HANG, second, second, fourth, fourth, HANG, HANG])
+    return right | left
+
+
+def lift(embodiment: Embodiment, random: np.random.Generator) -> Paths:
+    """Both hands take a box from a table, lift it to the height of the eyes, and put it back."""
+    take = Pose((0.0, 0.33, -0.30), (0.14, 0.05, -0.25), pro_sup=0.1)
+    near = take.at(forward=-0.06, up=0.13)
+    high = Pose((0.0, 0.33, 0.08), (0.16, 0.24, -0.12), pro_sup=0.1)
+    times = [0, 0.2, 1.3, 1.6, 2.2, 3.0, 3.5, 4.3, 4.9, 5.1, 6.0]
+    return _both(embodiment, times, [HANG, HANG, take, take, near, high, high, near, take, take, HANG])
+
+
+def wave(embodiment: Embodiment, random: np.random.Generator) -> Paths:
+    """The right hand goes up beside the head and waves with the forearm; the left arm hangs and sways a little."""
+    elbow = (0.22, 0.12, -0.10)
+    out = Pose((0.30, 0.20, 0.13), elbow, pro_sup=0.9, deviation=0.15)
+    into = Pose((0.10, 0.22, 0.13), elbow, pro_sup=0.9, deviation=-0.05)
+    times = [0, 0.2, 1.3, *(1.3 + 0.4 * np.arange(1, 8)), 5.2, 5.4]
+    right = _arm(embodiment, "r", times, [HANG, HANG, out, *[into, out] * 3, into, HANG, HANG])
+    sway = HANG.at(outward=0.03, forward=0.04, up=0.01)
+    left = _arm(embodiment, "l", [0, 1.5, 3.5, 5.4], [HANG, sway, HANG.at(outward=0.02), HANG])
+    return right | left
+
+
+def drink(embodiment: Embodiment, random: np.random.Generator) -> Paths:
+    """The right hand takes a glass in front, brings it to the mouth, tilts it, and puts it back; the left arm helps."""
+    take = Pose((-0.02, 0.36, -0.26), (0.14, 0.08, -0.25), pro_sup=0.1)
+    mouth = Pose((-0.08, 0.21, 0.07), (0.18, 0.14, -0.14), pro_sup=0.2)
+    tilt = mouth.at(up=0.02)._replace(pro_sup=-0.3, deviation=-0.1, flexion=0.15)
+    times = [0, 0.2, 1.2, 1.4, 2.4, 2.9, 3.5, 3.9, 4.8, 5.0, 5.9, 6.0]
+    right = _arm(embodiment, "r", times, [HANG, HANG, take, take, mouth, tilt, tilt, mouth, take, take, HANG, HANG])
+    table = Pose((0.06, 0.27, -0.33), (0.14, 0.02, -0.26), pro_sup=1.0)
+    left = _arm(embodiment, "l", [0, 0.4, 1.6, 4.4, 5.7, 6.0], [HANG, HANG, table, table, HANG, HANG])
+    return right | left
+
+
+def punch(embodiment: Embodiment, random: np.random.Generator) -> Paths:
+    """From a guard before the chin: right, left, right; the fist turns over while the arm stretches."""
+    guard = Pose((-0.02, 0.24, 0.0), (0.14, 0.10, -0.23), pro_sup=-0.2)
+    out = Pose((-0.06, 0.49, 0.03), (0.06, 0.26, -0.04), pro_sup=1.2)
+    right_times = [0, 0.2, 1.1, 1.5, 1.85, 2.3, 3.3, 3.65, 4.1, 4.3, 5.2, 5.4]
+    right = _arm(embodiment, "r", right_times, [HANG, HANG, guard, guard, out, guard, guard, out, guard, guard, HANG, HANG])
+    left_times = [0, 0.2, 1.1, 2.4, 2.75, 3.2, 4.3, 5.2, 5.4]
+    left = _arm(embodiment, "l", left_times, [HANG, HANG, guard, guard, out, guard, guard, HANG, HANG])
+    return right | left
+
+
+def clap(embodiment: Embodiment, random: np.random.Generator) -> Paths:
+    """Both hands come together before the chest four times, and stop a hand's breadth apart."""
+    apart = Pose((0.06, 0.30, -0.16), (0.18, 0.08, -0.22), pro_sup=0.0)
+    together = Pose((-0.11, 0.30, -0.14), (0.15, 0.10, -0.22), pro_sup=0.0)
+    times = [0, 0.2, 1.3, *(1.3 + 0.4 * np.arange(1, 9)), 5.6, 5.8]
+    return _both(embodiment, times, [HANG, HANG, apart, *[together, apart] * 4, HANG, HANG])
+
+
+def circles(embodiment: Embodiment, random: np.random.Generator) -> Paths:
+    """Both hands draw two circles in the air in front, one after the other by half a turn."""
+    centre = Pose((0.05, 0.32, -0.12), (0.16, 0.10, -0.20), pro_sup=0.5)
+    raise_times, turn_times = [0.0, 0.7, 1.3], 1.3 + np.arange(1, 17) * 0.2
+    times = [*raise_times, *turn_times, 5.2, 6.0]
+
+    def drawn(start: float) -> list[Pose]:
+        angles = start + np.arange(17) * np.pi / 4
+        on_circle = [centre.at(outward=0.12 * np.cos(angle), up=0.12 * np.sin(angle)) for angle in angles]
+        halfway = HANG.at(outward=0.02, forward=0.10, up=0.12)
+        return [HANG, halfway, *on_circle, halfway, HANG]
+
+    right = _arm(embodiment, "r", times, drawn(-np.pi / 2), flowing)
+    return right | _arm(embodiment, "l", times, drawn(np.pi / 2), flowing)
+
+
+def rest(embodiment: Embodiment, random: np.random.Generator) -> Paths:
+    """The arms hang and drift a little, as when standing quietly."""
+    drift = [HANG, HANG.at(forward=0.02, outward=0.01), HANG.at(forward=-0.01), HANG.at(forward=0.02), HANG]
+    return _both(embodiment, [0, 1.2, 2.4, 3.7, 5.0], drift)
+
+
+MOTIONS: dict[str, Callable[[Embodiment, np.random.Generator], Paths]] = {
+    "reach": reach,
+    "lift": lift,
+    "wave": wave,
+    "drink": drink,
+    "punch": punch,
+    "clap": clap,
+    "circles": circles,
+    "rest": rest,
+}

@@ -1,0 +1,39 @@
+"""Where the tracked sites are and how they move, frame by frame, by MuJoCo's forward kinematics."""
+
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+
+
+class SiteMotion(NamedTuple):
+    """Tracked sites over time, world axes, float64 or float32."""
+
+    pos: np.ndarray  # (T, S, 3) [m]
+    mat: np.ndarray  # (T, S, 3, 3)
+    angvel: np.ndarray  # (T, S, 3) [rad/s]
+    linvel: np.ndarray  # (T, S, 3) of the site point [m/s]
+
+
+def site_motion(
+    embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray, data: mujoco.MjData | None = None
+) -> SiteMotion:
+    """Forward kinematics of qpos (T, nq), qvel (T, nv). Give each thread its own `data`; MuJoCo releases the GIL."""
+    model, sites, bodies = embodiment.model, embodiment.site_ids, embodiment.site_body_ids
+    roots = model.body_rootid[bodies]
+    data = data or mujoco.MjData(model)
+    frames, count = len(qpos), len(sites)
+    pos, mat = np.empty((frames, count, 3)), np.empty((frames, count, 9))
+    cvel, com = np.empty((frames, count, 6)), np.empty((frames, count, 3))
+    for t in range(frames):
+        data.qpos[:], data.qvel[:] = qpos[t], qvel[t]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_comVel(model, data)
+        pos[t], mat[t] = data.site_xpos[sites], data.site_xmat[sites]
+        cvel[t], com[t] = data.cvel[bodies], data.subtree_com[roots]
+    # cvel's linear part is that of the point of the body which is at the subtree's centre of mass.
+    linvel = cvel[..., 3:] + np.cross(cvel[..., :3], pos - com)
+    return SiteMotion(pos, mat.reshape(frames, count, 3, 3), cvel[..., :3], linvel)

@@ -1,0 +1,130 @@
+"""All reference motion, flat on the device, ready to be indexed by world."""
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+
+from . import cache as disk
+from .clip import MotionClip
+from .joints import fit_to
+from .kinematics import site_motion
+from .relative import relative_sites
+from .resample import at_control_rate
+
+ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel")
+
+
+class MotionLibrary:
+    """Clips at the control rate with their site poses and velocities; F frames in all, C clips, S sites, float32.
+
+    Index with `rows`: `library.site_pos[library.rows(clip, frame)]`. World axes throughout.
+    """
+
+    names: list[str]
+    qpos: Tensor  # (F, nq)
+    qvel: Tensor  # (F, nv)
+    site_pos: Tensor  # (F, S, 3) [m]
+    site_mat: Tensor  # (F, S, 3, 3)
+    site_angvel: Tensor  # (F, S, 3) [rad/s]
+    site_linvel: Tensor  # (F, S, 3) of the site point [m/s]
+    rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites`
+    rrot: Tensor
+    rvel: Tensor
+    length: Tensor  # (C,) frames
+    start: Tensor  # (C,) row of the first frame
+
+    def __init__(
+        self,
+        clips: Sequence[MotionClip],
+        embodiment: Embodiment,
+        device: torch.device | str = "cpu",
+        interpolation: str = "derivative",
+        threads: int = 0,
+        cache: bool = True,
+    ) -> None:
+        if not clips:
+            raise InputError("there is no motion: set motion= to a generated motion, a file, a folder or a glob")
+        self.embodiment, self.device = embodiment, torch.device(device)
+        self.names = [clip.name for clip in clips]
+        entries = _entries([fit_to(clip, embodiment) for clip in clips], embodiment, interpolation, threads, cache)
+        for name in ENTRY:
+            setattr(self, name, torch.from_numpy(np.concatenate([entry[name] for entry in entries])).to(self.device))
+        self.rpos, self.rrot, self.rvel = relative_sites(
+            self.site_pos, self.site_mat, self.site_angvel, self.site_linvel
+        )
+        self.length = torch.tensor([len(entry["qpos"]) for entry in entries], device=self.device)
+        self.start = self.length.cumsum(0) - self.length
+
+    @property
+    def num_clips(self) -> int:
+        return len(self.names)
+
+    @property
+    def num_frames(self) -> int:
+        """Of all clips together."""
+        return len(self.qpos)
+
+    def rows(self, clip: Tensor, frame: Tensor) -> Tensor:
+        """Row of each (clip, frame); frames outside a clip become its first or last. Shapes broadcast, long."""
+        return self.start[clip] + torch.minimum(frame.clamp(min=0), self.length[clip] - 1)
+
+
+def _entries(
+    clips: list[MotionClip], embodiment: Embodiment, interpolation: str, threads: int, cache: bool
+) -> list[dict[str, np.ndarray]]:
+    """One dict of `ENTRY` a clip, float32; from disk where possible, the others computed on threads and stored."""
+    body = disk.body_key(embodiment)
+    local = threading.local()
+    unwritable = threading.Event()
+
+    def make(clip: MotionClip) -> dict[str, np.ndarray]:
+        key = disk.clip_key(body, interpolation, clip.frequency, [clip.qpos, clip.qvel])
+        entry = disk.load(key) if cache else None
+        if entry is not None and _fits(entry, embodiment):
+            return entry
+        if not hasattr(local, "data"):
+            local.data = mujoco.MjData(embodiment.model)
+        entry = _compute(clip, embodiment, interpolation, local.data)
+        if cache and not unwritable.is_set() and not disk.store(key, entry):
+            unwritable.set()
+        return entry
+
+    workers = max(1, min(threads or os.cpu_count() or 1, len(clips)))
+    with ThreadPoolExecutor(workers) as pool:
+        # The bar appears only where there is more than a second of work, and only on a terminal.
+        bar = tqdm(pool.map(make, clips), total=len(clips), desc="motion", unit="clip", delay=1, disable=None)
+        entries = list(bar)
+    if cache:
+        disk.prune()
+    return entries
+
+
+def _compute(
+    clip: MotionClip, embodiment: Embodiment, interpolation: str, data: mujoco.MjData
+) -> dict[str, np.ndarray]:
+    qpos, qvel = at_control_rate(clip, embodiment, interpolation)
+    values = (qpos, qvel, *site_motion(embodiment, qpos, qvel, data))
+    return {name: value.astype(np.float32) for name, value in zip(ENTRY, values, strict=True)}
+
+
+def _fits(entry: dict[str, np.ndarray], embodiment: Embodiment) -> bool:
+    """Whether a file from the cache holds what it should: it may have been damaged."""
+    model, sites = embodiment.model, len(embodiment.site_names)
+    inner = ((model.nq,), (model.nv,), (sites, 3), (sites, 3, 3), (sites, 3), (sites, 3))
+    if entry.keys() != set(ENTRY):
+        return False
+    frames = len(entry["qpos"])
+    return all(
+        entry[name].shape == (frames, *shape) and bool(np.isfinite(entry[name]).all())
+        for name, shape in zip(ENTRY, inner, strict=True)
+    )

@@ -1,0 +1,106 @@
+"""Motion at another rate, and velocities from positions.
+
+qpos columns of a free joint are 3 positions and a quaternion (w, x, y, z); its qvel is linear in world axes, angular in
+the body's own axes, as in MuJoCo.
+"""
+
+import mujoco
+import numpy as np
+from scipy.interpolate import CubicSpline, interp1d
+from scipy.spatial.transform import Rotation, Slerp
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+
+from .clip import MotionClip
+
+INTERPOLATIONS = ("derivative", "reference")
+
+
+def at_control_rate(clip: MotionClip, embodiment: Embodiment, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
+    """(qpos (T', nq), qvel (T', nv)) float64 of `clip`, whose columns are the embodiment's, at the control frequency.
+
+    "derivative": cubic splines on true time; velocities are the splines' derivatives. "reference": as MuscleMimic does,
+    with stretched time and interpolated velocities. A clip at the control frequency keeps its positions, and its
+    velocities where it has them.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise InputError(f"motion_interpolation is {interpolation!r}, known: {', '.join(INTERPOLATIONS)}")
+    qpos = clip.qpos.astype(np.float64)
+    if clip.has_root:
+        qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)
+    if np.isclose(clip.frequency, embodiment.control_frequency, rtol=1e-9):
+        qvel = clip.qvel if clip.qvel is not None else resample(qpos, clip.frequency, clip.frequency, clip.has_root)[1]
+        return qpos, qvel.astype(np.float64)
+    if interpolation == "derivative":
+        return resample(qpos, clip.frequency, embodiment.control_frequency, clip.has_root)
+    qvel = clip.qvel if clip.qvel is not None else resample(qpos, clip.frequency, clip.frequency, clip.has_root)[1]
+    return reference_resample(embodiment, qpos, qvel.astype(np.float64), clip.frequency)
+
+
+def resample(qpos: np.ndarray, old: float, new: float, has_root: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(qpos, qvel) on the new time grid [1 / Hz] by C2 cubic splines; the grid ends at or before the last frame."""
+    if has_root:
+        qpos = _continuous(qpos)
+    spline = CubicSpline(np.arange(len(qpos)) / old, qpos, axis=0)
+    count = int(np.floor((len(qpos) - 1) * new / old + 1e-9)) + 1
+    times = np.arange(count) / new
+    out, rate = spline(times), spline(times, 1)
+    if not has_root:
+        return out, rate
+    quat, quat_rate = out[:, 3:7], rate[:, 3:7]
+    # w = 2 q* dq/dt / |q|^2: a change of length would show in the scalar part only, which is dropped.
+    angular = 2 * _imaginary_of_product(quat, quat_rate) / np.sum(quat**2, axis=1, keepdims=True)
+    out[:, 3:7] = quat / np.linalg.norm(quat, axis=1, keepdims=True)
+    return out, np.concatenate((rate[:, :3], angular, rate[:, 7:]), axis=1)
+
+
+def reference_resample(
+    embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray, old: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """MuscleMimic's way from `old` [Hz] to the control rate: endpoints kept, so time is stretched by about one frame."""
+    new = embodiment.control_frequency
+    stride = old / new
+    if stride > 1 and abs(stride - round(stride)) < 1e-9:
+        qpos = qpos[:: round(stride)]
+    else:
+        qpos, qvel = _stretched(qpos, qvel, max(1, round(len(qpos) * new / old)), embodiment.root_joint is not None)
+    if stride > 1:
+        qvel = differentiate(embodiment.model, qpos, new)
+    return qpos, qvel
+
+
+def differentiate(model: mujoco.MjModel, qpos: np.ndarray, frequency: float) -> np.ndarray:
+    """Forward differences (T, nv) of qpos (T, nq); the last frame repeats the one before."""
+    qvel = np.zeros((len(qpos), model.nv))
+    for t in range(len(qpos) - 1):
+        mujoco.mj_differentiatePos(model, qvel[t], 1 / frequency, qpos[t], qpos[t + 1])
+    if len(qpos) > 1:
+        qvel[-1] = qvel[-2]
+    return qvel
+
+
+def _stretched(qpos: np.ndarray, qvel: np.ndarray, count: int, has_root: bool) -> tuple[np.ndarray, np.ndarray]:
+    frames = np.arange(len(qpos))
+    grid = np.linspace(0, len(qpos) - 1, count)
+    kind = {2: "linear", 3: "quadratic"}.get(len(qpos), "cubic")
+    out = interp1d(frames, qpos, kind=kind, axis=0)(grid)
+    if has_root:
+        rotations = Rotation.from_quat(qpos[:, 3:7], scalar_first=True)
+        out[:, 3:7] = Slerp(frames, rotations)(grid).as_quat(scalar_first=True)
+    return out, interp1d(frames, qvel, kind=kind, axis=0)(grid)
+
+
+def _continuous(qpos: np.ndarray) -> np.ndarray:
+    """q and -q are one rotation; of each frame the one nearer to the frame before."""
+    flips = np.sum(qpos[1:, 3:7] * qpos[:-1, 3:7], axis=1) < 0
+    signs = np.concatenate(([1.0], np.where(np.cumsum(flips) % 2, -1.0, 1.0)))
+    out = qpos.copy()
+    out[:, 3:7] *= signs[:, None]
+    return out
+
+
+def _imaginary_of_product(conjugated: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Vector part of conj(conjugated) * q, (T, 3)."""
+    w, v = conjugated[:, :1], conjugated[:, 1:]
+    return w * q[:, 1:] - q[:, :1] * v - np.cross(v, q[:, 1:])

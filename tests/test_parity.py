@@ -1,0 +1,187 @@
+"""Observation, reward, penalties, errors and termination equal the published system's, from its own dumped states.
+
+The dumps' derived fields are 2 ms older than qpos, as that system has them: no matter for functions of the state.
+"""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import data_file
+
+from muscle_torch.config import config_from_dict
+from muscle_torch.embodiments import make_embodiment
+from muscle_torch.envs import make_env
+from muscle_torch.envs.metrics import tracking_errors
+from muscle_torch.envs.observations import check_observation, layout, observe
+from muscle_torch.envs.rewards import Reward
+from muscle_torch.envs.state import MUSCLE_FIELDS, BodyIndex, Reference, State
+from muscle_torch.envs.terminations import Termination
+from muscle_torch.motion import relative_sites, site_velocity
+
+TOLERANCE = 1e-5  # times max(1, |expected|), float32
+ARMS = ["joint_pos", "joint_vel", "muscle", "site_relative", "reference", "phase"]
+FULL = ["root_pos", "joint_pos", "root_vel", "joint_vel", "muscle", "touch", "site_relative", "reference", "phase"]
+ROOT_WEIGHTS = {"root_pos": 0.1, "root_vel": 0.1}
+ARM_WEIGHTS = {"qpos": 0.5, "qvel": 0.5, "rpos": 2.0, "rquat": 0.2, "rvel_rot": 0.5, "rvel_lin": 0.5}
+FULL_WEIGHTS = {"qpos": 0.1, "qvel": 0.1, "rpos": 0.6, "rquat": 0.01, "rvel_rot": 0.1, "rvel_lin": 0.1} | ROOT_WEIGHTS
+FULL_THRESHOLDS = {"mean_relative_site_deviation": 1.0, "root_deviation": 1.0, "root_orientation": 1.0}
+# oracle -> size of the observation, what a user would write in YAML for the same task
+CASES: dict[str, tuple[int, dict]] = {
+    "bimanual_nofing": (
+        543,
+        {
+            "observation": {"terms": ARMS, "lookahead": 3, "stride": 4, "concise": True},
+            "reward": {"weights": ARM_WEIGHTS},
+            "termination": {"mean_site_deviation": 0.05},
+        },
+    ),
+    "bimanual_gmr": (
+        1597,
+        {
+            "fingers": True,
+            "observation": {"terms": ARMS, "lookahead": 5, "stride": 20, "concise": False},
+            "reward": {"weights": ARM_WEIGHTS},
+            "termination": {"mean_site_deviation": 0.25},
+        },
+    ),
+    "fullbody": (
+        2418,
+        {
+            "embodiment": "full_body",
+            "observation": {
+                "terms": FULL,
+                "muscle": list(MUSCLE_FIELDS),
+                "lookahead": 5,
+                "stride": 20,
+                "concise": True,
+            },
+            "reward": {"weights": FULL_WEIGHTS},
+            "termination": FULL_THRESHOLDS,
+        },
+    ),
+}
+
+
+class Dump:
+    """One oracle: its states as ours, at every control step or at every reset."""
+
+    def __init__(self, name: str):
+        self.size, given = CASES[name]
+        self.arrays = dict(np.load(data_file(f"oracle/{name}.npz")))
+        self.meta = json.loads(str(self.arrays["meta_json"]))
+        self.config = config_from_dict({"embodiment": "bimanual_arm"} | given)
+        self.embodiment = make_embodiment(self.config.embodiment, self.config.fingers)
+        self.body = BodyIndex.of(self.embodiment, torch.device("cpu"))
+        self.tables = self._tables()
+
+    def tensor(self, name: str) -> torch.Tensor:
+        values = self.arrays[name]
+        return torch.from_numpy(values).float() if values.dtype.kind == "f" else torch.from_numpy(values).long()
+
+    def state(self, prefix: str = "") -> State:
+        """prefix: "" (every control step) or "reset_" (every reset)."""
+        stepping = not prefix
+        episode = self.tensor("episode") if stepping else torch.arange(len(self.arrays["reset_clip"]))
+        clip = self.tensor("reset_clip")[episode]
+        frame = self.tensor("ref_step" if stepping else "reset_start")
+        splits = self.tensor("env_traj_split_points")
+        first, length = splits[clip], splits[clip + 1] - splits[clip]
+        shown = self.config.observation
+        ahead = torch.arange(shown.lookahead) * shown.stride + frame[:, None]
+        origin = None
+        if self.body.has_root:
+            origin = self.tables.qpos[first + self.tensor("reset_start")[episode], :2]
+        action = self.tensor("action") if stepping else torch.zeros(len(clip), self.embodiment.model.nu)
+        previous = torch.zeros_like(action)
+        if stepping:
+            going_on = self.tensor("step_in_episode") > 0
+            previous[going_on] = action[going_on.nonzero().squeeze(1) - 1]
+        return State(
+            body=self.body,
+            read=lambda field: self._field(prefix, field),
+            reference=Reference(self.tables, first + frame, origin),
+            ahead=Reference(self.tables, first[:, None] + torch.minimum(ahead, length[:, None] - 1), origin),
+            phase=frame / length,
+            action=action,
+            previous_action=previous,
+            quantities=tuple(shown.muscle),
+            concise=shown.concise,
+        )
+
+    def _field(self, prefix: str, name: str) -> torch.Tensor:
+        other = {"cvel": "site_parent_cvel", "subtree_com": "subtree_com_root", "sensordata": "touch"}
+        values = self.tensor(prefix + other.get(name, name))
+        return values.unsqueeze(1) if name == "subtree_com" else values
+
+    def _tables(self) -> SimpleNamespace:
+        """The reference as that system's environment holds it."""
+        order = self.tensor("site_traj_index")
+        assert tuple(self.arrays["sites_for_mimic"]) == self.embodiment.site_names
+        pos, cvel = (self.tensor(f"env_traj_{n}")[:, order] for n in ("site_xpos", "cvel_parent"))
+        mat = self.tensor("env_traj_site_xmat")[:, order].unflatten(-1, (3, 3))
+        velocity = site_velocity(pos, cvel, self.tensor("env_traj_subtree_com_root").unsqueeze(1))
+        rpos, rrot, rvel = relative_sites(pos, mat, *velocity)
+        qpos, qvel = self.tensor("env_traj_qpos"), self.tensor("env_traj_qvel")
+        return SimpleNamespace(qpos=qpos, qvel=qvel, site_pos=pos, rpos=rpos, rrot=rrot, rvel=rvel)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def dump(request) -> Dump:
+    return Dump(request.param)
+
+
+def assert_close(got: torch.Tensor, expected: np.ndarray, what: str, tolerance: float = TOLERANCE) -> None:
+    error = np.abs(got.double().numpy() - expected) / np.maximum(1.0, np.abs(expected))
+    assert got.shape == expected.shape and error.max() < tolerance, f"{what}: {error.max():.2e} at {error.argmax()}"
+
+
+def _span(columns: slice) -> tuple[int, int]:
+    return columns.start, columns.stop - columns.start
+
+
+def test_sizes_names_and_order(dump):
+    check_observation(dump.config.observation, dump.body)
+    found = layout(dump.state(), dump.config.observation.terms)
+    assert found["phase"].stop == dump.size == dump.meta["obs_dim"]
+    assert tuple(dump.arrays["actuator_names"]) == dump.embodiment.actuator_names
+    assert tuple(dump.arrays["joint_names"]) == dump.embodiment.joint_names
+    # That system's entries by name, up to its goal (look-ahead and all): first column and how many
+    their_blocks = {"root_pos": "q_free_joint", "joint_pos": "q_all_pos"}
+    their_blocks |= {"root_vel": "dq_free_joint", "joint_vel": "dq_all_vel"}
+    ours = {theirs: _span(found[term]) for term, theirs in their_blocks.items() if term in found}
+    for quantity in dump.config.observation.muscle:
+        columns = range(*found[f"muscle_{quantity}"].indices(dump.size))
+        muscles = zip(dump.embodiment.actuator_names, columns, strict=True)
+        ours |= {f"muscle_{quantity}_{name.lower()}": (column, 1) for name, column in muscles}
+    for index, name in enumerate(dump.embodiment.touch_sensors):
+        ours[f"touch_sensor_{name}"] = (found["touch"].start + index, 1)
+    ours["goal"] = (found["site_relative"].start, dump.size - found["site_relative"].start)
+    assert ours == {name: (start, size) for name, _, start, size in dump.meta["obs_layout"]}
+
+
+@pytest.mark.parametrize("prefix", ["", "reset_"])
+def test_observation(dump, prefix):
+    got = observe(dump.state(prefix), dump.config.observation.terms)
+    assert_close(got, dump.arrays[f"{prefix}obs"], "observation")
+
+
+def test_reward_terms_penalty_and_total(dump):
+    state = dump.state()
+    reward, terms = Reward(dump.config.reward, dump.body, torch.device("cpu"))(state)
+    for name in dump.config.reward.weights:
+        assert_close(terms[f"reward/{name}"], dump.arrays[f"info_reward_{name}"], name)
+    assert_close(terms["penalty"], dump.arrays["info_penalty_total"], "penalty")
+    assert_close(reward, dump.arrays["reward"], "reward")
+
+
+def test_tracking_errors(dump):
+    for name, value in tracking_errors(dump.state()).items():
+        assert_close(value, dump.arrays["info_" + name.replace("/", "_")], name)
+
+
+def test_termination(dump):
+    got = Termination(dump.config.termination, dump.body, torch.device("cpu"))(dump.state())
+    assert np.array_equal(got.numpy(), dump.arrays["absorbing"])
