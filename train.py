@@ -23,9 +23,10 @@ def main(words: Sequence[str]) -> int:
     # Imported after the words are read: a mistyped key answers at once, without loading torch.
     import torch
 
+    from muscle_torch.checkpoint import load_checkpoint, load_weights
     from muscle_torch.envs import make_env
     from muscle_torch.models import make_policy
-    from muscle_torch.rl import Trainer, load_checkpoint, load_weights
+    from muscle_torch.rl import Trainer
     from muscle_torch.run_folder import open_run
 
     cfg, run_dir, resumed = open_run(cfg, words)
@@ -34,7 +35,7 @@ def main(words: Sequence[str]) -> int:
     env = make_env(cfg)
     policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
     if cfg.checkpoint:
-        load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg)
+        load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
     trainer = Trainer(env, policy, cfg, run_dir)
     if resumed is not None:
         trainer.load_state(resumed)

@@ -90,6 +90,21 @@ def joint_error(state: State) -> Tensor:
     return (state.ahead.qpos[..., joints] - state.qpos[:, joints].unsqueeze(1)).flatten(1)
 
 
+def muscle_length_error(state: State) -> Tensor:
+    """How much longer each muscle is than the motion soon wants it, in its length range, (W, nu).
+
+    Soon: the second frame of the look-ahead, for muscles take tens of milliseconds to pull.
+    """
+    wanted = state.soon.muscle_length
+    return (state.read("actuator_length") - wanted) / state.body.muscle_range
+
+
+def muscle_velocity_error(state: State) -> Tensor:
+    """How much faster each muscle lengthens than the motion soon wants it to, length ranges a second, (W, nu)."""
+    wanted = state.soon.muscle_velocity
+    return (state.read("actuator_velocity") - wanted) / state.body.muscle_range
+
+
 OBSERVATIONS: dict[str, Callable[[State], Tensor]] = {
     "root_pos": root_pos,
     "joint_pos": joint_pos,
@@ -103,6 +118,8 @@ OBSERVATIONS: dict[str, Callable[[State], Tensor]] = {
     "previous_action": previous_action,
     "site_error": site_error,
     "joint_error": joint_error,
+    "muscle_length_error": muscle_length_error,
+    "muscle_velocity_error": muscle_velocity_error,
 }
 NEED_ROOT = {"root_pos", "root_vel"}
 

@@ -34,6 +34,7 @@ class BodyIndex:
     site_body_ids: tuple[int, ...]  # the bodies they are on
     com_ids: tuple[int, ...]  # bodies whose subtree centre `cvel` of these bodies refers to
     touch_ids: tuple[int, ...]  # touch sensors in sensordata
+    muscle_range: Tensor  # difference of each muscle's longest and shortest length [m], (nu,)
     control_step: float  # [s]
 
     @classmethod
@@ -50,6 +51,7 @@ class BodyIndex:
             site_body_ids=tuple(embodiment.site_body_ids.tolist()),
             com_ids=tuple(np.unique(roots).tolist() if np.ptp(roots) == 0 else roots.tolist()),
             touch_ids=tuple(model.sensor_adr[sensors].tolist()),
+            muscle_range=torch.from_numpy(np.ptp(model.actuator_lengthrange, axis=1)).float().to(device),
             control_step=1.0 / embodiment.control_frequency,
         )
 
@@ -69,6 +71,8 @@ class Tables(Protocol):
     rpos: Tensor
     rrot: Tensor
     rvel: Tensor
+    muscle_length: Tensor
+    muscle_velocity: Tensor
 
 
 class Reference:
@@ -80,6 +84,10 @@ class Reference:
 
     def __init__(self, tables: Tables, rows: Tensor, origin: Tensor | None = None):
         self._tables, self._rows, self._origin = tables, rows, origin
+
+    def frame(self, index: int) -> "Reference":
+        """One of several frames a world, or the last one."""
+        return Reference(self._tables, self._rows[:, min(index, self._rows.shape[1] - 1)], self._origin)
 
     def _read(self, name: str) -> Tensor:
         table = getattr(self._tables, name)
@@ -121,6 +129,16 @@ class Reference:
         """As `State.rvel`, (..., S-1, 6)."""
         return self._read("rvel")
 
+    @cached_property
+    def muscle_length(self) -> Tensor:
+        """[m], (..., nu)."""
+        return self._read("muscle_length")
+
+    @cached_property
+    def muscle_velocity(self) -> Tensor:
+        """[m/s], (..., nu)."""
+        return self._read("muscle_velocity")
+
 
 @dataclass(eq=False)
 class State:
@@ -136,6 +154,11 @@ class State:
     previous_qvel: Tensor | None = None  # before this step, (W, nv); kept only for penalties that need it
     quantities: tuple[str, ...] = ()  # muscle quantities shown to the policy: keys of MUSCLE_FIELDS
     concise: bool = True  # whether the look-ahead leaves out relative rotations and velocities of the sites
+
+    @cached_property
+    def soon(self) -> Reference:
+        """The second frame of the look-ahead (the first where there is only one), rows (W,)."""
+        return self.ahead.frame(1)
 
     @cached_property
     def qpos(self) -> Tensor:

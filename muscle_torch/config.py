@@ -82,6 +82,8 @@ class PPOConfig:
     entropy_coef: float = key(0.0, "weight of the entropy bonus")
     max_grad_norm: float = key(1.0, "gradient norm is clipped to this")
     normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
+    critic_warmup: int = key(0, "first updates that move only the critic", "updates")
+    calibration_rounds: int = key(10, "rounds of the search for reflex gains before learning (policy=reflex)")
     target_kl: float = key(0.0, "stop an update's epochs when the KL divergence passes this; 0: never")
 
 
@@ -127,7 +129,7 @@ class Config:
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
-    policy: str = key("gated_residual", "gated_residual, mlp, or your own package.module:Class")
+    policy: str = key("gated_residual", "reflex, gated_residual, mlp, or your own package.module:Class or file.py:Class")
     env: EnvConfig = key(EnvConfig(), "episode")
     observation: ObservationConfig = key(ObservationConfig(), "observation")
     reward: RewardConfig = key(RewardConfig(), "reward")

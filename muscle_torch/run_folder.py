@@ -13,9 +13,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import Config, config_from_dict, config_to_dict
 from muscle_torch.errors import InputError
-from muscle_torch.rl import load_checkpoint
 
 PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "musclemimic-models", "torch", "torchrl", "tensordict", "warp-lang")
 # What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.

@@ -157,8 +157,9 @@ def test_sizes_names_and_order(dump):
         muscles = zip(dump.embodiment.actuator_names, columns, strict=True)
         ours |= {f"muscle_{quantity}_{name.lower()}": (column, 1) for name, column in muscles}
     for index, name in enumerate(dump.embodiment.touch_sensors):
-        ours[f"touch_sensor_{name}"] = (found["touch"].start + index, 1)
-    ours["goal"] = (found["site_relative"].start, dump.size - found["site_relative"].start)
+        ours[f"touch_{name}"] = (found["touch"].start + index, 1)
+    goal = "GoalTrajMimic" if dump.body.has_root else "GoalBimanualTrajMimic"
+    ours[goal] = (found["site_relative"].start, dump.size - found["site_relative"].start)
     assert ours == {name: (start, size) for name, _, start, size in dump.meta["obs_layout"]}
 
 
@@ -185,3 +186,34 @@ def test_tracking_errors(dump):
 def test_termination(dump):
     got = Termination(dump.config.termination, dump.body, torch.device("cpu"))(dump.state())
     assert np.array_equal(got.numpy(), dump.arrays["absorbing"])
+
+
+@pytest.fixture(scope="module")
+def live(dump):
+    """An environment that got the same motion as a file, a world for each of the dump's resets."""
+    name = "fullbody_traj" if dump.body.has_root else "bimanual_traj"
+    backend = {"device": "cpu", "backend": "mujoco", "threads": 1}
+    changes = {"num_envs": len(dump.arrays["reset_clip"]), "env": {"action_mapping": "half"}} | backend
+    env = make_env(dump.config, motion=str(data_file(f"oracle/{name}.npz")), **changes)
+    yield env
+    env.close()
+
+
+def test_the_library_holds_the_same_reference(dump, live):
+    library = live.library
+    assert torch.equal(library.length, dump.tensor("env_traj_split_points").diff())
+    for name in ("qpos", "qvel", "site_pos", "rpos", "rrot", "rvel"):
+        got, expected = getattr(library, name), getattr(dump.tables, name)
+        error = (got - expected).abs() / expected.abs().clamp(min=1)
+        print(name, float(error.max()))
+        assert error.max() < TOLERANCE, name
+
+
+def test_a_live_reset_is_observed_as_there(dump, live):
+    got = live.assign(dump.tensor("reset_clip"), dump.tensor("reset_start"))
+    expected = dump.arrays["reset_obs"]
+    error = np.abs(got.double().numpy() - expected) / np.maximum(1.0, np.abs(expected))
+    for name, s in live.observation_layout.items():
+        print(name, error[:, s].max())
+    assert live.observation_size == dump.size
+    assert_close(got, expected, "reset observation")

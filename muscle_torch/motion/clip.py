@@ -4,6 +4,7 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 from muscle_torch.errors import InputError
 
 FORMAT = "muscle_torch.MotionClip/1"
+REQUIRED = ("qpos", "frequency", "joint_names", "embodiment", "model_version")
+STORED = (*REQUIRED, "qvel", "name", "source", "licence")
 MIN_FRAMES = 2
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -85,26 +88,33 @@ class MotionClip:
     def load(cls, path: str | Path) -> "MotionClip":
         """Reads what `save` wrote."""
         path = Path(path)
-        arrays = read_arrays(path)
-        missing = [key for key in ("qpos", "frequency", "joint_names", "embodiment", "model_version") if key not in arrays]
+        return cls.from_arrays(read_arrays(path, STORED), path)
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray], path: Path) -> "MotionClip":
+        """The clip in the arrays that were read from `path`."""
+        missing = [key for key in REQUIRED if key not in arrays]
         if missing:
             raise InputError(f"{path}: not a motion clip, it lacks {', '.join(missing)}")
         clip = cls(
             name=str(arrays.get("name", path.stem)),
-            qpos=_floats(arrays["qpos"], "qpos", path),
-            frequency=float(_floats(arrays["frequency"], "frequency", path).reshape(-1)[0]),
+            qpos=as_numbers(arrays["qpos"], "qpos", path),
+            frequency=as_frequency(arrays["frequency"], path),
             joint_names=tuple(str(name) for name in arrays["joint_names"].reshape(-1)),
             embodiment=str(arrays["embodiment"]),
             model_version=str(arrays["model_version"]),
             source=str(arrays.get("source", "")),
             licence=str(arrays.get("licence", "")),
-            qvel=_floats(arrays["qvel"], "qvel", path) if "qvel" in arrays else None,
+            qvel=as_numbers(arrays["qvel"], "qvel", path) if "qvel" in arrays else None,
         )
         return clip.validate(str(path))
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz but those that would need unpickling. Raises InputError for what is not an .npz."""
+def read_arrays(path: Path, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those of the `wanted` arrays that an .npz has. Nothing is unpickled; an array that needs it counts as absent.
+
+    Raises InputError for what is not an .npz.
+    """
     if not path.is_file():
         raise InputError(f"motion file {path} does not exist" + (" (it is a folder)" if path.is_dir() else ""))
     if path.stat().st_size == 0:
@@ -114,7 +124,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
-            for key in stored.files:
+            for key in set(wanted) & set(stored.files):
                 try:
                     arrays[key] = stored[key]
                 except ValueError as error:
@@ -139,10 +149,18 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], compress: bool = Tru
     return path
 
 
-def _floats(array: np.ndarray, key: str, path: Path) -> np.ndarray:
-    if array.dtype.kind not in "fiu" or array.size == 0:
+def as_numbers(array: np.ndarray, key: str, path: Path) -> np.ndarray:
+    """float32, or an InputError where `array` holds something else than numbers."""
+    if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: {key} must be an array of numbers, it is {array.dtype} {array.shape}")
-    return array.astype(np.float64 if array.ndim == 0 else np.float32)
+    return array.astype(np.float32)
+
+
+def as_frequency(array: np.ndarray, path: Path) -> float:
+    """A scalar, also where it was stored as an array of one [Hz]."""
+    if array.dtype.kind not in "fiu" or array.size != 1:
+        raise InputError(f"{path}: frequency must be one number [Hz], it is {array.dtype} {array.shape}")
+    return float(array.reshape(-1)[0])
 
 
 def _check_shapes(clip: MotionClip, where: str) -> None:
@@ -153,7 +171,9 @@ def _check_shapes(clip: MotionClip, where: str) -> None:
             f"or (frames, {joints + 6}) where the first joint is free"
         )
     if clip.num_frames < MIN_FRAMES:
-        raise InputError(f"{where}: has {clip.num_frames} frame, a motion needs at least {MIN_FRAMES}")
+        raise InputError(
+            f"{where}: has {clip.num_frames} frame{'s' if clip.num_frames != 1 else ''}, a motion needs at least {MIN_FRAMES}"
+        )
     if len(set(clip.joint_names)) != joints:
         twice = next(name for name in clip.joint_names if clip.joint_names.count(name) > 1)
         raise InputError(f"{where}: joint {twice!r} is there twice")

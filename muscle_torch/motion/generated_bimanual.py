@@ -65,8 +65,15 @@ def reach(embodiment: Embodiment, random: np.random.Generator) -> Paths:
         return Pose((outward, forward, up), (0.14, 0.12, -0.22), pro_sup=0.6)
 
     first, second, third, fourth = (somewhere() for _ in range(4))
-    right = _arm(embodiment, "r", [0, 0.2, 1.2, 1.5, 2.5, 3.2, 4.4, 4.7, 5.8, 6], [HANG, HANG, first, first, HANG, HANG, third, third, HANG, HANG])
-    left = _arm(embodiment, "l", [0, 1.6, 2.7, 3.1, 4.2, 4.5, 5.8, 6], [HANG, HANG, second, second, fourth, fourth, HANG, HANG])
+    right = _arm(
+        embodiment,
+        "r",
+        [0, 0.2, 1.2, 1.5, 2.5, 3.2, 4.4, 4.7, 5.8, 6],
+        [HANG, HANG, first, first, HANG, HANG, third, third, HANG, HANG],
+    )
+    left = _arm(
+        embodiment, "l", [0, 1.6, 2.7, 3.1, 4.2, 4.5, 5.8, 6], [HANG, HANG, second, second, fourth, fourth, HANG, HANG]
+    )
     return right | left
 
 
@@ -74,7 +81,7 @@ def lift(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     """Both hands take a box from a table, lift it to the height of the eyes, and put it back."""
     take = Pose((0.0, 0.33, -0.30), (0.14, 0.05, -0.25), pro_sup=0.1)
     near = take.at(forward=-0.06, up=0.13)
-    high = Pose((0.0, 0.33, 0.08), (0.16, 0.24, -0.12), pro_sup=0.1)
+    high = Pose((0.0, 0.34, 0.17), (0.15, 0.25, -0.06), pro_sup=0.1)
     times = [0, 0.2, 1.3, 1.6, 2.2, 3.0, 3.5, 4.3, 4.9, 5.1, 6.0]
     return _both(embodiment, times, [HANG, HANG, take, take, near, high, high, near, take, take, HANG])
 
@@ -107,17 +114,19 @@ def punch(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     """From a guard before the chin: right, left, right; the fist turns over while the arm stretches."""
     guard = Pose((-0.02, 0.24, 0.0), (0.14, 0.10, -0.23), pro_sup=-0.2)
     out = Pose((-0.06, 0.49, 0.03), (0.06, 0.26, -0.04), pro_sup=1.2)
-    right_times = [0, 0.2, 1.1, 1.5, 1.85, 2.3, 3.3, 3.65, 4.1, 4.3, 5.2, 5.4]
-    right = _arm(embodiment, "r", right_times, [HANG, HANG, guard, guard, out, guard, guard, out, guard, guard, HANG, HANG])
-    left_times = [0, 0.2, 1.1, 2.4, 2.75, 3.2, 4.3, 5.2, 5.4]
+    right_times = [0, 0.2, 1.2, 1.4, 1.85, 2.35, 3.3, 3.75, 4.25, 4.5, 5.5, 5.7]
+    right = _arm(
+        embodiment, "r", right_times, [HANG, HANG, guard, guard, out, guard, guard, out, guard, guard, HANG, HANG]
+    )
+    left_times = [0, 0.2, 1.2, 2.35, 2.8, 3.3, 4.5, 5.5, 5.7]
     left = _arm(embodiment, "l", left_times, [HANG, HANG, guard, guard, out, guard, guard, HANG, HANG])
     return right | left
 
 
 def clap(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     """Both hands come together before the chest four times, and stop a hand's breadth apart."""
-    apart = Pose((0.06, 0.30, -0.16), (0.18, 0.08, -0.22), pro_sup=0.0)
-    together = Pose((-0.11, 0.30, -0.14), (0.15, 0.10, -0.22), pro_sup=0.0)
+    apart = Pose((0.05, 0.41, -0.15), (0.09, 0.16, -0.24), flexion=-0.25)
+    together = Pose((-0.115, 0.40, -0.13), (0.05, 0.19, -0.22), flexion=-0.5)
     times = [0, 0.2, 1.3, *(1.3 + 0.4 * np.arange(1, 9)), 5.6, 5.8]
     return _both(embodiment, times, [HANG, HANG, apart, *[together, apart] * 4, HANG, HANG])
 

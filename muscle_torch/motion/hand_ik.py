@@ -21,7 +21,9 @@ RANGES = {
     "deviation": (-0.15, 0.4),
     "flexion": (-0.7, 0.7),
 }
-RELAXED = np.array([0.5, 0.4, 0.2, 0.6])  # the posture of SOLVED that is preferred where the hand's place leaves a choice
+RELAXED = np.array(
+    [0.5, 0.4, 0.2, 0.6]
+)  # the posture of SOLVED that is preferred where the hand's place leaves a choice
 SIDES = {"r": ("right", -1.0), "l": ("left", 1.0)}
 
 
@@ -33,7 +35,9 @@ class HandIK:
         self._data = mujoco.MjData(self._model)
         self._data.qpos[:] = self._model.qpos0
         mujoco.mj_kinematics(self._model, self._data)
-        self._shoulder = {side: self._data.site(f"{word}_shoulder_mimic").xpos.copy() for side, (word, _) in SIDES.items()}
+        self._shoulder = {
+            side: self._data.site(f"{word}_shoulder_mimic").xpos.copy() for side, (word, _) in SIDES.items()
+        }
 
     def solve(
         self,

@@ -1,4 +1,4 @@
-"""Where the tracked sites are and how they move, frame by frame, by MuJoCo's forward kinematics."""
+"""Where the tracked sites are, how they move and how long the muscles are, by MuJoCo's forward kinematics."""
 
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ class SiteMotion(NamedTuple):
     mat: np.ndarray  # (T, S, 3, 3)
     angvel: np.ndarray  # (T, S, 3) [rad/s]
     linvel: np.ndarray  # (T, S, 3) of the site point [m/s]
+    muscle_length: np.ndarray  # (T, nu) [m]
+    muscle_velocity: np.ndarray  # (T, nu) [m/s]
 
 
 def site_motion(
@@ -27,13 +29,17 @@ def site_motion(
     frames, count = len(qpos), len(sites)
     pos, mat = np.empty((frames, count, 3)), np.empty((frames, count, 9))
     cvel, com = np.empty((frames, count, 6)), np.empty((frames, count, 3))
+    length, velocity = np.empty((frames, model.nu)), np.empty((frames, model.nu))
     for t in range(frames):
         data.qpos[:], data.qvel[:] = qpos[t], qvel[t]
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
-        mujoco.mj_comVel(model, data)
+        mujoco.mj_tendon(model, data)
+        mujoco.mj_transmission(model, data)
+        mujoco.mj_fwdVelocity(model, data)
         pos[t], mat[t] = data.site_xpos[sites], data.site_xmat[sites]
         cvel[t], com[t] = data.cvel[bodies], data.subtree_com[roots]
+        length[t], velocity[t] = data.actuator_length, data.actuator_velocity
     # cvel's linear part is that of the point of the body which is at the subtree's centre of mass.
     linvel = cvel[..., 3:] + np.cross(cvel[..., :3], pos - com)
-    return SiteMotion(pos, mat.reshape(frames, count, 3, 3), cvel[..., :3], linvel)
+    return SiteMotion(pos, mat.reshape(frames, count, 3, 3), cvel[..., :3], linvel, length, velocity)

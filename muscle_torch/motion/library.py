@@ -21,7 +21,8 @@ from .kinematics import site_motion
 from .relative import relative_sites
 from .resample import at_control_rate
 
-ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel")
+CHUNK = 1 << 16  # frames
+ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel", "muscle_length", "muscle_velocity")
 
 
 class MotionLibrary:
@@ -37,6 +38,8 @@ class MotionLibrary:
     site_mat: Tensor  # (F, S, 3, 3)
     site_angvel: Tensor  # (F, S, 3) [rad/s]
     site_linvel: Tensor  # (F, S, 3) of the site point [m/s]
+    muscle_length: Tensor  # (F, nu) [m]
+    muscle_velocity: Tensor  # (F, nu) [m/s]
     rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites`
     rrot: Tensor
     rvel: Tensor
@@ -59,9 +62,10 @@ class MotionLibrary:
         entries = _entries([fit_to(clip, embodiment) for clip in clips], embodiment, interpolation, threads, cache)
         for name in ENTRY:
             setattr(self, name, torch.from_numpy(np.concatenate([entry[name] for entry in entries])).to(self.device))
-        self.rpos, self.rrot, self.rvel = relative_sites(
-            self.site_pos, self.site_mat, self.site_angvel, self.site_linvel
-        )
+        sites = (self.site_pos, self.site_mat, self.site_angvel, self.site_linvel)
+        # In parts: the temporaries of a large collection would need several times its memory.
+        parts = [relative_sites(*part) for part in zip(*(site.split(CHUNK) for site in sites), strict=True)]
+        self.rpos, self.rrot, self.rvel = (torch.cat(part) for part in zip(*parts, strict=True))
         self.length = torch.tensor([len(entry["qpos"]) for entry in entries], device=self.device)
         self.start = self.length.cumsum(0) - self.length
 
@@ -100,10 +104,14 @@ def _entries(
         return entry
 
     workers = max(1, min(threads or os.cpu_count() or 1, len(clips)))
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         # The bar appears only where there is more than a second of work, and only on a terminal.
         bar = tqdm(pool.map(make, clips), total=len(clips), desc="motion", unit="clip", delay=1, disable=None)
         entries = list(bar)
+    finally:
+        # After Ctrl-C or a bad clip the clips still waiting are not worked off.
+        pool.shutdown(cancel_futures=True)
     if cache:
         disk.prune()
     return entries
@@ -120,7 +128,7 @@ def _compute(
 def _fits(entry: dict[str, np.ndarray], embodiment: Embodiment) -> bool:
     """Whether a file from the cache holds what it should: it may have been damaged."""
     model, sites = embodiment.model, len(embodiment.site_names)
-    inner = ((model.nq,), (model.nv,), (sites, 3), (sites, 3, 3), (sites, 3), (sites, 3))
+    inner = ((model.nq,), (model.nv,), (sites, 3), (sites, 3, 3), (sites, 3), (sites, 3), (model.nu,), (model.nu,))
     if entry.keys() != set(ENTRY):
         return False
     frames = len(entry["qpos"])

@@ -9,10 +9,10 @@ from typing import Any
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
+from . import clip, trajectory_file
 from .clip import MotionClip, read_arrays
 from .generated import ALL, generate, generated_names
 from .joints import fit_to
-from .trajectory_file import is_trajectory_file, trajectory_clips
 
 COMPANION = "_analysis.npz"  # retargeting errors that the reference writes beside a motion
 
@@ -24,33 +24,34 @@ def load_motion(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> l
     """
     clips = list(_clips(motion, embodiment))
     seen: dict[str, int] = {}
-    for index, clip in enumerate(clips):
-        seen[clip.name] = seen.get(clip.name, 0) + 1
-        if seen[clip.name] > 1:
-            # Results are told by name: two files may have the same one.
-            clips[index] = dataclasses.replace(clip, name=f"{clip.name}_{seen[clip.name]}")
+    for index, one in enumerate(clips):
+        seen[one.name] = seen.get(one.name, 0) + 1
+        if seen[one.name] > 1:
+            # Results are told by name, and two files may have the same one.
+            clips[index] = dataclasses.replace(one, name=f"{one.name}_{seen[one.name]}")
     return clips
 
 
 def load_file(path: Path, embodiment: Embodiment) -> list[MotionClip]:
     """The clips of one .npz file: our own, or the reference's trajectory file."""
-    arrays = read_arrays(path)
-    if is_trajectory_file(arrays):
-        return [fit_to(clip, embodiment, str(path)) for clip in trajectory_clips(arrays, embodiment, path)]
-    return [fit_to(MotionClip.load(path), embodiment, str(path))]
+    arrays = read_arrays(path, {*clip.STORED, *trajectory_file.STORED})
+    if "split_points" in arrays:
+        clips = trajectory_file.trajectory_clips(arrays, embodiment, path)
+    else:
+        clips = [MotionClip.from_arrays(arrays, path)]
+    return [fit_to(one, embodiment, str(path)) for one in clips]
 
 
 def _clips(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> list[MotionClip]:
     if not isinstance(motion, str | Path):
-        return [clip for one in motion for clip in _clips(one, embodiment)]
+        return [found for one in motion for found in _clips(one, embodiment)]
     text = str(motion).strip()
     if not text:
-        raise InputError(
-            f"motion is empty; set it to all, a file, a folder, a glob, or one of: {', '.join(generated_names(embodiment)) or '(none built in)'}"
-        )
+        built_in = ", ".join((ALL, *generated_names(embodiment))) if generated_names(embodiment) else "none"
+        raise InputError(f"motion is empty: set it to a file, a folder, a glob, or a built-in one ({built_in})")
     if text == ALL or text in generated_names(embodiment):
         return generate(text, embodiment)
-    return [clip for path in _files(text, embodiment) for clip in load_file(path, embodiment)]
+    return [found for path in _files(text, embodiment) for found in load_file(path, embodiment)]
 
 
 def _files(text: str, embodiment: Embodiment) -> list[Path]:
@@ -64,6 +65,8 @@ def _files(text: str, embodiment: Embodiment) -> list[Path]:
     if "/" in text or "\\" in text or path.suffix:
         raise InputError(f"motion file {text} does not exist (in {Path.cwd()})")
     known = generated_names(embodiment)
+    if not known:
+        raise InputError(f"no file or folder {text}, and no motion is built in for {embodiment.name}")
     raise InputError(f"unknown motion {text!r}{nearest(text, (ALL, *known))} (or a file, a folder, a glob)")
 
 

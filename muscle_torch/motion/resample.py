@@ -26,6 +26,8 @@ def at_control_rate(clip: MotionClip, embodiment: Embodiment, interpolation: str
     """
     if interpolation not in INTERPOLATIONS:
         raise InputError(f"motion_interpolation is {interpolation!r}, known: {', '.join(INTERPOLATIONS)}")
+    if round(clip.duration * embodiment.control_frequency, 6) < 1:
+        raise InputError(f"motion {clip.name!r}: lasts {clip.duration:.4g} s, less than one control step")
     qpos = clip.qpos.astype(np.float64)
     if clip.has_root:
         qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)

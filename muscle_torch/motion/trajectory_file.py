@@ -7,15 +7,12 @@ import numpy as np
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
-from .clip import MotionClip
+from .clip import MotionClip, as_frequency, as_numbers
 
 REQUIRED = ("qpos", "frequency", "joint_names", "split_points")
+STORED = (*REQUIRED, "qvel", "jnt_type", "body_names", "body_pos", "body_quat")
 FREE, SLIDE, HINGE = 0, 2, 3
 TOLERANCE = 1e-4  # [m] and quaternion entries; files are float32, versions of a body differ by millimetres
-
-
-def is_trajectory_file(arrays: dict[str, np.ndarray]) -> bool:
-    return "split_points" in arrays
 
 
 def trajectory_clips(arrays: dict[str, np.ndarray], embodiment: Embodiment, path: Path) -> list[MotionClip]:
@@ -27,21 +24,19 @@ def trajectory_clips(arrays: dict[str, np.ndarray], embodiment: Embodiment, path
     _check_joint_types(arrays, path)
     check_same_body(arrays, embodiment, path)
     splits = _splits(arrays, path)
-    qpos = arrays["qpos"]
-    qvel = arrays.get("qvel")
-    if qvel is not None and (qvel.ndim != 2 or len(qvel) != len(qpos)):
-        qvel = None
+    qpos = as_numbers(arrays["qpos"], "qpos", path)
+    qvel = as_numbers(arrays["qvel"], "qvel", path) if "qvel" in arrays and arrays["qvel"].size else None
     clips = []
     for index, (first, last) in enumerate(zip(splits[:-1], splits[1:], strict=True)):
         clip = MotionClip(
             name=path.stem if len(splits) == 2 else f"{path.stem}_{index}",
-            qpos=np.asarray(qpos[first:last], dtype=np.float32),
-            frequency=float(arrays["frequency"].reshape(-1)[0]),
+            qpos=qpos[first:last],
+            frequency=as_frequency(arrays["frequency"], path),
             joint_names=names,
             embodiment=embodiment.name,
             model_version=embodiment.model_version,
             source=str(path),
-            qvel=None if qvel is None else np.asarray(qvel[first:last], dtype=np.float32),
+            qvel=None if qvel is None else qvel[first:last],
         )
         clips.append(clip.validate(f"{path}, clip {index}" if len(splits) > 2 else str(path)))
     return clips
@@ -49,17 +44,21 @@ def trajectory_clips(arrays: dict[str, np.ndarray], embodiment: Embodiment, path
 
 def check_same_body(arrays: dict[str, np.ndarray], embodiment: Embodiment, path: Path) -> None:
     """Raises InputError where the body that the file describes is not `embodiment`, or another version of it."""
-    if not {"body_names", "body_pos", "body_quat"} <= arrays.keys() or arrays["body_pos"].size == 0:
+    stored = [arrays.get(key) for key in ("body_names", "body_pos", "body_quat")]
+    if any(array is None or array.size == 0 for array in stored):
         return
+    if len({len(array) for array in stored}) > 1:
+        raise InputError(f"{path}: body_names, body_pos and body_quat have different lengths; the file is damaged")
     model = embodiment.model
     ids = {model.body(i).name: i for i in range(model.nbody)}
     worst, culprit = 0.0, ""
-    for name, pos, quat in zip(arrays["body_names"], arrays["body_pos"], arrays["body_quat"], strict=True):
+    for name, pos, quat in zip(*stored, strict=True):
         if str(name) not in ids:
             raise InputError(f"{path}: a motion of another body: {embodiment.name} has no body {str(name)!r}")
         index = ids[str(name)]
-        away = float(np.abs(pos - model.body_pos[index]).max())
-        away = max(away, float(min(np.abs(quat - model.body_quat[index]).max(), np.abs(quat + model.body_quat[index]).max())))
+        # q and -q are the same rotation.
+        turned = min(np.abs(quat - sign * model.body_quat[index]).max() for sign in (1, -1))
+        away = max(float(np.abs(pos - model.body_pos[index]).max()), float(turned))
         if away > worst:
             worst, culprit = away, str(name)
     if worst > TOLERANCE:
@@ -82,6 +81,6 @@ def _splits(arrays: dict[str, np.ndarray], path: Path) -> list[int]:
     splits, frames = arrays["split_points"].reshape(-1).astype(np.int64), len(arrays["qpos"])
     if len(splits) < 2 or splits[0] != 0 or splits[-1] != frames or (np.diff(splits) <= 0).any():
         raise InputError(
-            f"{path}: split_points {splits[:8].tolist()} do not divide its {frames} frames: they must rise from 0 to {frames}"
+            f"{path}: split_points {splits[:8].tolist()} do not divide its frames: they must rise from 0 to {frames}"
         )
     return splits.tolist()

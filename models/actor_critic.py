@@ -1,0 +1,77 @@
+"""Gaussian actor-critics on a shared, frozen-when-learning normaliser."""
+
+import math
+from typing import Any
+
+import torch
+from tensordict.nn import TensorDictModule
+from torch import Tensor, nn
+
+from muscle_torch.errors import InputError
+
+from .normalizer import ObservationNormalizer
+from .trunks import PlainTrunk, ResidualTrunk
+
+
+class GaussianActor(nn.Module):
+    """Observation (..., D) -> mean and standard deviation of the action, each (..., nu).
+
+    The standard deviation does not depend on the state; it is clamped so that it can neither vanish nor explode.
+    """
+
+    def __init__(self, normalizer: ObservationNormalizer, trunk: nn.Module, action_size: int, network: dict[str, Any]):
+        super().__init__()
+        self.normalizer, self.trunk = normalizer, trunk
+        self.limits = (network["min_std"], network["max_std"])
+        if not 0 < self.limits[0] <= network["initial_std"] <= self.limits[1]:
+            raise InputError("network: 0 < min_std <= initial_std <= max_std must hold")
+        start = torch.full((action_size,), math.log(network["initial_std"]))
+        self.log_std = nn.Parameter(start, requires_grad=network["learn_std"])
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        loc = self.trunk(self.normalizer(observation))
+        return loc, self.std().expand_as(loc)
+
+    def std(self) -> Tensor:
+        """(nu,)."""
+        return self.log_std.exp().clamp(*self.limits)
+
+
+class ActorCritic(nn.Module):
+    """Actor and critic with networks of the same kind. `trunk` is set by the subclass."""
+
+    def __init__(self, observation_size: int, action_size: int, **network: Any):
+        super().__init__()
+        self.arguments = {"observation_size": observation_size, "action_size": action_size, **network}
+        if not network["hidden"]:
+            raise InputError("network.hidden is empty: give at least one width, e.g. network.hidden=[256,256]")
+        self.normalizer = ObservationNormalizer(observation_size)
+        trunk = self.trunk(observation_size, network["hidden"], action_size, network, 0.01)
+        nn.init.constant_(trunk[-1].bias, network["action_bias"])
+        gaussian = self.gaussian(trunk, action_size, network)
+        value = self.trunk(observation_size, network["critic_hidden"] or network["hidden"], 1, network, 0.01)
+        self.actor = TensorDictModule(gaussian, in_keys=["observation"], out_keys=["loc", "scale"])
+        critic = nn.Sequential(self.normalizer, value)
+        self.critic = TensorDictModule(critic, in_keys=["observation"], out_keys=["state_value"])
+
+    def gaussian(self, trunk: nn.Module, action_size: int, network: dict[str, Any]) -> GaussianActor:
+        return GaussianActor(self.normalizer, trunk, action_size, network)
+
+    def trunk(self, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any], gain: float) -> Any:
+        raise NotImplementedError("a subclass says which network")
+
+
+class MLPPolicy(ActorCritic):
+    """Plain layers with LayerNorm."""
+
+    def trunk(self, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any], gain: float) -> Any:
+        return PlainTrunk(inputs, hidden, outputs, network["activation"], gain)
+
+
+class GatedResidualPolicy(ActorCritic):
+    """Residual blocks with a learned (or, network.residual=fixed, constant) weight: paper Eq. 11."""
+
+    def trunk(self, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any], gain: float) -> Any:
+        if network["residual"] not in ("gated", "fixed"):
+            raise InputError(f"network.residual={network['residual']!r}: choose gated or fixed")
+        return ResidualTrunk(inputs, hidden, outputs, network["activation"], network["residual"] == "gated", gain)

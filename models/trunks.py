@@ -1,0 +1,68 @@
+"""Networks from normalised observation to output: plain and gated residual (paper Eq. 11)."""
+
+import torch
+from torch import Tensor, nn
+
+from muscle_torch.errors import InputError, nearest
+
+ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "elu": nn.ELU, "tanh": nn.Tanh}
+SQRT2 = 2**0.5
+
+
+def activation(name: str) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise InputError(f"unknown activation {name!r}{nearest(name, list(ACTIVATIONS))}")
+    return ACTIVATIONS[name]()
+
+
+def dense(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    """A linear layer with orthogonal weights and zero bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class PlainTrunk(nn.Sequential):
+    """Dense, LayerNorm, activation for each width; then the head."""
+
+    def __init__(self, inputs: int, hidden: list[int], outputs: int, name: str, head_gain: float = 0.01):
+        layers: list[nn.Module] = []
+        for width in hidden:
+            layers += [dense(inputs, width, SQRT2), nn.LayerNorm(width), activation(name)]
+            inputs = width
+        super().__init__(*layers, dense(inputs, outputs, head_gain))
+
+
+class ResidualBlock(nn.Module):
+    """skip(x) + w * LN(Dense(act(LN(Dense(x))))), then the activation; w a learned gate sigmoid(g), or 0.1.
+
+    The second layer starts near zero and the gate at sigmoid(-2) = 0.12, so the block starts close to its skip.
+    """
+
+    def __init__(self, inputs: int, widths: tuple[int, int], name: str, gated: bool):
+        super().__init__()
+        self.first, self.first_norm = dense(inputs, widths[0], SQRT2), nn.LayerNorm(widths[0])
+        self.second, self.second_norm = dense(widths[0], widths[1], 0.01), nn.LayerNorm(widths[1])
+        self.skip = nn.Identity() if inputs == widths[1] else dense(inputs, widths[1], 1.0)
+        self.gate = nn.Parameter(torch.full((1,), -2.0)) if gated else None
+        self.act = activation(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.second_norm(self.second(self.act(self.first_norm(self.first(x)))))
+        weight = 0.1 if self.gate is None else torch.sigmoid(self.gate)
+        return self.act(self.skip(x) + weight * h)
+
+
+class ResidualTrunk(nn.Sequential):
+    """Widths in pairs, a block each; an odd last width is a plain layer; then the head."""
+
+    def __init__(self, inputs: int, hidden: list[int], outputs: int, name: str, gated: bool, head_gain: float = 0.01):
+        layers: list[nn.Module] = []
+        for first, second in zip(hidden[0::2], hidden[1::2], strict=False):
+            layers.append(ResidualBlock(inputs, (first, second), name, gated))
+            inputs = second
+        if len(hidden) % 2:
+            layers += [dense(inputs, hidden[-1], SQRT2), nn.LayerNorm(hidden[-1]), activation(name)]
+            inputs = hidden[-1]
+        super().__init__(*layers, dense(inputs, outputs, head_gain))

@@ -1,0 +1,80 @@
+"""One flat dict of metrics an update: to the console, `metrics.jsonl` and TensorBoard."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from muscle_torch.errors import InputError
+
+
+class Logger:
+    """Metrics are named as in TensorBoard (`ppo/kl`); `step` is control steps so far, all worlds together."""
+
+    def __init__(self, folder: Path, start_step: int = 0):
+        self.path = folder / "metrics.jsonl"
+        self._keep_until(start_step)
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  held for the run
+        self._board = SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
+        self._begin, self._first_step = time.monotonic(), start_step
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Raises InputError where the disk is full: the last checkpoint is kept."""
+        line = {"step": step} | {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from None
+
+    def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
+        """One line: how far, how fast, how long still, how good."""
+        spent = time.monotonic() - self._begin
+        speed = (step - self._first_step) / max(spent, 1e-9)
+        left = (total - step) / max(speed, 1e-9)
+        text = f"{step:>11,d}/{total:,d} steps  {speed:7,.0f} steps/s  {_clock(left)} left"
+        for label, key, factor, form in (
+            ("return", "episode/return", 1.0, ".1f"),
+            ("site error mm", "err/site_abs", 1e3, ".1f"),
+            ("joint error rad", "err/joint_pos", 1.0, ".3f"),
+            ("kl", "ppo/kl", 1.0, ".4f"),
+        ):
+            if key in metrics and math.isfinite(metrics[key]):
+                text += f"  {label} {metrics[key] * factor:{form}}"
+        self.say(text, replace=sys.stdout.isatty())
+
+    def say(self, text: str, replace: bool = False) -> None:
+        print(f"\r\x1b[K{text}" if replace else text, end="" if replace else "\n", flush=True)
+
+    def close(self) -> None:
+        if sys.stdout.isatty():
+            print()
+        self._file.close()
+        self._board.close()
+
+    def _keep_until(self, step: int) -> None:
+        """Drops what an interrupted run logged after its last checkpoint: those updates are made again."""
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    try:
+        found: Any = json.loads(line)
+    except json.JSONDecodeError:  # cut off by a kill
+        return math.inf
+    return found["step"]
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

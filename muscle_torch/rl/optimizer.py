@@ -1,0 +1,86 @@
+"""Optimisers and learning-rate schedules."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from muscle_torch.errors import InputError, nearest
+
+OPTIMIZERS = ("adamw", "muon")
+SCHEDULES = ("linear", "cosine", "constant", "adaptive")
+KL_RANGE = (1e-5, 1e-2)  # learning rates between which the adaptive schedule moves
+
+
+class Optimizer:
+    """AdamW for everything, or Muon for 2-D weights and AdamW for the rest, at one learning rate.
+
+    Muon is torch's: the published system's Newton-Schulz coefficients and Nesterov momentum, and with
+    `adjust_lr_fn="original"` its factor sqrt(max(1, out / in)). It differs in three details: torch's momentum has no
+    bias correction, its norm's epsilon is added in bfloat16 arithmetic, and the rest is AdamW without Nesterov.
+    Weight decay is given explicitly: torch's Muon would default to 0.1. Only 2-D weights decay.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], cfg: Any):
+        if cfg.name not in OPTIMIZERS:
+            raise InputError(f"unknown optimizer.name {cfg.name!r}{nearest(cfg.name, OPTIMIZERS)}")
+        if cfg.schedule not in SCHEDULES:
+            raise InputError(f"unknown optimizer.schedule {cfg.schedule!r}{nearest(cfg.schedule, SCHEDULES)}")
+        self.cfg = cfg
+        learned = [p for p in parameters if p.requires_grad]
+        matrices, rest = [p for p in learned if p.dim() == 2], [p for p in learned if p.dim() != 2]
+        groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": 0.0}]
+        self.parts: list[torch.optim.Optimizer] = []
+        if cfg.name == "muon":
+            self.parts.append(
+                torch.optim.Muon(
+                    matrices,
+                    lr=cfg.learning_rate,
+                    weight_decay=cfg.weight_decay,
+                    momentum=cfg.momentum,
+                    adjust_lr_fn="original",
+                )
+            )
+        else:
+            groups.append({"params": matrices, "weight_decay": cfg.weight_decay})
+        self.parts.append(torch.optim.AdamW(groups, lr=cfg.learning_rate, eps=cfg.epsilon, fused=True))
+        self.parameters = learned
+        self.learning_rate = cfg.learning_rate
+
+    def schedule(self, progress: float, kl: float) -> None:
+        """Sets the learning rate of the next update. progress: share of the updates done; kl: of the last update."""
+        cfg = self.cfg
+        floor = cfg.min_ratio
+        if cfg.schedule == "linear":
+            self.learning_rate = cfg.learning_rate * (floor + (1 - floor) * (1 - progress))
+        elif cfg.schedule == "cosine":
+            warm = progress / cfg.warmup if cfg.warmup else 1.0
+            fall = max(0.0, (progress - cfg.warmup) / max(1e-9, 1 - cfg.warmup))
+            wave = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, fall)))
+            self.learning_rate = cfg.learning_rate * min(max(warm, 1e-3), 1.0) * wave
+        elif cfg.schedule == "adaptive":
+            if kl > 2 * cfg.desired_kl:
+                self.learning_rate = max(KL_RANGE[0], self.learning_rate / 1.5)
+            elif 0 < kl < 0.5 * cfg.desired_kl:
+                self.learning_rate = min(KL_RANGE[1], self.learning_rate * 1.5)
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = self.learning_rate
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts], "learning_rate": self.learning_rate}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for part, stored in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(stored)
+        self.learning_rate = state["learning_rate"]

@@ -1,0 +1,93 @@
+"""One PPO update: minibatches of a rollout through TorchRL's clipped loss."""
+
+import math
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential
+from torch import Tensor, nn
+from torchrl.modules import IndependentNormal
+from torchrl.objectives import ClipPPOLoss
+
+from .optimizer import Optimizer
+
+SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm")
+
+
+class PPO:
+    """Clipped policy and value losses, gradient clipping, updates that are not finite skipped and counted."""
+
+    def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any):
+        self.cfg, self.optimizer = cfg, optimizer
+        sample = ProbabilisticTensorDictModule(
+            in_keys=["loc", "scale"],
+            out_keys=["action"],
+            distribution_class=IndependentNormal,
+            distribution_kwargs={"tanh_loc": False},
+            return_log_prob=True,
+            log_prob_key="action_log_prob",
+        )
+        self.loss = ClipPPOLoss(
+            ProbabilisticTensorDictSequential(policy.actor, sample),  # type: ignore[arg-type]
+            policy.critic,  # type: ignore[arg-type]
+            clip_epsilon=cfg.clip,
+            entropy_bonus=True,
+            entropy_coeff=cfg.entropy_coef,
+            critic_coeff=cfg.value_coef,
+            loss_critic_type="l2",
+            normalize_advantage=True,
+            clip_value=cfg.value_clip or None,
+        )
+        self.loss.set_keys(sample_log_prob="action_log_prob")
+
+    def update(self, batch: TensorDict, learn_actor: bool = True) -> dict[str, float]:
+        """Learns from a flat batch (N,) of observation, action, action_log_prob, advantage, value_target, state_value.
+
+        learn_actor=False moves only the critic (its first fit, so that advantages mean something). Metrics are means
+        over the minibatches; `kl` is mean(log p_old - log p_new) over the last pass.
+        """
+        device = batch["advantage"].device
+        sums = dict.fromkeys(SUMMED, torch.zeros((), device=device))
+        skipped = torch.zeros((), device=device)
+        kl, count, first_ratio = torch.zeros((), device=device), 0, None
+        for _ in range(self.cfg.epochs):
+            kls = []
+            order = torch.randperm(len(batch), device=device)
+            for ids in order.chunk(self.cfg.minibatches):
+                found = self.loss(batch[ids])
+                actor_loss = found["loss_objective"] + found["loss_entropy"] if learn_actor else 0.0
+                value_loss = found["loss_critic"]
+                norm, finite = self._step(actor_loss + value_loss)
+                skipped += ~finite
+                first_ratio = found["mean_ratio"] if first_ratio is None else first_ratio
+                kls.append(found["kl_approx"])
+                values = (found["loss_objective"], value_loss, found["entropy"], found["clip_fraction"], norm)
+                for name, value in zip(SUMMED, values, strict=True):
+                    sums[name] = sums[name] + torch.where(finite, value.detach(), 0.0)
+                count += 1
+            kl = torch.stack(kls).mean()
+            if self.cfg.target_kl and float(kl) > self.cfg.target_kl:
+                break
+        done = max(1.0, count - float(skipped))
+        metrics = {name: float(value) / done for name, value in sums.items()}
+        assert first_ratio is not None
+        return metrics | {"kl": float(kl), "skipped_updates": float(skipped), "first_ratio": float(first_ratio)}
+
+    def _step(self, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimiser step unless the gradient is not finite; (gradient norm, whether it was finite)."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        given = [p for p in self.optimizer.parameters if p.grad is not None]
+        limit = self.cfg.max_grad_norm or math.inf
+        norm = nn.utils.clip_grad_norm_(given, limit)
+        finite = torch.isfinite(norm)
+        if bool(finite):
+            self.optimizer.step()
+        return norm.detach(), finite
+
+
+def explained_variance(value: Tensor, target: Tensor) -> float:
+    """1 - var(target - value) / var(target); 0 where the target does not vary."""
+    spread = target.var()
+    return float(1 - (target - value).var() / spread) if float(spread) > 1e-8 else 0.0

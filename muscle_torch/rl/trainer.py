@@ -1,0 +1,248 @@
+"""The training loop: collect, estimate advantages, update, log, save."""
+
+import copy
+import dataclasses
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import nn
+
+from muscle_torch.checkpoint import restore_policy, save_checkpoint
+from muscle_torch.errors import InputError
+
+from .calibration import calibrate
+from .logger import Logger
+from .optimizer import Optimizer
+from .ppo import PPO, explained_variance
+from .reward_scale import RewardScale
+from .rollout import Rollout, distribution
+
+
+class Trainer:
+    """PPO on an environment's fast path. `run()` trains to the end of the budget; `iteration()` is one update.
+
+    env: `begin`, `advance`, `restart`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`). policy: `.actor`,
+    `.critic`, optionally `.normalizer` and what `calibrate` asks for. run_dir: None writes nothing.
+    """
+
+    def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None):
+        self.env, self.policy, self.cfg, self.run_dir = env, policy, cfg, run_dir
+        self._untrained = copy.deepcopy(policy).requires_grad_(False)
+        self.per_update = env.num_envs * cfg.ppo.num_steps
+        self.num_updates = cfg.max_iterations or max(1, round(cfg.total_steps / self.per_update))
+        if cfg.ppo.minibatches > self.per_update:
+            raise InputError(f"ppo.minibatches={cfg.ppo.minibatches} for {self.per_update} samples: use fewer")
+        self.optimizer = Optimizer(policy.parameters(), cfg.optimizer)
+        self.ppo = PPO(policy, self.optimizer, cfg.ppo)
+        self.rollout = Rollout(cfg.ppo.num_steps, env)
+        self.reward_scale = RewardScale(env.num_envs, cfg.ppo.gamma, env.device)
+        self.update, self.extra_steps = 0, 0  # updates made; control steps spent before the first one
+        self.best = float("inf")
+        self.last_kl = 0.0
+        self.observation: torch.Tensor | None = None
+
+    @property
+    def step(self) -> int:
+        """Control steps learned from so far, all worlds together."""
+        return self.update * self.per_update
+
+    def untrained_policy(self) -> nn.Module:
+        """The policy as it was before the first update (resumed or fine-tuned runs: as they were given)."""
+        return self._untrained
+
+    def run(self) -> bool:
+        """Trains; False where Ctrl-C stopped it (everything saved)."""
+        assert self.run_dir is not None
+        if self.observation is None:
+            self.prepare()
+        logger = Logger(self.run_dir, self.step)
+        try:
+            while self.update < self.num_updates:
+                metrics = self.iteration()
+                if self.update % self.cfg.log_interval == 0 or self.update == self.num_updates:
+                    logger.write(self.step, metrics)
+                    logger.progress(self.step, self.num_updates * self.per_update, metrics)
+                if self.update % self.cfg.save_interval == 0:
+                    self.save(metrics)
+            self.save(metrics if self.num_updates else {})
+        except KeyboardInterrupt:
+            # The update under way is dropped: a state between two updates is one that can be continued exactly.
+            self._back_to_last_update()
+            self.save({})
+            return False
+        finally:
+            logger.close()
+        return True
+
+    def prepare(self) -> None:
+        """Before the first update: calibration where the policy offers it, and a rollout to normalise by."""
+        rounds = self.cfg.ppo.calibration_rounds
+        if rounds and hasattr(self.policy, "search_space"):
+            self.extra_steps += calibrate(self.env, self.policy, rounds)
+        self.observation = self.env.begin()
+        self.observation = self.rollout.collect(self.policy, self.observation)
+        self._observe()
+        self.extra_steps += self.per_update
+
+    def iteration(self) -> dict[str, float]:
+        """One rollout and one update; the metrics."""
+        if self.observation is None:
+            self.prepare()
+        self._kept = self.state_dict()
+        begin = time.perf_counter()
+        self.optimizer.schedule(self.update / self.num_updates, self.last_kl)
+        if (normalizer := getattr(self.policy, "normalizer", None)) is not None:
+            normalizer.commit()
+        rollout, cfg = self.rollout, self.cfg.ppo
+        self.observation = rollout.collect(self.policy, self.observation)  # type: ignore[arg-type]
+        collected = time.perf_counter()
+        reward = self._scaled_reward()
+        advantage, target, value = rollout.advantages(self.policy, reward, cfg.gamma, cfg.gae_lambda)
+        batch = TensorDict(
+            {
+                "observation": rollout.observation[:-1],
+                "action": rollout.action,
+                "action_log_prob": rollout.log_prob,
+                "advantage": advantage.unsqueeze(-1),
+                "value_target": target.unsqueeze(-1),
+                "state_value": value.unsqueeze(-1),
+            },
+            batch_size=rollout.reward.shape,
+        ).reshape(-1)
+        found = self.ppo.update(batch, learn_actor=self.update >= cfg.critic_warmup)
+        found["explained_variance"] = explained_variance(value, target)
+        self._observe()
+        self.last_kl = found["kl"]
+        self.update += 1
+        return self._metrics(found, begin, collected)
+
+    def _scaled_reward(self) -> torch.Tensor:
+        if not self.cfg.ppo.normalize_reward:
+            return self.rollout.reward
+        for reward, done in zip(self.rollout.reward, self.rollout.done, strict=True):
+            self.reward_scale.observe(reward, done)
+        return self.reward_scale(self.rollout.reward)
+
+    def _observe(self) -> None:
+        """Shows the rollout to the normaliser; it takes effect before the next rollout."""
+        normalizer = getattr(self.policy, "normalizer", None)
+        if normalizer is not None:
+            normalizer.observe(self.rollout.observation[:-1].flatten(0, 1))
+
+    def _metrics(self, found: dict[str, float], begin: float, collected: float) -> dict[str, float]:
+        rollout, spent = self.rollout, time.perf_counter() - begin
+        episodes, total_return, total_length, early = rollout.finished.tolist()
+        physics = rollout.seconds["physics"]
+        learning = time.perf_counter() - collected
+        scale = distribution_std(self.policy, rollout.observation[0])
+        metrics = {
+            "episode/return": total_return / episodes if episodes else float("nan"),
+            "episode/length": total_length / episodes if episodes else float("nan"),
+            "episode/early_termination_rate": early / episodes if episodes else 0.0,
+            "episode/reward": float(rollout.reward.mean()),
+            **{name: float(value) / rollout.steps for name, value in rollout.terms.items()},
+            **{f"ppo/{name}": value for name, value in found.items()},
+            "ppo/std": scale,
+            "ppo/learning_rate": self.optimizer.learning_rate,
+            "speed/steps_per_s": self.per_update / spent,
+            "speed/environment_share": physics / spent,
+            "speed/inference_share": rollout.seconds["inference"] / spent,
+            "speed/learning_share": learning / spent,
+            "health/nan_resets": float(self.env.nan_resets),
+            "health/overflow": float(sum(self.env.physics.overflow().values())),
+            "memory/resident_bytes": float(_resident_bytes()),
+        }
+        if self.env.device.type == "cuda":
+            metrics["memory/device_bytes"] = float(torch.cuda.max_memory_allocated(self.env.device))
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an exact continuation needs."""
+        device = self.env.device
+        return {
+            "policy": copy.deepcopy(self.policy.state_dict()),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
+            "reward_scale": self.reward_scale.state_dict(),
+            "env": self.env.snapshot(),
+            "observation": None if self.observation is None else self.observation.clone(),
+            "episode": (self.rollout.episode_return.clone(), self.rollout.episode_length.clone()),
+            "untrained": copy.deepcopy(self._untrained.state_dict()),
+            "update": self.update,
+            "extra_steps": self.extra_steps,
+            "best": self.best,
+            "last_kl": self.last_kl,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+
+    def load_state(self, stored: dict[str, Any]) -> None:
+        """Continues from a checkpoint's contents (or `state_dict()`) exactly."""
+        restore_policy(self.policy, stored)
+        self._untrained.load_state_dict(stored["untrained"], strict=False)
+        self.optimizer.load_state_dict(copy.deepcopy(stored["optimizer"]))
+        self.reward_scale.load_state_dict(stored["reward_scale"])
+        self.env.load_snapshot(stored["env"])
+        if stored["observation"] is not None:
+            self.observation = stored["observation"].to(self.env.device)
+        episode_return, episode_length = stored["episode"]
+        self.rollout.episode_return.copy_(episode_return)
+        self.rollout.episode_length.copy_(episode_length)
+        self.update, self.extra_steps = stored["update"], stored["extra_steps"]
+        self.best, self.last_kl = stored["best"], stored["last_kl"]
+        torch.set_rng_state(stored["rng"].cpu())
+        if stored["cuda_rng"] is not None and self.env.device.type == "cuda":
+            torch.cuda.set_rng_state(stored["cuda_rng"].cpu(), self.env.device)
+
+    def save(self, metrics: dict[str, float]) -> None:
+        """`last.pt`, `best.pt` where the site error has never been lower, and the newest `step_<N>.pt`."""
+        if self.run_dir is None:
+            return
+        folder = self.run_dir / "checkpoints"
+        error = metrics.get("err/site_abs", float("inf"))
+        improved, self.best = error < self.best, min(error, self.best)
+        contents = self.state_dict() | self._facts()
+        save_checkpoint(folder / "last.pt", contents)
+        if improved:
+            save_checkpoint(folder / "best.pt", contents)
+        if self.cfg.keep_checkpoints:
+            save_checkpoint(folder / f"step_{self.step}.pt", contents)
+            kept = sorted(folder.glob("step_*.pt"), key=lambda p: int(p.stem.split("_")[1]))
+            for old in kept[: -self.cfg.keep_checkpoints]:
+                old.unlink()
+
+    def _facts(self) -> dict[str, Any]:
+        """What says whether a checkpoint fits elsewhere, and how to build its policy."""
+        body = self.env.embodiment
+        return {
+            "task": self.cfg.task,
+            "config": dataclasses.asdict(self.cfg),
+            "policy_spec": getattr(self.policy, "spec", {}),
+            "embodiment": body.name,
+            "fingers": body.fingers,
+            "model_version": body.model_version,
+            "observation_size": self.env.observation_size,
+            "action_size": self.env.action_size,
+            "step": self.step,
+        }
+
+    def _back_to_last_update(self) -> None:
+        kept = getattr(self, "_kept", None)
+        if kept is not None and kept["update"] == self.update:
+            self.load_state(kept)
+
+
+def distribution_std(policy: nn.Module, observation: torch.Tensor) -> float:
+    """Mean standard deviation of the action."""
+    with torch.no_grad():
+        return float(distribution(policy, observation)[1].mean())
+
+
+def _resident_bytes() -> int:
+    """This process's highest so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
