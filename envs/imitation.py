@@ -1,8 +1,11 @@
 """The imitation environment: W bodies, each following a motion of the library. TorchRL's `EnvBase`, tensors inside.
 
-`begin`, `assign`, `advance` and `restart` are the fast path: plain tensors, no host synchronisation on CUDA, nothing
-kept by the environment that they return is changed later. `reset`, `step` and `rollout` of TorchRL stand on top.
+`begin`, `assign`, `advance` and `restart` are the fast path: plain tensors, no host synchronisation on CUDA, and what
+they return is never changed later. `reset`, `step` and `rollout` of TorchRL stand on top.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from typing import Any, NamedTuple
 
@@ -90,8 +93,9 @@ class ImitationEnv(EnvBase):
     def assign(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Puts every world on a frame (W,) of a clip (W,), at rest but for the motion's velocity; (W, D)."""
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        self._place(everyone, clip.to(self.device), frame.to(self.device))
-        self._observation = observe(self._state(), self.config.observation.terms)
+        with _one_thread():
+            self._place(everyone, clip.to(self.device), frame.to(self.device))
+            self._observation = observe(self._state(), self.config.observation.terms)
         return self._observation
 
     @torch.no_grad()
@@ -103,8 +107,10 @@ class ImitationEnv(EnvBase):
         self.physics.step(excitation(action, self.config.env.action_mapping, *self._range), self.embodiment.substeps)
         torch.minimum(self._row + 1, self._last_row, out=self._row)
         self.episode_step += 1
+        with _one_thread():
+            return self._judge(self._state(action=action))
 
-        state = self._state(action=action)
+    def _judge(self, state: State) -> Transition:
         observation = observe(state, self.config.observation.terms)
         reward, terms = self._reward(state)
         if self.measure_errors:
@@ -114,7 +120,7 @@ class ImitationEnv(EnvBase):
         terminated = self._termination(state) & ~broken
         truncated = (self.episode_step >= self.config.env.horizon) | (self._row >= self._last_row) | broken
 
-        self._action.copy_(action)
+        self._action.copy_(state.action)
         self.nan_resets += broken.sum()
         if self.device.type != "cpu" or broken.any():
             observation = torch.where(broken.unsqueeze(1), 0.0, observation)
@@ -131,13 +137,14 @@ class ImitationEnv(EnvBase):
         on_cpu = self.device.type == "cpu"
         if on_cpu and not done.any():
             return self._observation
-        self._place(done, *self._sampler.sample(self.num_envs))
         terms = self.config.observation.terms
-        if on_cpu:  # where looking is the work: only at the worlds that changed
-            worlds = done.nonzero().squeeze(1)
-            self._observation = self._observation.index_copy(0, worlds, observe(self._state(worlds), terms))
-        else:  # where asking which ones changed would stop the queue
-            self._observation = torch.where(done.unsqueeze(1), observe(self._state(), terms), self._observation)
+        with _one_thread():
+            self._place(done, *self._sampler.sample(self.num_envs))
+            if on_cpu:  # where looking is the work: only at the worlds that changed
+                worlds = done.nonzero().squeeze(1)
+                self._observation = self._observation.index_copy(0, worlds, observe(self._state(worlds), terms))
+            else:  # where asking which ones changed would stop the queue
+                self._observation = torch.where(done.unsqueeze(1), observe(self._state(), terms), self._observation)
         return self._observation
 
     def snapshot(self) -> dict[str, Any]:
@@ -273,6 +280,17 @@ class ImitationEnv(EnvBase):
     def _set_seed(self, seed: int | None) -> None:
         if seed is not None:
             self._sampler.generator.manual_seed(seed)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The terms are many and small: torch's threads would wait for each other, and on a CPU take the physics' cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _control_range(embodiment: Embodiment, device: torch.device) -> tuple[float | Tensor, float | Tensor]:

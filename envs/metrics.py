@@ -7,20 +7,18 @@ from torch import Tensor
 
 from muscle_torch.rotations import yaw
 
-from .rewards import mean_square, root_pos_distance, rpos_distance
+from .rewards import root_pos_distance, rpos_distance
 from .state import State
 
 
 def joint_pos(state: State) -> Tensor:
     """Root mean square over the joints, without the root [rad], (W,)."""
-    joints = state.body.joint_qpos
-    return mean_square(state.qpos[:, joints] - state.reference.qpos[:, joints]).sqrt()
+    return state.squared_error("qpos")[:, state.body.joint_qpos].mean(dim=1).sqrt()
 
 
 def joint_vel(state: State) -> Tensor:
     """Root mean square over the joints, without the root [rad/s], (W,)."""
-    joints = state.body.joint_qvel
-    return mean_square(state.qvel[:, joints] - state.reference.qvel[:, joints]).sqrt()
+    return state.squared_error("qvel")[:, state.body.joint_qvel].mean(dim=1).sqrt()
 
 
 def root_xyz(state: State) -> Tensor:

@@ -1,4 +1,5 @@
-"""Observation terms: functions `State -> (W, d)`, by name, joined in the order of the config.
+"""Observation terms: functions `State -> (W, d)`, by name, joined in the order of the config. A term may return
+several tensors: they are joined with the others, in one copy.
 
 `joint_pos joint_vel muscle site_relative reference phase` is the published system's vector for the arms;
 `root_pos joint_pos root_vel joint_vel muscle touch site_relative reference phase` that for the full body.
@@ -47,12 +48,12 @@ def touch(state: State) -> Tensor:
     return state.read("sensordata")
 
 
-def site_relative(state: State) -> Tensor:
+def site_relative(state: State) -> tuple[Tensor, ...]:
     """Where the sites are from the anchor: positions, rotations, velocities, (W, 12 (S-1)). See `State`."""
-    return torch.cat((state.rpos.flatten(1), state.rrot.flatten(1), state.rvel.flatten(1)), dim=1)
+    return state.rpos.flatten(1), state.rrot.flatten(1), state.rvel.flatten(1)
 
 
-def reference(state: State) -> Tensor:
+def reference(state: State) -> tuple[Tensor, ...]:
     """The motion in the next frames, all frames of one quantity together: qpos, qvel, rpos [, rrot, rvel], (W, d).
 
     A body with a root is told qpos without x and y; concisely, only rpos and how far the root moves until then.
@@ -61,12 +62,10 @@ def reference(state: State) -> Tensor:
     if state.body.has_root and state.concise:
         root = torch.cat((ahead.qpos[..., :3], ahead.qvel[..., :6]), dim=-1)
         later = torch.cat((root[:, 1:] - root[:, :1], ahead.rpos[:, 1:].flatten(2)), dim=-1)
-        return torch.cat((ahead.rpos[:, 0].flatten(1), later.flatten(1)), dim=1)
+        return ahead.rpos[:, 0].flatten(1), later.flatten(1)
     qpos = ahead.qpos[..., 2:] if state.body.has_root else ahead.qpos
-    shown = [qpos, ahead.qvel, ahead.rpos]
-    if not state.concise:
-        shown += [ahead.rrot, ahead.rvel]
-    return torch.cat([s.flatten(1) for s in shown], dim=1)
+    shown = (qpos, ahead.qvel, ahead.rpos) if state.concise else (qpos, ahead.qvel, ahead.rpos, ahead.rrot, ahead.rvel)
+    return tuple(quantity.flatten(1) for quantity in shown)
 
 
 def phase(state: State) -> Tensor:
@@ -105,7 +104,7 @@ def muscle_velocity_error(state: State) -> Tensor:
     return (state.read("actuator_velocity") - wanted) / state.body.muscle_range
 
 
-OBSERVATIONS: dict[str, Callable[[State], Tensor]] = {
+OBSERVATIONS: dict[str, Callable[[State], Tensor | tuple[Tensor, ...]]] = {
     "root_pos": root_pos,
     "joint_pos": joint_pos,
     "root_vel": root_vel,
@@ -153,7 +152,7 @@ def check_observation(config: ObservationConfig, body: BodyIndex) -> None:
 
 def observe(state: State, terms: list[str]) -> Tensor:
     """The observation, (W, D)."""
-    return torch.cat([OBSERVATIONS[name](state) for name in terms], dim=1)
+    return torch.cat([part for name in terms for part in _parts(name, state)], dim=1)
 
 
 def layout(state: State, terms: list[str]) -> dict[str, slice]:
@@ -161,10 +160,15 @@ def layout(state: State, terms: list[str]) -> dict[str, slice]:
     found: dict[str, slice] = {}
     start = 0
     for name in terms:
-        stop = start + OBSERVATIONS[name](state).shape[1]
+        stop = start + sum(part.shape[1] for part in _parts(name, state))
         found[name] = slice(start, stop)
         if name == "muscle":
             stride = len(state.quantities)
             found |= {f"muscle_{q}": slice(start + i, stop, stride) for i, q in enumerate(state.quantities)}
         start = stop
     return found
+
+
+def _parts(name: str, state: State) -> tuple[Tensor, ...]:
+    value = OBSERVATIONS[name](state)
+    return value if isinstance(value, tuple) else (value,)

@@ -18,34 +18,29 @@ from .state import BodyIndex, State
 Distance = Callable[[State], Tensor]
 
 
-def mean_square(difference: Tensor) -> Tensor:
-    """Mean over all but the first axis of the squares, (W, ...) -> (W,)."""
-    return difference.flatten(1).square().mean(dim=1)
-
-
 def qpos_distance(state: State) -> Tensor:
     """Mean squared error of qpos [rad^2, m^2] without the root's quaternion, plus the root's angle [rad], (W,)."""
-    difference = state.qpos - state.reference.qpos
+    squared = state.squared_error("qpos")
     if not state.body.has_root:
-        return mean_square(difference)
-    straight = torch.cat((difference[:, :3], difference[:, 7:]), dim=1)
-    return mean_square(straight) + quat_angle(state.qpos[:, 3:7], state.reference.qpos[:, 3:7])
+        return squared.mean(dim=1)
+    straight = torch.cat((squared[:, :3], squared[:, 7:]), dim=1)
+    return straight.mean(dim=1) + quat_angle(state.qpos[:, 3:7], state.reference.qpos[:, 3:7])
 
 
 def qvel_distance(state: State) -> Tensor:
     """Mean squared error of qvel, root included [rad^2/s^2, m^2/s^2], (W,)."""
-    return mean_square(state.qvel - state.reference.qvel)
+    return state.squared_error("qvel").mean(dim=1)
 
 
 def root_pos_distance(state: State) -> Tensor:
     """Mean over x, y, z of the root's squared error [m^2], (W,)."""
-    return mean_square(state.qpos[:, :3] - state.reference.qpos[:, :3])
+    return state.squared_error("qpos")[:, :3].mean(dim=1)
 
 
 def root_vel_distance(state: State) -> Tensor:
     """Mean squared error of linear and angular velocity, each in its own root's axes [m^2/s^2, rad^2/s^2], (W,)."""
     own = _root_velocity(state.qpos, state.qvel)
-    return mean_square(own - _root_velocity(state.reference.qpos, state.reference.qvel))
+    return (own - _root_velocity(state.reference.qpos, state.reference.qvel)).square().mean(dim=1)
 
 
 def _root_velocity(qpos: Tensor, qvel: Tensor) -> Tensor:
@@ -57,27 +52,27 @@ def _root_velocity(qpos: Tensor, qvel: Tensor) -> Tensor:
 
 def rpos_distance(state: State) -> Tensor:
     """Mean over sites and axes of the squared error of position relative to the anchor [m^2], (W,)."""
-    return mean_square(state.rpos - state.reference.rpos)
+    return state.squared_error("rpos").mean(dim=(1, 2))
 
 
 def rquat_distance(state: State) -> Tensor:
     """Mean over sites and axes of the squared difference of relative rotation vectors [rad^2], (W,)."""
-    return mean_square(state.rrot - state.reference.rrot)
+    return state.squared_error("rrot").mean(dim=(1, 2))
 
 
 def rvel_rot_distance(state: State) -> Tensor:
     """Mean over sites and axes of the squared error of relative angular velocity [rad^2/s^2], (W,)."""
-    return mean_square(state.rvel[..., :3] - state.reference.rvel[..., :3])
+    return state.squared_error("rvel")[..., :3].mean(dim=(1, 2))
 
 
 def rvel_lin_distance(state: State) -> Tensor:
     """Mean over sites and axes of the squared error of relative linear velocity [m^2/s^2], (W,)."""
-    return mean_square(state.rvel[..., 3:] - state.reference.rvel[..., 3:])
+    return state.squared_error("rvel")[..., 3:].mean(dim=(1, 2))
 
 
 def site_pos_distance(state: State) -> Tensor:
     """Mean over the tracked sites of the squared distance from their reference [m^2], (W,)."""
-    return state.site_deviation.square().mean(dim=1)
+    return 3 * state.squared_error("site_pos").mean(dim=(1, 2))
 
 
 class Tracking(NamedTuple):
@@ -103,7 +98,7 @@ NEED_ROOT = {"root_pos", "root_vel"}
 
 def action_out_of_bounds(state: State) -> Tensor:
     """Mean over actions of the squared excess beyond [-1, 1], (W,)."""
-    return mean_square(state.action - state.action.clamp(-1.0, 1.0))
+    return (state.action - state.action.clamp(-1.0, 1.0)).square().mean(dim=1)
 
 
 def joint_acc(state: State) -> Tensor:

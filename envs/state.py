@@ -1,7 +1,7 @@
 """What the terms see: the body, the motion it should follow and the last action, read when a term asks for it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from muscle_torch.embodiments import Embodiment
-from muscle_torch.motion.relative import relative_sites, site_velocity
+from muscle_torch.motion import site_velocity
+
+from .relative import RelativeSites
 
 Index = slice | Tensor
 MUSCLE_FIELDS = {
@@ -34,6 +36,7 @@ class BodyIndex:
     site_body_ids: tuple[int, ...]  # the bodies they are on
     com_ids: tuple[int, ...]  # bodies whose subtree centre `cvel` of these bodies refers to
     touch_ids: tuple[int, ...]  # touch sensors in sensordata
+    relative_sites: RelativeSites
     muscle_range: Tensor  # difference of each muscle's longest and shortest length [m], (nu,)
     control_step: float  # [s]
 
@@ -51,6 +54,7 @@ class BodyIndex:
             site_body_ids=tuple(embodiment.site_body_ids.tolist()),
             com_ids=tuple(np.unique(roots).tolist() if np.ptp(roots) == 0 else roots.tolist()),
             touch_ids=tuple(model.sensor_adr[sensors].tolist()),
+            relative_sites=RelativeSites(torch.from_numpy(model.site_quat[embodiment.site_ids]).float().to(device)),
             muscle_range=torch.from_numpy(np.ptp(model.actuator_lengthrange, axis=1)).float().to(device),
             control_step=1.0 / embodiment.control_frequency,
         )
@@ -58,7 +62,7 @@ class BodyIndex:
     @property
     def rows(self) -> dict[str, tuple[int, ...]]:
         """Physics fields of which only some rows are read."""
-        on_body = {"cvel": self.site_body_ids, "subtree_com": self.com_ids}
+        on_body = {"xquat": self.site_body_ids, "cvel": self.site_body_ids, "subtree_com": self.com_ids}
         return {"site_xpos": self.site_ids, "site_xmat": self.site_ids, "sensordata": self.touch_ids, **on_body}
 
 
@@ -154,6 +158,7 @@ class State:
     previous_qvel: Tensor | None = None  # before this step, (W, nv); kept only for penalties that need it
     quantities: tuple[str, ...] = ()  # muscle quantities shown to the policy: keys of MUSCLE_FIELDS
     concise: bool = True  # whether the look-ahead leaves out relative rotations and velocities of the sites
+    _squared: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     @cached_property
     def soon(self) -> Reference:
@@ -178,7 +183,7 @@ class State:
     @cached_property
     def site_deviation(self) -> Tensor:
         """Distance of each tracked site from its reference [m], (W, S)."""
-        return torch.linalg.vector_norm(self.site_pos - self.reference.site_pos, dim=-1)
+        return self.squared_error("site_pos").sum(dim=-1).sqrt_()
 
     @property
     def rpos(self) -> Tensor:
@@ -200,8 +205,15 @@ class State:
 
     @cached_property
     def _relative(self) -> tuple[Tensor, Tensor, Tensor]:
-        angular, linear = site_velocity(self.site_pos, self.read("cvel"), self.read("subtree_com"))
-        return relative_sites(self.site_pos, self.read("site_xmat").unflatten(-1, (3, 3)), angular, linear)
+        velocity = site_velocity(self.site_pos, self.read("cvel"), self.read("subtree_com"))
+        mat = self.read("site_xmat").unflatten(-1, (3, 3))
+        return self.body.relative_sites(self.site_pos, self.read("xquat"), mat, *velocity)
+
+    def squared_error(self, name: str) -> Tensor:
+        """Squared differences between one's own and the reference's `name`, an attribute of both, (W, ...)."""
+        if name not in self._squared:
+            self._squared[name] = (getattr(self, name) - getattr(self.reference, name)).square_()
+        return self._squared[name]
 
 
 def _index(ids: np.ndarray, device: torch.device) -> Index:

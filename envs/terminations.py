@@ -23,7 +23,7 @@ def max_site_deviation(state: State) -> Tensor:
 
 def mean_relative_site_deviation(state: State) -> Tensor:
     """Mean over the sites of the error of their position relative to the anchor [m], (W,)."""
-    return torch.linalg.vector_norm(state.rpos - state.reference.rpos, dim=-1).mean(dim=1)
+    return state.squared_error("rpos").sum(dim=-1).sqrt().mean(dim=1)
 
 
 def root_deviation(state: State) -> Tensor:

@@ -20,6 +20,7 @@ from muscle_torch.envs.rewards import Reward
 from muscle_torch.envs.state import MUSCLE_FIELDS, BodyIndex, Reference, State
 from muscle_torch.envs.terminations import Termination
 from muscle_torch.motion import relative_sites, site_velocity
+from muscle_torch.rotations import matrix_to_quat
 
 TOLERANCE = 1e-5  # times max(1, |expected|), float32
 ARMS = ["joint_pos", "joint_vel", "muscle", "site_relative", "reference", "phase"]
@@ -112,6 +113,8 @@ class Dump:
         )
 
     def _field(self, prefix: str, name: str) -> torch.Tensor:
+        if name == "xquat":  # the sites are aligned with their bodies
+            return matrix_to_quat(self.tensor(f"{prefix}site_xmat").unflatten(-1, (3, 3)))
         other = {"cvel": "site_parent_cvel", "subtree_com": "subtree_com_root", "sensordata": "touch"}
         values = self.tensor(prefix + other.get(name, name))
         return values.unsqueeze(1) if name == "subtree_com" else values

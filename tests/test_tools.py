@@ -10,7 +10,7 @@ import pytest
 import torch
 from commands import ROOT, script, train
 
-from muscle_torch.config import help_text
+from muscle_torch.config import config_from_dict, help_text
 from muscle_torch.envs import make_env
 from muscle_torch.evaluation import evaluate, policy_mean
 from muscle_torch.models import load_policy
@@ -35,8 +35,7 @@ def run_folder(tmp_path_factory) -> Path:
 
 def test_a_users_own_policy_trains_is_evaluated_and_loads_again(run_folder):
     assert [m["step"] for m in metrics(run_folder)] == [128, 256, 384]
-    policy = load_policy(run_folder)
-    assert type(policy).__name__ == "MyPolicy"
+    assert type(load_policy(run_folder).policy).__name__ == "MyPolicy"
     assert json.loads((run_folder / "eval" / "final" / "metrics.json").read_text())["num_clips"] >= 2
 
 
@@ -74,7 +73,7 @@ def test_evaluate_takes_motions_worlds_and_an_output(run_folder, tmp_path):
 
 def test_a_loaded_policy_evaluates_through_python(run_folder):
     policy = load_policy(run_folder)
-    env = make_env(policy.config, num_envs=3, device="cpu", threads=1, evaluation=True)
+    env = make_env(config_from_dict(policy.config), num_envs=3, device="cpu", threads=1, evaluation=True)
     found = evaluate(env, policy_mean(policy))
     action = policy.act(torch.zeros(3, env.observation_size))
     assert action.shape == (3, env.action_size) and found["num_clips"] == env.library.num_clips

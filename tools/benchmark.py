@@ -55,7 +55,7 @@ class BenchmarkOptions:
     task: str = key("bimanual", "cfg/task/<task>.yaml")
     num_envs: Any = key(0, "worlds stepped together, or a list [512,1024]; 0: the task's")
     fingers: bool = key(False, "with movable fingers")
-    policy: str = key("gated_residual", "the policy of the inference and learning columns")
+    policy: str = key("", "the policy of the inference and learning columns; empty: the task's")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
     threads: int = key(0, "physics threads on a CPU; 0: all cores")
@@ -107,15 +107,15 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     env.begin()
     start = env.snapshot()
     recording = record(env, frozen, steps)
-    trainer = Trainer(env, policy, cfg, None)
-    columns: dict[str, Callable[[], tuple[int, float, float]]] = {
+    training = Training(Trainer(env, policy, cfg, None), steps)
+    columns: dict[str, Callable[[], tuple[int, float]]] = {
         "env_steps_per_s": lambda: time_environment(env, start, recording.actions),
         "env_inference_steps_per_s": lambda: time_inference(env, start, frozen, steps),
-        "train_steps_per_s": lambda: time_training(trainer, max(1, round(steps / cfg.ppo.num_steps))),
+        "train_steps_per_s": training.time,
     }
     if env.device.type == "cpu":
         columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, _threads(cfg)).time
-    samples, learning = measure(columns, repeats)
+    samples = measure(columns, repeats)
     median = {name: statistics.median(values) for name, values in samples.items()}
     memory = _used_memory(env.device) - others
     env.close()
@@ -126,11 +126,11 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         "num_envs": cfg.num_envs,
         **{name: median.get(name) for name in COLUMNS},
         "env_over_raw": statistics.median(ratios) if ratios else None,
-        "learning_fraction": statistics.median(learning),
+        "learning_fraction": statistics.median(training.learning[1:]),
         "threads": _threads(cfg),
         "substeps": env.embodiment.substeps,
         "device": _device_name(env.device),
-        "backend": type(env.physics).__name__,
+        "backend": type(env.physics).__name__.removesuffix("Physics").lower(),
         "fingers": cfg.fingers,
         "policy": cfg.policy,
         "steps": steps,
@@ -141,21 +141,16 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def measure(
-    columns: dict[str, Callable[[], tuple[int, float, float]]], repeats: int
-) -> tuple[dict[str, list[float]], list[float]]:
-    """Steps per second of every column, each repeat, and the fraction of training spent learning."""
+def measure(columns: dict[str, Callable[[], tuple[int, float]]], repeats: int) -> dict[str, list[float]]:
+    """Steps per second of every column in each repeat, the columns taking turns."""
     samples: dict[str, list[float]] = {name: [] for name in columns}
-    learning: list[float] = []
     for timing in columns.values():
         timing()  # compilation, caches, CUDA graphs
     for _ in range(repeats):
         for name, timing in columns.items():
-            count, seconds, learned = timing()
+            count, seconds = timing()
             samples[name].append(count / seconds)
-            if name == "train_steps_per_s":
-                learning.append(learned / seconds)
-    return samples, learning
+    return samples
 
 
 def record(env: Any, policy: Any, steps: int) -> Recording:
@@ -190,7 +185,7 @@ class RawRollout:
         self.sensordata = np.empty((worlds, self.substeps, model.nsensordata))
         assert self.state.shape[-1] == mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
 
-    def time(self) -> tuple[int, float, float]:
+    def time(self) -> tuple[int, float]:
         begin = time.perf_counter()
         for state, warmstart, control in zip(self.recording.state, self.recording.warmstart, self.control, strict=True):
             # The fastest way in: no checks, no allocation.
@@ -205,20 +200,20 @@ class RawRollout:
                 state=self.state,
                 sensordata=self.sensordata,
             )
-        return self.recording.state.shape[0] * len(self.models), time.perf_counter() - begin, 0.0
+        return self.recording.state.shape[0] * len(self.models), time.perf_counter() - begin
 
 
-def time_environment(env: Any, start: dict[str, Any], actions: torch.Tensor) -> tuple[int, float, float]:
+def time_environment(env: Any, start: dict[str, Any], actions: torch.Tensor) -> tuple[int, float]:
     """Control steps of all worlds, seconds: the recorded actions, finished worlds reset themselves."""
     env.load_snapshot(start)
     begin = _now(env.device)
     for action in actions:
         step = env.advance(action)
         env.restart(step.terminated | step.truncated)
-    return actions.shape[0] * env.num_envs, _now(env.device) - begin, 0.0
+    return actions.shape[0] * env.num_envs, _now(env.device) - begin
 
 
-def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> tuple[int, float, float]:
+def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> tuple[int, float]:
     """The same with actions sampled from the policy, as while collecting."""
     env.load_snapshot(start)
     observation = env.restart(torch.zeros(env.num_envs, dtype=torch.bool, device=env.device))  # none: just looks
@@ -226,7 +221,38 @@ def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> 
     for _ in range(steps):
         step = env.advance(sample(policy, observation))
         observation = env.restart(step.terminated | step.truncated)
-    return steps * env.num_envs, _now(env.device) - begin, 0.0
+    return steps * env.num_envs, _now(env.device) - begin
+
+
+class Training:
+    """Whole updates as `train.py` makes them, without its files."""
+
+    def __init__(self, trainer: Trainer, steps: int):
+        self.trainer = trainer
+        self.updates = max(1, round(steps / trainer.cfg.ppo.num_steps))
+        self.learning: list[float] = []  # fraction of each timing that was not collecting
+
+    def time(self) -> tuple[int, float]:
+        trainer, device = self.trainer, self.trainer.env.device
+        # Begun anew: the other columns used the environment. A policy's calibration is left out, it happens once.
+        trainer.observation = trainer.env.begin()
+        collect, collecting = trainer.rollout.collect, 0.0
+
+        def timed_collect(policy: Any, observation: torch.Tensor) -> torch.Tensor:
+            nonlocal collecting
+            begin = _now(device)
+            following = collect(policy, observation)
+            collecting += _now(device) - begin
+            return following
+
+        trainer.rollout.collect = timed_collect  # type: ignore[method-assign]
+        begin = _now(device)
+        for _ in range(self.updates):
+            trainer.iteration()
+        seconds = _now(device) - begin
+        trainer.rollout.collect = collect  # type: ignore[method-assign]
+        self.learning.append(1 - collecting / seconds)
+        return self.updates * trainer.per_update, seconds
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from muscle_torch.config import Config, key, parse_words, run_command
+    from muscle_torch.config import Config, config_from_dict, key, parse_words, run_command
     from muscle_torch.errors import InputError
 except ImportError as error:
     if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.physics import resolve_device
 
     policy = load_policy(options.checkpoint, device=str(resolve_device(options.device)))
-    cfg = evaluation_config(policy.config, options)
+    cfg = evaluation_config(config_from_dict(policy.config), options)
     env = make_env(cfg, options.num_envs or None, evaluation=True)
     try:
         metrics = evaluate(env, policy_mean(policy), progress=_show)

@@ -171,9 +171,8 @@ def _check_shapes(clip: MotionClip, where: str) -> None:
             f"or (frames, {joints + 6}) where the first joint is free"
         )
     if clip.num_frames < MIN_FRAMES:
-        raise InputError(
-            f"{where}: has {clip.num_frames} frame{'s' if clip.num_frames != 1 else ''}, a motion needs at least {MIN_FRAMES}"
-        )
+        found = "1 frame" if clip.num_frames == 1 else f"{clip.num_frames} frames"
+        raise InputError(f"{where}: has {found}, a motion needs at least {MIN_FRAMES}")
     if len(set(clip.joint_names)) != joints:
         twice = next(name for name in clip.joint_names if clip.joint_names.count(name) > 1)
         raise InputError(f"{where}: joint {twice!r} is there twice")

@@ -11,7 +11,7 @@ from . import generated_bimanual, generated_toy
 from .clip import MotionClip
 
 ALL = "all"
-# Body -> motion name -> builder (embodiment, random numbers) -> joint name -> positions [rad] at the control rate, (T,).
+# Body -> motion name -> builder: (embodiment, random numbers) -> joint name -> positions (T,) [rad] at the control rate
 Builder = Callable[[Embodiment, np.random.Generator], dict[str, np.ndarray]]
 MOTIONS: dict[str, dict[str, Builder]] = {
     "ToyArm": generated_toy.MOTIONS,

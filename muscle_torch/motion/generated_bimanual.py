@@ -112,8 +112,8 @@ def drink(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 def punch(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     """From a guard before the chin: right, left, right; the fist turns over while the arm stretches."""
-    guard = Pose((-0.02, 0.24, 0.0), (0.14, 0.10, -0.23), pro_sup=-0.2)
-    out = Pose((-0.06, 0.49, 0.03), (0.06, 0.26, -0.04), pro_sup=1.2)
+    guard = Pose((-0.02, 0.24, 0.0), (0.14, 0.10, -0.23), pro_sup=0.1)
+    out = Pose((-0.06, 0.49, 0.03), (0.06, 0.26, -0.04), pro_sup=0.8)
     right_times = [0, 0.2, 1.2, 1.4, 1.85, 2.35, 3.3, 3.75, 4.25, 4.5, 5.5, 5.7]
     right = _arm(
         embodiment, "r", right_times, [HANG, HANG, guard, guard, out, guard, guard, out, guard, guard, HANG, HANG]
@@ -126,7 +126,7 @@ def punch(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 def clap(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     """Both hands come together before the chest four times, and stop a hand's breadth apart."""
     apart = Pose((0.05, 0.41, -0.15), (0.09, 0.16, -0.24), flexion=-0.25)
-    together = Pose((-0.115, 0.40, -0.13), (0.05, 0.19, -0.22), flexion=-0.5)
+    together = Pose((-0.095, 0.40, -0.13), (0.06, 0.19, -0.22), flexion=-0.45)
     times = [0, 0.2, 1.3, *(1.3 + 0.4 * np.arange(1, 9)), 5.6, 5.8]
     return _both(embodiment, times, [HANG, HANG, apart, *[together, apart] * 4, HANG, HANG])
 

@@ -43,6 +43,8 @@ def load_file(path: Path, embodiment: Embodiment) -> list[MotionClip]:
 
 
 def _clips(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> list[MotionClip]:
+    if not isinstance(motion, str | Path | Sequence):
+        raise InputError(f"motion={motion!r}: expected a name, a file, a folder, a glob, or a list of these")
     if not isinstance(motion, str | Path):
         return [found for one in motion for found in _clips(one, embodiment)]
     text = str(motion).strip()

@@ -12,8 +12,8 @@ from muscle_torch.rotations import matrix_to_rotvec
 def site_velocity(pos: Tensor, cvel: Tensor, com: Tensor) -> tuple[Tensor, Tensor]:
     """Velocity of each site point in world axes from MuJoCo's spatial velocities.
 
-    pos (..., S, 3) [m]; cvel (..., S, 6) of each site's body: angular [rad/s], then linear [m/s] at com (..., 1, 3), the
-    centre of mass of the root's subtree. Returns (angvel, linvel), each (..., S, 3).
+    pos (..., S, 3) [m]; cvel (..., S, 6) of each site's body: angular [rad/s], then linear [m/s] at com (..., 1, 3),
+    the centre of mass of the root's subtree. Returns (angvel, linvel), each (..., S, 3).
     """
     angvel = cvel[..., :3]
     return angvel, cvel[..., 3:] + torch.linalg.cross(angvel, pos - com)

@@ -60,7 +60,7 @@ def resample(qpos: np.ndarray, old: float, new: float, has_root: bool) -> tuple[
 def reference_resample(
     embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray, old: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """MuscleMimic's way from `old` [Hz] to the control rate: endpoints kept, so time is stretched by about one frame."""
+    """MuscleMimic's way from `old` [Hz] to the control rate: both ends kept, so time is stretched by about a frame."""
     new = embodiment.control_frequency
     stride = old / new
     if stride > 1 and abs(stride - round(stride)) < 1e-9:

@@ -1,5 +1,6 @@
 """Reads MuscleMimic's trajectory files (.npz, one or several clips), without unpickling anything."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def trajectory_clips(arrays: dict[str, np.ndarray], embodiment: Embodiment, path
     qpos = as_numbers(arrays["qpos"], "qpos", path)
     qvel = as_numbers(arrays["qvel"], "qvel", path) if "qvel" in arrays and arrays["qvel"].size else None
     clips = []
-    for index, (first, last) in enumerate(zip(splits[:-1], splits[1:], strict=True)):
+    for index, (first, last) in enumerate(pairwise(splits)):
         clip = MotionClip(
             name=path.stem if len(splits) == 2 else f"{path.stem}_{index}",
             qpos=qpos[first:last],
