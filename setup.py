@@ -18,7 +18,10 @@ setup(
     python_requires=">=3.11",
     packages=[*LIBRARY, *INSIDE],
     package_dir={"muscle_torch": "muscle_torch", **INSIDE},
-    package_data={"muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "motions/*.txt"], "muscle_torch.embodiments": ["*.json"]},
+    package_data={
+        "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "motions/*.txt"],
+        "muscle_torch.embodiments": ["*.json"],
+    },
     install_requires=[
         "mujoco>=3.17,<3.18",
         "mujoco-warp>=3.17,<3.18",

@@ -6,7 +6,6 @@ they return is never changed later. `reset`, `step` and `rollout` of TorchRL sta
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
 from typing import Any, NamedTuple
 
 import torch
@@ -104,19 +103,20 @@ class ImitationEnv(EnvBase):
         action = action.to(self.device, torch.float32)
         if self._reward.needs_previous_qvel:
             self._previous_qvel.copy_(self.physics.field("qvel"))
+        bad_start = self.physics.bad_worlds()  # what MuJoCo C finds wrong at a reset, a step forgets
         self.physics.step(excitation(action, self.config.env.action_mapping, *self._range), self.embodiment.substeps)
         torch.minimum(self._row + 1, self._last_row, out=self._row)
         self.episode_step += 1
         with _one_thread():
-            return self._judge(self._state(action=action))
+            return self._judge(self._state(action=action), bad_start | self.physics.bad_worlds())
 
-    def _judge(self, state: State) -> Transition:
+    def _judge(self, state: State, bad: Tensor) -> Transition:
         observation = observe(state, self.config.observation.terms)
         reward, terms = self._reward(state)
         if self.measure_errors:
             terms |= tracking_errors(state)
         # A sum is finite only if all of its numbers are.
-        broken = self.physics.bad_worlds() | ~torch.isfinite(observation.sum(dim=1) + reward)
+        broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
         terminated = self._termination(state) & ~broken
         truncated = (self.episode_step >= self.config.env.horizon) | (self._row >= self._last_row) | broken
 
@@ -209,7 +209,7 @@ class ImitationEnv(EnvBase):
         self._row = torch.where(worlds, row, self._row)
         self.episode_step = torch.where(worlds, 0, self.episode_step)
         self._action = torch.where(worlds.unsqueeze(1), 0.0, self._action)
-        qpos, qvel = self.library.qpos[row], self.library.qvel[row]
+        qpos, qvel = self.library.qpos.index_select(0, row), self.library.qvel.index_select(0, row)
         if self._body.has_root:
             self._origin = torch.where(worlds.unsqueeze(1), qpos[:, :2], self._origin)
             qpos[:, :2] = 0.0
@@ -218,12 +218,11 @@ class ImitationEnv(EnvBase):
     def _state(self, worlds: Tensor | None = None, action: Tensor | None = None) -> State:
         """What the terms see: of all worlds, or of those with these ids; action: the one that led here."""
 
-        def read(name: str) -> Tensor:
-            values = self.physics.field(name, self._rows.get(name))
-            return values if worlds is None else values[worlds]
-
         def own(values: Tensor) -> Tensor:
-            return values if worlds is None else values[worlds]
+            return values if worlds is None else values.index_select(0, worlds)
+
+        def read(name: str) -> Tensor:
+            return own(self.physics.field(name, self._rows.get(name)))
 
         row, first, last = own(self._row), own(self._first_row), own(self._last_row)
         origin = own(self._origin) if self._body.has_root else None
@@ -246,12 +245,16 @@ class ImitationEnv(EnvBase):
 
     def _make_specs(self) -> None:
         shape, device = self.batch_size, self.device
-        flag = {"n": 1, "shape": (*shape, 1), "dtype": torch.bool, "device": device}
+
+        def of(size: int) -> torch.Size:
+            return torch.Size((*shape, size))
+
+        flag = {"n": 1, "shape": of(1), "dtype": torch.bool, "device": device}
         self.observation_spec = Composite(
-            observation=Unbounded((*shape, self.observation_size), device=device), shape=shape, device=device
+            observation=Unbounded(of(self.observation_size), device=device), shape=shape, device=device
         )
-        self.action_spec = Bounded(-1.0, 1.0, (*shape, self.action_size), device=device)
-        self.reward_spec = Unbounded((*shape, 1), device=device)
+        self.action_spec = Bounded(-1.0, 1.0, of(self.action_size), device=device)
+        self.reward_spec = Unbounded(of(1), device=device)
         self.done_spec = Composite(
             done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device
         )

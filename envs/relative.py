@@ -1,4 +1,4 @@
-"""`muscle_torch.motion.relative_sites` from quaternions: the same with a third of its kernels, for every control step."""
+"""`muscle_torch.motion.relative_sites` from quaternions: the same with a third of its kernels, each control step."""
 
 import torch
 from torch import Tensor

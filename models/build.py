@@ -35,10 +35,7 @@ def make_policy(name: str, env: Any, network: Any) -> nn.Module:
     options = dataclasses.asdict(network) if dataclasses.is_dataclass(network) else dict(network)  # type: ignore[arg-type]
     kind = policy_class(name)
     from_env = getattr(kind, "from_env", None)
-    if from_env is not None:
-        policy = from_env(env, options)
-    else:
-        policy = kind(env.observation_size, env.action_size, **options)
+    policy = from_env(env, options) if from_env else kind(env.observation_size, env.action_size, **options)
     _check(policy, name, env.observation_size, env.action_size)
     policy.spec = {"name": name, **_stored(policy, env, options)}
     return policy
@@ -58,7 +55,9 @@ def policy_class(name: str) -> type[nn.Module]:
     if name in POLICIES:
         return POLICIES[name]
     if ":" not in name:
-        raise InputError(f"unknown policy {name!r}{nearest(name, list(POLICIES))} (your own: module:Class or file.py:Class)")
+        raise InputError(
+            f"unknown policy {name!r}{nearest(name, list(POLICIES))} (your own: module:Class or file.py:Class)"
+        )
     where, _, class_name = name.rpartition(":")
     module = _module(where)
     found = getattr(module, class_name, None)
@@ -131,6 +130,6 @@ def _check(policy: nn.Module, name: str, observation_size: int, action_size: int
         wrote = policy.critic(policy.actor(read))  # type: ignore[operator]
     shapes = {"loc": (2, action_size), "scale": (2, action_size), "state_value": (2, 1)}
     for key, shape in shapes.items():
-        if key not in wrote.keys() or tuple(wrote[key].shape) != shape:
-            got = tuple(wrote[key].shape) if key in wrote.keys() else "nothing"
+        if key not in wrote or tuple(wrote[key].shape) != shape:
+            got = tuple(wrote[key].shape) if key in wrote else "nothing"
             raise InputError(f"policy={name}: must write {key!r} of shape {shape} for 2 observations, wrote {got}")

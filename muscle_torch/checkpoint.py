@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, read without running code, refused in one line where they do not fit."""
+"""Checkpoint files: written whole or not at all, read without running code, refused in one line if unfit."""
 
 import os
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def load_checkpoint(where: str | Path, device: str | torch.device = "cpu") -> di
     path = find_checkpoint(where)
     try:
         stored = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # noqa: BLE001  torch raises many kinds for a damaged file; each means the same here
+    except Exception as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged or no checkpoint of muscle_torch ({reason})") from None
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:

@@ -129,7 +129,9 @@ class Config:
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
-    policy: str = key("gated_residual", "reflex, gated_residual, mlp, or your own package.module:Class or file.py:Class")
+    policy: str = key(
+        "gated_residual", "reflex, gated_residual, mlp, or your own package.module:Class or file.py:Class"
+    )
     env: EnvConfig = key(EnvConfig(), "episode")
     observation: ObservationConfig = key(ObservationConfig(), "observation")
     reward: RewardConfig = key(RewardConfig(), "reward")

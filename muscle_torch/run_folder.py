@@ -17,7 +17,16 @@ from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import Config, config_from_dict, config_to_dict
 from muscle_torch.errors import InputError
 
-PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "musclemimic-models", "torch", "torchrl", "tensordict", "warp-lang")
+PACKAGES = (
+    "muscle_torch",
+    "mujoco",
+    "mujoco-warp",
+    "musclemimic-models",
+    "torch",
+    "torchrl",
+    "tensordict",
+    "warp-lang",
+)
 # What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
 RESUMABLE = ("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment")
 WRITTEN = ("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless")
@@ -34,13 +43,17 @@ def open_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str,
     name = cfg.experiment or f"{cfg.task}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     run_dir = Path(cfg.runs_dir) / name
     if (run_dir / "checkpoints" / "last.pt").exists():
-        raise InputError(f"{run_dir} already holds a run: continue it with resume={run_dir} or choose another experiment=")
+        raise InputError(
+            f"{run_dir} already holds a run: continue it with resume={run_dir} or choose another experiment="
+        )
     try:
         for folder in ("checkpoints", "videos", "eval"):
             (run_dir / folder).mkdir(parents=True, exist_ok=True)
         _write_facts(cfg, run_dir)
     except OSError as error:
-        raise InputError(f"cannot write the run folder {run_dir}: {error.strerror}; choose another with runs_dir=") from None
+        raise InputError(
+            f"cannot write the run folder {run_dir}: {error.strerror}; choose another with runs_dir="
+        ) from None
     return cfg, run_dir, None
 
 
@@ -53,7 +66,9 @@ def _reopen(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, 
     given = [word.split("=", 1)[0] for word in words]
     fixed = [name for name in given if name.split(".")[0] not in (*RESUMABLE, *WRITTEN, "task")]
     if fixed:
-        raise InputError(f"{fixed[0]} cannot change in a resumed run: use checkpoint={run_dir} to start a new one from it")
+        raise InputError(
+            f"{fixed[0]} cannot change in a resumed run: use checkpoint={run_dir} to start a new one from it"
+        )
     if "task" in given and cfg.task != stored.task:
         raise InputError(f"resume={run_dir} is a run of task={stored.task}, not {cfg.task}")
     changes = {name: getattr(cfg, name) for name in given if name in (*RESUMABLE, *WRITTEN)}

@@ -90,6 +90,12 @@ def test_impossible_numbers_name_their_key(complaint, word):
     assert word.split("=")[0] in complaint(*words, word)
 
 
+@pytest.mark.parametrize("word", ["motion=missing.npz", "policy=gated_resdual", "checkpoint=missing.pt"])
+def test_a_run_that_cannot_start_leaves_no_folder(complaint, tmp_path, word):
+    complaint(*TOY, word)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_without_cuda_says_so(complaint):
     assert "device=cpu" in complaint(*TOY, "device=cuda")
@@ -235,21 +241,42 @@ def test_the_shell_sees_one_line_and_code_2(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def assert_stopped_by_a_full_disk(run: Path, **options) -> None:
+    """Resuming `run` stops with one line and leaves its checkpoints as they are."""
+    before = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+    done = train(f"resume={run}", "max_iterations=3", cwd=run, **options)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1 and lines[0].startswith("error: cannot write"), done.stderr
+    assert {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()} == before
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
-def test_a_full_disk_stops_with_one_line_and_keeps_the_last_checkpoint(tmp_path, run_folder):
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, run_folder):
     import resource
 
     run = shutil.copytree(run_folder, tmp_path / "runs" / "toy")
-    before = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
 
     def small_files_only() -> None:
-        # A file that reaches this size fails to grow with an OSError, as on a full disk.
+        # A file that reaches this size cannot grow: the log still can, a checkpoint not.
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    done = train(f"resume={run}", "max_iterations=3", cwd=tmp_path, preexec_fn=small_files_only)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode == 2 and len(lines) == 1, done.stderr
-    assert "Traceback" not in done.stderr and "checkpoint" in lines[0]
-    assert {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()} == before
+    assert_stopped_by_a_full_disk(run, preexec_fn=small_files_only)
     continued = train(f"resume={run}", "max_iterations=3", cwd=tmp_path)
     assert continued.returncode == 0, continued.stderr
+
+
+@pytest.mark.parametrize("free", [0, 100_000], ids=["nothing", "room-for-logs"])
+def test_a_full_disk_stops_with_one_line(tmp_path, run_folder, free):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        run = shutil.copytree(run_folder, disk / "toy")
+        room = shutil.disk_usage(disk).free - free
+        (disk / "filler").write_bytes(bytes(room))
+        assert_stopped_by_a_full_disk(run)
+    finally:
+        subprocess.run(["umount", disk], check=True)

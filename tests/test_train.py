@@ -43,7 +43,14 @@ def test_a_run_writes_everything_and_can_be_fine_tuned(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_saves_and_the_printed_command_continues(tmp_path):
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, "total_steps=100000000", "experiment=c", "evaluate=false"]
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        *SMALL,
+        "total_steps=100000000",
+        "experiment=c",
+        "evaluate=false",
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     run = tmp_path / "runs" / "c"
     give_up = time.monotonic() + 120

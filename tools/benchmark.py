@@ -290,7 +290,8 @@ def _now(device: torch.device) -> float:
 
 
 def _threads(cfg: Config) -> int:
-    return cfg.threads or len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cfg.threads or cores
 
 
 def _device_name(device: torch.device) -> str:
@@ -302,7 +303,8 @@ def _used_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total - free
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _version(package: str) -> str:

@@ -6,13 +6,13 @@ import mujoco
 import torch
 
 from muscle_torch.errors import InputError, nearest
-from muscle_torch.physics.contract import ACCELERATION_FIELDS, FIELDS, Physics
+from .contract import ACCELERATION_FIELDS, FIELDS, Physics
 
 __all__ = ["ACCELERATION_FIELDS", "BACKENDS", "FIELDS", "Physics", "make_physics", "resolve_device"]
 
 
 def _mujoco(model: mujoco.MjModel, num_worlds: int, device: torch.device, threads: int) -> Physics:
-    from muscle_torch.physics.mujoco_physics import MujocoPhysics
+    from .mujoco_physics import MujocoPhysics
 
     if device.type != "cpu":
         raise InputError("backend=mujoco runs on a CPU; choose device=cpu, or backend=warp for a GPU")
@@ -20,7 +20,7 @@ def _mujoco(model: mujoco.MjModel, num_worlds: int, device: torch.device, thread
 
 
 def _warp(model: mujoco.MjModel, num_worlds: int, device: torch.device, threads: int) -> Physics:
-    from muscle_torch.physics.warp_physics import WarpPhysics  # takes 2 s to import: only where it is used
+    from .warp_physics import WarpPhysics  # takes 2 s to import: only where it is used
 
     return WarpPhysics(model, num_worlds, device=device)
 

@@ -9,7 +9,7 @@ import torch
 from mujoco.batch import Batch, SimulationError
 from torch import Tensor
 
-from muscle_torch.physics.contract import (
+from .contract import (
     ACCELERATION_FIELDS,
     Physics,
     check_field,

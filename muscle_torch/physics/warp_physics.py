@@ -11,7 +11,7 @@ import warp as wp
 from torch import Tensor
 
 from muscle_torch.errors import InputError
-from muscle_torch.physics.contract import (
+from .contract import (
     ACCELERATION_FIELDS,
     Physics,
     check_field,
@@ -19,7 +19,7 @@ from muscle_torch.physics.contract import (
     model_field_shape,
     per_world,
 )
-from muscle_torch.physics.warp_budget import calibrate
+from .warp_budget import calibrate
 
 _STATE = ("qpos", "qvel", "act", "ctrl", "qacc_warmstart", "time")
 _LARGEST = 1e10  # MuJoCo's mjMAXVAL: beyond it a number is as bad as NaN

@@ -72,7 +72,9 @@ class Rollout:
         self.episode_length *= 1 - ended
 
     @torch.no_grad()
-    def advantages(self, policy: nn.Module, reward: Tensor, gamma: float, lmbda: float) -> tuple[Tensor, Tensor, Tensor]:
+    def advantages(
+        self, policy: nn.Module, reward: Tensor, gamma: float, lmbda: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(advantage, value target, value), each (T, W), by TorchRL's generalized advantage estimate.
 
         The next value is that of the true next observation: after a truncation the one before the reset, after a
