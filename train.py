@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    import muscle_torch.cfg  # noqa: F401  only an installed muscle_torch has it
     from muscle_torch.config import Config, load_config, run_command
 except ImportError as error:
     if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
@@ -27,9 +28,9 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.envs import make_env
     from muscle_torch.models import make_policy
     from muscle_torch.rl import Trainer
-    from muscle_torch.run_folder import open_run
+    from muscle_torch.run_folder import find_run, write_facts
 
-    cfg, run_dir, resumed = open_run(cfg, words)
+    cfg, run_dir, resumed = find_run(cfg, words)
     torch.manual_seed(cfg.seed)
 
     env = make_env(cfg)
@@ -39,6 +40,8 @@ def main(words: Sequence[str]) -> int:
     trainer = Trainer(env, policy, cfg, run_dir)
     if resumed is not None:
         trainer.load_state(resumed)
+    else:
+        write_facts(cfg, run_dir)
 
     start = time.monotonic()
     finished = trainer.run()

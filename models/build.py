@@ -37,7 +37,7 @@ def make_policy(name: str, env: Any, network: Any) -> nn.Module:
     from_env = getattr(kind, "from_env", None)
     policy = from_env(env, options) if from_env else kind(env.observation_size, env.action_size, **options)
     _check(policy, name, env.observation_size, env.action_size)
-    policy.spec = {"name": name, **_stored(policy, env, options)}
+    policy.spec = {"name": name, **_stored(policy, env, options)}  # type: ignore[assignment]
     return policy
 
 
@@ -46,7 +46,7 @@ def build_policy(spec: Mapping[str, Any]) -> nn.Module:
     arguments = {k: v for k, v in spec.items() if k != "name"}
     policy = policy_class(spec["name"])(**arguments)
     _check(policy, spec["name"], spec["observation_size"], spec["action_size"])
-    policy.spec = dict(spec)
+    policy.spec = dict(spec)  # type: ignore[assignment]
     return policy
 
 

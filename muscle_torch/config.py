@@ -24,7 +24,7 @@ def key(default: Any, text: str, unit: str = "") -> Any:
     metadata = {"help": text, "unit": unit}
     if isinstance(default, dict | list) or dataclasses.is_dataclass(default):
         kind = type(default)
-        make = kind if dataclasses.is_dataclass(default) else (lambda: kind(default))
+        make = kind if dataclasses.is_dataclass(default) else (lambda: kind(default))  # type: ignore[call-arg]
         return dataclasses.field(default_factory=make, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -151,10 +151,10 @@ def load_config(task: str | None = None, words: Sequence[str] = (), **overrides:
     Nested keys are dotted words (`"ppo.epochs=2"`) or nested dicts (`ppo={"epochs": 2}`).
     Raises InputError for an unknown task, preset or key, and for values of the wrong type.
     """
-    given = _words(Config, words)
-    given = OmegaConf.merge(given, _checked(Config, overrides, "argument"))
+    given = OmegaConf.merge(_words(Config, words), _checked(Config, overrides, "argument"))
+    assert isinstance(given, DictConfig)
     task = str(given.get("task") or task or Config.task)
-    layers = [OmegaConf.create({"task": task}), _yaml("task", task)]
+    layers = [DictConfig({"task": task}), _yaml("task", task)]
     preset = given.get("preset") or layers[1].get("preset")
     if preset:
         layers.append(_preset(str(preset), task))

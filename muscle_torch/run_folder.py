@@ -32,7 +32,7 @@ RESUMABLE = ("resume", "total_steps", "max_iterations", "device", "threads", "ru
 WRITTEN = ("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless")
 
 
-def open_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any] | None]:
+def find_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any] | None]:
     """The run's config, its folder, and the state to resume from (None for a new run).
 
     A resumed run takes its stored config; only its length, device and output keys may be given anew.
@@ -46,15 +46,17 @@ def open_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str,
         raise InputError(
             f"{run_dir} already holds a run: continue it with resume={run_dir} or choose another experiment="
         )
+    return cfg, run_dir, None
+
+
+def write_facts(cfg: Config, run_dir: Path) -> None:
+    """Makes a new run's folder with `config.yaml` and `manifest.json`: once everything it needs has been made."""
     try:
         for folder in ("checkpoints", "videos", "eval"):
             (run_dir / folder).mkdir(parents=True, exist_ok=True)
-        _write_facts(cfg, run_dir)
+        _write(cfg, run_dir)
     except OSError as error:
-        raise InputError(
-            f"cannot write the run folder {run_dir}: {error.strerror}; choose another with runs_dir="
-        ) from None
-    return cfg, run_dir, None
+        raise InputError(f"cannot write {run_dir}: {error.strerror}; choose another place with runs_dir=") from None
 
 
 def _reopen(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any]]:
@@ -85,7 +87,7 @@ def _newest(cfg: Config) -> Path:
     return runs[-1].parents[1]
 
 
-def _write_facts(cfg: Config, run_dir: Path) -> None:
+def _write(cfg: Config, run_dir: Path) -> None:
     OmegaConf.save(OmegaConf.create(config_to_dict(cfg)), run_dir / "config.yaml")
     manifest = {
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},

@@ -77,6 +77,7 @@ def _checked(options: RenderOptions) -> Path:
 
 def _play(options: RenderOptions) -> tuple[Any, list[Any]]:
     """The policy of the checkpoint in its own task, as it is evaluated."""
+    from muscle_torch.config import config_from_dict
     from muscle_torch.envs import make_env
     from muscle_torch.models import load_policy
     from muscle_torch.physics import resolve_device
@@ -85,7 +86,7 @@ def _play(options: RenderOptions) -> tuple[Any, list[Any]]:
 
     policy = load_policy(options.checkpoint, device=str(resolve_device(options.device)))
     shared = {name: getattr(options, name) for name in ("checkpoint", "motion", "device", "backend", "threads")}
-    env = make_env(evaluation_config(policy.config, EvaluateOptions(**shared)), evaluation=True)
+    env = make_env(evaluation_config(config_from_dict(policy.config), EvaluateOptions(**shared)), evaluation=True)
     try:
         return env.embodiment, record_policy(env, policy, options.max_seconds)
     finally:

@@ -4,7 +4,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +110,7 @@ class MotionClip:
         return clip.validate(str(path))
 
 
-def read_arrays(path: Path, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
     """Those of the `wanted` arrays that an .npz has. Nothing is unpickled; an array that needs it counts as absent.
 
     Raises InputError for what is not an .npz.
@@ -141,7 +141,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], compress: bool = Tru
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:
-            (np.savez_compressed if compress else np.savez)(stream, **arrays)
+            (np.savez_compressed if compress else np.savez)(stream, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

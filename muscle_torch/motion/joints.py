@@ -44,7 +44,7 @@ def fit_to(clip: MotionClip, embodiment: Embodiment, where: str = "") -> MotionC
         width = 7 if name == embodiment.root_joint else 1
         old, new = _column(clip, name), model.jnt_qposadr[index]
         qpos[:, new : new + width] = clip.qpos[:, old : old + width]
-        if qvel is not None:
+        if qvel is not None and clip.qvel is not None:
             old, new = old - (clip.has_root and old > 0), model.jnt_dofadr[index]
             width -= width == 7
             qvel[:, new : new + width] = clip.qvel[:, old : old + width]

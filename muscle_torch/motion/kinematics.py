@@ -25,7 +25,7 @@ def site_motion(
     """Forward kinematics of qpos (T, nq), qvel (T, nv). Give each thread its own `data`; MuJoCo releases the GIL."""
     model, sites, bodies = embodiment.model, embodiment.site_ids, embodiment.site_body_ids
     roots = model.body_rootid[bodies]
-    data = data or mujoco.MjData(model)
+    data = mujoco.MjData(model) if data is None else data
     frames, count = len(qpos), len(sites)
     pos, mat = np.empty((frames, count, 3)), np.empty((frames, count, 9))
     cvel, com = np.empty((frames, count, 6)), np.empty((frames, count, 3))

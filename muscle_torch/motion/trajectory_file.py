@@ -45,8 +45,8 @@ def trajectory_clips(arrays: dict[str, np.ndarray], embodiment: Embodiment, path
 
 def check_same_body(arrays: dict[str, np.ndarray], embodiment: Embodiment, path: Path) -> None:
     """Raises InputError where the body that the file describes is not `embodiment`, or another version of it."""
-    stored = [arrays.get(key) for key in ("body_names", "body_pos", "body_quat")]
-    if any(array is None or array.size == 0 for array in stored):
+    stored = [arrays[key] for key in ("body_names", "body_pos", "body_quat") if key in arrays]
+    if len(stored) < 3 or any(array.size == 0 for array in stored):
         return
     if len({len(array) for array in stored}) > 1:
         raise InputError(f"{path}: body_names, body_pos and body_quat have different lengths; the file is damaged")

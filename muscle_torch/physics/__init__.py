@@ -6,6 +6,7 @@ import mujoco
 import torch
 
 from muscle_torch.errors import InputError, nearest
+
 from .contract import ACCELERATION_FIELDS, FIELDS, Physics
 
 __all__ = ["ACCELERATION_FIELDS", "BACKENDS", "FIELDS", "Physics", "make_physics", "resolve_device"]

@@ -11,6 +11,7 @@ import warp as wp
 from torch import Tensor
 
 from muscle_torch.errors import InputError
+
 from .contract import (
     ACCELERATION_FIELDS,
     Physics,

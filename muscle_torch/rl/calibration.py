@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .rollout import physics_first
+
 CANDIDATES = 32
 ELITE = 8
 EPISODE = 160  # control steps a candidate is tried for
@@ -25,6 +27,11 @@ def calibrate(env: Any, policy: Any, rounds: int, report: Callable[[str], None] 
     (W, P)) -> action (W, nu)` and `adopt(candidate (P,))`. A candidate's score is its worlds' mean reward; a world
     whose episode was terminated earns nothing for the rest of the trial.
     """
+    with physics_first(env.device):
+        return _search(env, policy, rounds, report)
+
+
+def _search(env: Any, policy: Any, rounds: int, report: Callable[[str], None]) -> int:
     mean, spread = policy.search_space()
     candidates = min(CANDIDATES, env.num_envs)
     owner = torch.arange(env.num_envs, device=env.device) % candidates

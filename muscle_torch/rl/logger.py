@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -11,12 +12,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from muscle_torch.errors import InputError
 
+SPARE_BYTES = 64 * 1024
+
 
 class Logger:
     """Metrics are named as in TensorBoard (`ppo/kl`); `step` is control steps so far, all worlds together."""
 
     def __init__(self, folder: Path, start_step: int = 0):
         self.path = folder / "metrics.jsonl"
+        self._check_space()
         self._keep_until(start_step)
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  held for the run
         self._board = SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
@@ -25,6 +29,7 @@ class Logger:
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """Raises InputError where the disk is full: the last checkpoint is kept."""
         line = {"step": step} | {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+        self._check_space()
         try:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
@@ -32,6 +37,13 @@ class Logger:
                 self._board.add_scalar(name, value, step)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from None
+
+    def _check_space(self) -> None:
+        """Before TensorBoard's own thread meets the full disk and fails where nobody can catch it."""
+        if shutil.disk_usage(self.path.parent).free < SPARE_BYTES:
+            raise InputError(
+                f"cannot write {self.path}: No space left on device; free disk space (the last checkpoint is kept)"
+            )
 
     def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
         """One line: how far, how fast, how long still, how good."""

@@ -1,6 +1,8 @@
 """Collecting: T steps of W worlds into preallocated tensors, without asking the device anything on the way."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +38,10 @@ class Rollout:
     @torch.no_grad()
     def collect(self, policy: nn.Module, observation: Tensor) -> Tensor:
         """Fills the storage from `observation` (W, D) on; the observation after it."""
+        with physics_first(self.env.device):
+            return self._collect(policy, observation)
+
+    def _collect(self, policy: nn.Module, observation: Tensor) -> Tensor:
         self.finished.zero_()
         self.terms = {}
         self.seconds = dict.fromkeys(self.seconds, 0.0)
@@ -99,6 +105,19 @@ class Rollout:
             time_first(self.terminated),
         )
         return advantage.squeeze(-1).transpose(0, 1), target.squeeze(-1).transpose(0, 1), values[:-1]
+
+
+@contextmanager
+def physics_first(device: torch.device) -> Iterator[None]:
+    """On a CPU, one torch thread: a step's small tensors gain nothing from more, and their waiting threads would take
+    the cores from the physics."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def distribution(policy: nn.Module, observation: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,7 @@ class Trainer:
     def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None):
         self.env, self.policy, self.cfg, self.run_dir = env, policy, cfg, run_dir
         self._untrained = copy.deepcopy(policy).requires_grad_(False)
+        check_budget(cfg)
         self.per_update = env.num_envs * cfg.ppo.num_steps
         self.num_updates = cfg.max_iterations or max(1, round(cfg.total_steps / self.per_update))
         if cfg.ppo.minibatches > self.per_update:
@@ -93,13 +94,14 @@ class Trainer:
         """One rollout and one update; the metrics."""
         if self.observation is None:
             self.prepare()
+        assert self.observation is not None
         self._kept = self.state_dict()
         begin = time.perf_counter()
         self.optimizer.schedule(self.update / self.num_updates, self.last_kl)
         if (normalizer := getattr(self.policy, "normalizer", None)) is not None:
             normalizer.commit()
         rollout, cfg = self.rollout, self.cfg.ppo
-        self.observation = rollout.collect(self.policy, self.observation)  # type: ignore[arg-type]
+        self.observation = rollout.collect(self.policy, self.observation)
         collected = time.perf_counter()
         reward = self._scaled_reward()
         advantage, target, value = rollout.advantages(self.policy, reward, cfg.gamma, cfg.gae_lambda)
@@ -234,6 +236,18 @@ class Trainer:
         kept = getattr(self, "_kept", None)
         if kept is not None and kept["update"] == self.update:
             self.load_state(kept)
+
+
+def check_budget(cfg: Any) -> None:
+    """Raises InputError for numbers that no training can be made of."""
+    at_least_one = {"ppo.num_steps": cfg.ppo.num_steps, "ppo.minibatches": cfg.ppo.minibatches}
+    at_least_one |= {"ppo.epochs": cfg.ppo.epochs, "log_interval": cfg.log_interval}
+    at_least_one |= {"save_interval": cfg.save_interval, "total_steps": cfg.total_steps}
+    for name, value in at_least_one.items():
+        if value < 1:
+            raise InputError(f"{name}={value}: at least 1 is needed")
+    if cfg.max_iterations < 0 or cfg.keep_checkpoints < 0:
+        raise InputError("max_iterations and keep_checkpoints cannot be negative")
 
 
 def distribution_std(policy: nn.Module, observation: torch.Tensor) -> float:
