@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Before torch is imported, here and in the commands that tests start: tests run side by side, one thread each is fastest.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 DATA = Path(os.environ.get("MUSCLE_TORCH_DATA", Path(__file__).parents[2] / "shared"))

@@ -223,10 +223,10 @@ def test_kill_9_during_a_save_leaves_a_whole_checkpoint(tmp_path):
 
 
 def test_a_toy_arm_learns(tmp_path):
-    """A sixth of the default budget: the error while training, exploration noise included, halves at least."""
-    cfg = load_config("toy_arm", threads=2, max_iterations=16)
+    """Less than half the default budget: the error while training, exploration noise included, halves at least."""
+    cfg = load_config("toy_arm", threads=2, max_iterations=40)
     torch.manual_seed(0)
     env = make_env(cfg)
     trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None)
-    errors = [trainer.iteration()["err/site_abs"] for _ in range(16)]
-    assert errors[-1] < 0.6 * errors[0], errors
+    errors = [trainer.iteration()["err/site_abs"] for _ in range(40)]
+    assert errors[-1] < 0.5 * max(errors), errors

@@ -1,6 +1,6 @@
 """Where the tracked sites are, how they move and how long the muscles are, by MuJoCo's forward kinematics."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
@@ -20,12 +20,12 @@ class SiteMotion(NamedTuple):
 
 
 def site_motion(
-    embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray, data: mujoco.MjData | None = None
+    embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray, scratch: mujoco.MjData | None = None
 ) -> SiteMotion:
-    """Forward kinematics of qpos (T, nq), qvel (T, nv). Give each thread its own `data`; MuJoCo releases the GIL."""
+    """Forward kinematics of qpos (T, nq), qvel (T, nv). Give each thread its own `scratch`; MuJoCo releases the GIL."""
     model, sites, bodies = embodiment.model, embodiment.site_ids, embodiment.site_body_ids
     roots = model.body_rootid[bodies]
-    data = mujoco.MjData(model) if data is None else data
+    data: Any = mujoco.MjData(model) if scratch is None else scratch
     frames, count = len(qpos), len(sites)
     pos, mat = np.empty((frames, count, 3)), np.empty((frames, count, 9))
     cvel, com = np.empty((frames, count, 6)), np.empty((frames, count, 3))

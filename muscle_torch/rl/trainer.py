@@ -94,14 +94,14 @@ class Trainer:
         """One rollout and one update; the metrics."""
         if self.observation is None:
             self.prepare()
-        assert self.observation is not None
         self._kept = self.state_dict()
         begin = time.perf_counter()
         self.optimizer.schedule(self.update / self.num_updates, self.last_kl)
         if (normalizer := getattr(self.policy, "normalizer", None)) is not None:
             normalizer.commit()
         rollout, cfg = self.rollout, self.cfg.ppo
-        self.observation = rollout.collect(self.policy, self.observation)
+        assert self.observation is not None
+        self.observation = rollout.collect(self.policy, self.observation)  # type: ignore[arg-type]
         collected = time.perf_counter()
         reward = self._scaled_reward()
         advantage, target, value = rollout.advantages(self.policy, reward, cfg.gamma, cfg.gae_lambda)
