@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Before torch is imported, here and in the commands that tests start: tests run side by side, one thread each is fastest.
+# Before torch is imported, here and in the commands that tests start: side by side, one thread each is fastest.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest

@@ -85,8 +85,7 @@ class Trainer:
         rounds = self.cfg.ppo.calibration_rounds
         if rounds and hasattr(self.policy, "search_space"):
             self.extra_steps += calibrate(self.env, self.policy, rounds)
-        self.observation = self.env.begin()
-        self.observation = self.rollout.collect(self.policy, self.observation)
+        self.observation = self.rollout.collect(self.policy, self.env.begin())
         self._observe()
         self.extra_steps += self.per_update
 
@@ -101,7 +100,7 @@ class Trainer:
             normalizer.commit()
         rollout, cfg = self.rollout, self.cfg.ppo
         assert self.observation is not None
-        self.observation = rollout.collect(self.policy, self.observation)  # type: ignore[arg-type]
+        self.observation = rollout.collect(self.policy, self.observation)
         collected = time.perf_counter()
         reward = self._scaled_reward()
         advantage, target, value = rollout.advantages(self.policy, reward, cfg.gamma, cfg.gae_lambda)
