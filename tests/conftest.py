@@ -21,5 +21,17 @@ def data_file(name: str) -> Path:
     return path
 
 
+def pytest_sessionfinish(session):
+    # Workers of pytest-xdist count apart; the controller adds up.
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["data_tests"] = sorted(_used)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    _used.update(getattr(node, "workeroutput", {}).get("data_tests", ()))
+
+
 def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f"tests that read recordings or oracles: {len(_used)}")
