@@ -1,6 +1,7 @@
 """Checkpoint files: written whole or not at all, read without running code, refused in one line if unfit."""
 
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from muscle_torch.errors import InputError
 
 FORMAT = "muscle_torch checkpoint"
 VERSION = 1
+# What torch.load raises for a file that is cut off, empty, of another kind, or holds more than plain data.
+DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
 
 
 def save_checkpoint(path: Path, values: Mapping[str, Any]) -> None:
@@ -47,7 +50,7 @@ def load_checkpoint(where: str | Path, device: str | torch.device = "cpu") -> di
     path = find_checkpoint(where)
     try:
         stored = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
+    except DAMAGED as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged or no checkpoint of muscle_torch ({reason})") from None
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
