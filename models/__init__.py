@@ -3,14 +3,12 @@
 from .actor_critic import GatedResidualPolicy, MLPPolicy
 from .build import POLICIES, build_policy, load_policy, make_policy
 from .normalizer import ObservationNormalizer
-from .reflex import ReflexPolicy
 
 __all__ = [
     "POLICIES",
     "GatedResidualPolicy",
     "MLPPolicy",
     "ObservationNormalizer",
-    "ReflexPolicy",
     "build_policy",
     "load_policy",
     "make_policy",

@@ -23,10 +23,11 @@ class GaussianActor(nn.Module):
         super().__init__()
         self.normalizer, self.trunk = normalizer, trunk
         self.limits = (network["min_std"], network["max_std"])
-        if not 0 < self.limits[0] <= network["initial_std"] <= self.limits[1]:
-            raise InputError("network: 0 < min_std <= initial_std <= max_std must hold")
+        for std in (network["initial_std"], network["final_std"] or network["initial_std"]):
+            if not 0 < self.limits[0] <= std <= self.limits[1]:
+                raise InputError("network: 0 < min_std <= initial_std, final_std <= max_std must hold")
         start = torch.full((action_size,), math.log(network["initial_std"]))
-        self.log_std = nn.Parameter(start, requires_grad=network["learn_std"])
+        self.log_std = nn.Parameter(start, requires_grad=network["learn_std"] and not network["final_std"])
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         loc = self.trunk(self.normalizer(observation))
@@ -48,14 +49,22 @@ class ActorCritic(nn.Module):
         self.normalizer = ObservationNormalizer(observation_size)
         trunk = self.trunk(observation_size, network["hidden"], action_size, network, 0.01)
         nn.init.constant_(trunk[-1].bias, network["action_bias"])
-        gaussian = self.gaussian(trunk, action_size, network)
+        gaussian = GaussianActor(self.normalizer, trunk, action_size, network)
         value = self.trunk(observation_size, network["critic_hidden"] or network["hidden"], 1, network, 0.01)
         self.actor = TensorDictModule(gaussian, in_keys=["observation"], out_keys=["loc", "scale"])
         critic = nn.Sequential(self.normalizer, value)
         self.critic = TensorDictModule(critic, in_keys=["observation"], out_keys=["state_value"])
 
-    def gaussian(self, trunk: nn.Module, action_size: int, network: dict[str, Any]) -> GaussianActor:
-        return GaussianActor(self.normalizer, trunk, action_size, network)
+    @torch.no_grad()
+    def anneal(self, progress: float) -> None:
+        """Sets the standard deviation between initial_std and final_std; progress: share of the training done, 0 to 1.
+
+        An action below zero excites nothing: under noise a muscle at rest is excited all the same, and a policy
+        trained so relies on it. The less noise is left at the end, the better does the mean action do alone.
+        """
+        first, last = self.arguments["initial_std"], self.arguments["final_std"]
+        if last:
+            self.actor.module.log_std.fill_((1 - progress) * math.log(first) + progress * math.log(last))
 
     def trunk(self, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any], gain: float) -> Any:
         raise NotImplementedError("a subclass says which network")

@@ -62,9 +62,10 @@ class NetworkConfig:
     critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
     activation: str = key("silu", "silu, relu, elu or tanh")
     initial_std: float = key(0.3, "initial standard deviation of the action", "action units")
+    final_std: float = key(0.0, "it falls to this by the end, geometrically; 0: it is learned", "action units")
     min_std: float = key(0.01, "standard deviation is clamped from below", "action units")
     max_std: float = key(5.0, "and from above", "action units")
-    learn_std: bool = key(True, "whether the standard deviation is learned")
+    learn_std: bool = key(True, "whether the standard deviation is learned (final_std=0)")
     residual: str = key("gated", "gated residual only: gated (learned gate) or fixed (factor 0.1)")
     action_bias: float = key(0.0, "initial mean of every action", "action units")
 
@@ -77,14 +78,13 @@ class PPOConfig:
     gamma: float = key(0.99, "discount")
     gae_lambda: float = key(0.95, "trace decay of the generalized advantage estimate")
     clip: float = key(0.2, "clip range of the probability ratio")
-    value_clip: float = key(0.2, "clip range of the value; 0 turns it off")
+    value_clip: float = key(0.0, "clip range of the value (published: 0.2); 0: not clipped")
     value_coef: float = key(0.5, "weight of the value loss")
     entropy_coef: float = key(0.0, "weight of the entropy bonus")
     max_grad_norm: float = key(1.0, "gradient norm is clipped to this")
     normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
     critic_warmup: int = key(0, "first updates that move only the critic", "updates")
-    calibration_rounds: int = key(10, "rounds of the search for reflex gains before learning (policy=reflex)")
-    target_kl: float = key(0.0, "stop an update's epochs when the KL divergence passes this; 0: never")
+    target_kl: float = key(0.0, "after a pass with a larger KL divergence only the critic goes on; 0: never")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +129,7 @@ class Config:
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
-    policy: str = key(
-        "gated_residual", "reflex, gated_residual, mlp, or your own package.module:Class or file.py:Class"
-    )
+    policy: str = key("gated_residual", "gated_residual, mlp, or your own package.module:Class or file.py:Class")
     env: EnvConfig = key(EnvConfig(), "episode")
     observation: ObservationConfig = key(ObservationConfig(), "observation")
     reward: RewardConfig = key(RewardConfig(), "reward")

@@ -68,14 +68,15 @@ def test_normalizer_equals_the_statistics_of_all_it_saw_and_is_frozen_until_comm
     assert all(torch.equal(v, kept[k]) for k, v in normalizer.state_dict().items())
 
 
-def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
-    policy = make_policy("reflex", env, network())
+def test_noise_falls_geometrically_to_its_last_value(env):
+    policy = make_policy("mlp", env, network(initial_std=0.4, final_std=0.1))
     actor = policy.actor.module
-    observation = torch.zeros(1, env.observation_size)
-    observation[:, env.observation_layout["muscle_length_error"]] = torch.tensor([0.1, -0.1])
-    assert torch.equal(actor.reflex(observation, actor.gains), torch.zeros(1, 2))
-    policy.adopt(torch.tensor([20.0, 1e-9, 0.5]).log().where(torch.tensor([True, True, False]), torch.tensor(0.5)))
-    assert torch.allclose(actor.reflex(observation, actor.gains), torch.tensor([[2.5, -1.5]]), atol=1e-4)
+    for progress, std in ((0.0, 0.4), (0.5, 0.2), (1.0, 0.1)):
+        policy.anneal(progress)
+        assert torch.allclose(actor.std(), torch.tensor(std))
+    assert not actor.log_std.requires_grad
+    learned = make_policy("mlp", env, network(initial_std=0.4)).actor.module.log_std
+    assert learned.requires_grad
 
 
 @pytest.mark.parametrize(
