@@ -2,6 +2,7 @@
 
 from .actor_critic import GatedResidualPolicy, MLPPolicy
 from .build import POLICIES, build_policy, load_policy, make_policy
+from .moe import MoEPolicy
 from .normalizer import ObservationNormalizer
 from .reflex import ReflexPolicy
 
@@ -9,6 +10,7 @@ __all__ = [
     "POLICIES",
     "GatedResidualPolicy",
     "MLPPolicy",
+    "MoEPolicy",
     "ObservationNormalizer",
     "ReflexPolicy",
     "build_policy",

@@ -57,6 +57,15 @@ class RewardConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MixtureConfig:
+    experts: int = key(6, "experts of a layer, each half as wide as the layer")
+    layers: list[int] = key([1], "which hidden layers are mixtures, counted from 0")
+    networks: str = key("both", "which networks have them: actor, critic or both")
+    temperature: float = key(0.7, "of the softmax that weighs the experts")
+    balance: float = key(0.01, "weight of the loss that keeps all experts in use")
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkConfig:
     hidden: list[int] = key([256, 256], "widths of the actor's hidden layers")
     critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
@@ -67,6 +76,10 @@ class NetworkConfig:
     learn_std: bool = key(True, "whether the standard deviation is learned")
     residual: str = key("gated", "gated residual only: gated (learned gate) or fixed (factor 0.1)")
     action_bias: float = key(0.0, "initial mean of every action", "action units")
+    layernorm_epsilon: float = key(1e-5, "added to the variance in every LayerNorm; 0: no LayerNorm")
+    normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalised (published: 1e-8)")
+    normalizer_clip: float = key(10.0, "normalised observations are clipped to this; 0: never (published)")
+    mixture: MixtureConfig = key(MixtureConfig(), "policy=moe only: mixture of experts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +91,7 @@ class PPOConfig:
     gae_lambda: float = key(0.95, "trace decay of the generalized advantage estimate")
     clip: float = key(0.2, "clip range of the probability ratio")
     value_clip: float = key(0.2, "clip range of the value; 0 turns it off")
-    value_coef: float = key(0.5, "weight of the value loss")
+    value_coef: float = key(1.0, "weight of the value loss, half the mean squared error")
     entropy_coef: float = key(0.0, "weight of the entropy bonus")
     max_grad_norm: float = key(1.0, "gradient norm is clipped to this")
     normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
@@ -130,7 +143,7 @@ class Config:
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
     policy: str = key(
-        "gated_residual", "reflex, gated_residual, mlp, or your own package.module:Class or file.py:Class"
+        "gated_residual", "reflex, gated_residual, mlp, moe, or your own package.module:Class or file.py:Class"
     )
     env: EnvConfig = key(EnvConfig(), "episode")
     observation: ObservationConfig = key(ObservationConfig(), "observation")
