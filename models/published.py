@@ -24,7 +24,7 @@ def load_published(policy: ActorCritic, arrays: Mapping[str, np.ndarray]) -> Non
     Raises InputError for an array that is missing, left over, or of another shape.
     """
     left = dict(arrays)
-    for name, own in _targets(policy, arrays):
+    for name, own in targets(policy, arrays):
         if name not in left:
             raise InputError(f"the checkpoint lacks the array {name}: its config describes another network")
         given = torch.from_numpy(np.array(left.pop(name), dtype=np.float32))
@@ -38,8 +38,8 @@ def load_published(policy: ActorCritic, arrays: Mapping[str, np.ndarray]) -> Non
         raise InputError(f"the checkpoint has {len(left)} arrays that its config does not explain: {', '.join(left)}")
 
 
-def _targets(policy: ActorCritic, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
-    """Their name of every array, and the tensor of ours that it goes to."""
+def targets(policy: ActorCritic, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
+    """Their name of every array, and the tensor of ours that it goes to. arrays: only their names are looked at."""
     actor, critic = policy.actor.module, policy.critic.module
     assert isinstance(actor, GaussianActor) and isinstance(critic, nn.Sequential)
     statistics = sorted({name.rpartition(".")[0] for name in arrays if name.startswith("run_stats.")})

@@ -102,7 +102,7 @@ class PPOConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    name: str = key("adamw", "adamw, or muon (2-D weights by Muon, the rest by AdamW)")
+    name: str = key("adamw", "adamw, or muon (2-D weights by Muon, the rest by Adam with Nesterov momentum)")
     learning_rate: float = key(1e-3, "learning rate")
     schedule: str = key("linear", "linear, cosine (with warm-up), constant or adaptive (by KL)")
     min_ratio: float = key(0.0, "the schedule ends at this fraction of learning_rate")
@@ -110,7 +110,7 @@ class OptimizerConfig:
     desired_kl: float = key(0.01, "adaptive: KL divergence an update aims at")
     weight_decay: float = key(0.0, "decoupled weight decay of the 2-D weights")
     momentum: float = key(0.95, "muon: momentum")
-    epsilon: float = key(1e-5, "adamw: epsilon")
+    epsilon: float = key(1e-5, "Adam's epsilon (published: 1e-5, with muon 1e-8)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ def download(where: str, revision: str = "", kind: str = "model") -> Path:
     except hub.errors.RevisionNotFoundError:
         raise InputError(f"{repo} has no revision {revision!r}: see {page}/tree/main") from None
     except (hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{repo} could not be downloaded from {page}: {reason}") from None
     path = Path(root) / folder
     if not path.is_dir():
