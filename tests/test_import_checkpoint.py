@@ -15,11 +15,12 @@ import pytest
 import torch
 from commands import ROOT, script
 from conftest import data_file
+from omegaconf import OmegaConf
 from tensordict import TensorDict
 
 from muscle_torch import hub, orbax
 from muscle_torch.checkpoint import load_checkpoint, load_weights
-from muscle_torch.config import load_config
+from muscle_torch.config import config_from_dict, load_config
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.models import build_policy, load_policy, make_policy
@@ -31,7 +32,8 @@ tensorstore = pytest.importorskip("tensorstore", reason="pip install 'muscle_tor
 TOLERANCE = 1e-5  # times max(1, largest expected)
 NAMES = ["bimanual_plain", "fullbody_residual", "bimanual_moe", "bimanual_residual_fixed"]
 FOLDER = "oracle/checkpoints"
-main = script("tools/import_checkpoint.py").main
+TOOL = script("tools/import_checkpoint.py")
+main, environment_sizes = TOOL.main, TOOL.environment_sizes
 
 
 def published(name: str) -> Path:
@@ -361,3 +363,12 @@ def test_no_connection_is_one_line(hub_command, tmp_path):
 def test_addresses_stay_inside_the_download():
     with pytest.raises(InputError, match="cannot read"):
         hub.download("hf://me/open/../../etc")
+
+
+@pytest.mark.parametrize(
+    ("task", "body", "sizes"), [("bimanual", "bimanual_arm", (1597, 126)), ("full_body", "full_body", (2418, 354))]
+)
+def test_the_shipped_preset_has_the_published_sizes(task, body, sizes):
+    block = OmegaConf.to_container(OmegaConf.load(ROOT / "cfg" / "preset" / "shipped.yaml"))
+    found = environment_sizes(config_from_dict({"embodiment": body} | block[task]), ())
+    assert (found["observation_size"], found["action_size"]) == sizes

@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
     facts = orbax.read_json(folder, orbax.FACTS)
     arrays = orbax.read_arrays(folder)
 
-    sizes = _sizes(published.config, published.sites)
+    sizes = environment_sizes(published.config, published.sites)
     _check_sizes(arrays, sizes)
     network = dataclasses.asdict(published.config.network)
     shape = {name: sizes[name] for name in ("observation_size", "action_size")}
@@ -112,7 +112,7 @@ def _checked(options: ImportOptions) -> Path:
     return Path(options.output)
 
 
-def _sizes(config: Config, sites: tuple[str, ...]) -> dict[str, Any]:
+def environment_sizes(config: Config, sites: tuple[str, ...]) -> dict[str, Any]:
     """What an environment of this config has, by making one on a motion that stands still."""
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.envs import make_env
