@@ -21,6 +21,12 @@ TERMS |= {"rquat": "rquat", "rvel_rot": "rvel", "rvel_lin": "rvel"}
 DEFAULT_WEIGHTS = {"qvel": 0.2, "root_vel": 0.2, "rpos": 0.5, "rquat": 0.3}
 ROOT_TERMS = ("root_pos", "root_vel")
 PENALTIES = ("action_out_of_bounds", "joint_acc", "joint_torque", "action_rate", "activation_energy")
+# The order where the config is silent: for the arms not the one of their configs. (): the body's own.
+ARM = ("shoulder_mimic", "elbow_mimic", "hand_mimic")
+DEFAULT_SITES = {
+    "full_body": (),
+    "bimanual_arm": ("upper_body_mimic", *(f"{side}_{site}" for side in ("right", "left") for site in ARM)),
+}
 # Paper, section 5 and table 8: the thresholds of the evaluation tables.
 PAPER_THRESHOLDS = {
     "full_body": {"mean_relative_site_deviation": 0.5, "root_deviation": 0.5},
@@ -71,7 +77,7 @@ def _translated(stored: Mapping[str, Any], experiment: Mapping[str, Any]) -> Pub
         "ppo": _ppo(experiment),
         "optimizer": _optimizer(experiment, notes),
     }
-    sites = tuple(goal.get("sites_for_mimic") or ())
+    sites = tuple(goal.get("sites_for_mimic") or DEFAULT_SITES[body])
     return Published(config_from_dict(values), sites, _model_version(stored), tuple(notes))
 
 
@@ -87,10 +93,14 @@ def _refuse_what_differs(experiment: Mapping[str, Any], env: Mapping[str, Any], 
     goal = env.get("goal_params") or {}
     kind = str(env.get("goal_type", "")).removesuffix("v2")
     control = (env.get("control_params") or {}).get("mode", "direct")
+    step = float(env.get("timestep") or 0.002) * int(env.get("n_substeps") or 5)
     wrong = {
         f"goal_type {env.get('goal_type')}": GOALS.get(kind) != body,
         "enable_mimic_site_rpos_observations: false": not goal.get("enable_mimic_site_rpos_observations", True),
-        "a history of observations (len_obs_history)": experiment.get("len_obs_history", 1) not in (None, 1),
+        "a history of observations (len_obs_history)": any(
+            (w.get("len_obs_history") or 1) > 1 for w in (experiment, env)
+        ),
+        f"control steps of {step:g} s (here: 0.01)": abs(step - 0.01) > 1e-9,
         "observation groups": any(experiment.get(f"{part}_obs_group") for part in ("actor", "critic")),
         f"control {env.get('control_type')}, mode {control}": env.get("control_type", "DefaultControl")
         != "DefaultControl"

@@ -88,4 +88,8 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for part, stored in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(stored)
+            for kept in part.state.values():
+                # torch moves it to the parameters' device, where reading it would wait for the device at every step.
+                if "mu_product" in kept:
+                    kept["mu_product"] = kept["mu_product"].cpu()
         self.learning_rate = state["learning_rate"]
