@@ -61,6 +61,7 @@ class PPO:
             for ids in order.chunk(self.cfg.minibatches):
                 found = self.loss(normalized(batch[ids]))
                 extra = self.auxiliary() if self.auxiliary else torch.zeros((), device=device)
+                # Where the policy has moved far enough only the critic goes on: its fit is what advantages are worth.
                 actor_loss = found["loss_objective"] + found["loss_entropy"] + extra if learn_actor else 0.0
                 value_loss = found["loss_critic"]
                 norm, finite = self._step(actor_loss + value_loss)
@@ -72,8 +73,7 @@ class PPO:
                     sums[name] = sums[name] + torch.where(finite, value.detach(), 0.0)
                 count += 1
             kl = torch.stack(kls).mean()
-            if self.cfg.target_kl and float(kl) > self.cfg.target_kl:
-                break
+            learn_actor = learn_actor and not (self.cfg.target_kl and float(kl) > self.cfg.target_kl)
         done = max(1.0, count - float(skipped))
         metrics = {name: float(value) / done for name, value in sums.items()}
         assert first_ratio is not None
