@@ -40,6 +40,7 @@ setup(
         "imageio-ffmpeg>=0.5",
     ],
     extras_require={
+        "hub": ["huggingface_hub>=0.30", "tensorstore>=0.1.70"],
         "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400"],
     },
 )

@@ -35,6 +35,8 @@ def main(words: Sequence[str]) -> int:
 
     env = make_env(cfg)
     policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+    counts = [sum(p.numel() for p in part.parameters()) for part in (policy.actor, policy.critic)]
+    print(f"{cfg.policy}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
     if cfg.checkpoint:
         load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
     trainer = Trainer(env, policy, cfg, run_dir)

@@ -2,12 +2,14 @@
 
 from .actor_critic import GatedResidualPolicy, MLPPolicy
 from .build import POLICIES, build_policy, load_policy, make_policy
+from .moe import MoEPolicy
 from .normalizer import ObservationNormalizer
 
 __all__ = [
     "POLICIES",
     "GatedResidualPolicy",
     "MLPPolicy",
+    "MoEPolicy",
     "ObservationNormalizer",
     "build_policy",
     "load_policy",

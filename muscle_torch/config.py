@@ -57,6 +57,15 @@ class RewardConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MixtureConfig:
+    experts: int = key(6, "experts of a layer, each half as wide as the layer")
+    layers: list[int] = key([1], "which hidden layers are mixtures, counted from 0")
+    networks: str = key("both", "which networks have them: actor, critic or both")
+    temperature: float = key(0.7, "of the softmax that weighs the experts")
+    balance: float = key(0.01, "weight of the loss that keeps all experts in use")
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkConfig:
     hidden: list[int] = key([256, 256], "widths of the actor's hidden layers")
     critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
@@ -68,6 +77,10 @@ class NetworkConfig:
     learn_std: bool = key(True, "whether the standard deviation is learned (final_std=0)")
     residual: str = key("gated", "gated residual only: gated (learned gate) or fixed (factor 0.1)")
     action_bias: float = key(0.0, "initial mean of every action", "action units")
+    layernorm_epsilon: float = key(1e-5, "added to the variance in every LayerNorm; 0: no LayerNorm")
+    normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalised (published: 1e-8)")
+    normalizer_clip: float = key(10.0, "normalised observations are clipped to this; 0: never (published)")
+    mixture: MixtureConfig = key(MixtureConfig(), "policy=moe only: mixture of experts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +92,7 @@ class PPOConfig:
     gae_lambda: float = key(0.95, "trace decay of the generalized advantage estimate")
     clip: float = key(0.2, "clip range of the probability ratio")
     value_clip: float = key(0.0, "clip range of the value (published: 0.2); 0: not clipped")
-    value_coef: float = key(0.5, "weight of the value loss")
+    value_coef: float = key(1.0, "weight of the value loss, half the mean squared error")
     entropy_coef: float = key(0.0, "weight of the entropy bonus")
     max_grad_norm: float = key(1.0, "gradient norm is clipped to this")
     normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
@@ -89,7 +102,7 @@ class PPOConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    name: str = key("adamw", "adamw, or muon (2-D weights by Muon, the rest by AdamW)")
+    name: str = key("adamw", "adamw, or muon (2-D weights by Muon, the rest by Adam with Nesterov momentum)")
     learning_rate: float = key(1e-3, "learning rate")
     schedule: str = key("linear", "linear, cosine (with warm-up), constant or adaptive (by KL)")
     min_ratio: float = key(0.0, "the schedule ends at this fraction of learning_rate")
@@ -97,7 +110,7 @@ class OptimizerConfig:
     desired_kl: float = key(0.01, "adaptive: KL divergence an update aims at")
     weight_decay: float = key(0.0, "decoupled weight decay of the 2-D weights")
     momentum: float = key(0.95, "muon: momentum")
-    epsilon: float = key(1e-5, "adamw: epsilon")
+    epsilon: float = key(1e-5, "Adam's epsilon (published: 1e-5, with muon 1e-8)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +142,7 @@ class Config:
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
-    policy: str = key("gated_residual", "gated_residual, mlp, or your own package.module:Class or file.py:Class")
+    policy: str = key("gated_residual", "gated_residual, mlp, moe, or your own package.module:Class or file.py:Class")
     env: EnvConfig = key(EnvConfig(), "episode")
     observation: ObservationConfig = key(ObservationConfig(), "observation")
     reward: RewardConfig = key(RewardConfig(), "reward")

@@ -25,6 +25,9 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": LIBRARY,
     "video": LIBRARY | {"evaluation"},
     "run_folder": set(),
+    "hub": set(),
+    "orbax": set(),
+    "published_config": set(),
     "cfg": set(),
     "__init__": set(),
 }

@@ -77,6 +77,16 @@ def test_the_first_ratio_is_one_and_what_is_stored_is_what_was_done(tmp_path):
     assert torch.isfinite(trainer.rollout.observation).all()
 
 
+def test_a_mixture_of_experts_learns_by_its_balance_loss_too(tmp_path):
+    mixture = {"mixture": {"balance": 50.0, "temperature": 0.1}, "initial_std": 0.5}
+    trainer = small(tmp_path, 8, policy="moe", network=mixture, optimizer={"learning_rate": 1e-2})
+    gates = [m.gate for m in trainer.policy.modules() if hasattr(m, "gate")]
+    for gate in gates:
+        gate.bias.data[0] = 0.5  # one expert does nearly everything
+    losses = [trainer.iteration()["ppo/auxiliary_loss"] for _ in range(8)]
+    assert len(gates) == 2 and losses[-1] < 0.8 * losses[0] and losses[-1] >= 2 * 50.0, losses
+
+
 def test_updates_that_are_not_finite_are_skipped_and_counted(tmp_path):
     trainer = small(tmp_path, 4)
     trainer.iteration()
