@@ -7,6 +7,14 @@ from setuptools import setup
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
 LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("embodiments", "motion", "physics", "rl"))]
 
+# Each is imported only by the files that need it.
+EXTRAS = {
+    "faces": ["gymnasium>=1.1", "rsl-rl-lib>=5.0"],
+    "export": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"],
+    "viewer": ["viser>=1.0", "trimesh>=4.0"],
+}
+TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400", "playwright>=1.40"]
+
 setup(
     name="muscle_torch",
     version="0.1.0",
@@ -39,7 +47,5 @@ setup(
         "tqdm>=4.66",
         "imageio-ffmpeg>=0.5",
     ],
-    extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400"],
-    },
+    extras_require={**EXTRAS, "test": [*TEST, *EXTRAS["faces"], *EXTRAS["export"], *EXTRAS["viewer"]]},
 )
