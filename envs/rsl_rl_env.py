@@ -78,5 +78,5 @@ class RslRlEnv(VecEnv):
         for term in terms:
             if term not in layout:
                 raise InputError(f"group {group!r}: the observation has no term {term!r}{nearest(term, list(layout))}")
-        ids = [column for term in terms for column in range(layout[term].start, layout[term].stop)]
+        ids = [column for term in terms for column in range(*layout[term].indices(self.env.observation_size))]
         return torch.tensor(ids, dtype=torch.long, device=self.env.device)

@@ -209,7 +209,7 @@ def test_gymnasium_names_what_is_wrong(gym_env):
 
 @pytest.fixture
 def rsl_env():
-    made = RslRlEnv(small_env("toy_arm", 8, env={"horizon": 6}), groups={"goal": ["phase", "joint_error"]})
+    made = RslRlEnv(small_env("toy_arm", 8, env={"horizon": 6}), groups={"goal": ["phase", "muscle_force"]})
     yield made
     made.close()
 
@@ -232,8 +232,9 @@ def test_rsl_rl_trains_two_iterations(rsl_env, tmp_path):
 
 def test_rsl_rl_groups_are_columns_of_the_observation(rsl_env):
     seen, layout = rsl_env.get_observations(), rsl_env.env.observation_layout
-    phase, error = seen["policy"][:, layout["phase"]], seen["policy"][:, layout["joint_error"]]
-    assert torch.equal(seen["goal"], torch.cat([phase, error], dim=1))
+    phase, force = seen["policy"][:, layout["phase"]], seen["policy"][:, layout["muscle_force"]]
+    assert force.shape == (8, 2)  # one of several quantities a muscle: every other column
+    assert torch.equal(seen["goal"], torch.cat([phase, force], dim=1))
     with pytest.raises(InputError, match="'phase'"):
         RslRlEnv(rsl_env.env, groups={"goal": ["phse"]})
 
