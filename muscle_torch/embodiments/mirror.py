@@ -181,11 +181,8 @@ def _couplings(sides: Sides) -> Iterator[Finding]:
         (leader, polynomial), sign = rows[right], sides.turns[right][1]
         away, turn = np.zeros(1), 1.0
         if leader >= 0:
-            start = model.qpos0[model.jnt_qposadr[leader]]
-            away, turn = (
-                np.linspace(model.jnt_range[leader, 0] - start, model.jnt_range[leader, 1] - start, 50),
-                sides.turns[leader][1],
-            )
+            low, high = model.jnt_range[leader] - model.qpos0[model.jnt_qposadr[leader]]
+            away, turn = np.linspace(low, high, 50), sides.turns[leader][1]
         value = np.polynomial.polynomial.polyval
         here, there = value(away, polynomial), sign * value(turn * away, rows[left][1])
         worst = int(np.abs(here - there).argmax())
