@@ -135,9 +135,8 @@ def judge_mirror(body: Any) -> Result:
     if found:
         why = "; ".join(KNOWN_FAULTS[body.name][name] for name in sorted({f.name for f in found}))
         worst = max((f for f in found if f.kind == "sign"), key=lambda f: f.difference, default=found[0])
-        return Result(
-            "note", f"all but {len(names)} muscle mirrored ({why}), e.g. {worst}: a fault of the model itself"
-        )
+        text = f"a fault of the published model ({why}), e.g. {worst}; otherwise left and right agree"
+        return Result("note", text)
     return Result("ok", "left and right agree" if body.left_right else "one-sided body, nothing to compare")
 
 
