@@ -54,9 +54,8 @@ class BodyScene:
     def _place_camera(self) -> None:
         """Looks at the whole body, from where `tools/render.py` does."""
         _pose(self.model, self._data, self.model.qpos0)
-        points = np.concatenate(
-            [self._data.xpos[b] + v @ _matrix(self._data, b).T for b, (v, _) in self.meshes.items()]
-        )
+        at, turned = self._data.xpos, self._data.xmat.reshape(-1, 3, 3)
+        points = np.concatenate([at[b] + vertices @ turned[b].T for b, (vertices, _) in self.meshes.items()])
         middle = (points.min(0) + points.max(0)) / 2
         turn, tilt, distance = np.radians(115.0), np.radians(-12.0), 1.6 * np.ptp(points, axis=0).max()
         forward = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
