@@ -165,7 +165,11 @@ class Viewer:
         self.play.label = "pause" if self.player.playing else "play"
 
     def _choose_source(self, name: str) -> None:
-        self.player.choose_source(name)
+        self.source.disabled = True  # playing every motion takes a while
+        try:
+            self.player.choose_source(name)
+        finally:
+            self.source.disabled, self.source.value = False, self.player.source
         self.clip.options = self.player.clip_names
         self.clip.value = self.player.recording.name
         self._fit_slider()

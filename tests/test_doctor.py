@@ -112,6 +112,11 @@ def test_a_gpu_that_is_asked_for_and_absent_fails():
     )  # fail: a driver, but torch cannot use it
 
 
+def test_a_captured_control_step_bends_the_elbow():
+    """Warp's CPU device captures too: the same lines as on a GPU."""
+    assert doctor.replay("cpu").status == "ok"
+
+
 @pytest.mark.gpu
 def test_a_gpu_captures_a_graph():
     assert doctor.check_gpu(load_config("toy_arm")).status == "ok"

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from commands import ROOT
 from env_cases import clip, saved, small_env
 
 from muscle_torch.envs import VecTask
@@ -252,3 +253,13 @@ def test_rsl_rl_time_outs_are_the_horizons(rsl_env):
     _, _, done, _ = rsl_env.step(torch.zeros(8, 2))
     assert done.tolist() == [False] * 5 + [True, False, False]
     assert rsl_env.episode_length_buf.tolist() == [1, 2, 3, 4, 5, 0, 1, 2]
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["gymnasium", "rsl_rl"])
+def test_the_documented_examples_run(number, tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "other_frameworks.md").read_text(encoding="utf-8")
+    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks[number], "other_frameworks.md", "exec"), {})
+    assert number == 0 or (tmp_path / "runs" / "rsl_rl" / "model_1.pt").is_file()

@@ -164,19 +164,25 @@ def check_gpu(cfg: Config) -> Result:
 
 
 def check_graph(cfg: Config) -> Result:
-    """One control step of a toy arm through the real backend, captured and replayed."""
     import torch
 
     if cfg.device == "cpu" or not torch.cuda.is_available():
         return Result("note", "not tried without a GPU: the CPU steps without graphs")
+    return replay(cfg.device)
+
+
+def replay(device: str) -> Result:
+    """One control step of a toy arm through the real backend, captured and replayed: flexed, the elbow bends."""
+    import torch
+
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.physics import make_physics
 
-    physics = make_physics(make_embodiment("toy_arm").model, 4, cfg.device, "warp")
+    physics = make_physics(make_embodiment("toy_arm").model, 4, device, "warp")
     try:
-        for _ in range(3):
-            physics.step(torch.full((4, physics.model.nu), 0.5, device=physics.device), 5)
-        if bool(physics.bad_worlds().any()) or not bool((physics.field("qpos") != 0).all()):
+        for _ in range(20):
+            physics.step(torch.tensor([[1.0, 0.0]]).expand(4, 2).to(physics.device), 5)
+        if bool(physics.bad_worlds().any()) or not bool((physics.field("qpos") > 0.1).all()):
             return Result("fail", "a replayed graph gives wrong numbers: update the NVIDIA driver")
     finally:
         physics.close()
