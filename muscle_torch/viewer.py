@@ -3,6 +3,7 @@
 Needs the extra `viewer`. What is shown when is `muscle_torch.player`'s; here it is drawn and wired to the controls.
 """
 
+import socket
 import time
 from contextlib import redirect_stdout
 from typing import Any
@@ -187,10 +188,12 @@ def _serve(host: str, port: int) -> viser.ViserServer:
     if not 0 < port < 2**16:
         raise InputError(f"port={port}: choose one between 1024 and 65535")
     try:
-        with redirect_stdout(None):  # it greets with a table of its own
-            return viser.ViserServer(host, port, label="muscle_torch", verbose=False)
+        with socket.create_server((host, 0)):  # viser would wait for ever
+            pass
     except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another host=") from None
+        raise InputError(f"host={host} is no address of this machine ({error.strerror}): use 127.0.0.1") from None
+    with redirect_stdout(None):  # it greets with a table of its own
+        return viser.ViserServer(host, port, label="muscle_torch", verbose=False)
 
 
 def body_meshes(model: mujoco.MjModel) -> dict[int, tuple[np.ndarray, np.ndarray]]:

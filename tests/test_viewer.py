@@ -195,7 +195,12 @@ def test_the_command_offers_the_motions_of_a_task():
         made.tick(0.05)
     finally:
         made.close()
-    for words, said in ((["max_seconds=0"], "max_seconds"), (["port=99999"], "port"), (["checkpoint=no"], "not found")):
+    for words, said in (
+        (["max_seconds=0"], "max_seconds"),
+        (["port=99999"], "port"),
+        (["checkpoint=no"], "not found"),
+        (["host=192.0.2.1"], "host="),
+    ):
         with pytest.raises(InputError, match=said):
             view.main(["task=toy_arm", *words])
 
