@@ -24,6 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "envs": LIBRARY | {"biomechanics"},
     "evaluation": LIBRARY,
     "video": LIBRARY | {"evaluation"},
+    "player": {"video"},
+    "viewer": LIBRARY | {"player", "video"},
     "run_folder": set(),
     "hub": set(),
     "orbax": set(),
