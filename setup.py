@@ -40,6 +40,9 @@ setup(
         "imageio-ffmpeg>=0.5",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400"],
+        "test": [
+            *("pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400"),
+            "mm-evalkit>=0.1",  # reads the rollout archives
+        ],
     },
 )

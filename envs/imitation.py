@@ -115,6 +115,8 @@ class ImitationEnv(EnvBase):
         reward, terms = self._reward(state)
         if self.measure_errors:
             terms |= tracking_errors(state)
+        if self.evaluation:
+            terms |= self._reward.others(state)
         # A sum is finite only if all of its numbers are.
         broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
         terminated = self._termination(state) & ~broken

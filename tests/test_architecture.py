@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "biomechanics": {"rotations", "embodiments"},
     "envs": LIBRARY | {"biomechanics"},
     "evaluation": LIBRARY,
+    "rollout_archive": LIBRARY,
     "video": LIBRARY | {"evaluation"},
     "run_folder": set(),
     "cfg": set(),
