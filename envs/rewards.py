@@ -161,6 +161,11 @@ class Reward:
         terms = {f"reward/{name}": value for name, value in zip(self.weights, tracking.unbind(1), strict=True)}
         return total.clamp(min=0.0), terms | {"penalty": penalty}
 
+    def set_weight(self, name: str, weight: float) -> None:
+        """Of a term that has one; in place, for a curriculum."""
+        self.weights[name] = weight
+        self._weights[list(self.weights).index(name)] = weight
+
     def others(self, state: State) -> dict[str, Tensor]:
         """What is reported whatever is rewarded: `reward/<term>` of the other terms, `activation_energy`, each (W,)."""
         names = [n for n in REWARDS if n not in self.weights and (state.body.has_root or n not in NEED_ROOT)]

@@ -57,6 +57,43 @@ class RewardConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TerminationCurriculumConfig:
+    enabled: bool = key(False, "tighten the termination thresholds while few episodes fail")
+    terms: list[str] = key([], "which of `termination`; empty: all")
+    min_ratio: float = key(0.2, "tightest threshold, as a fraction of the configured one")
+    factor: float = key(0.95, "one step of tightening; loosening divides by it, up to the configured threshold")
+    low: float = key(0.1, "tighten while the failure rate is below this")
+    high: float = key(0.2, "loosen while it is above this")
+    patience: int = key(5, "updates in a row that it takes", "updates")
+    smoothing: float = key(0.1, "weight of the newest rollout in the running failure rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardCurriculumConfig:
+    highest: dict[str, float] = key({}, "reward terms whose weights grow, and how far; empty: none")
+    growth: float = key(0.02, "one step, as a fraction of the weight")
+    below: float = key(0.08, "grow while the failure rate is below this")
+    patience: int = key(5, "updates in a row that it takes", "updates")
+    smoothing: float = key(0.2, "weight of the newest rollout in the running failure rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class CurriculumConfig:
+    termination: TerminationCurriculumConfig = key(TerminationCurriculumConfig(), "thresholds that tighten")
+    reward: RewardCurriculumConfig = key(RewardCurriculumConfig(), "weights that grow")
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    adaptive: bool = key(False, "draw clips that fail often more often")
+    sharpness: float = key(1.0, "power of the failure rate in a clip's weight")
+    uniform_share: float = key(0.1, "share of the draws that stays uniform")
+    smoothing: float = key(0.2, "weight of the newest rollout in the running counts")
+    prior_episodes: float = key(10.0, "episodes counted for each clip before the first")
+    prior_failures: float = key(5.0, "failures among them")
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkConfig:
     hidden: list[int] = key([256, 256], "widths of the actor's hidden layers")
     critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
@@ -137,6 +174,8 @@ class Config:
     reward: RewardConfig = key(RewardConfig(), "reward")
     termination: dict[str, float] = key({}, "termination terms and thresholds while training (envs/terminations.py)")
     evaluation_termination: dict[str, float] = key({}, "the same for evaluation")
+    curriculum: CurriculumConfig = key(CurriculumConfig(), "what changes as learning succeeds")
+    sampling: SamplingConfig = key(SamplingConfig(), "which clips are drawn")
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")

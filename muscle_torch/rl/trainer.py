@@ -26,8 +26,8 @@ from .rollout import Rollout, distribution
 class Trainer:
     """PPO on an environment's fast path. `run()` trains to the end of the budget; `iteration()` is one update.
 
-    env: `begin`, `advance`, `restart`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`). policy: `.actor`,
-    `.critic`, optionally `.normalizer` and what `calibrate` asks for. run_dir: None writes nothing.
+    env: `begin`, `advance`, `restart`, `adapt`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`).
+    policy: `.actor`, `.critic`, optionally `.normalizer` and what `calibrate` asks for. run_dir: None writes nothing.
     """
 
     def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None):
@@ -120,7 +120,7 @@ class Trainer:
         self._observe()
         self.last_kl = found["kl"]
         self.update += 1
-        return self._metrics(found, begin, collected)
+        return self._metrics(found, begin, collected) | self.env.adapt()
 
     def _scaled_reward(self) -> torch.Tensor:
         if not self.cfg.ppo.normalize_reward:
