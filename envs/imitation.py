@@ -23,6 +23,7 @@ from muscle_torch.physics import Physics
 
 from .adaptation import Adaptation
 from .metrics import tracking_errors
+from .muscle_variation import MuscleVariation
 from .observations import check_observation, layout, observe
 from .rewards import Reward
 from .state import BodyIndex, Reference, State
@@ -63,6 +64,8 @@ class ImitationEnv(EnvBase):
         self._sampler = sampler
         self._body = BodyIndex.of(embodiment, self.device)
         self._rows = self._body.rows
+        self.muscles = MuscleVariation(config.randomization, embodiment, self.num_envs, config.seed, middle=evaluation)
+        self.muscles.apply(physics)
         thresholds = config.evaluation_termination if evaluation else config.termination
         self._reward = Reward(config.reward, self._body, self.device)
         self._termination = Termination(thresholds, self._body, self.device)
@@ -167,9 +170,10 @@ class ImitationEnv(EnvBase):
 
     def snapshot(self) -> dict[str, Any]:
         """Copies of all that continues exactly."""
-        own = {name: getattr(self, name).clone() for name in self._OWN}
+        own: dict[str, Any] = {name: getattr(self, name).clone() for name in self._OWN}
         adaptation = {} if self._adaptation is None else {"adaptation": self._adaptation.state()}
-        return {"physics": self.physics.state(), "sampler": self._sampler.state(), **adaptation, **own}
+        own |= {"muscles": self.muscles.state(), "physics": self.physics.state(), "sampler": self._sampler.state()}
+        return own | adaptation
 
     def load_snapshot(self, snapshot: dict[str, Any]) -> None:
         """Continues from a snapshot to the bit. Raises InputError where it is another environment's."""
@@ -179,6 +183,7 @@ class ImitationEnv(EnvBase):
                     f"stored environment does not fit: {name} has shape {tuple(snapshot[name].shape)}, needed "
                     f"{tuple(getattr(self, name).shape)}; resume with the same task, num_envs and observation"
                 )
+        self.muscles.load_state(snapshot.get("muscles", {}), self.physics)
         self.physics.load_state(snapshot["physics"])
         self._sampler.load_state(snapshot["sampler"])
         if self._adaptation is not None and "adaptation" in snapshot:

@@ -94,6 +94,15 @@ class SamplingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class RandomizationConfig:
+    strength: dict[str, list[float]] = key(
+        {}, "muscle group or all: [lowest, highest] factor of a world's maximal force"
+    )
+    activation_time: dict[str, list[float]] = key({}, "the same for the activation time constant")
+    deactivation_time: dict[str, list[float]] = key({}, "the same for the deactivation time constant")
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkConfig:
     hidden: list[int] = key([256, 256], "widths of the actor's hidden layers")
     critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
@@ -176,6 +185,7 @@ class Config:
     evaluation_termination: dict[str, float] = key({}, "the same for evaluation")
     curriculum: CurriculumConfig = key(CurriculumConfig(), "what changes as learning succeeds")
     sampling: SamplingConfig = key(SamplingConfig(), "which clips are drawn")
+    randomization: RandomizationConfig = key(RandomizationConfig(), "muscles that differ from world to world")
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")
