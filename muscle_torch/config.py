@@ -170,10 +170,13 @@ class Config:
     checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
     resume: str = key("", "continue this run exactly: a run folder, or auto for the newest of experiment=")
     headless: bool = key(True, "accepted for habit: training never opens a window")
-    capture_video: bool = key(False, "render videos/final.mp4 when the run ends")
+    capture_video: bool = key(False, "render videos/final.mp4 when the run ends, and one at each validation")
     log_interval: int = key(1, "log every so many updates", "updates")
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
+    validation_interval: int = key(0, "follow some clips from start to end every so many updates; 0: never", "updates")
+    validation_clips: int = key(16, "so many, spread over all; 0: all")
+    validation_motion: Any = key("", "the motions they are taken from; empty: those trained on")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
     policy: str = key(
         "gated_residual", "reflex, gated_residual, mlp, or your own package.module:Class or file.py:Class"

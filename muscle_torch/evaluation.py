@@ -134,21 +134,26 @@ def zero_excitation(env: Any) -> Act:
 
 @torch.no_grad()
 def evaluate(
-    env: Any, act: Act, *, progress: Callable[[int, int], None] | None = None, watcher: Watcher | None = None
+    env: Any,
+    act: Act,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    watcher: Watcher | None = None,
+    clips: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Plays every clip of `env.library` from start to end with `act` and returns the evaluation file's contents.
 
     env: made with `make_env(..., evaluation=True)`, so that `terminated` means its evaluation thresholds. It is never
     restarted within a clip, and neither its horizon nor its number of worlds limits what is evaluated.
     act: observation (W, D) -> action (W, nu). progress: called with (clips done, clips) after each batch.
-    watcher: sees every control step.
+    watcher: sees every control step. clips: which ones; None: all.
     """
     # Long clips share a batch, so that few worlds wait for the longest one.
-    order = torch.argsort(env.library.length, descending=True).tolist()
+    order = sorted(range(env.library.num_clips) if clips is None else clips, key=lambda c: -int(env.library.length[c]))
     rows: dict[int, dict[str, Any]] = {}
     for first in range(0, len(order), env.num_envs):
-        clips = order[first : first + env.num_envs]
-        rows |= zip(clips, _play(env, act, clips, watcher), strict=True)
+        batch = order[first : first + env.num_envs]
+        rows |= zip(batch, _play(env, act, batch, watcher), strict=True)
         if progress is not None:
             progress(len(rows), len(order))
     per_clip = [rows[clip] for clip in sorted(rows)]

@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": LIBRARY,
     "rollout_archive": LIBRARY,
     "video": LIBRARY | {"evaluation"},
+    "validation": LIBRARY | {"evaluation", "video"},
     "run_folder": set(),
     "cfg": set(),
     "__init__": set(),
