@@ -42,7 +42,7 @@ COUNTS = ("num_clips", "num_frames", "nan_worlds", "early_termination_count")  #
 
 
 class Watcher(Protocol):
-    """Looks on while clips are played: `muscle_torch.rollout_archive.Recorder`."""
+    """Looks on while clips are played: see `rollout_archive.Recorder` and `trajectory_distance.Distances`."""
 
     def begin(self, env: Any, clips: Sequence[int]) -> None:
         """Clips (at most W) were put on their first frame, one a world."""
@@ -53,8 +53,12 @@ class Watcher(Protocol):
     def after(self, env: Any, step: Any) -> None:
         """It was made."""
 
-    def end(self, env: Any, steps: Sequence[int]) -> None:
-        """The batch is over; steps: those of each clip that count, up to where it was lost or ended."""
+    def end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
+        """The batch is over; steps: those of each clip that count, up to where it was lost or ended.
+
+        Returns what each clip's row should hold in addition; empty: nothing.
+        """
+        ...
 
 
 @dataclass
@@ -138,7 +142,7 @@ def evaluate(
     act: Act,
     *,
     progress: Callable[[int, int], None] | None = None,
-    watcher: Watcher | None = None,
+    watchers: Sequence[Watcher] = (),
     clips: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Plays every clip of `env.library` from start to end with `act` and returns the evaluation file's contents.
@@ -146,41 +150,43 @@ def evaluate(
     env: made with `make_env(..., evaluation=True)`, so that `terminated` means its evaluation thresholds. It is never
     restarted within a clip, and neither its horizon nor its number of worlds limits what is evaluated.
     act: observation (W, D) -> action (W, nu). progress: called with (clips done, clips) after each batch.
-    watcher: sees every control step. clips: which ones; None: all.
+    watchers: see every control step. clips: which ones; None: all.
     """
     # Long clips share a batch, so that few worlds wait for the longest one.
     order = sorted(range(env.library.num_clips) if clips is None else clips, key=lambda c: -int(env.library.length[c]))
     rows: dict[int, dict[str, Any]] = {}
     for first in range(0, len(order), env.num_envs):
         batch = order[first : first + env.num_envs]
-        rows |= zip(batch, _play(env, act, batch, watcher), strict=True)
+        rows |= zip(batch, _play(env, act, batch, watchers), strict=True)
         if progress is not None:
             progress(len(rows), len(order))
     per_clip = [rows[clip] for clip in sorted(rows)]
     return {**_summary(per_clip), "per_clip": per_clip}
 
 
-def _play(env: Any, act: Act, clips: Sequence[int], watcher: Watcher | None) -> list[dict[str, Any]]:
+def _play(env: Any, act: Act, clips: Sequence[int], watchers: Sequence[Watcher]) -> list[dict[str, Any]]:
     """One batch: a world a clip; idle worlds repeat the last clip and are not counted."""
     filled = [*clips, *[clips[-1]] * (env.num_envs - len(clips))]
     clip = torch.tensor(filled, device=env.device)
     last_frame = env.library.length.to(env.device)[clip] - 1
     observation = env.assign(clip, torch.zeros_like(clip))
     tally = _Tally.of(env.num_envs, env.device)
-    if watcher is not None:
+    for watcher in watchers:
         watcher.begin(env, clips)
     for frame in range(1, int(last_frame.max()) + 1):
         action = act(observation)
-        if watcher is not None:
+        for watcher in watchers:
             watcher.before(env)
         step = env.advance(action)
         tally.add(step, frame <= last_frame)
-        if watcher is not None:
+        for watcher in watchers:
             watcher.after(env, step)
         observation = step.observation
-    if watcher is not None:
-        watcher.end(env, tally.length[: len(clips)].tolist())
-    return [_row(env.library, tally, world, index) for world, index in enumerate(clips)]
+    rows = [_row(env.library, tally, world, index) for world, index in enumerate(clips)]
+    for watcher in watchers:
+        more = watcher.end(env, tally.length[: len(clips)].tolist())
+        rows = [{**row, **added} for row, added in zip(rows, more, strict=True)] if more else rows
+    return rows
 
 
 def _row(library: Any, tally: _Tally, world: int, clip: int) -> dict[str, Any]:
@@ -219,7 +225,8 @@ def _summary(per_clip: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return math.fsum(v * w for v, w in known) / math.fsum(w for _, w in known) if known else None
 
     plain = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return")
-    by_time = [name for name in per_clip[0] if name.startswith(("err_", "reward_", "penalty_", "activation_"))]
+    whole = ("name", "num_frames", "nan_worlds", "early_termination_count", "frame_coverage", *plain)
+    by_time = [name for name in per_clip[0] if name not in whole]
     return {
         "num_clips": len(per_clip),
         "num_frames": sum(frames),

@@ -77,7 +77,7 @@ class RolloutArchive:
 
 
 class Recorder:
-    """Watches an evaluation (`evaluate(env, act, watcher=Recorder(env))`) and keeps what an archive holds.
+    """Watches an evaluation (`evaluate(env, act, watchers=[Recorder(env)])`) and keeps what an archive holds.
 
     About 5 kB a frame of the full body stay in memory.
     """
@@ -103,13 +103,14 @@ class Recorder:
         row["reward"] = step.reward[: len(self._clips)].to("cpu", copy=True)
         self._steps[-1] |= row
 
-    def end(self, env: Any, steps: Sequence[int]) -> None:
+    def end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
         columns = {name: torch.stack([step[name] for step in self._steps], dim=1) for name in self._steps[0]}
         for world, (clip, count) in enumerate(zip(self._clips, steps, strict=True)):
             rows = {name: values[world, :count].clone().numpy() for name, values in columns.items()}
             # What a world that broke last held is no number.
             count = _finite_rows(rows)
             self._episodes[clip] = self._episode(env.library, clip, {name: v[:count] for name, v in rows.items()})
+        return ()
 
     def archive(self, motion_group: str = "") -> RolloutArchive:
         """All episodes so far, in the order of the clips."""

@@ -4,7 +4,7 @@ To TensorBoard: the evaluation's numbers, joint angles against their reference, 
 folder: `eval/step_<N>/metrics.json` and, where videos are wanted, `videos/step_<N>.mp4`. Learning is not touched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,7 +73,7 @@ class Validation:
         was_training = self.policy.training
         self.policy.eval()
         try:
-            found = evaluate(self.env, policy_mean(self.policy), watcher=watcher, clips=self.clips)
+            found = evaluate(self.env, policy_mean(self.policy), watchers=[watcher], clips=self.clips)
         finally:
             self.policy.train(was_training)
         write_evaluation(self.run_dir / "eval" / f"step_{step}" / "metrics.json", found)
@@ -162,7 +162,7 @@ class _Poses:
     def after(self, env: Any, step: Any) -> None:
         self._frames.append(self._read(env))
 
-    def end(self, env: Any, steps: Sequence[int]) -> None:
+    def end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
         library = env.library
         qpos, activation = (np.stack(values, axis=1) for values in zip(*self._frames, strict=True))
         for world, clip in enumerate(self._clips):
@@ -172,6 +172,7 @@ class _Poses:
                 reference[:, :2] -= reference[0, :2]
             rows = np.nan_to_num(qpos[world, :length]), reference, np.nan_to_num(activation[world, :length])
             self.played[clip] = Played(library.names[clip], *rows, followed=steps[world])
+        return ()
 
     def _read(self, env: Any) -> tuple[np.ndarray, ...]:
         fields = (env.physics.field(name)[: len(self._clips)] for name in ("qpos", "act"))

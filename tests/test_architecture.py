@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "envs": LIBRARY | {"biomechanics"},
     "evaluation": LIBRARY,
     "rollout_archive": LIBRARY,
+    "trajectory_distance": LIBRARY,
     "video": LIBRARY | {"evaluation"},
     "validation": LIBRARY | {"evaluation", "video"},
     "run_folder": set(),

@@ -25,7 +25,7 @@ def half(env):
 def record(env, path, act=None, motion_group="") -> dict:
     """Evaluates, writes the archive, closes the environment; the metrics."""
     recorder = Recorder(env)
-    found = evaluate(env, act or half(env), watcher=recorder)
+    found = evaluate(env, act or half(env), watchers=[recorder])
     write_archive(path, recorder.archive(motion_group))
     env.close()
     return found

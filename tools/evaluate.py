@@ -27,6 +27,9 @@ class EvaluateOptions:
     stochastic: bool = key(False, "draw actions as while training instead of taking their mean")
     seeds: int = key(1, "repetitions with other random numbers, averaged; more than 1 needs stochastic=true")
     seed: int = key(0, "the first of them")
+    distances: bool = key(
+        True, "also Euclidean, time warping and Frechet distances (about a second for 10 s of motion)"
+    )
     archive: str = key("", "also write the rollouts (the first seed's) to this .npz file, in mm-evalkit's format")
     motion_group: str = key("", "name of the set of motions, noted in the archive")
     output: str = key("", "where the metrics go: a .json file or a folder; empty: eval/metrics.json of the run")
@@ -69,6 +72,7 @@ def _evaluate(cfg: Config, policy: Any, options: EvaluateOptions, backend: str, 
     from muscle_torch.envs import make_env
     from muscle_torch.evaluation import average, evaluate, policy_mean, policy_sample
     from muscle_torch.rollout_archive import Recorder, write_archive
+    from muscle_torch.trajectory_distance import Distances
 
     device = "cpu" if options.backend == "both" and backend == "mujoco" else options.device
     env = make_env(dataclasses.replace(cfg, backend=backend, device=device), options.num_envs or None, evaluation=True)
@@ -78,7 +82,8 @@ def _evaluate(cfg: Config, policy: Any, options: EvaluateOptions, backend: str, 
         for seed in range(options.seed, options.seed + options.seeds):
             act = policy_sample(policy, seed) if options.stochastic else policy_mean(policy)
             recorder = Recorder(env) if archive is not None and not found else None
-            found.append(evaluate(env, act, progress=_show, watcher=recorder))
+            watchers = [*([Distances()] if options.distances else []), *([recorder] if recorder else [])]
+            found.append(evaluate(env, act, progress=_show, watchers=watchers))
             if archive is not None and recorder is not None:
                 write_archive(archive, recorder.archive(options.motion_group))
                 print(f"rollouts written to {archive}")
