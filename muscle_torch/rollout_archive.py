@@ -112,8 +112,13 @@ class Recorder:
             self._episodes[clip] = self._episode(env.library, clip, {name: v[:count] for name, v in rows.items()})
         return ()
 
+    @property
+    def broken(self) -> list[str]:
+        """Clips that broke (NaN) in their first step: there is nothing of them to store."""
+        return [episode.name for episode in self._episodes.values() if not len(episode.qpos)]
+
     def archive(self, motion_group: str = "") -> RolloutArchive:
-        """All episodes so far, in the order of the clips."""
+        """All episodes so far, in the order of the clips, but for the `broken` ones."""
         body = self._body
         model, joints = body.model, body.scalar_joint_ids
         slide = model.jnt_type[joints] == mujoco.mjtJoint.mjJNT_SLIDE
@@ -128,7 +133,7 @@ class Recorder:
             sensor_names=body.touch_sensors,
             mass=float(model.body_mass.sum()),
             motion_group=motion_group,
-            episodes=tuple(self._episodes[clip] for clip in sorted(self._episodes)),
+            episodes=tuple(e for _, e in sorted(self._episodes.items()) if len(e.qpos)),
         )
 
     def _read(self, env: Any, field: str) -> Tensor:

@@ -113,6 +113,15 @@ def test_nothing_after_nan_is_stored(tmp_path):
     assert min(len(e.qpos) for e in archive.episodes) == 3
 
 
+def test_a_clip_that_breaks_at_once_is_named_and_left_out(tmp_path):
+    env = make_env("toy_arm", num_envs=2, **CPU)
+    recorder = Recorder(env)
+    actions = torch.tensor([[float("nan")] * 2, [0.0] * 2])
+    evaluate(env, lambda observation: actions, watchers=[recorder])
+    (episode,) = recorder.archive().episodes
+    assert set(recorder.broken) | {episode.name} == set(env.library.names)
+
+
 def test_mm_evalkit_reads_a_bimanual_rollout(tmp_path):
     bimanual = pytest.importorskip("mm_evalkit.workflows.bimanual.rollout")
     path = tmp_path / "arms.npz"

@@ -87,6 +87,8 @@ def _evaluate(cfg: Config, policy: Any, options: EvaluateOptions, backend: str, 
             if archive is not None and recorder is not None:
                 write_archive(archive, recorder.archive(options.motion_group))
                 print(f"rollouts written to {archive}")
+                if recorder.broken:
+                    print(f"not in it, for they broke in their first step: {', '.join(recorder.broken)}")
         return found[0] if len(found) == 1 else average(found)
     finally:
         env.close()
