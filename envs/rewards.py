@@ -138,6 +138,7 @@ class Reward:
 
     def __init__(self, config: RewardConfig, body: BodyIndex, device: torch.device):
         _check(config, body)
+        self._config = config
         self.weights = {name: float(w) for name, w in config.weights.items() if w}
         self.penalties = {name: float(c) for name, c in config.penalties.items() if c}
         self.sharpness = {n: float(config.sharpness.get(n, REWARDS[n].sharpness)) for n in self.weights}
@@ -159,6 +160,19 @@ class Reward:
         total = (tracking * self._weights).sum(dim=1) + penalty
         terms = {f"reward/{name}": value for name, value in zip(self.weights, tracking.unbind(1), strict=True)}
         return total.clamp(min=0.0), terms | {"penalty": penalty}
+
+    def set_weight(self, name: str, weight: float) -> None:
+        """Of a term that has one; in place, for a curriculum."""
+        self.weights[name] = weight
+        self._weights[list(self.weights).index(name)] = weight
+
+    def others(self, state: State) -> dict[str, Tensor]:
+        """What is reported whatever is rewarded: `reward/<term>` of the other terms, `activation_energy`, each (W,)."""
+        names = [n for n in REWARDS if n not in self.weights and (state.body.has_root or n not in NEED_ROOT)]
+        given = self._config.sharpness
+        sharpness = {name: float(given.get(name, REWARDS[name].sharpness)) for name in names}
+        terms = {f"reward/{name}": torch.exp(-sharpness[name] * REWARDS[name].distance(state)) for name in names}
+        return terms | {"activation_energy": activation_energy(state)}
 
     def _penalty(self, state: State) -> Tensor:
         """Between -1 and 0, (W,)."""

@@ -1,6 +1,6 @@
 """Termination terms: how far the body is from the motion, `State -> (W,)`; beyond a threshold the episode ends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -58,6 +58,12 @@ class Termination:
         self.names = tuple(thresholds)
         # A tensor, changed in place by a curriculum without rebuilding anything.
         self.thresholds = torch.tensor([float(t) for t in thresholds.values()], device=device)
+        self._configured = self.thresholds.clone()
+
+    def tighten(self, ratio: float, names: Collection[str]) -> None:
+        """Sets the thresholds of `names` to `ratio` times the configured ones."""
+        chosen = torch.tensor([name in names for name in self.names], device=self.thresholds.device)
+        self.thresholds.copy_(torch.where(chosen, self._configured * ratio, self._configured))
 
     def __call__(self, state: State) -> Tensor:
         """(W,) bool."""

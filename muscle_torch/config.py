@@ -66,6 +66,52 @@ class MixtureConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TerminationCurriculumConfig:
+    enabled: bool = key(False, "tighten the termination thresholds while few episodes fail")
+    terms: list[str] = key([], "which of `termination`; empty: all")
+    min_ratio: float = key(0.2, "tightest threshold, as a fraction of the configured one")
+    factor: float = key(0.95, "one step of tightening; loosening divides by it, up to the configured threshold")
+    low: float = key(0.1, "tighten while the failure rate is below this")
+    high: float = key(0.2, "loosen while it is above this")
+    patience: int = key(5, "updates in a row that it takes", "updates")
+    smoothing: float = key(0.1, "weight of the newest rollout in the running failure rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardCurriculumConfig:
+    highest: dict[str, float] = key({}, "reward terms whose weights grow, and how far; empty: none")
+    growth: float = key(0.02, "one step, as a fraction of the weight")
+    below: float = key(0.08, "grow while the failure rate is below this")
+    patience: int = key(5, "updates in a row that it takes", "updates")
+    smoothing: float = key(0.2, "weight of the newest rollout in the running failure rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class CurriculumConfig:
+    termination: TerminationCurriculumConfig = key(TerminationCurriculumConfig(), "thresholds that tighten")
+    reward: RewardCurriculumConfig = key(RewardCurriculumConfig(), "weights that grow")
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    adaptive: bool = key(False, "draw clips that fail often more often")
+    sharpness: float = key(1.0, "power of the failure rate in a clip's weight")
+    uniform_share: float = key(0.1, "share of the draws that stays uniform")
+    smoothing: float = key(0.2, "weight of the newest rollout in the running counts")
+    prior_episodes: float = key(10.0, "episodes counted for each clip before the first")
+    prior_failures: float = key(5.0, "failures among them")
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomizationConfig:
+    strength: dict[str, list[float]] = key(
+        {}, "muscle group or all: [lowest, highest] factor of a world's maximal force"
+    )
+    activation_time: dict[str, list[float]] = key({}, "the same for the activation time constant")
+    deactivation_time: dict[str, list[float]] = key({}, "the same for the deactivation time constant")
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkConfig:
     hidden: list[int] = key([256, 256], "widths of the actor's hidden layers")
     critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
@@ -137,10 +183,13 @@ class Config:
     checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
     resume: str = key("", "continue this run exactly: a run folder, or auto for the newest of experiment=")
     headless: bool = key(True, "accepted for habit: training never opens a window")
-    capture_video: bool = key(False, "render videos/final.mp4 when the run ends")
+    capture_video: bool = key(False, "render videos/final.mp4 when the run ends, and one at each validation")
     log_interval: int = key(1, "log every so many updates", "updates")
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
+    validation_interval: int = key(0, "follow some clips from start to end every so many updates; 0: never", "updates")
+    validation_clips: int = key(16, "so many, spread over all; 0: all")
+    validation_motion: Any = key("", "the motions they are taken from; empty: those trained on")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
     policy: str = key("gated_residual", "gated_residual, mlp, moe, or your own package.module:Class or file.py:Class")
     env: EnvConfig = key(EnvConfig(), "episode")
@@ -148,6 +197,9 @@ class Config:
     reward: RewardConfig = key(RewardConfig(), "reward")
     termination: dict[str, float] = key({}, "termination terms and thresholds while training (envs/terminations.py)")
     evaluation_termination: dict[str, float] = key({}, "the same for evaluation")
+    curriculum: CurriculumConfig = key(CurriculumConfig(), "what changes as learning succeeds")
+    sampling: SamplingConfig = key(SamplingConfig(), "which clips are drawn")
+    randomization: RandomizationConfig = key(RandomizationConfig(), "muscles that differ from world to world")
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")

@@ -5,6 +5,7 @@ import dataclasses
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from .rollout import Rollout, distribution
 class Trainer:
     """PPO on an environment's fast path. `run()` trains to the end of the budget; `iteration()` is one update.
 
-    env: `begin`, `advance`, `restart`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`). policy: `.actor`,
-    `.critic`, optionally `.normalizer` and `.anneal`. run_dir: None writes nothing.
+    env: `begin`, `advance`, `restart`, `adapt`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`).
+    policy: `.actor`, `.critic`, optionally `.normalizer` and `.anneal`. run_dir: None writes nothing.
     """
 
     def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None):
@@ -55,8 +56,11 @@ class Trainer:
         """The policy as it was before the first update (resumed or fine-tuned runs: as they were given)."""
         return self._untrained
 
-    def run(self) -> bool:
-        """Trains; False where Ctrl-C stopped it (everything saved)."""
+    def run(self, after_update: Callable[[int, int, Logger], None] | None = None) -> bool:
+        """Trains; False where Ctrl-C stopped it (everything saved).
+
+        after_update: called with (updates so far, control steps so far, logger) after each.
+        """
         assert self.run_dir is not None
         if self.observation is None:
             self.prepare()
@@ -69,6 +73,8 @@ class Trainer:
                     logger.progress(self.step, self.num_updates * self.per_update, metrics)
                 if self.update % self.cfg.save_interval == 0:
                     self.save(metrics)
+                if after_update is not None:
+                    after_update(self.update, self.step, logger)
             self.save(metrics if self.num_updates else {})
         except KeyboardInterrupt:
             # The update under way is dropped: a state between two updates is one that can be continued exactly.
@@ -117,7 +123,7 @@ class Trainer:
         self._observe()
         self.last_kl = found["kl"]
         self.update += 1
-        return self._metrics(found, begin, collected)
+        return self._metrics(found, begin, collected) | self.env.adapt()
 
     def _scaled_reward(self) -> torch.Tensor:
         if not self.cfg.ppo.normalize_reward:
@@ -241,8 +247,9 @@ def check_budget(cfg: Any) -> None:
     for name, value in at_least_one.items():
         if value < 1:
             raise InputError(f"{name}={value}: at least 1 is needed")
-    if cfg.max_iterations < 0 or cfg.keep_checkpoints < 0:
-        raise InputError("max_iterations and keep_checkpoints cannot be negative")
+    for name in ("max_iterations", "keep_checkpoints", "validation_interval", "validation_clips"):
+        if getattr(cfg, name) < 0:
+            raise InputError(f"{name}={getattr(cfg, name)}: cannot be negative")
 
 
 def distribution_std(policy: nn.Module, observation: torch.Tensor) -> float:
