@@ -14,6 +14,7 @@ from muscle_torch.embodiments import Embodiment
 
 from .feet import OUTWARD, Foot, FootPath
 from .generated_bimanual import HANG, Pose, both_arms, one_arm
+from .generated_walk import walk
 from .key_poses import flowing, through
 
 Paths = dict[str, np.ndarray]
@@ -102,7 +103,9 @@ def squat(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     down = through(times, np.array([0.0, 0, 1, 1, 0, 0]), rate)
     upper = both_arms(embodiment, times, [HANG, HANG, ahead, ahead, HANG, HANG]) | {"flex_extension": -0.04 * down}
     feet = _planted(embodiment, len(down), half_width=0.12, outward=0.3)
-    return on_feet(embodiment, upper, _root(HEIGHT - 0.36 * down, 0.8 * down), feet, _over(0.0, -0.02 * down, len(down)))
+    return on_feet(
+        embodiment, upper, _root(HEIGHT - 0.36 * down, 0.8 * down), feet, _over(0.0, -0.02 * down, len(down))
+    )
 
 
 def arm_raise(embodiment: Embodiment, random: np.random.Generator) -> Paths:
@@ -148,4 +151,5 @@ MOTIONS: dict[str, Callable[[Embodiment, np.random.Generator], Paths]] = {
     "squat": squat,
     "arm_raise": arm_raise,
     "step_in_place": step_in_place,
+    "walk": walk,
 }
