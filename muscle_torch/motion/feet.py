@@ -36,9 +36,9 @@ class Foot:
         self._neutral = self.chain.place(embodiment.project(embodiment.model.qpos0)[None]).mat[0]
         toes = self._model.body(f"toes_{side}")
         self._toe_pos, self._toe_axis = toes.pos, self._model.joint(self.toe_joint).axis
-        heel = [self._spheres(f"calcn_{side}"), self._spheres(f"toes_{side}")]
-        self._centres = [np.array([centre for centre, _ in part]) for part in heel]
-        self._radii = np.array([radius for part in heel for _, radius in part])
+        parts = [self._spheres(f"{bone}_{side}") for bone in ("calcn", "toes")]
+        self._centres = [np.array([centre for centre, _ in part]) for part in parts]
+        self._radii = np.array([radius for part in parts for _, radius in part])
 
     def _spheres(self, body: str) -> list[tuple[np.ndarray, float]]:
         """(centre in the body's axes, radius) of both ends of each collision capsule."""
@@ -59,7 +59,7 @@ class Foot:
         return turn.as_matrix() @ self._neutral
 
     def _sole(self, mat: np.ndarray, toes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sphere centres from the heel bone's origin (T, N, 3), and the orientation of each sphere's body (T, N, 3, 3)."""
+        """Sphere centres from the heel bone's origin (T, N, 3); orientation of each sphere's body (T, N, 3, 3)."""
         bent = mat @ Rotation.from_rotvec(toes[:, None] * self._toe_axis).as_matrix()
         heel, front = self._centres
         centres = (heel @ mat.swapaxes(1, 2), (mat @ self._toe_pos)[:, None] + front @ bent.swapaxes(1, 2))
@@ -74,7 +74,10 @@ class Foot:
         return FootPath(np.column_stack((place, height)), mat, toes)
 
     def rolling(self, place: np.ndarray, outward: float, pitch: np.ndarray, toes: np.ndarray, flat: int) -> FootPath:
-        """On the floor all the time: `place` (2,) in frame `flat`, and from frame to frame what touches does not slide."""
+        """On the floor all the time, at `place` (2,) in frame `flat`; from frame to frame what touches does not slide.
+
+        pitch, toes (T,): toes up, and the toes' own joint [rad].
+        """
         mat = self.turned(outward, pitch)
         centres, turns = self._sole(mat, toes)
         heights = centres[..., 2] - self._radii

@@ -11,8 +11,8 @@ from . import generated_bimanual, generated_full_body, generated_toy
 from .clip import MotionClip
 
 ALL = "all"
-# Body -> motion name -> builder: (embodiment, random numbers) -> joint name -> positions (T,) [rad] at the control rate;
-# a free joint's are (T, 7) [m], quaternion
+# Body -> motion name -> builder: (embodiment, random numbers) -> joint name -> positions (T,) [rad] at the control
+# rate, (T, 7) for a free joint
 Builder = Callable[[Embodiment, np.random.Generator], dict[str, np.ndarray]]
 MOTIONS: dict[str, dict[str, Builder]] = {
     "ToyArm": generated_toy.MOTIONS,

@@ -122,7 +122,7 @@ def arm_raise(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def step_in_place(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """Six steps on the spot, right foot first; the weight goes over the standing foot before the other one is lifted."""
+    """Six steps on the spot, right foot first; the weight goes over the standing foot before the other is lifted."""
     rate, half_width, steps, period = embodiment.control_frequency, 0.085, 6, 0.8
     lifts = 0.5 + period * np.arange(steps + 1)  # from where to where each foot may be in the air
     middles = 0.5 * (lifts[1:] + lifts[:-1])
@@ -143,7 +143,7 @@ def step_in_place(embodiment: Embodiment, random: np.random.Generator) -> Paths:
         arms |= one_arm(embodiment, side, [0, *middles, end], [HANG, *swung, HANG], flowing)
     root = _root(HEIGHT - 0.01 * sideways**2, side=-0.05 * sideways)
     upper = arms | {"lat_bending": 0.03 * sideways}
-    return on_feet(embodiment, upper, root, feet, _over(0.06 * sideways, 0.0, len(grid)))
+    return on_feet(embodiment, upper, root, feet, _over(0.075 * sideways, 0.0, len(grid)))
 
 
 MOTIONS: dict[str, Callable[[Embodiment, np.random.Generator], Paths]] = {

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from muscle_torch.embodiments import Embodiment
 
 from .chain import Chain
-from .feet import LEG, OUTWARD, Foot
+from .feet import LEG, OUTWARD, Foot, FootPath
 from .generated_bimanual import HANG, Pose
 from .hand_ik import HandIK
 
@@ -50,22 +50,19 @@ Paths = dict[str, np.ndarray]
 
 def walk(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     """Straight ahead at an easy pace, from a right heel contact on."""
-    model = embodiment.model
     frames = np.arange(STRIDES * STRIDE + 1)
     pelvis = _Pelvis(embodiment)
-    root = pelvis.root(frames / STRIDE)
-    paths: Paths = {"root": root}
+    paths: Paths = {"root": pelvis.root(frames / STRIDE)}
     for side, start in (("r", 0), ("l", STRIDE // 2)):
         cycle = _leg(embodiment, side, pelvis)
         paths |= {joint: path[(frames + start) % STRIDE] for joint, path in cycle.items()}
-        paths |= _arm(embodiment, side, frames / STRIDE + start / STRIDE)
+        paths |= _arm(embodiment, side, (frames + start) / STRIDE)
     phase = 2 * np.pi * frames / STRIDE
     trunk = {
         "axial_rotation": -1.6 * TURN * np.cos(phase),
         "lat_bending": 0.6 * LIST * np.sin(phase),
         "flex_extension": np.full(len(frames), -0.03),
     }
-    assert all(model.joint(joint).id >= 0 for joint in paths)
     return paths | trunk
 
 
@@ -151,7 +148,7 @@ def _stance() -> np.ndarray:
     return np.arange(round(STANCE * STRIDE) + 1) / STRIDE
 
 
-def _on_floor(foot: Foot, place: np.ndarray):
+def _on_floor(foot: Foot, place: np.ndarray) -> FootPath:
     """The foot's path from heel contact to toe off; `place` (2,) of the heel bone while the sole is level."""
     phase = _stance()
     pitch = _pitch(phase)
