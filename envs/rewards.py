@@ -43,6 +43,13 @@ def root_vel_distance(state: State) -> Tensor:
     return (own - _root_velocity(state.reference.qpos, state.reference.qvel)).square().mean(dim=1)
 
 
+def target_velocity_distance(state: State) -> Tensor:
+    """Mean squared error of forward, sideways and turning velocity, each in its own root's axes, (W,)."""
+    own = _root_velocity(state.qpos, state.qvel)
+    away = own - _root_velocity(state.reference.qpos, state.reference.qvel)
+    return (away[:, :2].square().sum(dim=1) + away[:, 5].square()) / 3
+
+
 def _root_velocity(qpos: Tensor, qvel: Tensor) -> Tensor:
     """Linear and angular velocity in root axes, (W, 6)."""
     to_world = quat_to_matrix(qpos[:, 3:7])
@@ -92,8 +99,9 @@ REWARDS: dict[str, Tracking] = {
     "rvel_rot": Tracking(rvel_rot_distance, 0.1),
     "rvel_lin": Tracking(rvel_lin_distance, 0.1),
     "site_pos": Tracking(site_pos_distance, 100.0),
+    "target_velocity": Tracking(target_velocity_distance, 10.0),
 }
-NEED_ROOT = {"root_pos", "root_vel"}
+NEED_ROOT = {"root_pos", "root_vel", "target_velocity"}
 
 
 def action_out_of_bounds(state: State) -> Tensor:

