@@ -57,6 +57,7 @@ class EnvConfig:
 class RewardConfig:
     weights: dict[str, float] = key({}, "weight of each reward term (envs/rewards.py)")
     sharpness: dict[str, float] = key({}, "sharpness of each exponential term; absent: the term's own default")
+    elementwise: bool = key(False, "each term the mean of the exponentials, not the exponential of the mean")
     penalties: dict[str, float] = key({"action_out_of_bounds": 0.01}, "coefficient of each penalty term")
 
 

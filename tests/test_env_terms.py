@@ -256,7 +256,7 @@ def test_what_cannot_be_is_told_with_the_remedy(block, told):
 
 
 def test_every_term_has_a_docstring_with_its_shape():
-    named = OBSERVATIONS | PENALTIES | TERMINATIONS | {n: t.distance for n, t in REWARDS.items()}
+    named = OBSERVATIONS | PENALTIES | TERMINATIONS | {n: t.errors for n, t in REWARDS.items()}
     assert all("(W," in (function.__doc__ or "") for function in named.values())
 
 

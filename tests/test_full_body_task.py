@@ -9,11 +9,13 @@ import pytest
 import torch
 from commands import train
 from env_cases import CPU, actions
+from test_parity import CASES
 
-from muscle_torch.config import load_config
+from muscle_torch.config import RewardConfig, load_config
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import REWARDS, TERMINATIONS, make_env
 from muscle_torch.envs.history import GOAL
+from muscle_torch.envs.rewards import Reward
 from muscle_torch.envs.state import BodyIndex, RootRange
 from muscle_torch.errors import InputError
 
@@ -30,6 +32,14 @@ def test_the_published_observation_is_one_word_away():
     env = make_env("fullbody", 1, fingers=True, observation={"profile": "musclemimic"}, policy="mlp", **COMMAND)
     assert env.observation_size == 2418 + 2 * 40 + 5 * 62  # 40 finger joints with velocities, 62 muscles
     env.close()
+
+
+def test_the_preset_is_what_parity_is_tested_with():
+    """tests/test_parity.py compares observation, reward, errors and termination of this very configuration."""
+    shipped, (_, tested) = load_config("fullbody", ["preset=musclemimic"]), CASES["fullbody"]
+    for name, value in tested["observation"].items():
+        assert getattr(shipped.observation, name) == value
+    assert shipped.reward.weights == tested["reward"]["weights"] and shipped.termination == tested["termination"]
 
 
 def test_words_win_over_the_profile():
@@ -169,3 +179,18 @@ def test_a_full_body_learns_for_an_update(tmp_path):
     assert done.returncode == 0, done.stderr
     last = json.loads((tmp_path / "runs/x/metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 32 and all(math.isfinite(v) for v in last.values() if isinstance(v, float))
+
+
+def test_elementwise_rewards_by_hand():
+    """Of two joints one is 0.1 rad off: half of the term is lost in full, the other half not at all."""
+    squared = torch.tensor([[0.01, 0.0]])
+    state = SimpleNamespace(
+        body=SimpleNamespace(has_root=False, name="two joints"),
+        squared_error=lambda name: squared,
+        phase=torch.zeros(1),
+    )
+    for elementwise, expected in ((False, math.exp(-10 * 0.005)), (True, (math.exp(-10 * 0.01) + 1) / 2)):
+        config = RewardConfig(weights={"qpos": 2.0}, penalties={}, elementwise=elementwise)
+        total, terms = Reward(config, state.body, torch.device("cpu"))(state)
+        assert float(terms["reward/qpos"]) == pytest.approx(expected, rel=1e-6)
+        assert float(total) == pytest.approx(2 * expected, rel=1e-6)
