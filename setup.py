@@ -32,7 +32,7 @@ setup(
     packages=[*LIBRARY, *INSIDE],
     package_dir={"muscle_torch": "muscle_torch", **INSIDE},
     package_data={
-        "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "motions/*.txt"],
+        "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "profile/*.yaml", "motions/*.txt"],
         "muscle_torch.embodiments": ["*.json"],
     },
     install_requires=[

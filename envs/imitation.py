@@ -22,11 +22,12 @@ from muscle_torch.muscles import excitation, zero_action
 from muscle_torch.physics import Physics
 
 from .adaptation import Adaptation
+from .history import History
 from .metrics import tracking_errors
 from .muscle_variation import MuscleVariation
 from .observations import check_observation, layout, observe
 from .rewards import Reward
-from .state import BodyIndex, Reference, State
+from .state import BodyIndex, Reference, RootRange, State
 from .terminations import Termination
 
 
@@ -62,10 +63,11 @@ class ImitationEnv(EnvBase):
         self.action_size = embodiment.model.nu
         self.measure_errors = True  # False leaves "err/..." out of `advance().terms`, which saves its time
         self._sampler = sampler
-        self._body = BodyIndex.of(embodiment, self.device)
+        self._body = BodyIndex.of(embodiment, self.device, config.excluded_sites)
         self._rows = self._body.rows
         self.muscles = MuscleVariation(config.randomization, embodiment, self.num_envs, config.seed, middle=evaluation)
         self.muscles.apply(physics)
+        self._root_range = RootRange.of(library.qpos) if self._body.has_root else None
         thresholds = config.evaluation_termination if evaluation else config.termination
         self._reward = Reward(config.reward, self._body, self.device)
         self._termination = Termination(thresholds, self._body, self.device)
@@ -78,8 +80,9 @@ class ImitationEnv(EnvBase):
         shown = config.observation
         self._offsets = torch.arange(shown.lookahead, device=self.device) * shown.stride
         self._make_buffers()
-        self.observation_layout = layout(self._state(), shown.terms)
-        self._observation = observe(self._state(), shown.terms)
+        self._history = History(shown, layout(self._state(), shown.terms))
+        self.observation_layout = self._history.layout
+        self._observation = self._history.begin(observe(self._state(), shown.terms))
         self.observation_size = self._observation.shape[1]
         self._make_specs()
 
@@ -101,7 +104,7 @@ class ImitationEnv(EnvBase):
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         with _one_thread():
             self._place(everyone, clip.to(self.device), frame.to(self.device))
-            self._observation = observe(self._state(), self.config.observation.terms)
+            self._observation = self._history.begin(observe(self._state(), self.config.observation.terms))
         return self._observation
 
     @torch.no_grad()
@@ -118,7 +121,7 @@ class ImitationEnv(EnvBase):
             return self._judge(self._state(action=action), bad_start | self.physics.bad_worlds())
 
     def _judge(self, state: State, bad: Tensor) -> Transition:
-        observation = observe(state, self.config.observation.terms)
+        observation = self._history.add(self._observation, observe(state, self.config.observation.terms))
         reward, terms = self._reward(state)
         if self.measure_errors:
             terms |= tracking_errors(state)
@@ -153,9 +156,11 @@ class ImitationEnv(EnvBase):
             self._place(done, *self._sampler.sample(self.num_envs))
             if on_cpu:  # where looking is the work: only at the worlds that changed
                 worlds = done.nonzero().squeeze(1)
-                self._observation = self._observation.index_copy(0, worlds, observe(self._state(worlds), terms))
+                begun = self._history.begin(observe(self._state(worlds), terms))
+                self._observation = self._observation.index_copy(0, worlds, begun)
             else:  # where asking which ones changed would stop the queue
-                self._observation = torch.where(done.unsqueeze(1), observe(self._state(), terms), self._observation)
+                begun = self._history.begin(observe(self._state(), terms))
+                self._observation = torch.where(done.unsqueeze(1), begun, self._observation)
         return self._observation
 
     def adapt(self) -> dict[str, float]:
@@ -263,6 +268,7 @@ class ImitationEnv(EnvBase):
             action=own(self._action) if action is None else action,
             previous_action=own(self._action),
             previous_qvel=own(self._previous_qvel),
+            root_range=self._root_range,
             quantities=tuple(shown.muscle),
             concise=shown.concise,
         )

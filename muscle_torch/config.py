@@ -1,6 +1,7 @@
 """Configuration: frozen, documented, strict dataclasses; YAML and `key=value` words on top.
 
-Layers, later wins: dataclass default < `cfg/task/<task>.yaml` < `cfg/preset/<preset>.yaml` < command line.
+Layers, later wins: dataclass default < `cfg/task/<task>.yaml` < `cfg/preset/<preset>.yaml` <
+`cfg/profile/<observation.profile>.yaml` < command line.
 Unknown keys stop with the nearest known name. `--help` prints every key with its type, default and unit.
 """
 
@@ -37,6 +38,9 @@ class ObservationConfig:
     )
     lookahead: int = key(5, "reference frames shown, the current one included")
     stride: int = key(4, "distance between them", "control steps")
+    history: int = key(1, "how many control steps are shown, the newest last", "control steps")
+    split_goal: bool = key(False, "with history: of what tells of the motion only the newest, at the end")
+    profile: str = key("", "named choice of all of the above: cfg/profile/<profile>.yaml, e.g. musclemimic")
     concise: bool = key(True, "leave the reference's relative site rotation and velocity out of the look-ahead")
 
 
@@ -53,6 +57,7 @@ class EnvConfig:
 class RewardConfig:
     weights: dict[str, float] = key({}, "weight of each reward term (envs/rewards.py)")
     sharpness: dict[str, float] = key({}, "sharpness of each exponential term; absent: the term's own default")
+    elementwise: bool = key(False, "each term the mean of the exponentials, not the exponential of the mean")
     penalties: dict[str, float] = key({"action_out_of_bounds": 0.01}, "coefficient of each penalty term")
 
 
@@ -200,6 +205,7 @@ class Config:
     curriculum: CurriculumConfig = key(CurriculumConfig(), "what changes as learning succeeds")
     sampling: SamplingConfig = key(SamplingConfig(), "which clips are drawn")
     randomization: RandomizationConfig = key(RandomizationConfig(), "muscles that differ from world to world")
+    excluded_sites: list[str] = key([], "tracked sites that termination does not look at")
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")
@@ -220,7 +226,10 @@ def load_config(task: str | None = None, words: Sequence[str] = (), **overrides:
     layers = [DictConfig({"task": task}), _yaml("task", task)]
     preset = given.get("preset") or layers[1].get("preset")
     if preset:
-        layers.append(_preset(str(preset), task))
+        layers.append(_by_task("preset", str(preset), task))
+    profile = OmegaConf.select(OmegaConf.merge(*layers, given), "observation.profile")
+    if profile:
+        layers.append(OmegaConf.create({"observation": _by_task("profile", str(profile), task)}))
     return _build(Config, [*layers, given])
 
 
@@ -290,11 +299,11 @@ def _yaml(kind: str, name: str) -> DictConfig:
     return loaded
 
 
-def _preset(name: str, task: str) -> DictConfig:
-    """A preset holds `all:` and one block a task; the task's block wins."""
-    blocks = _yaml("preset", name)
+def _by_task(kind: str, name: str, task: str) -> DictConfig:
+    """A preset or profile holds `all:` and one block a task; the task's block wins."""
+    blocks = _yaml(kind, name)
     if task not in blocks and "all" not in blocks:
-        raise InputError(f"preset {name!r} has no settings for task {task!r}")
+        raise InputError(f"{kind} {name!r} has no settings for task {task!r}")
     merged = OmegaConf.merge(blocks.get("all") or {}, blocks.get(task) or {})
     assert isinstance(merged, DictConfig)
     return merged

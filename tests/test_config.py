@@ -28,9 +28,9 @@ def test_later_layers_win():
     ("preset", "task", "minibatch", "last_rate", "std"),
     [
         ("paper", "bimanual", 2560, 4e-5, 0.2),  # table 9
-        ("paper", "full_body", 12800, 4e-5, 3.0),  # table 8
+        ("paper", "fullbody", 12800, 4e-5, 3.0),  # table 8
         ("shipped", "bimanual", 2560, 4e-4, 0.2),
-        ("shipped", "full_body", 1280, 0.0, 3.0),
+        ("shipped", "fullbody", 1280, 0.0, 3.0),
     ],
 )
 def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_rate, std):

@@ -369,7 +369,7 @@ def test_addresses_stay_inside_the_download():
 
 
 @pytest.mark.parametrize(
-    ("task", "body", "sizes"), [("bimanual", "bimanual_arm", (1597, 126)), ("full_body", "full_body", (2418, 354))]
+    ("task", "body", "sizes"), [("bimanual", "bimanual_arm", (1597, 126)), ("fullbody", "full_body", (2418, 354))]
 )
 def test_the_shipped_preset_has_the_published_sizes(task, body, sizes):
     block = OmegaConf.to_container(OmegaConf.load(ROOT / "cfg" / "preset" / "shipped.yaml"))
