@@ -28,17 +28,20 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.envs import make_env
     from muscle_torch.models import make_policy
     from muscle_torch.rl import Trainer
-    from muscle_torch.run_folder import find_run, write_facts
+    from muscle_torch.run_folder import find_run, fine_tuning, write_facts
 
     cfg, run_dir, resumed = find_run(cfg, words)
+    given = load_checkpoint(cfg.checkpoint) if cfg.checkpoint and resumed is None else None
+    if given is not None:
+        cfg = fine_tuning(cfg, given)
     torch.manual_seed(cfg.seed)
 
     env = make_env(cfg)
     policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
     counts = [sum(p.numel() for p in part.parameters()) for part in (policy.actor, policy.critic)]
     print(f"{cfg.policy}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
-    if cfg.checkpoint:
-        load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
+    if given is not None:
+        load_weights(policy, given, env, cfg.task, cfg.reset_std)
     trainer = Trainer(env, policy, cfg, run_dir)
     if resumed is not None:
         trainer.load_state(resumed)

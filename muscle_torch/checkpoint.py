@@ -1,5 +1,6 @@
 """Checkpoint files: written whole or not at all, read without running code, refused in one line if unfit."""
 
+import math
 import os
 import pickle
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from muscle_torch.errors import InputError
 
 FORMAT = "muscle_torch checkpoint"
 VERSION = 1
+LOG_STD = "actor.module.log_std"  # of models/actor_critic.py, in a policy's state_dict
 # What torch.load raises for a file that is cut off, empty, of another kind, or holds more than plain data.
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
 
@@ -73,8 +75,11 @@ def restore_policy(policy: nn.Module, stored: Mapping[str, Any]) -> None:
     policy.load_state_dict(given, strict=False)
 
 
-def load_weights(policy: nn.Module, stored: Mapping[str, Any], env: Any, task: str) -> None:
-    """Starts `policy` from a checkpoint's weights. Raises InputError where it is another body's or layout's."""
+def load_weights(policy: nn.Module, stored: Mapping[str, Any], env: Any, task: str, reset_std: float = 0.0) -> None:
+    """Starts `policy` from a checkpoint's weights, its noise at `reset_std` where that is not 0.
+
+    Raises InputError where the checkpoint is another body's or layout's.
+    """
     wanted = {
         "embodiment": env.embodiment.name,
         "fingers": env.embodiment.fingers,
@@ -88,3 +93,6 @@ def load_weights(policy: nn.Module, stored: Mapping[str, Any], env: Any, task: s
                 f"checkpoint is of task={stored['task']} with {name} {stored[name]!r}; task={task} here has {value!r}"
             )
     restore_policy(policy, stored)
+    if reset_std:
+        with torch.no_grad():
+            policy.state_dict()[LOG_STD].fill_(math.log(reset_std))

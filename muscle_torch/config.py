@@ -186,6 +186,10 @@ class Config:
     experiment: str = key("", "name of the run folder; empty: <task>_<date>_<time>")
     runs_dir: str = key("runs", "where run folders go")
     checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
+    reset_std: float = key(0.0, "with checkpoint=: its noise begins anew at this; 0: where it stopped", "action units")
+    schedule_start: float = key(
+        0.0, "share of the schedules (learning rate, noise) that is behind; -1: as much as the checkpoint had"
+    )
     resume: str = key("", "continue this run exactly: a run folder, or auto for the newest of experiment=")
     headless: bool = key(True, "accepted for habit: training never opens a window")
     capture_video: bool = key(False, "render videos/final.mp4 when the run ends, and one at each validation")

@@ -6,14 +6,14 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from muscle_torch.checkpoint import load_checkpoint
+from muscle_torch.checkpoint import LOG_STD, load_checkpoint
 from muscle_torch.config import Config, config_from_dict, config_to_dict
 from muscle_torch.errors import InputError
 
@@ -50,6 +50,27 @@ def find_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str,
             f"{run_dir} already holds a run: continue it with resume={run_dir} or choose another experiment="
         )
     return cfg, run_dir, None
+
+
+def fine_tuning(cfg: Config, stored: Mapping[str, Any]) -> Config:
+    """The config of a run that starts from a checkpoint: where its noise and its schedules begin.
+
+    Raises InputError for a `reset_std` or `schedule_start` that says nothing.
+    """
+    if cfg.reset_std < 0 or not (cfg.schedule_start == -1 or 0 <= cfg.schedule_start < 1):
+        raise InputError("reset_std must be 0 or more, schedule_start from 0 to below 1 (or -1: as the checkpoint had)")
+    if cfg.schedule_start == -1:
+        if "progress" not in stored:
+            raise InputError("schedule_start=-1: this checkpoint does not say how far its training was; give a share")
+        cfg = dataclasses.replace(cfg, schedule_start=min(stored["progress"], 0.999))
+    log_std = stored["policy"].get(LOG_STD)
+    if log_std is None:
+        if cfg.reset_std:
+            raise InputError(f"reset_std={cfg.reset_std}: the policy in this checkpoint has no standard deviation")
+        return cfg
+    std = cfg.reset_std or float(log_std.mean().exp())
+    kept = cfg.schedule_start > 0 and not cfg.reset_std  # the schedule that goes on says how large the noise is
+    return cfg if kept else dataclasses.replace(cfg, network=dataclasses.replace(cfg.network, initial_std=std))
 
 
 def write_facts(cfg: Config, run_dir: Path) -> None:

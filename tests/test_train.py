@@ -41,10 +41,33 @@ def test_a_run_writes_everything_and_can_be_fine_tuned(tmp_path):
     assert [m["step"] for m in metrics(run)] == [256, 512, 768, 1024]
     assert list(run.glob("**/events.out.tfevents*"))
 
-    tuned = train(*SMALL, "max_iterations=1", "experiment=b", "checkpoint=runs/a", "evaluate=false", cwd=tmp_path)
-    assert tuned.returncode == 0, tuned.stderr
+    tune = (*SMALL, "max_iterations=1", "checkpoint=runs/a", "evaluate=false", "optimizer.learning_rate=1e-3")
+    for name, words, rate in (
+        ("b", [], 1e-3),
+        ("c", ["schedule_start=-1"], 0.0),
+        ("d", ["schedule_start=0.75"], 2.5e-4),
+    ):
+        tuned = train(*tune, f"experiment={name}", *words, cwd=tmp_path)
+        assert tuned.returncode == 0, tuned.stderr
+        assert metrics(tmp_path / "runs" / name)[0]["ppo/learning_rate"] == pytest.approx(rate, abs=2e-6)
     taken = train(*SMALL, "max_iterations=1", "experiment=a", cwd=tmp_path)
     assert taken.returncode == 2 and "resume=" in taken.stderr
+
+
+@pytest.mark.parametrize("final_std", [0.0, 0.02])
+def test_fine_tuning_takes_the_noise_or_resets_it(tmp_path, final_std):
+    """The standard deviation of the first update: the checkpoint's, or reset_std; its own network keeps the rest."""
+    std = [f"network.final_std={final_std}", "max_iterations=3", "evaluate=false"]
+    assert train(*SMALL, *std, "experiment=a", cwd=tmp_path).returncode == 0
+    last = metrics(tmp_path / "runs" / "a")[-1]["ppo/std"]
+    for name, words, expected in (("b", [], last), ("c", ["reset_std=0.4"], 0.4)):
+        done = train(*SMALL, *std, f"experiment={name}", "checkpoint=runs/a", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert metrics(tmp_path / "runs" / name)[0]["ppo/std"] == pytest.approx(expected, rel=0.02)
+    again = train("resume=runs/c", "max_iterations=5", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    refused = train(*SMALL, *std, "experiment=e", "checkpoint=runs/a", "reset_std=-1", cwd=tmp_path)
+    assert refused.returncode == 2 and "reset_std" in refused.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

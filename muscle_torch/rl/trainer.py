@@ -52,6 +52,12 @@ class Trainer:
         """Control steps learned from so far, all worlds together."""
         return self.update * self.per_update
 
+    @property
+    def progress(self) -> float:
+        """Share of the schedules that is behind, 0 to 1."""
+        behind = self.cfg.schedule_start
+        return behind + (1 - behind) * self.update / self.num_updates
+
     def untrained_policy(self) -> nn.Module:
         """The policy as it was before the first update (resumed or fine-tuned runs: as they were given)."""
         return self._untrained
@@ -96,11 +102,12 @@ class Trainer:
             self.prepare()
         self._kept = self.state_dict()
         begin = time.perf_counter()
-        self.optimizer.schedule(self.update / self.num_updates, self.last_kl)
+        progress = self.progress
+        self.optimizer.schedule(progress, self.last_kl)
         if (normalizer := getattr(self.policy, "normalizer", None)) is not None:
             normalizer.commit()
         if (anneal := getattr(self.policy, "anneal", None)) is not None:
-            anneal(self.update / self.num_updates)
+            anneal(progress)
         rollout, cfg = self.rollout, self.cfg.ppo
         assert self.observation is not None
         self.observation = rollout.collect(self.policy, self.observation)
@@ -231,6 +238,7 @@ class Trainer:
             "observation_size": self.env.observation_size,
             "action_size": self.env.action_size,
             "step": self.step,
+            "progress": self.progress,
         }
 
     def _back_to_last_update(self) -> None:
