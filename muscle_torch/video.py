@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import math
 import os
 import platform
 import subprocess
@@ -55,6 +56,16 @@ class Recording:
         frame = min(round(time * self.frequency), len(self.qpos) - 1)
         rows = {"qpos": self.qpos, "reference": self.reference, "activation": self.activation}
         return {key: None if values is None else values[frame] for key, values in rows.items()}
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera: where it looks, relative to the followed root [m], from how far [m], from where [degrees]."""
+
+    offset: np.ndarray
+    distance: float
+    azimuth: float
+    elevation: float
 
 
 @functools.cache
@@ -129,15 +140,18 @@ class SceneRenderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(self.model, maxgeom=MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = False
-        self._camera, self._offset = mujoco.MjvCamera(), np.zeros(3)
+        self._camera = mujoco.MjvCamera()
         self._body_options, self._ghost_options = _options(tendons=True), _options(tendons=False)
         self._tendons = self.model.actuator_trnid[:, 0]
         self._widths = self.model.tendon_width.copy()
         self.model.tendon_rgba[:] = RELAXED
-        self.aim(self.model.qpos0[None])
+        self._view = self.aim(self.model.qpos0[None])
 
-    def aim(self, poses: np.ndarray, azimuth: float = 115.0, elevation: float = -12.0) -> None:
-        """Places the camera so that every pose (T, nq) fits; a free body is followed in the horizontal plane."""
+    def aim(self, poses: np.ndarray, azimuth: float = 115.0, elevation: float = -12.0) -> View:
+        """Where the camera must be so that every pose (T, nq) fits; a free body is followed in the horizontal plane.
+
+        The next pictures are taken from there, or from the `view` that `draw` is given.
+        """
         points = np.concatenate([self._points(pose) for pose in poses])
         turn, tilt = np.radians(azimuth), np.radians(elevation)
         forward = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
@@ -147,15 +161,16 @@ class SceneRenderer:
         middle = (seen.min(axis=0) + seen.max(axis=0)) / 2
         tangent = np.tan(np.radians(self.model.vis.global_.fovy) / 2)
         reach = np.abs((seen - middle)[:, :2]) / tangent / (self.width / self.height, 1.0)
-        self._offset = middle @ axes
-        self._camera.distance = float((1.06 * reach.max(axis=-1) - (seen - middle)[:, 2]).max())
-        self._camera.azimuth, self._camera.elevation = azimuth, elevation
+        distance = float((1.06 * reach.max(axis=-1) - (seen - middle)[:, 2]).max())
+        self._view = View(middle @ axes, distance, azimuth, elevation)
+        return self._view
 
     def draw(
         self,
         qpos: np.ndarray,
         reference: np.ndarray | None = None,
         activation: np.ndarray | None = None,
+        view: View | None = None,
         label: tuple[str, str] = ("", ""),
     ) -> np.ndarray:
         """One image (height, width, 3) uint8 of a pose (nq,), its ghost and its muscles' activation (nu,)."""
@@ -165,7 +180,13 @@ class SceneRenderer:
             level = np.clip(activation, 0, 1)[:, None]
             self.model.tendon_rgba[self._tendons] = RELAXED + level * (ACTIVE - RELAXED)
             self.model.tendon_width[self._tendons] = self._widths[self._tendons] * (1 + 0.4 * level[:, 0])
-        self._camera.lookat[:] = self._offset + self._root(self._data)
+        view = view or self._view
+        self._camera.lookat[:] = view.offset + self._root(self._data)
+        self._camera.distance, self._camera.azimuth, self._camera.elevation = (
+            view.distance,
+            view.azimuth,
+            view.elevation,
+        )
         everything = mujoco.mjtCatBit.mjCAT_ALL
         nothing = mujoco.MjvPerturb()
         mujoco.mjv_updateScene(
@@ -293,26 +314,41 @@ def render(
     speed: float = 1.0,
     max_seconds: float = 60.0,
     samples: int = 0,
+    grid: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Writes an mp4 of the recordings, one after the other, at `speed` times their pace; `samples`: antialiasing."""
+    """Writes an mp4 of the recordings at `speed` times their pace; `samples`: antialiasing.
+
+    One after the other, or with `grid` all at once side by side, each in its part of the picture; those that end
+    before the longest stay on their last frame.
+    """
     if not recordings:
         raise InputError("there is no motion to render")
-    counts = [int(min(r.seconds, max_seconds) / speed * fps) + 1 for r in recordings]
-    with SceneRenderer(embodiment, width, height, samples) as renderer:
+    groups = [recordings] if grid else [[recording] for recording in recordings]
+    columns = math.ceil(math.sqrt(len(groups[0])))
+    rows = math.ceil(len(groups[0]) / columns)
+    tile_width, tile_height = width // columns & ~1, height // rows & ~1  # both even
+    if min(tile_width, tile_height) < 64:
+        raise InputError(f"{len(recordings)} motions in {width} x {height} are too small to see: give larger width=")
+    counts = [int(min(max(r.seconds for r in group), max_seconds) / speed * fps) + 1 for group in groups]
+    with SceneRenderer(embodiment, tile_width, tile_height, samples) as renderer:
 
         def images() -> Iterator[np.ndarray]:
             done = 0
-            for recording, count in zip(recordings, counts, strict=True):
-                renderer.aim(_sample(recording))
+            for group, count in zip(groups, counts, strict=True):
+                views = [renderer.aim(_sample(recording)) for recording in group]
                 for k in range(count):
-                    time = k * speed / fps
-                    yield renderer.draw(**recording.at(time), label=(recording.name, f"{time:5.2f} s"))
+                    image = np.full((rows, tile_height, columns, tile_width, 3), 255, np.uint8)
+                    for tile, (recording, view) in enumerate(zip(group, views, strict=True)):
+                        time = min(k * speed / fps, recording.seconds)
+                        drawn = renderer.draw(**recording.at(time), view=view, label=(recording.name, f"{time:5.2f} s"))
+                        image[tile // columns, :, tile % columns] = drawn
+                    yield image.reshape(rows * tile_height, columns * tile_width, 3)
                     done += 1
                     if progress is not None:
                         progress(done, sum(counts))
 
-        write_mp4(output, images(), width, height, fps)
+        write_mp4(output, images(), columns * tile_width, rows * tile_height, fps)
 
 
 def render_still(

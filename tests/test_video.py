@@ -77,6 +77,25 @@ def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
     assert [path.name for path in output.parent.iterdir()] == ["bend.mp4"]
 
 
+def test_a_grid_shows_all_motions_at_once(tmp_path, renderer):
+    """Three motions in two by two parts; the short ones wait, the fourth part stays white."""
+    lengths = (101, 51, 21)
+    played = [video.Recording(f"bend {n}", np.linspace(0, 2, n)[:, None], 100.0) for n in lengths]
+    output = tmp_path / "grid.mp4"
+    video.render(make_embodiment("toy_arm"), played, output, width=320, height=240, fps=20, grid=True)
+    assert imageio_ffmpeg.count_frames_and_secs(str(output))[0] == 21
+    frames = imageio_ffmpeg.read_frames(str(output))
+    assert next(frames)["size"] == (320, 240)
+    last = np.frombuffer(list(frames)[-1], np.uint8).reshape(240, 320, 3)
+    assert (last[120:, 160:] > 245).all()  # nothing to show there
+    drawn = last.reshape(2, 120, 2, 160, 3).astype(int)
+    for row, column in ((0, 0), (0, 1), (1, 0)):
+        assert drawn[row, :, column].std() > 5
+    assert np.abs(drawn[0, :90, 0] - drawn[0, :90, 1]).mean() < 2  # both wait, or stand, on the same last pose
+    with pytest.raises(InputError, match="width="):
+        video.render(make_embodiment("toy_arm"), played, output, width=64, height=64, grid=True)
+
+
 class Relaxed(nn.Module):
     """A policy that excites no muscle."""
 

@@ -34,6 +34,7 @@ class RenderOptions:
     fps: int = key(30, "frames a second of the video")
     speed: float = key(1.0, "pace of the video; 0.25 is slow motion")
     max_seconds: float = key(60.0, "at most so much of each motion", "s")
+    grid: bool = key(False, "all motions at once, side by side, instead of one after the other")
     samples: int = key(4, "antialiasing samples a pixel of a video; 0 is twice as fast where there is no GPU")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
@@ -57,6 +58,7 @@ def main(words: Sequence[str]) -> int:
             "speed": options.speed,
             "max_seconds": options.max_seconds,
             "samples": options.samples,
+            "grid": options.grid,
         }
         render(embodiment, recordings, output, **size, **pace, progress=_progress)
     print(f"written to {output}")
