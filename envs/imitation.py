@@ -18,9 +18,9 @@ from muscle_torch.config import Config
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionLibrary, Sampler
-from muscle_torch.muscles import excitation, zero_action
 from muscle_torch.physics import Physics
 
+from .action import ActionMap
 from .adaptation import Adaptation
 from .history import History
 from .metrics import tracking_errors
@@ -59,7 +59,8 @@ class ImitationEnv(EnvBase):
         self.config, self.embodiment, self.library, self.physics = config, embodiment, library, physics
         self.evaluation = evaluation
         self.num_envs = physics.num_worlds
-        self.action_names = embodiment.actuator_names
+        self._action_map = ActionMap(config.env, embodiment, self.device)
+        self.action_names, self.zero_action = self._action_map.names, self._action_map.zero_action
         self.action_size = embodiment.model.nu
         self.measure_errors = True  # False leaves "err/..." out of `advance().terms`, which saves its time
         self._sampler = sampler
@@ -75,8 +76,6 @@ class ImitationEnv(EnvBase):
         check_observation(config.observation, self._body)
         if config.env.horizon < 1:
             raise InputError(f"env.horizon={config.env.horizon}: an episode has at least 1 control step")
-        self.zero_action = zero_action(config.env.action_mapping, self.action_size).to(self.device)
-        self._range = _control_range(embodiment, self.device)
         shown = config.observation
         self._offsets = torch.arange(shown.lookahead, device=self.device) * shown.stride
         self._make_buffers()
@@ -109,12 +108,12 @@ class ImitationEnv(EnvBase):
 
     @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
-        """One control step under the action (W, nu), which is clipped to [-1, 1] but penalised as it is."""
-        action = action.to(self.device, torch.float32)
+        """One control step under the action (W, nu), clipped to [-1, 1] a muscle but penalised as it is."""
+        action = self._action_map.to_muscles(action.to(self.device, torch.float32))
         if self._reward.needs_previous_qvel:
             self._previous_qvel.copy_(self.physics.field("qvel"))
         bad_start = self.physics.bad_worlds()  # what MuJoCo C finds wrong at a reset, a step forgets
-        self.physics.step(excitation(action, self.config.env.action_mapping, *self._range), self.embodiment.substeps)
+        self.physics.step(self._action_map.to_controls(action), self.embodiment.substeps)
         torch.minimum(self._row + 1, self._last_row, out=self._row)
         self.episode_step += 1
         with _one_thread():
@@ -326,12 +325,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _control_range(embodiment: Embodiment, device: torch.device) -> tuple[float | Tensor, float | Tensor]:
-    """Lowest and highest control: numbers where all actuators share them, else (nu,)."""
-    limits = torch.from_numpy(embodiment.model.actuator_ctrlrange).float()
-    if (limits == limits[0]).all():
-        return float(limits[0, 0]), float(limits[0, 1])
-    low, high = limits.to(device).unbind(1)
-    return low, high

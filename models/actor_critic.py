@@ -58,7 +58,6 @@ class ActorCritic(nn.Module):
             observation_size, network["normalizer_epsilon"], network["normalizer_clip"]
         )
         trunk = self.trunk("actor", observation_size, hidden, action_size, network)
-        nn.init.constant_(trunk[-1].bias, network["action_bias"])
         gaussian = GaussianActor(self.normalizer, trunk, action_size, network)
         value = self.trunk("critic", observation_size, network["critic_hidden"] or hidden, 1, network)
         self.actor = TensorDictModule(gaussian, in_keys=["observation"], out_keys=["loc", "scale"])

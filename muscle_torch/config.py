@@ -50,6 +50,10 @@ class EnvConfig:
     action_mapping: str = key(
         "full", "action to excitation: full ((a+1)/2) or half (max(a, 0), the published checkpoints')"
     )
+    synergies: float = key(
+        0.0, "share of the action that moves muscles with like moment arms together; 0: a number a muscle"
+    )
+    tone: float = key(0.0, "added to every muscle's action", "action units")
     start: str = key("random", "where an episode starts in its clip: random or beginning")
 
 
@@ -127,7 +131,6 @@ class NetworkConfig:
     max_std: float = key(5.0, "and from above", "action units")
     learn_std: bool = key(True, "whether the standard deviation is learned (final_std=0)")
     residual: str = key("gated", "gated residual only: gated (learned gate) or fixed (factor 0.1)")
-    action_bias: float = key(0.0, "initial mean of every action", "action units")
     layernorm_epsilon: float = key(1e-5, "added to the variance in every LayerNorm; 0: no LayerNorm")
     normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalised (published: 1e-8)")
     normalizer_clip: float = key(10.0, "normalised observations are clipped to this; 0: never (published)")

@@ -16,6 +16,7 @@ import numpy as np
 from muscle_torch.errors import InputError
 
 from .embodiment import Embodiment, names_of
+from .moment_arms import moment_arms, random_pose
 
 HINGE, SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE
 # kind -> what is compared, its unit, and how much a pair may differ before it is a finding
@@ -240,23 +241,6 @@ def _pose(sides: Sides, pose: np.ndarray) -> Iterator[Finding]:
 
 def _measure(sides: Sides, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Body positions (nbody, 3) [m], muscle lengths (nu,) [m], moment arms (nu, nv) [m] in a pose."""
-    model, data = sides.model, sides.data
-    data.qpos[:] = qpos
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_comPos(model, data)
-    mujoco.mj_tendon(model, data)
-    mujoco.mj_transmission(model, data)
-    dense = np.zeros((model.nu, model.nv))
-    mujoco.mju_sparse2dense(
-        dense, data.actuator_moment.ravel(), data.moment_rownnz, data.moment_rowadr, data.moment_colind.ravel()
-    )
-    return data.xpos.copy(), data.actuator_length.copy(), dense
-
-
-def random_pose(embodiment: Embodiment, random: np.random.Generator) -> np.ndarray:
-    """(nq,): each joint uniformly inside its range, coupled joints following, the root where the model has it."""
-    model, joints = embodiment.model, embodiment.scalar_joint_ids
-    pose = model.qpos0.copy()
-    low, high = model.jnt_range[joints].T
-    pose[embodiment.joint_qpos_ids] = random.uniform(low, high)
-    return embodiment.project(pose)
+    data = sides.data
+    arms = moment_arms(sides.model, data, qpos)
+    return data.xpos.copy(), data.actuator_length.copy(), arms

@@ -1,0 +1,39 @@
+"""Moment arms of the muscles, and which muscles pull alike."""
+
+import mujoco
+import numpy as np
+
+from .embodiment import Embodiment
+
+POSES = 32  # moment arms are averaged over so many, drawn from the joints' ranges
+
+
+def moment_arms(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> np.ndarray:
+    """Change of every muscle's length with every degree of freedom in a pose, (nu, nv) [m] or [m/rad]."""
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_tendon(model, data)
+    mujoco.mj_transmission(model, data)
+    dense = np.zeros((model.nu, model.nv))
+    mujoco.mju_sparse2dense(
+        dense, data.actuator_moment.ravel(), data.moment_rownnz, data.moment_rowadr, data.moment_colind.ravel()
+    )
+    return dense
+
+
+def similarity(embodiment: Embodiment) -> np.ndarray:
+    """Cosines between the moment-arm vectors of the muscles, (nu, nu): 1 for synergists, -1 for antagonists."""
+    random, data = np.random.default_rng(0), mujoco.MjData(embodiment.model)
+    arms = sum(moment_arms(embodiment.model, data, random_pose(embodiment, random)) for _ in range(POSES))
+    arms = arms / np.linalg.norm(arms, axis=1, keepdims=True).clip(1e-12)
+    return arms @ arms.T
+
+
+def random_pose(embodiment: Embodiment, random: np.random.Generator) -> np.ndarray:
+    """(nq,): each joint uniformly inside its range, coupled joints following, the root where the model has it."""
+    model, joints = embodiment.model, embodiment.scalar_joint_ids
+    pose = model.qpos0.copy()
+    low, high = model.jnt_range[joints].T
+    pose[embodiment.joint_qpos_ids] = random.uniform(low, high)
+    return embodiment.project(pose)

@@ -1,0 +1,79 @@
+"""From action to control: synergies move muscles together, and leave every muscle free."""
+
+import numpy as np
+import pytest
+import torch
+from env_cases import CPU
+
+from muscle_torch.config import EnvConfig
+from muscle_torch.embodiments import make_embodiment, similarity
+from muscle_torch.envs import make_env
+from muscle_torch.envs.action import ActionMap
+from muscle_torch.errors import InputError
+
+BODIES = ["toy_arm", "bimanual_arm", "full_body"]
+
+
+def of(name: str, **config) -> ActionMap:
+    return ActionMap(EnvConfig(**config), make_embodiment(name), torch.device("cpu"))
+
+
+def matrix(actions: ActionMap) -> torch.Tensor:
+    nu = len(actions.zero_action)
+    return (actions.to_muscles(torch.eye(nu)) - actions.to_muscles(torch.zeros(1, nu))).T
+
+
+def test_antagonists_are_told_apart():
+    assert similarity(make_embodiment("toy_arm")) == pytest.approx(np.array([[1.0, -1.0], [-1.0, 1.0]]))
+    arm = make_embodiment("bimanual_arm")
+    cosines, index = similarity(arm), arm.actuator_names.index
+    assert cosines[index("BRD"), index("BRA")] > 0.8  # both bend the elbow
+    assert cosines[index("TRImed"), index("BRA")] < -0.8
+    assert abs(cosines[index("BRA"), index("BRA_left")]) < 1e-6  # the other arm's
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_noise_on_actions_is_correlated_like_moment_arms(name):
+    mixing, cosines = matrix(of(name, synergies=0.9)).double(), torch.from_numpy(similarity(make_embodiment(name)))
+    expected = 0.1 * torch.eye(len(mixing)) + 0.9 * cosines
+    torch.testing.assert_close(mixing @ mixing.T, expected.double(), rtol=0, atol=1e-4)
+    weight = mixing.square().sum(dim=0)
+    assert (weight[:-1] >= weight[1:] - 1e-5).all()
+    torch.testing.assert_close(torch.linalg.matrix_rank(mixing), torch.tensor(len(mixing)))
+
+
+@pytest.mark.parametrize("mapping", ["half", "full"])
+@pytest.mark.parametrize(("synergies", "tone"), [(0.0, 0.0), (0.0, 0.2), (0.9, 0.0), (0.9, 0.1)])
+def test_the_zero_action_excites_nothing(mapping, synergies, tone):
+    actions = of("bimanual_arm", action_mapping=mapping, synergies=synergies, tone=tone)
+    assert float(actions.to_controls(actions.to_muscles(actions.zero_action[None])).max()) < 1e-5
+
+
+def test_without_synergies_an_action_is_a_muscles():
+    actions = of("bimanual_arm", action_mapping="half")
+    given = torch.linspace(-1, 1, 64)[None]
+    assert torch.equal(actions.to_controls(actions.to_muscles(given)), given)
+    assert actions.names == make_embodiment("bimanual_arm").actuator_names
+    assert float(of("toy_arm", tone=0.25).to_muscles(torch.zeros(1, 2))[0, 0]) == 0.25
+
+
+def test_the_environment_judges_what_muscles_are_told():
+    """One synergy bends the toy's elbow: up excites the flexor, down the extensor; the penalty sees muscle actions."""
+    words = {
+        "env": {"action_mapping": "half", "synergies": 0.9},
+        "reward": {"penalties": {"action_out_of_bounds": 0.1}},
+    }
+    env = make_env("toy_arm", 2, **CPU, **words)
+    env.begin()
+    assert env.action_names == ("synergy_0", "synergy_1")
+    step = env.advance(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    activation = env.physics.field("act")
+    assert activation[0].argmax() != activation[1].argmax() and step.terms["penalty"].shape == (2,)
+    outside = env.advance(torch.tensor([[5.0, 0.0], [0.0, 0.0]])).terms["penalty"]
+    assert float(outside[0]) < 0 and float(outside[1]) == 0
+    env.close()
+
+
+def test_a_share_of_one_is_refused():
+    with pytest.raises(InputError, match="synergies"):
+        of("toy_arm", synergies=1.0)
