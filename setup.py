@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import setup
 
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
-LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("embodiments", "motion", "physics", "rl"))]
+LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("biomechanics", "embodiments", "motion", "physics", "rl"))]
 
 setup(
     name="muscle_torch",
@@ -20,6 +20,7 @@ setup(
     package_dir={"muscle_torch": "muscle_torch", **INSIDE},
     package_data={
         "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "motions/*.txt"],
+        "muscle_torch.biomechanics": ["*.yaml"],
         "muscle_torch.embodiments": ["*.json"],
     },
     install_requires=[
@@ -40,6 +41,7 @@ setup(
         "imageio-ffmpeg>=0.5",
     ],
     extras_require={
+        "biomech": ["ezc3d>=1.6", "scikit-learn>=1.5"],
         "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400"],
     },
 )

@@ -1,0 +1,265 @@
+"""Recordings, gait events, cycles and agreement: numbers worked out by hand, and real recordings."""
+
+import numpy as np
+import pytest
+from conftest import data_file
+from scipy.io import loadmat
+
+from muscle_torch.biomechanics.agreement import (
+    best_lag,
+    circular_distance,
+    co_contraction,
+    cyclic_lag,
+    mpjae,
+    noise_ceiling,
+    pearson,
+    rmse,
+)
+from muscle_torch.biomechanics.c3d import read_c3d_markers, read_c3d_vertical_forces
+from muscle_torch.biomechanics.cycles import cut_cycles, ordinary_durations
+from muscle_torch.biomechanics.files import read_series, write_series
+from muscle_torch.biomechanics.filters import butterworth
+from muscle_torch.biomechanics.gait import check_force, contacts_from_feet, contacts_from_force, heel_strikes, strikes_from_angles
+from muscle_torch.biomechanics.series import TimeSeries, common_clock, regular
+from muscle_torch.errors import InputError
+
+
+def series(values, rate=100.0, names=None, start=0.0):
+    values = np.asarray(values, dtype=float).reshape(len(values), -1)
+    names = names or tuple(f"c{i}" for i in range(values.shape[1]))
+    return TimeSeries(start + np.arange(len(values)) / rate, values, tuple(names))
+
+
+@pytest.mark.parametrize("suffix", [".sto", ".mot", ".csv"])
+def test_what_is_written_is_read(tmp_path, suffix):
+    original = TimeSeries(np.array([0.0, 0.01, 0.02]), np.array([[1.5, -2], [3, 4e-7], [5, 6]]), ("a", "b"), ("N", "Nm"))
+    read = read_series(write_series(tmp_path / f"x{suffix}", original))
+    np.testing.assert_allclose(read.values, original.values, rtol=1e-9)
+    np.testing.assert_allclose(read.time, original.time)
+    assert read.names == original.names and read.rate == pytest.approx(100.0)
+    assert suffix != ".csv" or read.units == original.units
+
+
+def test_storage_headers_and_paths(tmp_path):
+    path = tmp_path / "q.sto"
+    path.write_text(
+        "Coordinates\ninDegrees=yes\nnRows=2\nendheader\n"
+        "time\t/jointset/hip_r/hip_flexion_r/value\t/jointset/hip_r/hip_flexion_r/speed\n0\t1\t2\n0.5\t3\t4\n"
+    )
+    read = read_series(path)
+    assert read.names == ("hip_flexion_r", "hip_flexion_r_speed") and read.units[0] == "deg" and read.rate == 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "rows"),
+        ("time,a\n0,1\n", "at least 2"),
+        ("time,a\n0,1\n0.1,x\n", "line 3: 'x' is not a number"),
+        ("time,a\n0,1\n0.1,2,3\n", "line 3 has 3 values"),
+        ("time,a\n0,1\n0,2\n", "does not rise in row 1"),
+        ("a,b\n0,1\n1,2\n", "no column called time"),
+        ("0,1\n0,1\n1,2\n", "give the columns names"),
+    ],
+)
+def test_bad_tables_are_named(tmp_path, text, told):
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(InputError, match=told):
+        read_series(tmp_path / "bad.csv")
+
+
+def test_unknown_columns_and_files_are_named(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'soleus'"):
+        series([[1], [2]], names=("soleus",))["soelus"]
+    with pytest.raises(InputError, match="no such file"):
+        read_series(tmp_path / "none.sto")
+    with pytest.raises(InputError, match="cannot read .xlsx"):
+        read_series(tmp_path / "none.xlsx")
+
+
+def test_differing_clocks_meet_on_the_slower():
+    fast, slow = series(np.arange(1000.0), 1000.0, ("f",)), series(np.arange(50.0), 100.0, ("s",), start=0.25)
+    a, b = common_clock(fast, slow)
+    assert a.rate == pytest.approx(100.0) and a.time[0] == 0.25
+    np.testing.assert_allclose(a["f"], 1000 * a.time, atol=1e-9)
+    np.testing.assert_allclose(b["s"], (b.time - 0.25) * 100, atol=1e-9)
+    with pytest.raises(InputError, match="share no time"):
+        common_clock(fast, series(np.arange(5.0), 100.0, start=50.0))
+    uneven = TimeSeries(np.array([0.0, 0.1, 0.25, 0.3]), np.zeros((4, 1)), ("x",))
+    assert not uneven.is_regular and regular(uneven).is_regular
+
+
+def test_the_filter_halves_the_power_at_its_cutoff():
+    time = np.arange(0, 10, 0.001)
+    for kind in ("low", "high"):
+        out = butterworth(np.sin(2 * np.pi * 10 * time), 1000.0, 10.0, kind, 4)[3000:7000]
+        assert np.ptp(out) / 2 == pytest.approx(np.sqrt(0.5), abs=0.01), kind
+    with pytest.raises(InputError, match="half the rate"):
+        butterworth(time, 100.0, 60.0, "low", 4)
+
+
+def test_agreement_by_hand():
+    assert pearson(np.array([1.0, 2, 3]), np.array([2.0, 4, 6])) == pytest.approx(1.0)
+    # Deviations (-1, 0, 1) and (-2/3, 4/3, -2/3): their product sums to 0.
+    assert pearson(np.array([1.0, 2, 3]), np.array([1.0, 3, 1])) == pytest.approx(0.0)
+    assert np.isnan(pearson(np.ones(5), np.arange(5.0)))
+    assert rmse(np.array([0.0, 0]), np.array([3.0, 4])) == pytest.approx(np.sqrt(12.5))
+    assert mpjae(np.array([[0.0, 0], [0, 0]]), np.array([[1.0, -2], [3, -4]])) == 2.5
+    # common area 1 + 1, sum 3 + 3
+    assert co_contraction(np.array([1.0, 2]), np.array([2.0, 1])) == pytest.approx(2 / 3)
+    assert co_contraction(np.array([1.0, 0]), np.array([0.0, 1])) == 0.0
+    assert circular_distance(97, 2) == 5.0
+
+
+def test_lags_come_back():
+    bump = np.exp(-(((np.arange(500) - 200) / 20.0) ** 2))
+    lag = best_lag(bump, np.roll(bump, 7), 100.0, 0.1)
+    assert lag.seconds == pytest.approx(0.07) and lag.r == pytest.approx(1.0)
+    assert best_lag(bump, bump, 100.0).seconds == 0.0
+    cycle = bump[::5]
+    assert cyclic_lag(cycle, np.roll(cycle, -4)).seconds == -4.0
+
+
+def test_noise_ceiling_by_hand():
+    up = np.array([0.0, 1, 2])
+    ceiling = noise_ceiling(np.stack([up, up + 5, -up]))
+    np.testing.assert_allclose(ceiling.pairs, [1, -1, -1])
+    assert len(ceiling.left_out) == 3
+    with pytest.raises(InputError, match="at least 2"):
+        noise_ceiling(up[None])
+
+
+def test_cycles_are_cut_where_they_are_told():
+    ramp = series(np.arange(401.0), 100.0)
+    cycles = cut_cycles(ramp, np.array([0.0, 1.0, 2.0, 3.0]))
+    assert cycles.values.shape == (3, 101, 1) and cycles.percent[[0, -1]].tolist() == [0, 100]
+    np.testing.assert_allclose(cycles.mean[:, 0], np.arange(101) + 100)
+    np.testing.assert_allclose(cycles.sd, 100.0)
+    assert cut_cycles(ramp, np.array([0.0, 1.0]), points=100).values[0, -1, 0] == pytest.approx(99.0)
+    holed = series(np.where(np.arange(401) == 150, np.nan, 1.0))
+    assert "not numbers" in cut_cycles(holed, np.array([0.0, 1.0, 2.0, 3.0])).left_out[0]
+    with pytest.raises(InputError, match="no complete cycle"):
+        cut_cycles(ramp, np.array([0.5]))
+
+
+def test_an_odd_cycle_is_left_out():
+    assert ordinary_durations(np.array([1.0, 1.02, 0.99, 1.01, 1.9])).tolist() == [True] * 4 + [False]
+    cycles = cut_cycles(series(np.arange(700.0)), np.array([0, 1, 2, 3, 5, 6.0]))
+    assert len(cycles.values) == 4 and "unusual duration" in cycles.left_out[0]
+
+
+def test_contacts_by_hand():
+    force = np.zeros(1000)
+    for start in (100, 400, 700):
+        force[start : start + 150] = 600.0
+    force[300:330] = 90.0  # the other foot brushes the plate
+    force[170:173] = 0.0  # a drop-out within a contact
+    found = contacts_from_force(force + 25.0, 250.0, cutoff=60.0)
+    np.testing.assert_allclose(found.starts, [0.4, 1.6, 2.8], atol=0.01)
+    np.testing.assert_allclose(found.ends, [1.0, 2.2, 3.4], atol=0.01)
+    np.testing.assert_allclose(found.stance_share, 0.5, atol=0.01)
+    assert "light" in found.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("force", "told"), [(np.ones(50), "volts"), (-700 * np.ones(50), "points down"), (1.1 * np.ones(50), "body weights")]
+)
+def test_forces_that_are_none_are_named(force, told):
+    with pytest.raises(InputError, match=told):
+        check_force(force)
+
+
+@pytest.mark.parametrize("trial", ["T05", "T06", "T07"])
+def test_split_belt_strides(trial):
+    recording = read_series(data_file(f"data/fukuchi2018_subset/WBDS04walk{trial}grf.txt"), rate=300.0)
+    sides = [contacts_from_force(recording[name], recording.rate) for name in ("Fy1", "Fy2")]
+    assert abs(len(sides[0].strides) - len(sides[1].strides)) <= 1
+    for side in sides:
+        middle = np.median(side.strides)
+        deviation = 1.4826 * np.median(np.abs(side.strides - middle))
+        assert len(side.strides) >= 28 and (np.abs(side.strides - middle) <= 3 * deviation).all()
+        assert 0.5 < np.median(side.stance_share) < 0.7
+
+
+def test_c3d_events():
+    """A walk across two plates: each sees one contact, and the markers see it, strikes within 110 ms, leaves within 60 ms."""
+    path = data_file("data/opensim_c3d_treadmill/walking2.c3d")
+    force, markers = read_c3d_vertical_forces(path), read_c3d_markers(path)
+    assert (force.rate, markers.rate) == pytest.approx((2000.0, 250.0))
+    plates = [contacts_from_force(column, force.rate) for column in force.values.T]
+    assert [len(plate.starts) for plate in plates] == [1, 1]
+
+    def marker(name):
+        return np.stack([markers[f"{name}_{axis}"] for axis in "xyz"], axis=1)
+
+    pelvis = (marker("LASI") + marker("RASI")) / 2
+    strikes, leaves = [], []
+    for side in "RL":
+        seen = contacts_from_feet(marker(f"{side}CAL"), marker(f"{side}MT1"), pelvis, markers.rate)
+        strikes += heel_strikes(marker(f"{side}CAL"), marker(f"{side}MT1"), pelvis, markers.rate).tolist()
+        leaves += seen.ends.tolist()
+    for plate in plates:
+        assert min(abs(np.array(strikes) - plate.starts[0])) < 0.11
+        assert min(abs(np.array(leaves) - plate.ends[0])) < 0.06
+
+
+def test_kinematic_events_by_hand():
+    """A foot that swings round the pelvis: furthest ahead at its strike, furthest behind when it leaves."""
+    time = np.arange(0, 5, 0.01)
+    pelvis = np.stack([1.2 * time, 0 * time, 1 + 0 * time], axis=1)
+    swing = 0.3 * np.cos(2 * np.pi * time)[:, None] * [1.0, 0, 0]
+    heel, toe = pelvis + swing - [0, 0, 1], pelvis + swing + [0.2, 0, -1]
+    np.testing.assert_allclose(heel_strikes(heel, toe, pelvis, 100.0), [1, 2, 3, 4], atol=0.02)
+    contacts = contacts_from_feet(heel, toe, pelvis, 100.0)
+    np.testing.assert_allclose(contacts.ends, contacts.starts + 0.5, atol=0.02)
+
+
+def test_angles_alone_tell_the_strike():
+    """A stiff leg that swings round the hip is furthest ahead at its greatest flexion."""
+    hip = 0.4 * np.cos(2 * np.pi * (np.arange(500) - 33.3) / 100.0)
+    none = np.zeros(500)
+    strikes = strikes_from_angles(none, hip, none, none, 100.0)
+    np.testing.assert_allclose(strikes, [0.333, 1.333, 2.333, 3.333, 4.333], atol=1e-3)
+
+
+def falisse(name, field):
+    table = loadmat(
+        data_file(f"data/falisse2019_gait_cycles/{name}_gait_1.mat"), squeeze_me=True, struct_as_record=False
+    )[field]
+    return TimeSeries(table.data[:, 0], table.data[:, 1:], tuple(str(n) for n in table.colheaders[1:]))
+
+
+# The recordings called gait_1 are the fifth of the seven curves, of the left leg.
+FALISSE_CURVE = 4
+
+
+def test_a_published_gait_cycle_is_reproduced():
+    """Trial 1 from its angles, moments and forces. The second strike of the foot is on no plate: the posture tells."""
+    with np.load(data_file("data/falisse2019_gait_cycles/gait_cycles_trials1-7.npz")) as stored:
+        published = {key: stored[key] for key in stored.files}
+    angles, moments, forces = falisse("IK", "Qsall"), falisse("ID", "IDall"), falisse("GRF", "GRFall")
+    strike = contacts_from_force(forces["ground_force_vy"], forces.rate, threshold=20.0).starts[0]
+    leg = np.radians(angles.select(["pelvis_tilt", "hip_flexion_l", "knee_angle_l", "ankle_angle_l"]).values).T
+    seen = angles.time[0] + strikes_from_angles(leg[0], leg[1], -leg[2], leg[3], angles.rate)
+    assert abs(seen[0] - strike) < 0.02
+    end = seen[1]
+    window = (np.array([strike]), np.array([end]))
+    names = ("hip_flexion", "knee_angle", "ankle_angle")
+    expected = {name: published["angle_deg"][:, i, FALISSE_CURVE] for i, name in enumerate(published["angle_deg_names"])}
+    torque = {name: published["moment_Nm"][:, i, FALISSE_CURVE] for i, name in enumerate(published["moment_Nm_names"])}
+    cut = cut_cycles(angles.select([f"{n}_l" for n in names]), *window, points=100, endpoint=True)
+    turned = cut_cycles(moments.select([f"{n}_l_moment" for n in names]), *window, points=100, endpoint=True)
+    loaded = cut_cycles(forces.select(["ground_force_vy"]), *window, points=100, endpoint=True)
+    for i, name in enumerate(names):
+        assert rmse(cut.mean[:, i], expected[name]) < 0.02 * np.ptp(expected[name]), name
+        assert rmse(turned.mean[:, i], torque[name]) < 0.02 * np.ptp(torque[name]), name
+    weight = float(published["body_mass_kg"]) * 9.81
+    vertical = published["grf_pctBW"][:, 1, FALISSE_CURVE]
+    assert rmse(100 * loaded.mean[:, 0] / weight, vertical) < 0.02 * np.ptp(vertical)
+
+
+def test_trials_of_one_person_are_alike():
+    with np.load(data_file("data/falisse2019_gait_cycles/gait_cycles_trials1-7.npz")) as stored:
+        knee = stored["angle_deg"][:, list(stored["angle_deg_names"]).index("knee_angle")].T
+    ceiling = noise_ceiling(knee)
+    assert len(ceiling.pairs) == 21 and np.median(ceiling.pairs) > 0.98
