@@ -5,7 +5,10 @@ from pathlib import Path
 from setuptools import setup
 
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
-LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("biomechanics", "embodiments", "motion", "physics", "rl"))]
+LIBRARY = [
+    "muscle_torch",
+    *(f"muscle_torch.{name}" for name in ("biomechanics", "embodiments", "motion", "physics", "rl")),
+]
 
 setup(
     name="muscle_torch",

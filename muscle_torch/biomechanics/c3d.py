@@ -34,7 +34,9 @@ def read_c3d_markers(path: str | Path) -> TimeSeries:
     rate = float(header["points"]["frame_rate"])
     time = (float(header["points"]["first_frame"]) + np.arange(points.shape[2])) / rate
     names = tuple(f"{label}_{axis}" for label in labels for axis in "xyz")
-    return TimeSeries(time, scale * points.transpose(2, 1, 0).reshape(len(time), -1), names, ("m",) * len(names), str(path))
+    return TimeSeries(
+        time, scale * points.transpose(2, 1, 0).reshape(len(time), -1), names, ("m",) * len(names), str(path)
+    )
 
 
 def read_c3d_vertical_forces(path: str | Path) -> TimeSeries:

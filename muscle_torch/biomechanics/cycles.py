@@ -11,7 +11,7 @@ from .series import TimeSeries
 
 @dataclass(frozen=True, eq=False)
 class Cycles:
-    """`values` (N cycles, points, C) over `percent` (points,); `starts`, `ends` (N,) [s]; what was left out, in words."""
+    """`values` (N cycles, points, C) over `percent` (points,); `starts`, `ends` (N,) [s]; `left_out` in words."""
 
     values: np.ndarray
     names: tuple[str, ...]
@@ -82,7 +82,9 @@ def cut_cycles(
         elif not good[i]:
             left_out.append(f"{label} has an unusual duration")
         else:
-            values = series.at(np.clip(np.linspace(start, end, points, endpoint=with_end), *series.time[[0, -1]])).values
+            values = series.at(
+                np.clip(np.linspace(start, end, points, endpoint=with_end), *series.time[[0, -1]])
+            ).values
             if np.isfinite(values).all():
                 kept.append((start, end, values))
             else:

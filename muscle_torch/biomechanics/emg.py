@@ -25,7 +25,9 @@ class EmgSettings:
     high_pass: float = key(20.0, "motion artefacts below are removed (De Luca 2010: 20; ISEK: 10 to 20)", "Hz")
     low_pass: float = key(450.0, "noise above is removed; 0: not (SENIAM, ISEK: 400 to 500)", "Hz")
     band_order: int = key(4, "Butterworth order of these, both passes together (ISEK: 4)")
-    envelope: float = key(6.0, "low-pass of the rectified signal (Winter 2009: 3 to 6 for walking, 20 for running)", "Hz")
+    envelope: float = key(
+        6.0, "low-pass of the rectified signal (Winter 2009: 3 to 6 for walking, 20 for running)", "Hz"
+    )
     envelope_order: int = key(4, "its order, both passes together (Winter 2009: 4)")
     normalise: str = key("max", "max (peak of the recording), mvc (peak of mvc= file), mean, or none")
 
@@ -68,6 +70,9 @@ def good_channels(raw: TimeSeries, is_raw: bool = True) -> tuple[TimeSeries, tup
     kept, columns, left_out = [], [], []
     for name, column in zip(raw.names, raw.values.T, strict=True):
         filled, complaint = _inspect(column, raw.rate, is_raw)
+        twin = next((n for n, c in zip(kept, columns, strict=True) if np.array_equal(c, filled)), None)
+        if not complaint and twin is not None:
+            complaint = f"is the same as channel {twin!r}, sample by sample"
         if complaint:
             left_out.append(f"channel {name!r} {complaint}")
         else:

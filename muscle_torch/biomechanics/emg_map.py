@@ -58,9 +58,7 @@ def load_map(path: str | Path = "") -> MuscleMap:
     return MuscleMap(actuators, names)
 
 
-def muscle_columns(
-    series: TimeSeries, table: MuscleMap, side: str = "r"
-) -> tuple[TimeSeries, tuple[str, ...]]:
+def muscle_columns(series: TimeSeries, table: MuscleMap, side: str = "r") -> tuple[TimeSeries, tuple[str, ...]]:
     """Channels renamed to `<muscle>_<side>`; unknown and repeated ones are left out and told."""
     if side not in SIDES:
         raise InputError(f"side={side!r}: r or l")
@@ -108,7 +106,9 @@ def model_activity(
     if not columns:
         raise InputError(f"nothing to compare: {left_out[0] if left_out else 'no muscle is wanted'}")
     units = ("",) * len(names)
-    return TimeSeries(activations.time, np.stack(columns, axis=1), tuple(names), units, activations.source), tuple(left_out)
+    return TimeSeries(activations.time, np.stack(columns, axis=1), tuple(names), units, activations.source), tuple(
+        left_out
+    )
 
 
 def _readings(channel: str, side: str) -> list[tuple[str, str]]:

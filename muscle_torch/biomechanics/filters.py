@@ -8,7 +8,9 @@ from muscle_torch.errors import InputError
 from .series import TimeSeries, regular
 
 
-def butterworth(values: np.ndarray, rate: float, cutoff: float | tuple[float, float], kind: str, order: int) -> np.ndarray:
+def butterworth(
+    values: np.ndarray, rate: float, cutoff: float | tuple[float, float], kind: str, order: int
+) -> np.ndarray:
     """`values` (T, ...) filtered forwards and backwards along the first axis; `order` is the order after both passes.
 
     `kind` is low, high or band, `cutoff` [Hz] one number or (low, high). Both passes together have their half-power

@@ -136,7 +136,7 @@ def heel_strikes(heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray, rate: fl
 
 def complete_stretch(values: np.ndarray) -> tuple[int, int]:
     """[first, last) of the longest run of rows of `values` (T, C) without NaN."""
-    stretches = runs(np.isfinite(values).all(axis=1))
+    stretches = runs(np.asarray(np.isfinite(values).all(axis=1)))
     if not stretches:
         raise InputError("no frame holds heel, toe and pelvis together: a marker is missing throughout")
     return max(stretches, key=lambda stretch: stretch[1] - stretch[0])

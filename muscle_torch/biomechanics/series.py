@@ -64,9 +64,7 @@ class TimeSeries:
 
     def select(self, names: Sequence[str]) -> "TimeSeries":
         ids = [self.index(name) for name in names]
-        return replace(
-            self, values=self.values[:, ids], names=tuple(names), units=tuple(self.units[i] for i in ids)
-        )
+        return replace(self, values=self.values[:, ids], names=tuple(names), units=tuple(self.units[i] for i in ids))
 
     def between(self, start: float, end: float) -> "TimeSeries":
         """Rows with start <= time <= end [s]."""

@@ -46,7 +46,9 @@ def write_storage(path: str | Path, series: TimeSeries, name: str = "", degrees:
         "endheader",
         "\t".join(("time", *series.names)),
     ]
-    rows = ["\t".join(f"{value:.10g}" for value in (t, *row)) for t, row in zip(series.time, series.values, strict=True)]
+    rows = [
+        "\t".join(f"{value:.10g}" for value in (t, *row)) for t, row in zip(series.time, series.values, strict=True)
+    ]
     path.write_text("\n".join((*header, *rows)) + "\n", encoding="utf-8")
     return path
 

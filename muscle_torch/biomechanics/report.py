@@ -1,0 +1,96 @@
+"""A report in one HTML file: text, tables and pictures inside it, no network needed."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#1c2430;background:#f4f6f8;margin:0}
+main{max-width:1080px;margin:0 auto;padding:28px 24px 60px;background:#fff}
+h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:34px 0 8px;border-bottom:2px solid #dfe5ea;padding-bottom:4px}
+p{margin:8px 0}p.lead{color:#526070;margin-top:0}img{max-width:100%;height:auto;display:block;margin:10px 0}
+table{border-collapse:collapse;font-size:14px;margin:10px 0}th,td{padding:4px 12px;text-align:right}
+th{background:#eef2f5;border-bottom:1px solid #cdd6de}td{border-bottom:1px solid #edf0f3}
+th:first-child,td:first-child{text-align:left}.note{background:#fff6e0;border-left:4px solid #e0a100;padding:6px 12px}
+.scroll{overflow-x:auto}ul{margin:6px 0}footer{color:#7a8794;font-size:13px;margin-top:40px}
+"""
+
+
+class Report:
+    """Collects sections in order; `write` makes the file. All text is escaped."""
+
+    def __init__(self, title: str, lead: str) -> None:
+        self.title, self._parts = title, [f"<h1>{_safe(title)}</h1><p class='lead'>{_safe(lead)}</p>"]
+
+    def heading(self, text: str) -> None:
+        self._parts.append(f"<h2>{_safe(text)}</h2>")
+
+    def text(self, *paragraphs: str) -> None:
+        self._parts += [f"<p>{_safe(text)}</p>" for text in paragraphs]
+
+    def notes(self, lines: Sequence[str], none: str = "Nothing was left out.") -> None:
+        """What was left out, or a sentence that nothing was."""
+        if not lines:
+            self._parts.append(f"<p>{_safe(none)}</p>")
+            return
+        items = "".join(f"<li>{_safe(line)}</li>" for line in lines)
+        self._parts.append(f"<div class='note'><ul>{items}</ul></div>")
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        head = "".join(f"<th>{_safe(name)}</th>" for name in columns)
+        body = "".join("<tr>" + "".join(f"<td>{_safe(shown(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+        self._parts.append(f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>")
+
+    def figure(self, figure: Any, text: str) -> None:
+        """A matplotlib figure, put in as a picture."""
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        data = base64.b64encode(buffer.getvalue()).decode()
+        self._parts.append(
+            f"<img alt='{_safe(text)}' src='data:image/png;base64,{data}'><p class='lead'>{_safe(text)}</p>"
+        )
+
+    def write(self, path: str | Path) -> Path:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        body = "\n".join(self._parts)
+        path.write_text(
+            f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{_safe(self.title)}</title>"
+            f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>"
+            f"<body><main>{body}<footer>made by muscle_torch</footer></main></body></html>",
+            encoding="utf-8",
+        )
+        return path
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The same table for a terminal."""
+    cells = [list(columns), *([shown(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+             for row in cells]  # fmt: skip
+    return "\n".join((lines[0], "-" * len(lines[0]), *lines[1:]))
+
+
+def write_table(path: str | Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
+    """The same table as CSV, numbers in full."""
+    import csv
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([list(columns), *rows])
+    return path
+
+
+def shown(cell: Any) -> str:
+    if isinstance(cell, float):
+        return "-" if cell != cell else f"{cell:.3g}" if abs(cell) < 10 else f"{cell:.1f}"
+    return str(cell)
+
+
+def _safe(text: str) -> str:
+    return html.escape(str(text), quote=True)
