@@ -202,7 +202,8 @@ def write_report(
     if tables[0] is not None:
         write_table(folder / "table.csv", tables[0].columns, tables[0].rows)
     what = f"{Path(options.emg).name}" + (f" against {Path(options.against).name}" if options.against else "")
-    report = emg_report(what, options, measured, cycles, other, other_cycles, tables, notes)
+    labels = (Path(options.emg).name, Path(options.against).name)
+    report = emg_report(what, labels, options, measured, cycles, other, other_cycles, tables, notes)
     return report.write(folder / "report.html")
 
 

@@ -29,6 +29,7 @@ MOST_SAMPLES = 1500  # in a picture over time
 
 def emg_report(
     title: str,
+    labels: tuple[str, str],
     settings: EmgSettings,
     measured: TimeSeries,
     cycles: Cycles | None,
@@ -37,10 +38,10 @@ def emg_report(
     tables: list[Table | None],
     notes: list[str],
 ) -> Report:
-    """Summary, pictures, tables, how it was made, what was left out."""
+    """Summary, pictures, tables, how it was made, what was left out; `labels` name the two recordings."""
     report = Report(f"Muscle activity: {title}", _summary(measured, cycles, other_cycles, tables[0]))
     report.heading("Curves")
-    report.figure(*_picture(measured, cycles, other, other_cycles))
+    report.figure(*_picture(labels, measured, cycles, other, other_cycles))
     report.heading("Numbers")
     for table in tables:
         if table is not None and table.rows:
@@ -73,18 +74,22 @@ def _summary(measured: TimeSeries, cycles: Cycles | None, other: Cycles | None, 
 
 
 def _picture(
-    measured: TimeSeries, cycles: Cycles | None, other: TimeSeries | None, other_cycles: Cycles | None
+    labels: tuple[str, str],
+    measured: TimeSeries,
+    cycles: Cycles | None,
+    other: TimeSeries | None,
+    other_cycles: Cycles | None,
 ) -> tuple[Any, str]:
     if cycles is not None:
         panels = []
         for index, name in enumerate(cycles.names):
             top = float(cycles.mean[:, index].max()) or 1.0
-            curves = [Curve("recorded", cycles.mean[:, index] / top, cycles.sd[:, index] / top)]
+            curves = [Curve(labels[0], cycles.mean[:, index] / top, cycles.sd[:, index] / top)]
             if other_cycles is not None and name in other_cycles.names:
                 column = other_cycles.names.index(name)
                 top = float(other_cycles.mean[:, column].max()) or 1.0
-                curves.append(Curve("compared", other_cycles.mean[:, column] / top, other_cycles.sd[:, column] / top))
-            panels.append(Panel(pretty(name), curves))
+                curves.append(Curve(labels[1], other_cycles.mean[:, column] / top, other_cycles.sd[:, column] / top))
+            panels.append(Panel(pretty(name), curves, "of its peak"))
         return grid(
             panels, cycles.percent, "gait cycle [%]"
         ), "Mean and one standard deviation over the cycles, in peaks."
@@ -92,10 +97,10 @@ def _picture(
     thin = max(len(first.time) // MOST_SAMPLES, 1)
     panels = []
     for name in first.names:
-        curves = [Curve("recorded", in_peaks(first[name])[::thin])]
+        curves = [Curve(labels[0], in_peaks(first[name])[::thin])]
         if second is not None and name in second.names:
-            curves.append(Curve("compared", in_peaks(second[name])[::thin]))
-        panels.append(Panel(pretty(name), curves))
+            curves.append(Curve(labels[1], in_peaks(second[name])[::thin]))
+        panels.append(Panel(pretty(name), curves, "of its peak"))
     return grid(panels, first.time[::thin], "time [s]"), "Envelopes over time, in peaks."
 
 

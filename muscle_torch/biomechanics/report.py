@@ -9,12 +9,14 @@ from typing import Any
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1c2430;background:#f4f6f8;margin:0}
-main{max-width:1080px;margin:0 auto;padding:28px 24px 60px;background:#fff}
+main{max-width:1160px;margin:0 auto;padding:28px 24px 60px;background:#fff}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:34px 0 8px;border-bottom:2px solid #dfe5ea;padding-bottom:4px}
 p{margin:8px 0}p.lead{color:#526070;margin-top:0}img{max-width:100%;height:auto;display:block;margin:10px 0}
 table{border-collapse:collapse;font-size:14px;margin:10px 0}th,td{padding:4px 12px;text-align:right}
 th{background:#eef2f5;border-bottom:1px solid #cdd6de}td{border-bottom:1px solid #edf0f3}
-th:first-child,td:first-child{text-align:left}.note{background:#fff6e0;border-left:4px solid #e0a100;padding:6px 12px}
+th:first-child,td:first-child,th.wide,td.wide{text-align:left}
+td{white-space:nowrap}td.wide{white-space:normal;min-width:150px}
+.note{background:#fff6e0;border-left:4px solid #e0a100;padding:6px 12px}
 .scroll{overflow-x:auto}ul{margin:6px 0}footer{color:#7a8794;font-size:13px;margin-top:40px}
 """
 
@@ -40,8 +42,15 @@ class Report:
         self._parts.append(f"<div class='note'><ul>{items}</ul></div>")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        head = "".join(f"<th>{_safe(name)}</th>" for name in columns)
-        body = "".join("<tr>" + "".join(f"<td>{_safe(shown(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+        # Sentences stand left and may break; numbers stand right.
+        wide = [any(isinstance(row[i], str) and len(row[i]) > 24 for row in rows) for i in range(len(columns))]
+        kinds = [" class='wide'" if one else "" for one in wide]
+        head = "".join(f"<th{kind}>{_safe(name)}</th>" for kind, name in zip(kinds, columns, strict=True))
+        lines = [
+            "".join(f"<td{kind}>{_safe(shown(cell))}</td>" for kind, cell in zip(kinds, row, strict=True))
+            for row in rows
+        ]
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
         self._parts.append(f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>")
 
     def figure(self, figure: Any, text: str) -> None:
