@@ -21,7 +21,7 @@ KINETICS = (
     "force_sensor_units",
     "model_mass_kg",
 )
-EPISODE_KINETICS = ("generalized_actuator_forces", "force_sensor_values", "kinetics_reference_steps")
+NAME = "motion_name"  # ours: `traj_id` is the place in a list of motions
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +154,9 @@ def _episode(arrays: dict[str, np.ndarray], index: int, step: float, kinetics: b
             arrays, need("generalized_actuator_forces"), "generalized_actuator_force", steps * step, path
         )
         forces = _kinetics(arrays, need("force_sensor_values"), "force_sensor", steps * step, path)
+    name = f"episode_{index}_{NAME}"
     return Episode(
-        str(need("traj_id")),
+        str(arrays[name]) if name in arrays else f"motion {need('traj_id')}",
         qpos,
         reference,
         values["muscle_activations"],

@@ -19,6 +19,7 @@ ANTAGONISTS = (
     ("vastus_lateralis", "medial_hamstrings"),
     ("biceps_brachii", "triceps_brachii"),
 )
+SILENT = 1e-6  # activity of muscles that take no part
 LAG_LIMIT = 0.1  # [s]; an electromechanical delay is shorter
 
 CYCLE_COLUMNS = ("muscle", "peak [%]", "other peak [%]", "apart [%]", "r", "RMSE", "lag [%]", "r at lag", "ceiling r")
@@ -84,6 +85,8 @@ def co_contractions(activity: Cycles | TimeSeries) -> Table:
             names = [f"{muscle}_{side}" for muscle in (agonist, antagonist)]
             if all(name in activity.names for name in names):
                 curves = [values[:, activity.names.index(name)] for name in names]
+                if max(float(curve.max()) for curve in curves) < SILENT:
+                    continue
                 rows.append((" and ".join(names), co_contraction(*curves)))
     return Table(CO_CONTRACTION_COLUMNS, rows)
 

@@ -142,7 +142,7 @@ def derivatives(model: mujoco.MjModel, qpos: np.ndarray, rate: float) -> tuple[n
     for frame in range(frames):
         before, after = max(frame - 1, 0), min(frame + 1, frames - 1)
         mujoco.mj_differentiatePos(model, qvel[frame], (after - before) / rate, qpos[before], qpos[after])
-    return qvel, np.gradient(qvel, 1.0 / rate, axis=0)
+    return qvel, np.asarray(np.gradient(qvel, 1.0 / rate, axis=0))
 
 
 def check_feet(embodiment: Embodiment, qpos: np.ndarray, forces: dict[str, FootForce], scale: float) -> None:

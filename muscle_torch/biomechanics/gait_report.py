@@ -1,0 +1,146 @@
+"""The page that `tools/analyze.py` writes, and the numbers behind it."""
+
+from typing import Any
+
+import numpy as np
+
+from muscle_torch.errors import InputError
+
+from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
+from .coordinates import in_model_signs
+from .cycles import Cycles
+from .figures import Curve, Panel, grid
+from .gait_analysis import MOMENTS, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
+from .reference_curves import ReferenceCurves
+from .report import Report
+from .series import TimeSeries, common_clock
+
+MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
+COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "mean apart", "lag [%]", "r at lag", "ceiling r")
+QUANTITIES = {"angle": angle_cycles, "moment": moment_cycles, "force": force_cycles}
+SIDES = {"r": "right", "l": "left"}
+
+
+def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
+    """(quantity, side) -> cycles of what the recording holds; and in words what it does not."""
+    found: dict[tuple[str, str], Cycles] = {}
+    notes: list[str] = []
+    for quantity, cut in QUANTITIES.items():
+        for side in "rl":
+            try:
+                cycles = cut(gait, side, points)
+            except InputError as error:
+                notes.append(f"{quantity} of the {SIDES[side]} leg: {error}")
+                continue
+            if cycles is not None:
+                found[quantity, side] = cycles
+                notes += [f"{quantity} of the {SIDES[side]} leg: {note}" for note in cycles.left_out]
+    return found, notes
+
+
+def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> list[tuple]:
+    """One row a curve, `COLUMNS`. Without a reference: NaN."""
+    rows = []
+    for (quantity, side), one in cycles.items():
+        for index, name in enumerate(one.names):
+            title, mean = f"{name} ({SIDES[side]})", one.mean[:, index]
+            theirs = reference.get(quantity, name, len(mean)) if reference is not None else None
+            if theirs is None:
+                rows.append((title, one.units[index], len(one.values), *[float("nan")] * 6))
+                continue
+            other = theirs.mean(axis=0)
+            loop = slice(None, -1) if len(mean) % 2 else slice(None)
+            lag = cyclic_lag(other[loop], mean[loop])
+            ceiling = float(np.mean(noise_ceiling(theirs).left_out)) if len(theirs) > 1 else float("nan")
+            apart = float((mean - other).mean())
+            rows.append((title, one.units[index], len(one.values), pearson(mean, other), rmse(mean, other), apart,
+                         *lag, ceiling))  # fmt: skip
+    return rows
+
+
+def moment_rows(gait: Gait, other: TimeSeries, convention: str = "auto") -> list[tuple]:
+    """Our joint moments against another program's for the same motion, over the time both cover."""
+    if gait.moments is None:
+        raise InputError("no joint moments to compare: give forces= or an archive with kinetics")
+    # The knee's sign is judged by angles; a table of moments holds none, so the convention must be given or is ours.
+    theirs = in_model_signs(other, "rajagopal" if convention == "auto" else convention)
+    shared = [name for name in gait.moments.names if name in theirs]
+    if not shared:
+        raise InputError(f"{other.source}: no moment of a joint that the body has, e.g. hip_flexion_r_moment")
+    first, second = common_clock(gait.moments.select(shared), theirs.select(shared))
+    return [
+        (name, pearson(first[name], second[name]), rmse(first[name], second[name]), float(np.ptp(second[name])))
+        for name in shared
+    ]
+
+
+def gait_report(
+    gait: Gait,
+    cycles: dict[tuple[str, str], Cycles],
+    reference: ReferenceCurves | None,
+    extra_tables: list[tuple[str, tuple[str, ...], list[tuple]]],
+    notes: list[str],
+    assumptions: list[str],
+) -> Report:
+    """Numbers of the walk, curves over the reference, tables, what was left out and what was assumed."""
+    report = Report(
+        f"Gait: {gait.name}",
+        f"{gait.angles.time[-1] - gait.angles.time[0]:.2f} s at {gait.rate:.0f} Hz, body of {gait.mass:.1f} kg, "
+        f"legs of {gait.leg_length:.2f} m (hip to ankle).",
+    )
+    report.heading("The walk in numbers")
+    report.table(("quantity", "right", "left", "unit"), walk_numbers(gait))
+    for quantity, title in (("angle", "Joint angles"), ("moment", "Joint moments"), ("force", "Ground reaction force")):
+        figure = curve_figure(quantity, cycles, reference)
+        if figure is not None:
+            report.heading(title)
+            report.figure(
+                figure, f"{title} over the gait cycle, from strike to strike; bands are one standard deviation."
+            )
+    if not any(quantity == "angle" for quantity, _ in cycles):
+        report.heading("Over time")
+        report.text("The recording holds no complete cycle, so curves are shown over time.")
+        report.figure(time_figure(gait), "Joint angles [deg] and, where forces were measured, moments [Nm/kg].")
+    rows = comparison_rows(cycles, reference)
+    if rows:
+        report.heading("Against the reference" if reference is not None else "Curves")
+        report.table(COLUMNS, rows)
+        report.text("r: Pearson's correlation with the reference's mean; mean apart: ours less theirs; lag: positive "
+                    "where ours comes later; ceiling r: how alike the reference's own trials are.")  # fmt: skip
+    for title, columns, table in extra_tables:
+        report.heading(title)
+        report.table(columns, table)
+    report.heading("What was left out")
+    report.notes(notes)
+    report.heading("What was assumed")
+    report.notes(assumptions)
+    return report
+
+
+def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> Any:
+    """One panel a curve, right and left over the reference; None where there are none."""
+    sides = [side for side in "rl" if (quantity, side) in cycles]
+    if not sides:
+        return None
+    first = cycles[quantity, sides[0]]
+    panels = []
+    for index, name in enumerate(first.names):
+        curves = [Curve(SIDES[s], cycles[quantity, s].mean[:, index], cycles[quantity, s].sd[:, index]) for s in sides]
+        theirs = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
+        if theirs is not None:
+            curves.append(Curve("reference", theirs.mean(axis=0), theirs.std(axis=0)))
+        panels.append(Panel(name.replace("_", " "), curves, first.units[index]))
+    return grid(panels, first.percent, "gait cycle [%]", columns=3, zero=True)
+
+
+def time_figure(gait: Gait) -> Any:
+    """Angles and moments of both legs over time, sagittal."""
+    panels = []
+    for name in MOMENTS:
+        curves = [Curve(SIDES[side], np.degrees(gait.angles[f"{name}_{side}"])) for side in "rl"]
+        panels.append(Panel(name.replace("_", " "), curves, "deg"))
+    if gait.moments is not None and len(gait.moments.time) == len(gait.angles.time):
+        for name in MOMENTS:
+            curves = [Curve(SIDES[side], gait.moments[f"{name}_{side}"] / gait.mass) for side in "rl"]
+            panels.append(Panel(f"{name.replace('_', ' ')} moment", curves, "Nm/kg"))
+    return grid(panels, gait.angles.time, "time [s]", columns=3, zero=True)
