@@ -211,8 +211,8 @@ def archive(tmp_path_factory, body):
     clip = load_motion(data_file("data/clips/MyoFullBody/cmu_02_01_walk.npz"), body)[0]
     folder = tmp_path_factory.mktemp("archive")
     dataclasses.replace(clip, qpos=clip.qpos[:40], qvel=None).save(folder / "walk.npz")
-    env = make_env("bimanual", embodiment="full_body", num_envs=2, device="cpu", backend="mujoco", threads=1, evaluation=True,
-                   motion=str(folder / "walk.npz"))  # fmt: skip
+    env = make_env("bimanual", embodiment="full_body", num_envs=2, device="cpu", backend="mujoco", threads=1,
+                   evaluation=True, motion=str(folder / "walk.npz"))  # fmt: skip
     try:
         act = sampled(lambda o: (env.zero_action.expand(len(o), -1), torch.tensor(0.1)), seed=1)
         episodes = record_rollouts(env, act, [0])

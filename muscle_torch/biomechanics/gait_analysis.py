@@ -112,7 +112,12 @@ def force_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
     if side not in gait.forces:
         return None
     weights = gait.forces[side] / (gait.mass * GRAVITY)
-    series = TimeSeries(gait.angles.time, weights, FORCES, ("BW",) * 3, gait.name)
+    # Touch sensors give the vertical force alone: what is nowhere but zero was not measured.
+    seen = [i for i in range(3) if weights[:, i].any()]
+    if not seen:
+        return None
+    names = tuple(FORCES[i] for i in seen)
+    series = TimeSeries(gait.angles.time, weights[:, seen], names, ("BW",) * len(seen), gait.name)
     return cut_cycles(series, strikes(gait, side), points=points)
 
 
@@ -128,14 +133,14 @@ def walk_numbers(gait: Gait) -> list[tuple]:
     strides = {side: np.diff(both[side])[ordinary_durations(np.diff(both[side]))] for side in "rl"}
     rows.append(("strides", len(strides["r"]), len(strides["l"]), ""))
     rows.append(("speed", speed, speed, "m/s"))
-    rows.append(("speed by leg length", *[speed / np.sqrt(GRAVITY * gait.leg_length)] * 2, "Froude"))
+    rows.append(("speed over sqrt(g leg length)", *[float(speed / np.sqrt(GRAVITY * gait.leg_length))] * 2, ""))
     rows.append(("stride time", mean(strides["r"]), mean(strides["l"]), "s"))
     steps = step_lengths(gait)
     rows.append(("step length", mean(steps["r"]), mean(steps["l"]), "m"))
     shares = {side: gait.contacts[side].stance_share for side in "rl"}
     rows.append(("stance share", 100 * mean(shares["r"]), 100 * mean(shares["l"]), "% of stride"))
     for index, name in ((1, "peak vertical force"), (0, "peak propulsion")):
-        if gait.forces:
+        if gait.forces and any(gait.forces[s][:, index].any() for s in "rl"):
             peaks = [float(gait.forces[s][:, index].max()) / gait.mass / GRAVITY for s in "rl"]
             rows.append((name, *peaks, "BW"))
     return rows

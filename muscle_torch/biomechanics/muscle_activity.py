@@ -78,7 +78,7 @@ def activity_tables(activity: MuscleActivity, largest: int) -> list[tuple[str, t
         rows.append((f"largest moment the muscles miss, about {name}", float(rms[worst]), "Nm"))
     tables: list[tuple[str, tuple[str, ...], list[tuple]]] = [("Effort and cost", ("quantity", "value", "unit"), rows)]
     groups = [
-        (group, len(names), float(values[:, [body.actuator_names.index(n) for n in names]].mean()))
+        (group, len(names), round(float(values[:, [body.actuator_names.index(n) for n in names]].mean()), 6))
         for group, names in body.groups.items()
         if names
     ]

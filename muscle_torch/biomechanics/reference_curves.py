@@ -30,9 +30,10 @@ class ReferenceCurves:
         found = self.curves.get((quantity, name))
         if found is None:
             return None
-        # A file of an even count leaves the end of the cycle, its beginning, out; one of an odd count holds both.
-        theirs, ours = (np.linspace(0, 100, n, endpoint=bool(n % 2)) for n in (found.shape[1], points))
-        return np.stack([np.interp(ours, theirs, row, period=None if found.shape[1] % 2 else 100.0) for row in found])
+        # Published curves hold both ends of the cycle, whatever their count (100 points of falisse2019 do).
+        theirs = np.linspace(0.0, 100.0, found.shape[1])
+        ours = np.linspace(0.0, 100.0, points, endpoint=bool(points % 2))
+        return np.stack([np.interp(ours, theirs, row) for row in found])
 
 
 def read_reference(path: str | Path, convention: str = "auto") -> ReferenceCurves:
