@@ -16,7 +16,7 @@ from muscle_torch.biomechanics.agreement import (
     rmse,
 )
 from muscle_torch.biomechanics.c3d import read_c3d_markers, read_c3d_vertical_forces
-from muscle_torch.biomechanics.cycles import cut_cycles, ordinary_durations
+from muscle_torch.biomechanics.cycles import cut_cycles, ordinary_durations, pool
 from muscle_torch.biomechanics.files import read_series, write_series
 from muscle_torch.biomechanics.filters import butterworth
 from muscle_torch.biomechanics.gait import (
@@ -148,6 +148,14 @@ def test_cycles_are_cut_where_they_are_told():
     assert "not numbers" in cut_cycles(holed, np.array([0.0, 1.0, 2.0, 3.0])).left_out[0]
     with pytest.raises(InputError, match="no complete cycle"):
         cut_cycles(ramp, np.array([0.5]))
+
+
+def test_cycles_of_several_walks_are_pooled():
+    one = cut_cycles(series(np.arange(301.0)), np.array([0.0, 1.0, 2.0, 3.0]))
+    both = pool([one, cut_cycles(series(np.arange(201.0)), np.array([0.0, 1.0]))])
+    assert both.values.shape == (4, 101, 1) and both.ends.tolist() == [1, 2, 3, 1]
+    with pytest.raises(InputError, match="cannot be pooled"):
+        pool([one, cut_cycles(series(np.arange(201.0)), np.array([0.0, 1.0]), points=100)])
 
 
 def test_an_odd_cycle_is_left_out():

@@ -29,7 +29,7 @@ class AnalyzeOptions:
     archive: str = key("", "a rollout archive (.npz)")
     checkpoint: str = key("", "a policy: checkpoint file or run folder")
     seeds: int = key(1, "checkpoint: rollouts of each motion; the first takes the mean action, others sample")
-    episode: int = key(0, "which episode of the archive, or which motion of several")
+    episode: int = key(-1, "which episode of the archive, or which motion of several; -1: all together, or the first")
     reference: str = key("", "curves to compare with: .npz with angle_deg, moment_Nm, grf_pctBW and their names")
     mass: float = key(0.0, "the subject's mass; 0: the model's own", "kg")
     height: float = key(0.0, "the subject's height, stated in the report", "m")
@@ -55,7 +55,7 @@ def main(words: Sequence[str]) -> int:
     if not (options.motion or options.archive):
         raise InputError("nothing to analyse: give motion=<file>, archive=<file> or checkpoint= with motion=")
     from muscle_torch.biomechanics.gait_analysis import walk_numbers
-    from muscle_torch.biomechanics.gait_report import COLUMNS, all_cycles, comparison_rows, gait_report
+    from muscle_torch.biomechanics.gait_report import COLUMNS, comparison_rows, gait_report, pooled_cycles
     from muscle_torch.biomechanics.reference_curves import read_reference
     from muscle_torch.biomechanics.report import text_table, write_table
     from muscle_torch.embodiments import make_embodiment
@@ -66,7 +66,8 @@ def main(words: Sequence[str]) -> int:
         options = dataclasses.replace(options, archive=str(roll_out(options, folder / "rollouts.npz")))
     body = make_embodiment(options.body, options.fingers)
     gait, activity = read_gait(options, body)
-    cycles, notes = all_cycles(gait, options.points)
+    gaits = [gait, *other_episodes(options, body)]
+    cycles, notes = pooled_cycles(gaits, options.points)
     notes += [*gait.notes, *(f"events: {note}" for c in gait.contacts.values() for note in c.left_out)]
     print(text_table(("quantity", "right", "left", "unit"), walk_numbers(gait)), end="\n\n")
     rows = comparison_rows(cycles, reference)
@@ -89,7 +90,9 @@ def main(words: Sequence[str]) -> int:
         print(f"left out or assumed: {note}")
     write_table(folder / "table.csv", COLUMNS, rows)
     write_curves(folder / "cycles.csv", cycles)
-    path = gait_report(gait, cycles, reference, tables, notes, assumptions(options)).write(folder / "report.html")
+    path = gait_report(gait, cycles, reference, tables, notes, assumptions(options), len(gaits)).write(
+        folder / "report.html"
+    )
     print(f"written to {path}")
     return 0
 
@@ -102,8 +105,8 @@ def read_gait(options: AnalyzeOptions, body: Any) -> tuple[Any, Any]:
     from muscle_torch.motion import load_motion
 
     if options.archive:
-        gait, archive = archive_gait(body, options.archive, options.episode)
-        return gait, activity_of_archive(body, archive, options.episode)
+        gait, archive = archive_gait(body, options.archive, max(options.episode, 0))
+        return gait, activity_of_archive(body, archive, max(options.episode, 0))
     if Path(options.motion).suffix.lower() in (".mot", ".sto"):
         gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
                                   options.swap_plates, options.cutoff, options.start, options.end)  # fmt: skip
@@ -115,10 +118,21 @@ def read_gait(options: AnalyzeOptions, body: Any) -> tuple[Any, Any]:
     if options.forces:
         raise InputError("forces= goes with OpenSim coordinates (.mot, .sto); a motion clip has another ground frame")
     clips = load_motion(options.motion, body)
-    if not 0 <= options.episode < len(clips):
+    if options.episode >= len(clips):
         raise InputError(f"{options.motion} has {len(clips)} motions, episode={options.episode}")
-    clip = clips[options.episode]
+    clip = clips[max(options.episode, 0)]
     return gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, options.mass), None
+
+
+def other_episodes(options: AnalyzeOptions, body: Any) -> list[Any]:
+    """The walks of an archive's further episodes, where all are wanted."""
+    if not options.archive or options.episode >= 0:
+        return []
+    from muscle_torch.biomechanics.archive import read_archive
+    from muscle_torch.biomechanics.gait_sources import archive_gait
+
+    count = len(read_archive(options.archive).episodes)
+    return [archive_gait(body, options.archive, index)[0] for index in range(1, count)]
 
 
 def roll_out(options: AnalyzeOptions, path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Cycles: a recording cut at events, brought to 0 to 100 % and averaged."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,21 @@ class Cycles:
         if name not in self.names:
             raise InputError(f"no column {name!r} among the cycles: {', '.join(self.names)}")
         return self.values[:, :, self.names.index(name)]
+
+
+def pool(parts: Sequence[Cycles]) -> Cycles:
+    """The cycles of several recordings with the same columns and points as one."""
+    first = parts[0]
+    if any(one.names != first.names or one.values.shape[1:] != first.values.shape[1:] for one in parts):
+        raise InputError("cycles with other columns or points cannot be pooled")
+    return Cycles(
+        np.concatenate([one.values for one in parts]),
+        first.names,
+        first.units,
+        np.concatenate([one.starts for one in parts]),
+        np.concatenate([one.ends for one in parts]),
+        tuple(note for one in parts for note in one.left_out),
+    )
 
 
 def ordinary_durations(durations: np.ndarray, deviations: float = 3.0, floor: float = 0.03) -> np.ndarray:

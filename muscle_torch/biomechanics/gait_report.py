@@ -1,5 +1,6 @@
 """The page that `tools/analyze.py` writes, and the numbers behind it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from muscle_torch.errors import InputError
 
 from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
 from .coordinates import in_model_signs
-from .cycles import Cycles
+from .cycles import Cycles, pool
 from .figures import Curve, Panel, grid
 from .gait_analysis import MOMENTS, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
 from .reference_curves import ReferenceCurves
@@ -36,6 +37,19 @@ def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], 
                 found[quantity, side] = cycles
                 notes += [f"{quantity} of the {SIDES[side]} leg: {note}" for note in cycles.left_out]
     return found, notes
+
+
+def pooled_cycles(gaits: Sequence[Gait], points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
+    """`all_cycles` of several walks (seeds, motions) together; notes say which walk they belong to."""
+    parts: dict[tuple[str, str], list[Cycles]] = {}
+    notes: list[str] = []
+    for index, gait in enumerate(gaits):
+        found, left_out = all_cycles(gait, points)
+        label = f"walk {index + 1} ({gait.name}): " if len(gaits) > 1 else ""
+        notes += [label + note for note in left_out]
+        for key, cycles in found.items():
+            parts.setdefault(key, []).append(cycles)
+    return {key: pool(cycles) for key, cycles in parts.items()}, notes
 
 
 def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> list[tuple]:
@@ -81,6 +95,7 @@ def gait_report(
     extra_tables: list[tuple[str, tuple[str, ...], list[tuple]]],
     notes: list[str],
     assumptions: list[str],
+    walks: int = 1,
 ) -> Report:
     """Numbers of the walk, curves over the reference, tables, what was left out and what was assumed."""
     report = Report(
@@ -89,6 +104,8 @@ def gait_report(
         f"legs of {gait.leg_length:.2f} m (hip to ankle).",
     )
     report.heading("The walk in numbers")
+    if walks > 1:
+        report.text(f"Of the first of {walks} walks; the curves below pool the cycles of all.")
     report.table(("quantity", "right", "left", "unit"), walk_numbers(gait))
     for quantity, title in (("angle", "Joint angles"), ("moment", "Joint moments"), ("force", "Ground reaction force")):
         figure = curve_figure(quantity, cycles, reference)
