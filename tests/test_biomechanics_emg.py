@@ -9,8 +9,8 @@ from muscle_torch.biomechanics.agreement import best_lag, circular_distance
 from muscle_torch.biomechanics.cycles import cut_cycles
 from muscle_torch.biomechanics.emg import EmgSettings, envelopes
 from muscle_torch.biomechanics.emg_map import load_map, model_activity, muscle_columns
-from muscle_torch.biomechanics.files import read_series, write_series
-from muscle_torch.biomechanics.gait_source import read_events
+from muscle_torch.biomechanics.gait_events import read_events
+from muscle_torch.biomechanics.recordings import read_series, write_series
 from muscle_torch.biomechanics.series import TimeSeries, common_clock
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
@@ -221,7 +221,7 @@ def test_activations_of_the_model_are_compared(tmp_path, capsys):
         ([], "no EMG given"),
         (["emg=none.csv"], "no such file"),
         (["emg={emg}", "cycles={emg}"], "no column of cycle starts"),
-        (["emg={emg}", "against=none.npz", "cycles={steps}"], "no such file"),
+        (["emg={emg}", "against=none.npz", "cycles={steps}"], "does not exist"),
         (["emg={emg}", "side=x"], "r or l"),
         (["emg={emg}", "cycles={late}"], "no complete cycle"),
     ],

@@ -10,17 +10,20 @@ from conftest import data_file
 
 from muscle_torch.biomechanics.anthropometry import segment_table
 from muscle_torch.biomechanics.experiments import compare_with_measured, experiment_rows
-from muscle_torch.biomechanics.muscle_curves import muscle_curves, optimal_length, parameter_asymmetry, peak_force
-from muscle_torch.biomechanics.muscle_paths import (
+from muscle_torch.biomechanics.muscle_checks import check_muscles
+from muscle_torch.biomechanics.muscle_mechanics import (
     asymmetry,
     disagreement,
     independent_joints,
     length_jumps,
     mirrored_joint,
+    muscle_curves,
+    optimal_length,
+    parameter_asymmetry,
+    peak_force,
     range_differences,
     sweep,
 )
-from muscle_torch.biomechanics.muscle_verdicts import check_muscles
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 

@@ -17,16 +17,15 @@ from muscle_torch.biomechanics.agreement import (
 )
 from muscle_torch.biomechanics.c3d import read_c3d_markers, read_c3d_vertical_forces
 from muscle_torch.biomechanics.cycles import cut_cycles, ordinary_durations, pool
-from muscle_torch.biomechanics.files import read_series, write_series
-from muscle_torch.biomechanics.filters import butterworth
-from muscle_torch.biomechanics.gait import (
+from muscle_torch.biomechanics.gait_events import (
     check_force,
     contacts_from_feet,
     contacts_from_force,
     heel_strikes,
     strikes_from_angles,
 )
-from muscle_torch.biomechanics.series import TimeSeries, common_clock, regular
+from muscle_torch.biomechanics.recordings import read_series, write_series
+from muscle_torch.biomechanics.series import TimeSeries, butterworth, common_clock, regular
 from muscle_torch.errors import InputError
 
 

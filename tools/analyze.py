@@ -1,9 +1,10 @@
-"""Gait of a recording or a policy: `python tools/analyze.py motion=walk.mot forces=grf.mot reference=people.npz`.
+"""Gait of a policy, a motion or a recording: `python tools/analyze.py checkpoint=runs/my_run reference=people.npz`.
 
-One of: motion= (OpenSim coordinates with or without ground forces, or a motion clip of the body), archive= (a rollout
-archive), checkpoint= (a policy, rolled out on motion=; the archive is written too). Joint angles and moments, ground
-reaction forces in body weights, stance share, step length and speed, over the gait cycle and against reference curves;
-muscle synergies, effort, co-activation and metabolic cost where activations are known. Writes report.html and tables.
+One of: checkpoint= (a policy, rolled out on motion= or on what it was trained on), archive= (rollouts written by
+tools/evaluate.py archive=...), motion= (a motion clip, or OpenSim coordinates with or without ground forces). Joint
+angles and moments, ground reaction force, stance share, step length and speed over the gait cycle, against reference=
+(without one, a policy is compared with the motion it follows); effort, co-activation, metabolic cost and muscle
+synergies where activations are known. Prints tables and writes a folder with report.html.
 """
 
 import dataclasses
@@ -21,151 +22,228 @@ except ImportError as error:
     print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
     sys.exit(2)
 
+RECORDINGS = (".mot", ".sto")
+EPISODE_COLUMNS = ("motion", "seed", "followed [s]", "of [s]", "strides right", "strides left", "angle error [deg]")
+
 
 @dataclasses.dataclass(frozen=True)
 class AnalyzeOptions:
-    motion: str = key("", "OpenSim coordinates (.mot, .sto) or a motion clip (.npz); with checkpoint=: what it follows")
-    forces: str = key("", "ground reaction forces of that motion (.mot, .sto): inverse dynamics")
-    archive: str = key("", "a rollout archive (.npz)")
     checkpoint: str = key("", "a policy: checkpoint file or run folder")
+    archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
+    motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: what it follows")
+    forces: str = key("", "ground reaction forces of an OpenSim motion (.mot, .sto): inverse dynamics")
+    reference: str = key("", "compared with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, or a .mot")
+    reference_forces: str = key("", "ground reaction forces of reference=, where it is an OpenSim motion")
+    reference_mass: float = key(0.0, "mass of the subject of reference=, where it is an OpenSim motion", "kg")
     seeds: int = key(1, "checkpoint: rollouts of each motion; the first takes the mean action, others sample")
-    episode: int = key(-1, "which episode of the archive, or which motion of several; -1: all together, or the first")
-    reference: str = key("", "curves to compare with: .npz with angle_deg, moment_Nm, grf_pctBW and their names")
+    episode: int = key(-1, "which episode of the rollouts, or which motion of several; -1: all together")
     mass: float = key(0.0, "the subject's mass; 0: the model's own", "kg")
     height: float = key(0.0, "the subject's height, stated in the report", "m")
     convention: str = key("auto", "sign of knee flexion in motion=: rajagopal (+), gait2392 (-) or auto")
     swap_plates: bool = key(False, "the force file has right and left exchanged")
-    start: float = key(0.0, "analysed from here; 0: the beginning", "s")
-    end: float = key(0.0, "to here; 0: the end", "s")
-    cutoff: float = key(6.0, "low-pass of the motion before inverse dynamics (Winter 2009: 6)", "Hz")
+    start: float = key(0.0, "an OpenSim motion is analysed from here; 0: its beginning", "s")
+    end: float = key(0.0, "to here; 0: its end", "s")
+    cutoff: float = key(6.0, "low-pass of an OpenSim motion before inverse dynamics (Winter 2009: 6)", "Hz")
     moments: str = key("", "joint moments of the same motion by another program (.sto), compared over time")
     points: int = key(101, "points of a normalised cycle")
     synergies: int = key(8, "largest number of muscle synergies tried; 0: none")
     optimise: bool = key(False, "static optimisation of the muscles in inverse dynamics (needs forces=)")
-    body: str = key("full_body", "the body")
-    fingers: bool = key(False, "with movable fingers")
+    fingers: bool = key(False, "motion=: of the body with movable fingers")
     device: str = key("auto", "checkpoint: auto, cpu, cuda or cuda:N")
     threads: int = key(0, "checkpoint: physics threads on a CPU; 0: all cores")
-    output: str = key("gait_report", "folder for the report, its tables and the archive")
+    output: str = key("gait_report", "folder for the report, its tables and the rollouts")
+
+
+@dataclasses.dataclass(frozen=True)
+class Walks:
+    """What is analysed: `gaits` with the motions they `follow` (policies), the muscles' activity where it is known."""
+
+    gaits: list[Any]
+    followed: list[Any] = dataclasses.field(default_factory=list)
+    activity: Any = None
+    episodes: list[tuple] = dataclasses.field(default_factory=list)
+    left_out: list[str] = dataclasses.field(default_factory=list)
 
 
 def main(words: Sequence[str]) -> int:
     """Reads or rolls out, analyses, writes the report; returns the exit code."""
     options = parse_words(AnalyzeOptions, words)
-    if not (options.motion or options.archive):
-        raise InputError("nothing to analyse: give motion=<file>, archive=<file> or checkpoint= with motion=")
-    from muscle_torch.biomechanics.gait_analysis import walk_numbers
+    if not (options.motion or options.archive or options.checkpoint):
+        raise InputError("nothing to analyse: give checkpoint=<run folder>, archive=<file> or motion=<file>")
+    from muscle_torch.biomechanics.gait import walk_numbers
     from muscle_torch.biomechanics.gait_report import COLUMNS, comparison_rows, gait_report, pooled_cycles
-    from muscle_torch.biomechanics.reference_curves import read_reference
     from muscle_torch.biomechanics.report import text_table, write_table
-    from muscle_torch.embodiments import make_embodiment
 
-    reference = read_reference(options.reference) if options.reference else None
     folder = Path(options.output)
-    if options.checkpoint:
-        options = dataclasses.replace(options, archive=str(roll_out(options, folder / "rollouts.npz")))
-    body = make_embodiment(options.body, options.fingers)
-    gait, activity = read_gait(options, body)
-    gaits = [gait, *other_episodes(options, body)]
-    cycles, notes = pooled_cycles(gaits, options.points)
-    notes += [*gait.notes, *(f"events: {note}" for c in gait.contacts.values() for note in c.left_out)]
-    print(text_table(("quantity", "right", "left", "unit"), walk_numbers(gait)), end="\n\n")
+    walks = read_walks(options)
+    reference = read_compared(options, walks)
+    cycles, notes = pooled_cycles(walks.gaits, options.points)
+    notes = [*walks.left_out, *dict.fromkeys(note for gait in walks.gaits for note in gait.notes), *notes]
+    notes += [f"events: {note}" for gait in walks.gaits for c in gait.contacts.values() for note in c.left_out]
+    print(text_table(("quantity", "right", "left", "unit"), walk_numbers(walks.gaits)), end="\n\n")
     rows = comparison_rows(cycles, reference)
     if rows:
         print(text_table(COLUMNS, rows), end="\n\n")
-    tables = muscle_tables(options, activity)
-    if activity is not None:
-        from muscle_torch.biomechanics.files import write_series
-
-        write_series(folder / "activations.sto", activity.activations)
-    if options.moments:
-        from muscle_torch.biomechanics.files import read_series
-        from muscle_torch.biomechanics.gait_report import MOMENT_COLUMNS, moment_rows
-
-        rows_over_time = moment_rows(gait, read_series(options.moments), options.convention)
-        tables.append((f"Joint moments against {Path(options.moments).name}", MOMENT_COLUMNS, rows_over_time))
+    tables = extra_tables(options, walks)
     for title, columns, table in tables:
         print(f"{title}\n{text_table(columns, table)}", end="\n\n")
     for note in notes:
         print(f"left out or assumed: {note}")
     write_table(folder / "table.csv", COLUMNS, rows)
     write_curves(folder / "cycles.csv", cycles)
-    path = gait_report(gait, cycles, reference, tables, notes, assumptions(options), len(gaits)).write(
-        folder / "report.html"
-    )
-    print(f"written to {path}")
+    if options.optimise:
+        from muscle_torch.biomechanics.recordings import write_series
+
+        write_series(folder / "activations.sto", walks.activity.activations)
+    report = gait_report(walks.gaits, cycles, reference, tables, notes, assumptions(options), walks.followed)
+    print(f"written to {report.write(folder / 'report.html')}")
     return 0
 
 
-def read_gait(options: AnalyzeOptions, body: Any) -> tuple[Any, Any]:
-    """The walk, and the muscles' activity where it is known."""
-    from muscle_torch.biomechanics.gait_analysis import gait_of
-    from muscle_torch.biomechanics.gait_sources import archive_gait, opensim_gait
-    from muscle_torch.biomechanics.muscle_activity import activity_of_archive, activity_of_motion
+def read_walks(options: AnalyzeOptions) -> Walks:
+    """From whichever of checkpoint=, archive= and motion= is given."""
+    from muscle_torch.rollout_archive import read_archive
+
+    if options.checkpoint:
+        return walks_of_rollouts(options, roll_out(options))
+    if options.archive:
+        files = [options.archive] if isinstance(options.archive, str) else list(options.archive)
+        return walks_of_rollouts(options, [read_archive(file) for file in files])
+    if is_recording(options.motion):
+        return walk_of_recording(options)
+    if options.forces or options.optimise:
+        raise InputError("forces= and optimise= go with OpenSim coordinates (.mot, .sto); a clip has another ground")
+    return Walks(gaits_of_clips(options, options.motion, options.mass))
+
+
+def is_recording(motion: Any) -> bool:
+    return isinstance(motion, str) and Path(motion).suffix.lower() in RECORDINGS
+
+
+def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Walks:
+    """Every episode of every archive (one a seed); those too short to hold a step are left out and told."""
+    from muscle_torch.biomechanics.gait import angle_error, body_of, followed_gait, rollout_gait, strikes
+    from muscle_torch.biomechanics.muscle_activity import activity_of_rollouts
+
+    body, count = body_of(archives[0]), len(archives[0].episodes)
+    if options.episode >= count:
+        raise InputError(f"there are {count} episodes, episode={options.episode}")
+    walks = Walks([], activity=activity_of_rollouts(body, archives))
+    for seed, archive in enumerate(archives):
+        if archive.joint_names != archives[0].joint_names:
+            raise InputError(f"archive= holds rollouts of {archives[0].embodiment} and of {archive.embodiment}")
+        for index, episode in enumerate(archive.episodes):
+            if options.episode not in (-1, index):
+                continue
+            try:
+                gait, followed = rollout_gait(body, archive, index), followed_gait(body, archive, index)
+            except InputError as error:
+                walks.left_out.append(f"{episode.name}, seed {seed}, {len(episode.qpos)} frames: {error}")
+                continue
+            walks.gaits.append(gait)
+            walks.followed.append(followed)
+            seconds = [archive.dt * len(q) for q in (episode.qpos, episode.reference)]
+            strides = [max(len(strikes(gait, side)) - 1, 0) for side in "rl"]
+            walks.episodes.append((episode.name, seed, *seconds, *strides, angle_error(gait, followed)))
+    if not walks.gaits:
+        raise InputError(f"no episode can be analysed: {walks.left_out[0]}")
+    return walks
+
+
+def walk_of_recording(options: AnalyzeOptions) -> Walks:
+    from muscle_torch.biomechanics.gait import opensim_gait
+    from muscle_torch.biomechanics.muscle_activity import activity_of_motion
+    from muscle_torch.embodiments import make_embodiment
+
+    body = make_embodiment("full_body", options.fingers)
+    gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
+                              options.swap_plates, options.cutoff, options.start, options.end)  # fmt: skip
+    if not options.optimise:
+        return Walks([gait])
+    if gait.moments is None:
+        raise InputError("optimise=true needs forces=<ground reaction forces>")
+    return Walks([gait], activity=activity_of_motion(body, qpos, gait.moments, gait.rate))
+
+
+def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[Any]:
+    from muscle_torch.biomechanics.gait import gait_of
+    from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
 
-    if options.archive:
-        gait, archive = archive_gait(body, options.archive, max(options.episode, 0))
-        return gait, activity_of_archive(body, archive, max(options.episode, 0))
-    if Path(options.motion).suffix.lower() in (".mot", ".sto"):
-        gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
-                                  options.swap_plates, options.cutoff, options.start, options.end)  # fmt: skip
-        if not options.optimise:
-            return gait, None
-        if gait.moments is None:
-            raise InputError("optimise=true needs forces=<ground reaction forces>")
-        return gait, activity_of_motion(body, qpos, gait.moments, gait.rate)
-    if options.forces:
-        raise InputError("forces= goes with OpenSim coordinates (.mot, .sto); a motion clip has another ground frame")
-    clips = load_motion(options.motion, body)
+    body = make_embodiment("full_body", options.fingers)
+    clips = load_motion(motion, body)
     if options.episode >= len(clips):
-        raise InputError(f"{options.motion} has {len(clips)} motions, episode={options.episode}")
-    clip = clips[max(options.episode, 0)]
-    return gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, options.mass), None
+        raise InputError(f"{motion} has {len(clips)} motions, episode={options.episode}")
+    chosen = clips if options.episode < 0 else [clips[options.episode]]
+    return [gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, mass) for clip in chosen]
 
 
-def other_episodes(options: AnalyzeOptions, body: Any) -> list[Any]:
-    """The walks of an archive's further episodes, where all are wanted."""
-    if not options.archive or options.episode >= 0:
-        return []
-    from muscle_torch.biomechanics.archive import read_archive
-    from muscle_torch.biomechanics.gait_sources import archive_gait
+def read_compared(options: AnalyzeOptions, walks: Walks) -> Any:
+    """The curves of reference=; without it those of the motions that a policy follows; else None."""
+    from muscle_torch.biomechanics.gait import opensim_gait
+    from muscle_torch.biomechanics.gait_report import curves_of, pooled_cycles
+    from muscle_torch.biomechanics.reference_curves import is_curve_file, read_reference
+    from muscle_torch.embodiments import make_embodiment
 
-    count = len(read_archive(options.archive).episodes)
-    return [archive_gait(body, options.archive, index)[0] for index in range(1, count)]
+    if not options.reference:
+        return curves_of(pooled_cycles(walks.followed, 101)[0], "motion followed") if walks.followed else None
+    if is_curve_file(options.reference):
+        return read_reference(options.reference, options.convention)
+    if is_recording(options.reference):
+        body = make_embodiment("full_body", options.fingers)
+        gaits = [opensim_gait(body, options.reference, options.reference_forces, options.reference_mass)[0]]
+    else:
+        gaits = gaits_of_clips(dataclasses.replace(options, episode=-1), options.reference, 0.0)
+    cycles, notes = pooled_cycles(gaits, 101)
+    if not cycles:
+        raise InputError(f"reference={options.reference} holds no complete gait cycle ({notes[0]})")
+    return curves_of(cycles, Path(options.reference).stem)
 
 
-def roll_out(options: AnalyzeOptions, path: Path) -> Path:
-    """Plays the motions with the policy, `seeds` times each, and writes the archive."""
-    from muscle_torch.biomechanics.archive import write_archive
-    from muscle_torch.biomechanics.rollout import kinetics_of, record_rollouts, sampled
+def roll_out(options: AnalyzeOptions) -> list[Any]:
+    """Plays the motions with the policy, once for each seed, and writes an archive of each."""
     from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import policy_mean
+    from muscle_torch.evaluation import evaluate, policy_mean, policy_sample
     from muscle_torch.models import load_policy
-    from muscle_torch.physics import resolve_device
+    from muscle_torch.rollout_archive import Recorder, write_archive
 
-    policy = load_policy(options.checkpoint, device=str(resolve_device(options.device)))
-    cfg = dataclasses.replace(config_from_dict(policy.config), motion=options.motion, device=options.device,
-                              threads=options.threads)  # fmt: skip
+    if options.seeds < 1:
+        raise InputError(f"seeds={options.seeds}: at least 1 is needed")
+    policy = load_policy(options.checkpoint)
+    cfg = config_from_dict(policy.config)
+    cfg = dataclasses.replace(cfg, motion=options.motion or cfg.motion, device=options.device, threads=options.threads)
     env = make_env(cfg, None, evaluation=True)
+    policy.to(env.device)
     try:
-        episodes: list[dict[str, Any]] = []
-        for seed in range(max(options.seeds, 1)):
-            act = sampled(policy.actor, seed) if seed else policy_mean(policy)
-            for first in range(0, env.library.num_clips, env.num_envs):
-                clips = range(first, min(first + env.num_envs, env.library.num_clips))
-                episodes += record_rollouts(env, act, list(clips))
-        return write_archive(path, episodes, env.embodiment.joint_names, kinetics_of(env.embodiment))
+        archives = []
+        for seed in range(options.seeds):
+            recorder = Recorder(env)
+            evaluate(env, policy_sample(policy, seed) if seed else policy_mean(policy), watchers=[recorder])
+            path = Path(options.output) / (f"rollouts_seed{seed}.npz" if seed else "rollouts.npz")
+            archives.append(recorder.archive())
+            write_archive(path, archives[-1])
+            print(f"rollouts written to {path}")
+        return archives
     finally:
         env.close()
 
 
-def muscle_tables(options: AnalyzeOptions, activity: Any) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
-    if activity is None:
-        return []
-    from muscle_torch.biomechanics.muscle_activity import activity_tables
+def extra_tables(options: AnalyzeOptions, walks: Walks) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
+    """Episodes, muscles, and moments by another program, as far as they are known."""
+    tables: list[tuple[str, tuple[str, ...], list[tuple]]] = []
+    if walks.episodes:
+        tables.append(("Rollouts", EPISODE_COLUMNS, walks.episodes))
+    if walks.activity is not None:
+        from muscle_torch.biomechanics.muscle_activity import activity_tables
 
-    return activity_tables(activity, options.synergies)
+        tables += activity_tables(walks.activity, options.synergies)
+    if options.moments:
+        from muscle_torch.biomechanics.gait_report import MOMENT_COLUMNS, moment_rows
+        from muscle_torch.biomechanics.recordings import read_series
+
+        rows = moment_rows(walks.gaits[0], read_series(options.moments), options.convention)
+        tables.append((f"Joint moments against {Path(options.moments).name}", MOMENT_COLUMNS, rows))
+    return tables
 
 
 def assumptions(options: AnalyzeOptions) -> list[str]:
@@ -175,9 +253,10 @@ def assumptions(options: AnalyzeOptions) -> list[str]:
     lines.append("signs: hip flexion, knee flexion, dorsiflexion positive; zeros as in the Rajagopal 2016 model")
     if options.forces:
         lines.append(f"motion low-passed at {options.cutoff:g} Hz; ground forces act on the calcaneus; arms at rest")
-    if options.archive:
+    if options.archive or options.checkpoint:
         lines.append("moments are those of the muscles (generalised actuator forces); ground forces are vertical only, "
                      "from the touch sensors of foot and toes")  # fmt: skip
+        lines.append("angle error: mean absolute difference to the motion followed, hips, knees and ankles (MPJAE)")
     return lines
 
 

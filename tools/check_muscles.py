@@ -39,8 +39,7 @@ def main(words: Sequence[str]) -> int:
         raise InputError(f"points={options.points}: at least 5 positions over a joint's range")
     from muscle_torch.biomechanics.anthropometry import SEGMENT_COLUMNS, segment_table
     from muscle_torch.biomechanics.experiments import EXPERIMENT_COLUMNS, compare_with_measured, experiment_rows
-    from muscle_torch.biomechanics.muscle_report import muscle_report
-    from muscle_torch.biomechanics.muscle_verdicts import VERDICT_COLUMNS, check_muscles
+    from muscle_torch.biomechanics.muscle_checks import VERDICT_COLUMNS, check_muscles, muscle_report
     from muscle_torch.biomechanics.report import text_table, write_table
     from muscle_torch.embodiments import make_embodiment
 

@@ -37,13 +37,13 @@ class EmgOptions(EmgSettings):
     force_threshold: float = key(50.0, "a foot is on the ground above this", "N")
     points: int = key(101, "points of a normalised cycle")
     offset: float = key(0.0, "added to the EMG's clock, where it differs from that of cycles= and force=", "s")
-    against: str = key("", "compared with: a rollout archive .npz, activations .sto/.csv, or another recording")
+    against: str = key("", "compared with: rollouts (.npz, evaluate.py), activations (.sto, .csv), or a recording")
     against_signal: str = key("envelope", "of another recording: raw or envelope")
     against_cycles: str = key("", "its cycle starts, if not those of cycles= or force=")
     against_force: str = key("", "or its force recording")
     pairs: dict[str, str] = key({}, "compare over time: pairs.<our channel>=<their column>, e.g. with a force")
-    episode: int = key(0, "which episode of the archive")
-    body: str = key("full_body", "body whose actuators against= holds")
+    episode: int = key(-1, "which episode of the rollouts; -1: the cycles of all")
+    body: str = key("full_body", "body whose actuators a .sto of activations holds (rollouts know theirs)")
     fingers: bool = key(False, "that body with movable fingers")
     output: str = key("emg_report", "folder for the report, its tables and pictures")
 
@@ -53,7 +53,7 @@ def main(words: Sequence[str]) -> int:
     options = parse_words(EmgOptions, words)
     if not options.emg:
         raise InputError("no EMG given: write emg=<file>")
-    from muscle_torch.biomechanics.emg_comparison import co_contractions, compare_over_time
+    from muscle_torch.biomechanics.emg_report import co_contractions, compare_over_time
     from muscle_torch.biomechanics.report import text_table
 
     measured, notes = read_measured(options)
@@ -77,7 +77,7 @@ def read_measured(options: EmgOptions) -> tuple[Any, list[str]]:
     """Envelopes as `<muscle>_<side>`; channels named in `pairs` keep their own names too."""
     from muscle_torch.biomechanics.emg import envelopes
     from muscle_torch.biomechanics.emg_map import load_map, muscle_columns
-    from muscle_torch.biomechanics.files import read_series
+    from muscle_torch.biomechanics.recordings import read_series
 
     raw = read_series(options.emg, options.rate)
     notes: list[str] = []
@@ -101,7 +101,7 @@ def cut(measured: Any, options: EmgOptions) -> tuple[Any, list[str]]:
 
 def _cut(series: Any, options: EmgOptions, table: str, force: str, column: str) -> tuple[Any, list[str]]:
     from muscle_torch.biomechanics.cycles import cut_cycles
-    from muscle_torch.biomechanics.gait_source import force_contacts, read_events, read_forces
+    from muscle_torch.biomechanics.gait_events import force_contacts, read_events, read_forces
 
     if table:
         contacts = read_events(table)
@@ -118,26 +118,12 @@ def read_other(options: EmgOptions, measured: Any, cycles: Any) -> tuple[Any, An
     """What is compared with, as a series and as cycles."""
     if not options.against:
         return None, None, []
-    from muscle_torch.biomechanics.cycles import cut_cycles
-    from muscle_torch.biomechanics.emg_map import load_map, model_activity
-    from muscle_torch.biomechanics.files import read_series
+    from muscle_torch.biomechanics.emg_map import load_map
+    from muscle_torch.biomechanics.recordings import read_series
 
     table, wanted = load_map(options.map), measured.names
     if Path(options.against).suffix.lower() == ".npz":
-        from muscle_torch.biomechanics.archive import read_archive
-        from muscle_torch.biomechanics.gait_source import archive_contacts
-        from muscle_torch.embodiments import make_embodiment
-
-        body, archive = make_embodiment(options.body, options.fingers), read_archive(options.against)
-        if not 0 <= options.episode < len(archive.episodes):
-            raise InputError(f"{options.against} has {len(archive.episodes)} episodes, episode={options.episode}")
-        activations = archive.activation_series(options.episode, body)
-        other, notes = model_activity(activations, wanted, table, body)
-        if cycles is None:
-            return other, None, list(notes)
-        contacts = archive_contacts(archive, options.episode, options.side)
-        cut_other = cut_cycles(other, contacts.starts, points=options.points)
-        return other, cut_other, [*notes, *contacts.left_out, *cut_other.left_out]
+        return read_rollouts(options, wanted, table, cycles is not None)
     other = read_series(options.against, options.rate)
     if options.pairs:
         return other, None, []
@@ -155,11 +141,40 @@ def read_other(options: EmgOptions, measured: Any, cycles: Any) -> tuple[Any, An
     return other, cut_other, [*notes, *cut_notes]
 
 
+def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut: bool) -> tuple[Any, Any, list[str]]:
+    """A policy's activations of the muscles `wanted`: the first episode over time, the cycles of all."""
+    from muscle_torch.biomechanics.cycles import cut_cycles, pool
+    from muscle_torch.biomechanics.emg_map import model_activity
+    from muscle_torch.biomechanics.gait import activation_series, body_of, rollout_gait, strikes
+    from muscle_torch.rollout_archive import read_archive
+
+    archive = read_archive(options.against)
+    body, count = body_of(archive), len(archive.episodes)
+    if options.episode >= count:
+        raise InputError(f"{options.against} has {count} episodes, episode={options.episode}")
+    chosen = range(count) if options.episode < 0 else [options.episode]
+    first, notes = model_activity(activation_series(archive, chosen[0]), wanted, table, body)
+    if not cut:
+        return first, None, list(notes)
+    parts, left_out = [], []
+    for index in chosen:
+        try:
+            activity, _ = model_activity(activation_series(archive, index), wanted, table, body)
+            starts = strikes(rollout_gait(body, archive, index), options.side)
+            parts.append(cut_cycles(activity, starts, points=options.points))
+        except InputError as error:
+            left_out.append(f"{archive.episodes[index].name}: {error}")
+    if not parts:
+        raise InputError(f"{options.against}: no complete gait cycle in {len(chosen)} episodes ({left_out[0]})")
+    pooled = pool(parts)
+    return first, pooled, [*notes, *left_out, *pooled.left_out]
+
+
 def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: EmgOptions) -> tuple[Any, list[str]]:
     """Another recording's columns as `<muscle>_<side>`: from actuators, or from channels."""
     from muscle_torch.biomechanics.emg import envelopes
-    from muscle_torch.biomechanics.emg_comparison import is_activations
     from muscle_torch.biomechanics.emg_map import model_activity, muscle_columns
+    from muscle_torch.biomechanics.emg_report import is_activations
     from muscle_torch.embodiments import make_embodiment
 
     body = make_embodiment(options.body, options.fingers)
@@ -172,7 +187,7 @@ def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: 
 
 
 def main_table(measured: Any, cycles: Any, other: Any, other_cycles: Any, options: EmgOptions) -> Any:
-    from muscle_torch.biomechanics.emg_comparison import compare_cycles, compare_over_time, describe_cycles
+    from muscle_torch.biomechanics.emg_report import compare_cycles, compare_over_time, describe_cycles
 
     if cycles is not None and other_cycles is not None:
         return compare_cycles(cycles, other_cycles)
@@ -191,7 +206,7 @@ def write_report(
 ) -> Path:
     """report.html and the numbers behind it."""
     from muscle_torch.biomechanics.emg_report import emg_report
-    from muscle_torch.biomechanics.files import write_series
+    from muscle_torch.biomechanics.recordings import write_series
     from muscle_torch.biomechanics.report import write_table
 
     folder = Path(options.output)

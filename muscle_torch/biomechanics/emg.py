@@ -8,8 +8,7 @@ import numpy as np
 from muscle_torch.config import key
 from muscle_torch.errors import InputError, nearest
 
-from .filters import butterworth, runs
-from .series import TimeSeries, regular
+from .series import TimeSeries, butterworth, regular, runs
 
 FLAT_SECONDS = 0.25  # a surface electrode is never still for so long
 GAP_SECONDS = 0.05  # longer holes are not bridged

@@ -13,8 +13,7 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
 from .agreement import pearson
-from .muscle_curves import peak_force
-from .muscle_paths import joint_tangent, moment_matrix, path_state
+from .muscle_mechanics import joint_tangent, moment_matrix, path_state, peak_force
 
 EXPERIMENT_COLUMNS = ("measured curve", "muscles", "about", "mean apart [mm]", "most apart [mm]", "r", "measured [mm]",
                       "model [mm]", "verdict")  # fmt: skip

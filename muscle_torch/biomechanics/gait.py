@@ -1,173 +1,324 @@
-"""Gait events: when a foot meets the ground and leaves it, from vertical force or from kinematics."""
+"""Gait: a walk on the model, from OpenSim files, a motion clip or a rollout; its cycles and its numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import mujoco
 import numpy as np
-from scipy import signal
 
+from muscle_torch.embodiments import EMBODIMENTS, Embodiment, make_embodiment
 from muscle_torch.errors import InputError
+from muscle_torch.rollout_archive import RolloutArchive
 
-from .filters import butterworth, runs
+from .agreement import mpjae
+from .coordinates import from_model, leg_scale, to_model
+from .cycles import Cycles, cut_cycles, ordinary_durations
+from .gait_events import Contacts, contacts_from_feet, contacts_from_force, heel_strikes
+from .inverse_dynamics import foot_forces, inverse_dynamics
+from .muscle_mechanics import independent_joints, joint_tangent
+from .recordings import read_series
+from .series import TimeSeries
 
-# A contact carries at least this part of the greatest force of the recording; less is the other foot's crosstalk.
-LIGHT_CONTACT = 0.4
+GRAVITY = 9.81  # [m/s2]
+ANGLES = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle")
+MOMENTS = ("hip_flexion", "knee_angle", "ankle_angle")
+FORCES = ("fore-aft", "vertical", "lateral")
+SIDES = {"r": "right", "l": "left"}
+LEG_JOINTS = tuple(f"{joint}_{side}" for side in SIDES for joint in ANGLES)
+MOST_HZ = 200.0  # faster motions are thinned: gait holds nothing above
 
 
 @dataclass(frozen=True, eq=False)
-class Contacts:
-    """Contacts of one foot: `starts` and `ends` (N,) [s], each pair one contact that lies wholly in the recording.
+class Gait:
+    """One recorded or simulated walk. Angles [rad] under OpenSim's names, knee flexion positive.
 
-    `left_out` says in words what was not counted.
+    `feet`: side -> heel and toe positions (T, 3) [m] in the world; `moments` [Nm] under the model's joint names;
+    `forces`: side -> (T, 3) [N] in OpenSim's axes. What is not known is None or empty.
     """
 
-    starts: np.ndarray
-    ends: np.ndarray
-    left_out: tuple[str, ...] = ()
+    name: str
+    angles: TimeSeries
+    feet: dict[str, tuple[np.ndarray, np.ndarray]]
+    pelvis: np.ndarray
+    mass: float
+    leg_length: float
+    moments: TimeSeries | None = None
+    forces: dict[str, np.ndarray] = field(default_factory=dict)
+    contacts: dict[str, Contacts] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
-    def strides(self) -> np.ndarray:
-        """(N - 1,) durations from contact to contact [s]."""
-        return np.diff(self.starts)
-
-    @property
-    def stance_share(self) -> np.ndarray:
-        """(N - 1,) part of each stride that the foot is on the ground."""
-        return (self.ends - self.starts)[:-1] / self.strides
+    def rate(self) -> float:
+        return self.angles.rate
 
 
-def contacts_from_force(
-    force: np.ndarray,
+def gait_of(
+    embodiment: Embodiment,
+    qpos: np.ndarray,
     rate: float,
-    threshold: float = 50.0,
-    cutoff: float = 20.0,
-    min_contact: float = 0.1,
-    min_flight: float = 0.1,
-    start_time: float = 0.0,
-) -> Contacts:
-    """Contacts of one foot from its vertical force (T,) [N], upwards positive, sampled at `rate` [Hz].
+    name: str = "",
+    mass: float = 0.0,
+    moments: TimeSeries | None = None,
+    forces: dict[str, np.ndarray] | None = None,
+    contacts: dict[str, Contacts] | None = None,
+    start: float = 0.0,
+) -> Gait:
+    """A motion (T, nq) of the model at `rate` [Hz]; contacts from the feet's motion unless given."""
+    model, data = embodiment.model, mujoco.MjData(embodiment.model)
+    ids = {body: model.body(body).id for body in ("pelvis", "calcn_r", "toes_r", "calcn_l", "toes_l")
+           if _has_body(model, body)}  # fmt: skip
+    if len(ids) < 5:
+        raise InputError(f"{embodiment.name} has no feet (bodies calcn_*, toes_*): gait needs a full body")
+    places = np.zeros((len(qpos), model.nbody, 3))
+    for frame, posture in enumerate(qpos):
+        data.qpos[:] = posture
+        mujoco.mj_kinematics(model, data)
+        places[frame] = data.xpos
+    feet = {side: (places[:, ids[f"calcn_{side}"]], places[:, ids[f"toes_{side}"]]) for side in "rl"}
+    pelvis = places[:, ids["pelvis"]]
+    seen = contacts or {side: _late(contacts_from_feet(*feet[side], pelvis, rate), start) for side in "rl"}
+    return Gait(
+        name,
+        from_model(qpos, embodiment, rate, start),
+        feet,
+        pelvis,
+        mass or float(model.body_mass.sum()),
+        _leg_length(model, data),
+        moments,
+        forces or {},
+        seen,
+    )
 
-    The force is low-passed (`cutoff` [Hz], 4th order, zero phase), its baseline (the mode of the unloaded samples)
-    taken off, and cut at `threshold` [N]. Flights shorter than `min_flight` [s] are filled, contacts shorter than
-    `min_contact` [s] or much lighter than the others are left out: on a split belt the other foot, a step across the
-    middle or a shaking plate cross the threshold too. Contacts that the recording cuts off are left out.
+
+def strikes(gait: Gait, side: str) -> np.ndarray:
+    """Times (N,) [s] at which the foot strikes; those without a toe-off in the recording too."""
+    starts = gait.contacts[side].starts
+    if len(starts) >= 2:
+        return starts
+    seen = heel_strikes(*gait.feet[side], gait.pelvis, gait.rate) + float(gait.angles.time[0])
+    return seen if len(seen) > len(starts) else starts
+
+
+def angle_cycles(gait: Gait, side: str, points: int = 101) -> Cycles:
+    """Angles [deg] of one leg, columns `ANGLES`, over the cycle from strike to strike."""
+    names = [f"{name}_{side}" for name in ANGLES]
+    series = gait.angles.select(names)
+    degrees = series.with_values(np.degrees(series.values), ("deg",) * len(names)).renamed(ANGLES)
+    return cut_cycles(degrees, strikes(gait, side), points=points)
+
+
+def moment_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
+    """Sagittal moments [Nm/kg], positive as the angles; None without moments."""
+    if gait.moments is None:
+        return None
+    series = gait.moments.select([f"{name}_{side}" for name in MOMENTS])
+    scaled = series.with_values(series.values / gait.mass, ("Nm/kg",) * len(MOMENTS)).renamed(MOMENTS)
+    return cut_cycles(scaled, strikes(gait, side), points=points)
+
+
+def force_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
+    """Ground reaction force in body weights, columns `FORCES`; None without forces."""
+    if side not in gait.forces:
+        return None
+    weights = gait.forces[side] / (gait.mass * GRAVITY)
+    # Touch sensors give the vertical force alone: what is nowhere but zero was not measured.
+    seen = [i for i in range(3) if weights[:, i].any()]
+    if not seen:
+        return None
+    names = tuple(FORCES[i] for i in seen)
+    series = TimeSeries(gait.angles.time, weights[:, seen], names, ("BW",) * len(seen), gait.name)
+    return cut_cycles(series, strikes(gait, side), points=points)
+
+
+def walk_numbers(gaits: Sequence[Gait]) -> list[tuple]:
+    """Rows (quantity, right, left, unit), averaged over walks; NaN where a recording is too short to tell."""
+    tables = [_numbers(gait) for gait in gaits]
+    rows = []
+    for name, unit in dict.fromkeys((name, unit) for table in tables for name, unit in table):
+        both = np.array([table[name, unit] for table in tables if (name, unit) in table], dtype=float)
+        if name == "strides":
+            rows.append((name, *(int(n) for n in both.sum(axis=0)), unit))
+            continue
+        known = [column[np.isfinite(column)] for column in both.T]
+        rows.append((name, *(float(column.mean()) if len(column) else float("nan") for column in known), unit))
+    return rows
+
+
+def _numbers(gait: Gait) -> dict[tuple[str, str], tuple[float, float]]:
+    """(quantity, unit) -> right and left of one walk."""
+    both = {side: np.diff(strikes(gait, side)) for side in SIDES}
+    steps, speed = step_lengths(gait), _speed(gait)
+    found: dict[tuple[str, str], list[float]] = {
+        ("strides", ""): [len(_ordinary(both[side])) for side in SIDES],
+        ("speed", "m/s"): [speed, speed],
+        ("speed over sqrt(g leg length)", ""): [speed / float(np.sqrt(GRAVITY * gait.leg_length))] * 2,
+        ("stride time", "s"): [_mean(_ordinary(both[side])) for side in SIDES],
+        ("step length", "m"): [_mean(steps[side]) for side in SIDES],
+        ("stance share", "% of stride"): [100 * _mean(gait.contacts[side].stance_share) for side in SIDES],
+    }
+    for index, name in ((1, "peak vertical force"), (0, "peak propulsion")):
+        if gait.forces and any(gait.forces[side][:, index].any() for side in SIDES):
+            weight = gait.mass * GRAVITY
+            found[name, "BW"] = [float(gait.forces[side][:, index].max()) / weight for side in SIDES]
+    return {key: (right, left) for key, (right, left) in found.items()}
+
+
+def _ordinary(durations: np.ndarray) -> np.ndarray:
+    return durations[ordinary_durations(durations)]
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
+    """Side -> (N,) [m]: how far the heel is ahead of the other foot's heel when it strikes."""
+    travel = (gait.pelvis[-1] - gait.pelvis[0])[:2]
+    forward = travel / max(float(np.linalg.norm(travel)), 1e-9)
+    found = {}
+    for side, other in (("r", "l"), ("l", "r")):
+        frames = np.round((strikes(gait, side) - gait.angles.time[0]) * gait.rate).astype(int)
+        frames = frames[(frames >= 0) & (frames < len(gait.pelvis))]
+        away = (gait.feet[side][0][frames] - gait.feet[other][0][frames])[:, :2] @ forward
+        found[side] = away[away > 0.05]
+    return found
+
+
+def _speed(gait: Gait) -> float:
+    seconds = float(gait.angles.time[-1] - gait.angles.time[0])
+    return float(np.linalg.norm((gait.pelvis[-1] - gait.pelvis[0])[:2]) / seconds)
+
+
+def _late(contacts: Contacts, start: float) -> Contacts:
+    return Contacts(contacts.starts + start, contacts.ends + start, contacts.left_out)
+
+
+def _leg_length(model: mujoco.MjModel, data: mujoco.MjData) -> float:
+    """Hip to ankle along the bones [m]."""
+    hip, knee, ankle = (data.body(f"{name}_r").xpos for name in ("femur", "tibia", "talus"))
+    return float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))
+
+
+def _has_body(model: mujoco.MjModel, name: str) -> bool:
+    return mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name) >= 0
+
+
+def opensim_gait(
+    embodiment: Embodiment,
+    motion: str | Path,
+    forces: str | Path = "",
+    mass: float = 0.0,
+    convention: str = "auto",
+    swap_plates: bool = False,
+    cutoff: float = 6.0,
+    start: float = 0.0,
+    end: float = 0.0,
+) -> tuple[Gait, np.ndarray]:
+    """A coordinates file (.mot, .sto) on the model, with inverse dynamics where `forces` are given; and its qpos.
+
+    Over the time that both files cover, within `start` to `end` [s] (0: all).
     """
-    force = np.asarray(force, dtype=float)
-    left_out: list[str] = []
-    if not np.isfinite(force).all():
-        bad = ~np.isfinite(force)
-        left_out.append(f"{int(bad.sum())} samples are not numbers: counted as no force")
-        force = np.where(bad, 0.0, force)
-    check_force(force)
-    smooth = butterworth(force, rate, cutoff, "low", 4) if rate > 2.2 * cutoff else force
-    smooth = smooth - _baseline(smooth, threshold)
-    loaded = smooth >= threshold
-    for start, end in runs(~loaded):
-        if start > 0 and end < len(loaded) and end - start < min_flight * rate:
-            loaded[start:end] = True
-    greatest = float(np.percentile(smooth, 98))
-    starts, ends = [], []
-    for start, end in runs(loaded):
-        if start == 0 or end == len(loaded):
-            left_out.append(f"contact at {start_time + start / rate:.2f} s is cut off by the recording")
-        elif end - start < min_contact * rate:
-            left_out.append(f"contact at {start_time + start / rate:.2f} s lasts only {(end - start) / rate:.3f} s")
-        elif smooth[start:end].max() < LIGHT_CONTACT * greatest:
-            left_out.append(f"contact at {start_time + start / rate:.2f} s is light ({smooth[start:end].max():.0f} N)")
-        else:
-            starts.append(start / rate)
-            ends.append(end / rate)
-    return Contacts(start_time + np.array(starts), start_time + np.array(ends), tuple(left_out))
-
-
-def check_force(force: np.ndarray) -> None:
-    """Raises InputError where a vertical force cannot be one of a walking adult in newtons, upwards positive."""
-    high, low = float(np.max(force)), float(np.min(force))
-    if high < 20.0 and low > -20.0:
-        raise InputError(
-            f"vertical force stays within {low:.3g} to {high:.3g}: volts or body weights? give it in newtons"
+    series = read_series(motion)
+    measured = read_series(forces) if forces else None
+    first = max(series.time[0], start or -np.inf, measured.time[0] if measured else -np.inf)
+    last = min(series.time[-1], end or np.inf, measured.time[-1] if measured else np.inf)
+    rate = min(series.rate, MOST_HZ)
+    if last - first < 5 / rate:
+        raise InputError(f"{motion}: {series.time[0]:g} to {series.time[-1]:g} s and its forces share no time")
+    at = series.at(np.minimum(first + np.arange(int((last - first) * rate + 1e-6) + 1) / rate, series.time[-1]))
+    scale = leg_scale(at, embodiment, convention)
+    qpos, notes = to_model(at, embodiment, convention, scale)
+    grounds, contacts, moments = {}, None, None
+    if measured is not None:
+        feet = foot_forces(measured, at.time, swap_plates)
+        solved = inverse_dynamics(
+            embodiment, qpos, rate, feet, independent_joints(embodiment), scale, mass, cutoff, first
         )
-    if high < -0.3 * low:
-        raise InputError(f"vertical force points down ({low:.0f} to {high:.0f} N): change its sign")
+        moments = solved.moments
+        grounds = {side: foot.force for side, foot in feet.items()}
+        seen = foot_forces(measured, measured.time, swap_plates)
+        contacts = {side: contacts_from_force(foot.force[:, 1], measured.rate, start_time=float(measured.time[0]))
+                    for side, foot in seen.items()}  # fmt: skip
+        pushed = np.sqrt(np.mean(solved.residual[:, :3] ** 2))
+        notes = (
+            *notes,
+            f"residual force at the pelvis {pushed:.0f} N (root mean square): what the ground does not give",
+        )
+    whole = {side: one for side, one in (contacts or {}).items() if len(one.starts) >= 2}
+    gait = gait_of(embodiment, qpos, rate, Path(motion).stem, mass, moments, grounds,
+                   contacts if len(whole) == 2 else None, first)  # fmt: skip
+    return replace(gait, notes=(*notes, f"lengths scaled by {scale:.3f}: the model's legs over the subject's")), qpos
 
 
-def _baseline(force: np.ndarray, threshold: float) -> float:
-    """What the plate reads unloaded: the median of the samples near zero."""
-    unloaded = force[np.abs(force) < threshold]
-    return float(np.median(unloaded)) if len(unloaded) > 0.02 * len(force) else 0.0
+def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
+    """One episode: moments are those of the muscles, ground forces the touch sensors' (vertical only).
 
-
-def contacts_from_feet(
-    heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray, rate: float, min_stride: float = 0.5, cutoff: float = 7.0
-) -> Contacts:
-    """Contacts from positions (T, 3) [m]: the heel is furthest ahead of the pelvis at its strike, the toe furthest
-    behind it when it leaves (Zeni 2008, the coordinate method). The last axis is vertical; walking may be in any
-    direction, or on a treadmill (then the direction is the one in which heel and pelvis swing most).
-
-    `min_stride` [s] keeps two strikes apart. Where markers are missing, the longest stretch with all of them counts.
+    Strikes come from the touch sensors where both feet have two of them, else from the feet's motion.
     """
-    first, last = complete_stretch(np.concatenate((heel, toe, pelvis), axis=1))
-    heel, toe, pelvis = heel[first:last], toe[first:last], pelvis[first:last]
-    forward = walking_direction(heel, toe, pelvis)
-    ahead_heel = _smooth(((heel - pelvis)[:, :2] @ forward), rate, cutoff)
-    ahead_toe = _smooth(((toe - pelvis)[:, :2] @ forward), rate, cutoff)
-    prominence = 0.25 * np.ptp(ahead_heel)
-    strikes, _ = signal.find_peaks(ahead_heel, distance=max(int(min_stride * rate), 1), prominence=prominence)
-    leaves, _ = signal.find_peaks(-ahead_toe, distance=max(int(min_stride * rate), 1), prominence=prominence)
-    starts, ends, left_out = [], [], []
-    for i, strike in enumerate(strikes):
-        following = strikes[i + 1] if i + 1 < len(strikes) else len(heel)
-        inside = leaves[(leaves > strike) & (leaves < following)]
-        if len(inside):
-            starts.append((first + strike) / rate)
-            ends.append((first + inside[0]) / rate)
-        else:
-            left_out.append(f"strike at {(first + strike) / rate:.2f} s has no toe-off in the recording")
-    return Contacts(np.array(starts), np.array(ends), tuple(left_out))
+    one, rate = archive.episodes[episode], 1.0 / archive.dt
+    forces, contacts, notes = {}, {}, []
+    for side in "rl":
+        columns = [i for i, name in enumerate(archive.sensor_names) if name.startswith(f"{side}_")]
+        up = one.touch[:, columns].sum(axis=1).astype(float)
+        forces[side] = np.stack([0 * up, up, 0 * up], axis=1)
+        try:
+            contacts[side] = contacts_from_force(up, rate)
+        except InputError as error:
+            notes.append(f"touch sensors of the {SIDES[side]} foot: {error}")
+    seen = len(contacts) == 2 and all(len(one.starts) >= 2 for one in contacts.values())
+    if not seen:
+        notes.append(f"{one.name}: fewer than two strikes a foot by touch, so events are those of the feet's motion")
+    gait = gait_of(embodiment, one.qpos.astype(float), rate, one.name, archive.mass,
+                   muscle_moments(embodiment, archive, episode), forces, contacts if seen else None)  # fmt: skip
+    return replace(gait, notes=tuple(notes))
 
 
-def heel_strikes(heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray, rate: float, cutoff: float = 7.0) -> np.ndarray:
-    """Times (N,) [s] of every strike, those whose toe-off lies outside the recording included."""
-    first, last = complete_stretch(np.concatenate((heel, toe, pelvis), axis=1))
-    heel, toe, pelvis = heel[first:last], toe[first:last], pelvis[first:last]
-    ahead = _smooth((heel - pelvis)[:, :2] @ walking_direction(heel, toe, pelvis), rate, cutoff)
-    peaks, _ = signal.find_peaks(ahead, distance=max(int(0.5 * rate), 1), prominence=0.25 * np.ptp(ahead))
-    return (first + peaks) / rate
+def followed_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
+    """The motion that an episode was to follow, whole."""
+    one = archive.episodes[episode]
+    return gait_of(embodiment, one.reference.astype(float), 1.0 / archive.dt, f"{one.name} (followed)")
 
 
-def complete_stretch(values: np.ndarray) -> tuple[int, int]:
-    """[first, last) of the longest run of rows of `values` (T, C) without NaN."""
-    stretches = runs(np.asarray(np.isfinite(values).all(axis=1)))
-    if not stretches:
-        raise InputError("no frame holds heel, toe and pelvis together: a marker is missing throughout")
-    return max(stretches, key=lambda stretch: stretch[1] - stretch[0])
+def angle_error(gait: Gait, other: Gait) -> float:
+    """MPJAE [deg] of the legs' angles over the frames that both have."""
+    frames = min(len(gait.pelvis), len(other.pelvis))
+    first, second = (one.angles.select(LEG_JOINTS).values[:frames] for one in (gait, other))
+    return float(np.degrees(mpjae(first, second)))
 
 
-def walking_direction(heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray) -> np.ndarray:
-    """Unit vector (2,) in the ground plane, from the mean of heel to toe: where the foot points on average."""
-    pointing = np.mean((toe - heel)[:, :2], axis=0)
-    travel = (pelvis[-1] - pelvis[0])[:2]
-    forward = travel if np.linalg.norm(travel) > 0.5 else pointing
-    if np.linalg.norm(forward) < 1e-6:
-        raise InputError("no walking direction: heel and toe coincide and the pelvis does not travel")
-    return forward / np.linalg.norm(forward)
+def activation_series(archive: RolloutArchive, episode: int) -> TimeSeries:
+    """Activations of one episode, a column an actuator, on the clock of its motion."""
+    values = archive.episodes[episode].activation
+    time = np.arange(len(values)) * archive.dt
+    return TimeSeries(time, values, archive.muscle_names, ("",) * len(archive.muscle_names), archive.embodiment)
 
 
-def strikes_from_angles(
-    pelvis_tilt: np.ndarray, hip: np.ndarray, knee: np.ndarray, ankle: np.ndarray, rate: float
-) -> np.ndarray:
-    """Times (N,) [s] at which the heel is furthest ahead of the hip, from sagittal angles (T,) [rad] alone.
+def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> TimeSeries | None:
+    """Moments [Nm] of the muscles about the legs' joints, those about the joints coupled to them added.
 
-    For recordings without markers, and strikes that no plate has seen. Backward tilt, flexion and dorsiflexion are
-    positive. The leg is a chain of thigh and shank of equal length with a heel an eighth of them behind the ankle
-    (the proportions of Winter 2009, figure 4.1); the strike is found between samples, on a parabola.
+    The archive's forces are of the frame after each control step; None for an episode of fewer than 3 frames.
     """
-    shank = pelvis_tilt + hip - knee
-    ahead = np.sin(pelvis_tilt + hip) + np.sin(shank) - 0.125 * np.cos(shank + ankle)
-    peaks, _ = signal.find_peaks(ahead, distance=max(int(0.5 * rate), 1), prominence=0.25 * np.ptp(ahead))
-    before, at, after = ahead[peaks - 1], ahead[peaks], ahead[peaks + 1]
-    bend = before - 2 * at + after
-    return (peaks + np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, 1.0), 0.0)) / rate
+    one = archive.episodes[episode]
+    if len(one.qpos) < 3:
+        return None
+    model = embodiment.model
+    addresses = [int(model.jnt_qposadr[int(j)]) for j in embodiment.resolve("joint", LEG_JOINTS)]
+    forces = np.zeros((len(one.qpos) - 1, model.nv))
+    forces[:, embodiment.joint_qvel_ids] = one.joint_force[:-1]
+    totals = [
+        [joint_tangent(embodiment, posture, address) @ force for address in addresses]
+        for posture, force in zip(one.qpos[1:].astype(float), forces, strict=True)
+    ]
+    time = one.reference_step[:-1] * archive.dt
+    return TimeSeries(time, np.array(totals), LEG_JOINTS, ("Nm",) * len(LEG_JOINTS), one.name)
 
 
-def _smooth(values: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
-    return butterworth(values, rate, cutoff, "low", 4) if rate > 2.2 * cutoff else values
+def body_of(archive: RolloutArchive) -> Embodiment:
+    """The body that an archive holds rollouts of. Raises InputError where it is none of this package's."""
+    for name in EMBODIMENTS:
+        for fingers in (False, True):
+            body = make_embodiment(name, fingers)
+            if body.joint_names == archive.joint_names and body.actuator_names == archive.muscle_names:
+                return body
+    raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")

@@ -10,16 +10,14 @@ from muscle_torch.errors import InputError
 from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
 from .coordinates import in_model_signs
 from .cycles import Cycles, pool
-from .figures import Curve, Panel, grid
-from .gait_analysis import MOMENTS, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
+from .gait import MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
 from .reference_curves import ReferenceCurves
-from .report import Report
+from .report import Curve, Panel, Report, grid
 from .series import TimeSeries, common_clock
 
 MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
 COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "mean apart", "lag [%]", "r at lag", "ceiling r")
 QUANTITIES = {"angle": angle_cycles, "moment": moment_cycles, "force": force_cycles}
-SIDES = {"r": "right", "l": "left"}
 
 
 def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
@@ -50,6 +48,15 @@ def pooled_cycles(gaits: Sequence[Gait], points: int) -> tuple[dict[tuple[str, s
         for key, cycles in found.items():
             parts.setdefault(key, []).append(cycles)
     return {key: pool(cycles) for key, cycles in parts.items()}, notes
+
+
+def curves_of(cycles: dict[tuple[str, str], Cycles], source: str) -> ReferenceCurves:
+    """Cycles of a walk as something to compare with, right and left together."""
+    curves: dict[tuple[str, str], list[np.ndarray]] = {}
+    for (quantity, _), one in cycles.items():
+        for name in one.names:
+            curves.setdefault((quantity, name), []).append(one.column(name))
+    return ReferenceCurves({key: np.concatenate(rows) for key, rows in curves.items()}, source)
 
 
 def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> list[tuple]:
@@ -89,24 +96,25 @@ def moment_rows(gait: Gait, other: TimeSeries, convention: str = "auto") -> list
 
 
 def gait_report(
-    gait: Gait,
+    gaits: Sequence[Gait],
     cycles: dict[tuple[str, str], Cycles],
     reference: ReferenceCurves | None,
     extra_tables: list[tuple[str, tuple[str, ...], list[tuple]]],
     notes: list[str],
     assumptions: list[str],
-    walks: int = 1,
+    followed: Sequence[Gait] = (),
 ) -> Report:
     """Numbers of the walk, curves over the reference, tables, what was left out and what was assumed."""
+    gait, seconds = gaits[0], sum(one.angles.time[-1] - one.angles.time[0] for one in gaits)
     report = Report(
-        f"Gait: {gait.name}",
-        f"{gait.angles.time[-1] - gait.angles.time[0]:.2f} s at {gait.rate:.0f} Hz, body of {gait.mass:.1f} kg, "
+        f"Gait: {gait.name}" + (f" and {len(gaits) - 1} more" if len(gaits) > 1 else ""),
+        f"{seconds:.2f} s at {gait.rate:.0f} Hz, body of {gait.mass:.1f} kg, "
         f"legs of {gait.leg_length:.2f} m (hip to ankle).",
     )
     report.heading("The walk in numbers")
-    if walks > 1:
-        report.text(f"Of the first of {walks} walks; the curves below pool the cycles of all.")
-    report.table(("quantity", "right", "left", "unit"), walk_numbers(gait))
+    if len(gaits) > 1:
+        report.text(f"Means over {len(gaits)} walks; the curves below pool the cycles of all.")
+    report.table(("quantity", "right", "left", "unit"), walk_numbers(gaits))
     for quantity, title in (("angle", "Joint angles"), ("moment", "Joint moments"), ("force", "Ground reaction force")):
         figure = curve_figure(quantity, cycles, reference)
         if figure is not None:
@@ -116,8 +124,10 @@ def gait_report(
             )
     if not any(quantity == "angle" for quantity, _ in cycles):
         report.heading("Over time")
-        report.text("The recording holds no complete cycle, so curves are shown over time.")
-        report.figure(time_figure(gait), "Joint angles [deg] and, where forces were measured, moments [Nm/kg].")
+        report.text("There is no complete gait cycle, so the first walk is shown over time.")
+        if followed:
+            report.figure(followed_figure(gait, followed[0]), "Joint angles and those of the motion to be followed.")
+        report.figure(time_figure(gait), "Joint angles [deg] and, where they are known, moments [Nm/kg].")
     rows = comparison_rows(cycles, reference)
     if rows:
         report.heading("Against the reference" if reference is not None else "Curves")
@@ -144,8 +154,8 @@ def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference
     for index, name in enumerate(first.names):
         curves = [Curve(SIDES[s], cycles[quantity, s].mean[:, index], cycles[quantity, s].sd[:, index]) for s in sides]
         theirs = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
-        if theirs is not None:
-            curves.append(Curve("reference", theirs.mean(axis=0), theirs.std(axis=0)))
+        if reference is not None and theirs is not None:
+            curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0)))
         panels.append(Panel(name.replace("_", " "), curves, first.units[index]))
     return grid(panels, first.percent, "gait cycle [%]", columns=3, zero=True)
 
@@ -154,10 +164,27 @@ def time_figure(gait: Gait) -> Any:
     """Angles and moments of both legs over time, sagittal."""
     panels = []
     for name in MOMENTS:
-        curves = [Curve(SIDES[side], np.degrees(gait.angles[f"{name}_{side}"])) for side in "rl"]
+        curves = [Curve(SIDES[side], np.degrees(gait.angles[f"{name}_{side}"])) for side in SIDES]
         panels.append(Panel(name.replace("_", " "), curves, "deg"))
-    if gait.moments is not None and len(gait.moments.time) == len(gait.angles.time):
+    if gait.moments is not None:
+        moments = gait.moments.at(gait.angles.time)
         for name in MOMENTS:
-            curves = [Curve(SIDES[side], gait.moments[f"{name}_{side}"] / gait.mass) for side in "rl"]
+            curves = [Curve(SIDES[side], moments[f"{name}_{side}"] / gait.mass) for side in SIDES]
             panels.append(Panel(f"{name.replace('_', ' ')} moment", curves, "Nm/kg"))
+    return grid(panels, gait.angles.time, "time [s]", columns=3, zero=True)
+
+
+def followed_figure(gait: Gait, followed: Gait) -> Any:
+    """Sagittal angles of each leg over the motion's, over time."""
+    motion = followed.angles.at(gait.angles.time)
+    panels = [
+        Panel(
+            f"{name.replace('_', ' ')} ({SIDES[side]})",
+            [Curve("policy", np.degrees(gait.angles[f"{name}_{side}"])),
+             Curve("motion followed", np.degrees(motion[f"{name}_{side}"]))],
+            "deg",
+        )
+        for side in SIDES
+        for name in MOMENTS
+    ]  # fmt: skip
     return grid(panels, gait.angles.time, "time [s]", columns=3, zero=True)

@@ -9,9 +9,8 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
 from .coordinates import model_frame
-from .filters import butterworth
-from .muscle_paths import independent_joints, joint_tangent
-from .series import TimeSeries
+from .muscle_mechanics import independent_joints, joint_tangent
+from .series import TimeSeries, butterworth
 
 # How force recordings call the columns of one foot; {} is v (force) or p (point) with an axis, or the axis of a torque.
 PLATE_NAMES = {

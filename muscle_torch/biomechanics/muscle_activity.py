@@ -1,23 +1,24 @@
-"""What all muscles together do: effort, co-activation, synergies, metabolic power."""
+"""What all muscles together do: effort, co-activation, metabolic power, synergies."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+from muscle_torch.rollout_archive import RolloutArchive
 
-from .archive import Archive
-from .emg_comparison import CO_CONTRACTION_COLUMNS, co_contractions
 from .emg_map import load_map, model_activity
-from .inverse_dynamics import derivatives
-from .metabolic import metabolic_power
+from .emg_report import CO_CONTRACTION_COLUMNS, co_contractions
+from .gait import LEG_JOINTS
+from .muscle_mechanics import optimal_length, peak_force
 from .series import TimeSeries
 from .static_optimisation import static_optimisation
-from .synergies import ENOUGH, enough_synergies, vaf_by_rank
 
-LEG = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle")
-LEG_JOINTS = tuple(f"{joint}_{side}" for side in "rl" for joint in LEG)
+ENOUGH = 0.90  # of the variability accounted for (Torres-Oviedo 2006)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +32,15 @@ class MuscleActivity:
     residual: TimeSeries | None = None
 
 
-def activity_of_archive(embodiment: Embodiment, archive: Archive, episode: int) -> MuscleActivity:
-    """A policy's activations, with the muscles' velocities of the motion it made."""
-    activations = archive.activation_series(episode, embodiment)
-    qpos = archive.episodes[episode].qpos.astype(float)
-    return MuscleActivity(
-        embodiment, activations, muscle_velocities(embodiment, qpos, 1.0 / archive.step), "the policy"
-    )
+def activity_of_rollouts(embodiment: Embodiment, archives: Sequence[RolloutArchive]) -> MuscleActivity:
+    """A policy's activations over all episodes, one after the other, with the muscles' velocities there."""
+    episodes = [episode for archive in archives for episode in archive.episodes]
+    values = np.concatenate([episode.activation for episode in episodes])
+    velocities = [muscle_velocities(embodiment, episode.qpos, episode.qvel) for episode in episodes]
+    time = np.arange(len(values)) * archives[0].dt
+    names = embodiment.actuator_names
+    activations = TimeSeries(time, values, names, ("",) * len(names), "rollouts")
+    return MuscleActivity(embodiment, activations, np.concatenate(velocities), "the policy")
 
 
 def activity_of_motion(embodiment: Embodiment, qpos: np.ndarray, moments: TimeSeries, rate: float) -> MuscleActivity:
@@ -46,10 +49,9 @@ def activity_of_motion(embodiment: Embodiment, qpos: np.ndarray, moments: TimeSe
     return MuscleActivity(embodiment, solved.activations, solved.velocities, "static optimisation", solved.residual)
 
 
-def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> np.ndarray:
-    """(T, nu) [m/s] by MuJoCo, from the motion's own velocities."""
+def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+    """(T, nu) [m/s] of the actuators, lengthening positive."""
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
-    qvel, _ = derivatives(model, qpos, rate)
     rows = np.zeros((len(qpos), model.nu))
     for frame in range(len(qpos)):
         data.qpos[:], data.qvel[:] = qpos[frame], qvel[frame]
@@ -94,3 +96,77 @@ def activity_tables(activity: MuscleActivity, largest: int) -> list[tuple[str, t
         vaf = [(rank, 100 * one.vaf, 100 * float(one.muscle_vaf.min())) for rank, one in enumerate(found, 1)]
         tables.append((title, ("synergies", "variability accounted for [%]", "of the worst muscle [%]"), vaf))
     return tables
+
+
+def metabolic_power(model: mujoco.MjModel, activations: np.ndarray, velocities: np.ndarray) -> np.ndarray:
+    """(T, nu) power [W] of every muscle: activation * F0 * vmax * phi(v / vmax).
+
+    activations (T, nu); velocities (T, nu) of the actuators [m/s], lengthening positive as in MuJoCo. The tendon is
+    rigid, so the fibre has the actuator's velocity. Heat and work of the muscles alone: no basal rate.
+    """
+    force = np.array([peak_force(model, i) for i in range(model.nu)])
+    fastest = np.array([optimal_length(model, i)[0] * model.actuator_gainprm[i, 6] for i in range(model.nu)])
+    return activations * force * fastest * energy_rate(-velocities / fastest)
+
+
+def energy_rate(shortening: np.ndarray) -> np.ndarray:
+    """phi of the shortening velocity over the maximal one (clipped to -1..1): the paper's fit to measured rates."""
+    x = np.clip(shortening, -1.0, 1.0)
+    return (0.054 + 0.506 * x + 2.46 * x**2) / (1.0 - 1.13 * x + 12.8 * x**2 - 1.64 * x**3)
+
+
+@dataclass(frozen=True, eq=False)
+class Synergies:
+    """activity (T, M) ~ timing (T, K) @ weights (K, M); `vaf` of the whole, `muscle_vaf` (M,) of each muscle."""
+
+    timing: np.ndarray
+    weights: np.ndarray
+    vaf: float
+    muscle_vaf: np.ndarray
+
+
+def extract_synergies(activity: np.ndarray, rank: int, seed: int = 0) -> Synergies:
+    """`rank` synergies of `activity` (T, M), not negative. Each synergy's largest weight is 1; order by their share.
+
+    Raises InputError for negative or constant-zero input, or a rank that the data cannot have.
+    """
+    activity = np.asarray(activity, dtype=float)
+    if (activity < -1e-9).any():
+        raise InputError("synergies need activity that is not negative: use envelopes or activations")
+    if not 1 <= rank <= min(activity.shape):
+        raise InputError(f"{rank} synergies of {activity.shape[1]} muscles in {activity.shape[0]} samples")
+    if not activity.any():
+        raise InputError("synergies need some activity: everything is zero")
+    try:
+        from sklearn.decomposition import NMF
+        from sklearn.exceptions import ConvergenceWarning
+    except ImportError:
+        raise InputError("synergies need scikit-learn: pip install 'muscle_torch[biomech]'") from None
+    model = NMF(n_components=rank, init="nndsvda", max_iter=1000, tol=1e-5, random_state=seed)  # pyright: ignore[reportArgumentType]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the variability accounted for tells how good the fit is
+        timing = model.fit_transform(np.maximum(activity, 0.0))
+    weights = model.components_
+    top = weights.max(axis=1)
+    top = np.where(top > 0, top, 1.0)
+    timing, weights = timing * top, weights / top[:, None]
+    order = np.argsort(-(timing.sum(axis=0) * weights.sum(axis=1)))
+    timing, weights = timing[:, order], weights[order]
+    rest = (activity - timing @ weights) ** 2
+    each = 1.0 - rest.sum(axis=0) / np.maximum((activity**2).sum(axis=0), 1e-12)
+    return Synergies(timing, weights, variability_accounted_for(activity, timing @ weights), each)
+
+
+def variability_accounted_for(activity: np.ndarray, rebuilt: np.ndarray) -> float:
+    """VAF, uncentred: 1 - sum of squared errors over sum of squares (Torres-Oviedo 2006)."""
+    return float(1.0 - np.sum((activity - rebuilt) ** 2) / np.sum(activity**2))
+
+
+def vaf_by_rank(activity: np.ndarray, largest: int, seed: int = 0) -> list[Synergies]:
+    """Synergies of rank 1, 2, ... `largest`."""
+    return [extract_synergies(activity, rank, seed) for rank in range(1, min(largest, *activity.shape) + 1)]
+
+
+def enough_synergies(found: list[Synergies], vaf: float = ENOUGH) -> int:
+    """The least rank that accounts for `vaf`; 0 where none does."""
+    return next((rank for rank, one in enumerate(found, 1) if one.vaf >= vaf), 0)

@@ -22,8 +22,7 @@ class ReferenceCurves:
     """`curves`: (quantity, name) -> (N trials, points); angles [deg], moments [Nm/kg], forces [BW], model's signs."""
 
     curves: dict[tuple[str, str], np.ndarray]
-    mass: float
-    source: str
+    source: str  # what a figure calls it
 
     def get(self, quantity: str, name: str, points: int) -> np.ndarray | None:
         """(N, points) resampled; None where the reference has none."""
@@ -36,23 +35,24 @@ class ReferenceCurves:
         return np.stack([np.interp(ours, theirs, row) for row in found])
 
 
+def is_curve_file(path: str | Path) -> bool:
+    """Whether `path` is a .npz of curves (not a motion clip, which is .npz too)."""
+    return Path(path).suffix.lower() == ".npz" and any(key in _arrays(Path(path)) for key, _ in KEYS.values())
+
+
 def read_reference(path: str | Path, convention: str = "auto") -> ReferenceCurves:
     """A .npz with `angle_deg`, `moment_Nm` or `grf_pctBW` (points, variables, trials) and `<key>_names` beside each.
 
     Knees that bend into the negative (gait2392) are turned to the model's sign, moments with them.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-    except (ValueError, BadZipFile, OSError, EOFError):
-        raise InputError(f"{path}: not a file of curves (.npz)") from None
+    arrays = _arrays(path)
     known = {quantity: key for quantity, (key, _) in KEYS.items() if key in arrays and f"{key}_names" in arrays}
     if not known:
         raise InputError(f"{path}: no curves: expected angle_deg, moment_Nm or grf_pctBW and their names")
-    mass = float(arrays["body_mass_kg"]) if "body_mass_kg" in arrays else 1.0
+    if "moment" in known and "body_mass_kg" not in arrays:
+        raise InputError(f"{path}: moment_Nm needs body_mass_kg beside it, to be compared by mass")
+    mass = float(arrays.get("body_mass_kg", 1.0))
     curves: dict[tuple[str, str], np.ndarray] = {}
     for quantity, key in known.items():
         values, names = arrays[key], [str(name) for name in arrays[f"{key}_names"]]
@@ -69,4 +69,14 @@ def read_reference(path: str | Path, convention: str = "auto") -> ReferenceCurve
             if (quantity, "knee_angle") in curves:
                 curves[quantity, "knee_angle"] = -curves[quantity, "knee_angle"]
     complete = {name: rows[np.isfinite(rows).all(axis=1)] for name, rows in curves.items()}
-    return ReferenceCurves({name: rows for name, rows in complete.items() if len(rows)}, mass, str(path))
+    return ReferenceCurves({name: rows for name, rows in complete.items() if len(rows)}, path.stem)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (ValueError, BadZipFile, OSError, EOFError):
+        raise InputError(f"{path}: not a file of curves (.npz)") from None

@@ -16,7 +16,7 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
 from .inverse_dynamics import derivatives
-from .muscle_paths import joint_tangent, moment_matrix
+from .muscle_mechanics import joint_tangent, moment_matrix
 from .series import TimeSeries
 
 

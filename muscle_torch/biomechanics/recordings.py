@@ -1,13 +1,15 @@
-"""Tables of numbers: OpenSim storage files (.sto, .mot) and CSV, read and written."""
+"""Recordings in files: OpenSim storage (.sto, .mot), CSV and C3D, read and written by suffix."""
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from muscle_torch.errors import InputError
 
+from .c3d import read_c3d_analog
 from .series import TimeSeries
 
 TIME_NAMES = ("time", "t", "time_s", "seconds", "time (s)", "time[s]", "time [s]")
@@ -87,6 +89,37 @@ def write_csv(path: str | Path, series: TimeSeries) -> Path:
         writer.writerow(["time", *titles])
         writer.writerows([f"{v:.10g}" for v in (t, *row)] for t, row in zip(series.time, series.values, strict=True))
     return path
+
+
+READERS: dict[str, Callable[[Path, float], TimeSeries]] = {
+    ".sto": lambda path, rate: read_storage(path),
+    ".mot": lambda path, rate: read_storage(path),
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".txt": read_csv,
+    ".c3d": lambda path, rate: read_c3d_analog(path),
+}
+WRITERS: dict[str, Callable[[Path, TimeSeries], Path]] = {
+    ".sto": write_storage,
+    ".mot": write_storage,
+    ".csv": write_csv,
+}
+
+
+def read_series(path: str | Path, rate: float = 0.0) -> TimeSeries:
+    """Reads by suffix. `rate` [Hz] is for tables without a time column. Raises InputError for what cannot be read."""
+    path = Path(path)
+    if path.suffix.lower() not in READERS:
+        raise InputError(f"{path}: cannot read {path.suffix or 'a file without suffix'}; known: {', '.join(READERS)}")
+    return READERS[path.suffix.lower()](path, rate)
+
+
+def write_series(path: str | Path, series: TimeSeries) -> Path:
+    """Writes by suffix: .sto, .mot or .csv."""
+    path = Path(path)
+    if path.suffix.lower() not in WRITERS:
+        raise InputError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; known: {', '.join(WRITERS)}")
+    return WRITERS[path.suffix.lower()](path, series)
 
 
 def short_name(name: str) -> str:
