@@ -7,7 +7,7 @@ from conftest import data_file
 
 from muscle_torch.biomechanics.agreement import best_lag, circular_distance
 from muscle_torch.biomechanics.cycles import cut_cycles
-from muscle_torch.biomechanics.emg import EmgSettings, envelopes
+from muscle_torch.biomechanics.emg import EmgSettings, envelopes, looks_smooth
 from muscle_torch.biomechanics.emg_map import load_map, model_activity, muscle_columns
 from muscle_torch.biomechanics.gait_events import read_events
 from muscle_torch.biomechanics.recordings import read_series, write_series
@@ -102,8 +102,26 @@ def test_bad_channels_are_left_out_and_the_rest_is_used():
 def test_a_slow_table_is_no_raw_emg():
     slow = TimeSeries(np.arange(300) / 30.0, np.random.default_rng(0).random((300, 1)), ("soleus",))
     with pytest.raises(InputError, match="signal=envelope"):
-        envelopes(slow, EmgSettings())
-    assert envelopes(slow, EmgSettings(signal="envelope")).series["soleus"].max() == 1.0
+        envelopes(slow, EmgSettings(signal="raw"))
+    for signal in ("envelope", "auto"):
+        assert envelopes(slow, EmgSettings(signal=signal)).series["soleus"].max() == 1.0
+
+
+def test_envelopes_are_told_from_raw_emg():
+    _, activity = bursts()
+    raw = recording(soleus=raw_emg(activity, 0), ta=raw_emg(1 - activity, 1, gain=4.0))
+    assert not looks_smooth(raw)
+    # An amplifier that counts from 0 to 1023 has no negative values either.
+    assert not looks_smooth(raw.with_values(500 + 100 * raw.values))
+    smooth = envelopes(raw, EmgSettings(envelope=20)).series
+    assert looks_smooth(smooth)
+    done = envelopes(smooth, EmgSettings())
+    np.testing.assert_allclose(done.series.values, smooth.values)
+    assert "taken for envelopes" in done.left_out[0]
+
+
+def test_bad_settings_are_told():
+    slow = recording(soleus=np.random.default_rng(0).random(300))
     with pytest.raises(InputError, match="did you mean 'mvc'"):
         envelopes(slow, EmgSettings(normalise="mvcs"))
 

@@ -4,7 +4,8 @@ One of: checkpoint= (a policy, rolled out on motion= or on what it was trained o
 tools/evaluate.py archive=...), motion= (a motion clip, or OpenSim coordinates with or without ground forces). Joint
 angles and moments, ground reaction force, stance share, step length and speed over the gait cycle, against reference=
 (without one, a policy is compared with the motion it follows); effort, co-activation, metabolic cost and muscle
-synergies where activations are known. Prints tables and writes a folder with report.html.
+synergies where activations are known. forces= alone tells the strides of a force recording. Prints tables and writes a
+folder with report.html.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ except ImportError as error:
     print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
     sys.exit(2)
 
-RECORDINGS = (".mot", ".sto")
+RECORDINGS = (".mot", ".sto", ".mat")
 EPISODE_COLUMNS = ("motion", "seed", "followed [s]", "of [s]", "strides right", "strides left", "angle error [deg]")
 
 
@@ -31,12 +32,15 @@ class AnalyzeOptions:
     checkpoint: str = key("", "a policy: checkpoint file or run folder")
     archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
     motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: what it follows")
-    forces: str = key("", "ground reaction forces of an OpenSim motion (.mot, .sto): inverse dynamics")
+    forces: str = key("", "ground forces of an OpenSim motion: inverse dynamics; alone (.c3d, .txt too): its strides")
+    rate: float = key(0.0, "forces= alone: sampling rate of tables without a time column; 0: the file tells", "Hz")
     reference: str = key("", "compared with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, or a .mot")
     reference_forces: str = key("", "ground reaction forces of reference=, where it is an OpenSim motion")
     reference_mass: float = key(0.0, "mass of the subject of reference=, where it is an OpenSim motion", "kg")
+    reference_trial: int = key(0, "only this trial of the curves in reference= (from 1); 0: the mean of all")
     seeds: int = key(1, "checkpoint: rollouts of each motion; the first takes the mean action, others sample")
     episode: int = key(-1, "which episode of the rollouts, or which motion of several; -1: all together")
+    force_threshold: float = key(0.0, "a foot is on the plate above this; 0: 20, of forces= alone 50", "N")
     mass: float = key(0.0, "the subject's mass; 0: the model's own", "kg")
     height: float = key(0.0, "the subject's height, stated in the report", "m")
     convention: str = key("auto", "sign of knee flexion in motion=: rajagopal (+), gait2392 (-) or auto")
@@ -44,7 +48,9 @@ class AnalyzeOptions:
     start: float = key(0.0, "an OpenSim motion is analysed from here; 0: its beginning", "s")
     end: float = key(0.0, "to here; 0: its end", "s")
     cutoff: float = key(6.0, "low-pass of an OpenSim motion before inverse dynamics (Winter 2009: 6)", "Hz")
+    angle_cutoff: float = key(0.0, "low-pass of the angles before they are cut into cycles; 0: not", "Hz")
     moments: str = key("", "joint moments of the same motion by another program (.sto), compared over time")
+    inverse_dynamics: bool = key(True, "false: the moments in moments= are taken instead of our own")
     points: int = key(101, "points of a normalised cycle")
     synergies: int = key(8, "largest number of muscle synergies tried; 0: none")
     optimise: bool = key(False, "static optimisation of the muscles in inverse dynamics (needs forces=)")
@@ -69,13 +75,15 @@ def main(words: Sequence[str]) -> int:
     """Reads or rolls out, analyses, writes the report; returns the exit code."""
     options = parse_words(AnalyzeOptions, words)
     if not (options.motion or options.archive or options.checkpoint):
-        raise InputError("nothing to analyse: give checkpoint=<run folder>, archive=<file> or motion=<file>")
+        if options.forces:
+            return analyse_forces(options)
+        raise InputError("nothing to analyse: give checkpoint=<run folder>, archive=<file>, motion=<file> or forces=")
     from muscle_torch.biomechanics.gait import walk_numbers
     from muscle_torch.biomechanics.gait_report import COLUMNS, comparison_rows, gait_report, pooled_cycles
     from muscle_torch.biomechanics.report import text_table, write_table
 
     folder = Path(options.output)
-    walks = read_walks(options)
+    walks = smoothed(read_walks(options), options.angle_cutoff)
     reference = read_compared(options, walks)
     cycles, notes = pooled_cycles(walks.gaits, options.points)
     notes = [*walks.left_out, *dict.fromkeys(note for gait in walks.gaits for note in gait.notes), *notes]
@@ -100,6 +108,23 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
+def analyse_forces(options: AnalyzeOptions) -> int:
+    """A force recording without motion: strides, stance, vertical force."""
+    from muscle_torch.biomechanics.force_report import force_report, force_rows, force_walk
+    from muscle_torch.biomechanics.gait_events import read_forces
+    from muscle_torch.biomechanics.report import text_table
+
+    walk = force_walk(
+        read_forces(options.forces, options.rate), options.mass, options.force_threshold or 50.0, options.points
+    )
+    print(text_table(("quantity", "right", "left", "unit"), force_rows(walk)), end="\n\n")
+    for note in walk.left_out:
+        print(f"left out: {note}")
+    report = force_report(walk, Path(options.forces).name)
+    print(f"written to {report.write(Path(options.output) / 'report.html')}")
+    return 0
+
+
 def read_walks(options: AnalyzeOptions) -> Walks:
     """From whichever of checkpoint=, archive= and motion= is given."""
     from muscle_torch.rollout_archive import read_archive
@@ -116,13 +141,22 @@ def read_walks(options: AnalyzeOptions) -> Walks:
     return Walks(gaits_of_clips(options, options.motion, options.mass))
 
 
+def smoothed(walks: Walks, cutoff: float) -> Walks:
+    from muscle_torch.biomechanics.series import low_pass
+
+    if not cutoff:
+        return walks
+    gaits = [dataclasses.replace(gait, angles=low_pass(gait.angles, cutoff)) for gait in walks.gaits]
+    return dataclasses.replace(walks, gaits=gaits)
+
+
 def is_recording(motion: Any) -> bool:
     return isinstance(motion, str) and Path(motion).suffix.lower() in RECORDINGS
 
 
 def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Walks:
     """Every episode of every archive (one a seed); those too short to hold a step are left out and told."""
-    from muscle_torch.biomechanics.gait import angle_error, body_of, followed_gait, rollout_gait, strikes
+    from muscle_torch.biomechanics.gait import angle_error, body_of, followed_gait, rollout_gait
     from muscle_torch.biomechanics.muscle_activity import activity_of_rollouts
 
     body, count = body_of(archives[0]), len(archives[0].episodes)
@@ -143,7 +177,7 @@ def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Walks
             walks.gaits.append(gait)
             walks.followed.append(followed)
             seconds = [archive.dt * len(q) for q in (episode.qpos, episode.reference)]
-            strides = [max(len(strikes(gait, side)) - 1, 0) for side in "rl"]
+            strides = [max(len(gait.contacts[side].starts) - 1, 0) for side in "rl"]
             walks.episodes.append((episode.name, seed, *seconds, *strides, angle_error(gait, followed)))
     if not walks.gaits:
         raise InputError(f"no episode can be analysed: {walks.left_out[0]}")
@@ -152,17 +186,33 @@ def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Walks
 
 def walk_of_recording(options: AnalyzeOptions) -> Walks:
     from muscle_torch.biomechanics.gait import opensim_gait
+    from muscle_torch.biomechanics.inverse_dynamics import ON_GROUND
     from muscle_torch.biomechanics.muscle_activity import activity_of_motion
     from muscle_torch.embodiments import make_embodiment
 
     body = make_embodiment("full_body", options.fingers)
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
-                              options.swap_plates, options.cutoff, options.start, options.end)  # fmt: skip
+                              options.swap_plates, options.cutoff, options.start, options.end,
+                              options.force_threshold or ON_GROUND)  # fmt: skip
+    if not options.inverse_dynamics:
+        gait = dataclasses.replace(gait, moments=given_moments(options))
     if not options.optimise:
         return Walks([gait])
     if gait.moments is None:
         raise InputError("optimise=true needs forces=<ground reaction forces>")
     return Walks([gait], activity=activity_of_motion(body, qpos, gait.moments, gait.rate))
+
+
+def given_moments(options: AnalyzeOptions) -> Any:
+    """Those of moments=, with the model's signs; the motion tells which sign the knee has."""
+    from muscle_torch.biomechanics.coordinates import in_model_signs, knee_convention
+    from muscle_torch.biomechanics.recordings import read_series
+
+    if not options.moments:
+        raise InputError("inverse_dynamics=false needs moments=<joint moments of the same motion>")
+    angles = read_series(options.motion) if is_recording(options.motion) else None
+    convention = knee_convention(angles, options.convention) if angles else "rajagopal"
+    return in_model_signs(read_series(options.moments), convention)
 
 
 def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[Any]:
@@ -188,7 +238,8 @@ def read_compared(options: AnalyzeOptions, walks: Walks) -> Any:
     if not options.reference:
         return curves_of(pooled_cycles(walks.followed, 101)[0], "motion followed") if walks.followed else None
     if is_curve_file(options.reference):
-        return read_reference(options.reference, options.convention)
+        curves = read_reference(options.reference, options.convention)
+        return curves.trial(options.reference_trial) if options.reference_trial else curves
     if is_recording(options.reference):
         body = make_embodiment("full_body", options.fingers)
         gaits = [opensim_gait(body, options.reference, options.reference_forces, options.reference_mass)[0]]
@@ -237,11 +288,10 @@ def extra_tables(options: AnalyzeOptions, walks: Walks) -> list[tuple[str, tuple
         from muscle_torch.biomechanics.muscle_activity import activity_tables
 
         tables += activity_tables(walks.activity, options.synergies)
-    if options.moments:
+    if options.moments and options.inverse_dynamics:
         from muscle_torch.biomechanics.gait_report import MOMENT_COLUMNS, moment_rows
-        from muscle_torch.biomechanics.recordings import read_series
 
-        rows = moment_rows(walks.gaits[0], read_series(options.moments), options.convention)
+        rows = moment_rows(walks.gaits[0], given_moments(options))
         tables.append((f"Joint moments against {Path(options.moments).name}", MOMENT_COLUMNS, rows))
     return tables
 

@@ -38,7 +38,7 @@ class EmgOptions(EmgSettings):
     points: int = key(101, "points of a normalised cycle")
     offset: float = key(0.0, "added to the EMG's clock, where it differs from that of cycles= and force=", "s")
     against: str = key("", "compared with: rollouts (.npz, evaluate.py), activations (.sto, .csv), or a recording")
-    against_signal: str = key("envelope", "of another recording: raw or envelope")
+    against_signal: str = key("auto", "of another recording: raw, envelope or auto")
     against_cycles: str = key("", "its cycle starts, if not those of cycles= or force=")
     against_force: str = key("", "or its force recording")
     pairs: dict[str, str] = key({}, "compare over time: pairs.<our channel>=<their column>, e.g. with a force")
@@ -145,7 +145,7 @@ def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut:
     """A policy's activations of the muscles `wanted`: the first episode over time, the cycles of all."""
     from muscle_torch.biomechanics.cycles import cut_cycles, pool
     from muscle_torch.biomechanics.emg_map import model_activity
-    from muscle_torch.biomechanics.gait import activation_series, body_of, rollout_gait, strikes
+    from muscle_torch.biomechanics.gait import activation_series, body_of, rollout_gait
     from muscle_torch.rollout_archive import read_archive
 
     archive = read_archive(options.against)
@@ -160,7 +160,7 @@ def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut:
     for index in chosen:
         try:
             activity, _ = model_activity(activation_series(archive, index), wanted, table, body)
-            starts = strikes(rollout_gait(body, archive, index), options.side)
+            starts = rollout_gait(body, archive, index).contacts[options.side].starts
             parts.append(cut_cycles(activity, starts, points=options.points))
         except InputError as error:
             left_out.append(f"{archive.episodes[index].name}: {error}")

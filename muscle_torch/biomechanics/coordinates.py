@@ -90,7 +90,7 @@ def to_model(
             address = int(model.jnt_qposadr[int(embodiment.resolve("joint", [joint])[0])])
             qpos[:, address] = factor * angles[name] + zero
         elif name not in (*PELVIS_ANGLES, *PELVIS_PLACE) and not name.endswith(("_speed", "_beta")):
-            left_out.append(f"coordinate {name!r} has no joint in {embodiment.name}")
+            left_out.append(name)
     if len(left_out) == len(angles.names):
         raise InputError(f"{series.source}: no coordinate that {embodiment.name} knows, e.g. hip_flexion_r")
     if embodiment.root_joint is not None:
@@ -104,7 +104,8 @@ def to_model(
         qpos[:, :3] = scale * ground.apply(place)
         pelvis = Rotation.from_quat(_pelvis_in_root(embodiment), scalar_first=True)
         qpos[:, 3:7] = (ground * turn * pelvis.inv()).as_quat(scalar_first=True)
-    return embodiment.project(qpos), tuple(left_out)
+    told = (f"{embodiment.name} has no joint for {', '.join(left_out)}",) if left_out else ()
+    return embodiment.project(qpos), told
 
 
 def from_model(qpos: np.ndarray, embodiment: Embodiment, rate: float, start: float = 0.0) -> TimeSeries:

@@ -13,6 +13,7 @@ from .series import TimeSeries, butterworth, regular, runs
 FLAT_SECONDS = 0.25  # a surface electrode is never still for so long
 GAP_SECONDS = 0.05  # longer holes are not bridged
 CLIPPED_SHARE = 0.002  # of the samples, in runs of 3 and more at the extreme value
+FASTEST_ENVELOPE = 25.0  # [Hz]; envelopes are low-passed at 20 Hz and below, raw surface EMG lies above
 NORMALISATIONS = ("max", "mvc", "mean", "none")
 
 
@@ -20,7 +21,7 @@ NORMALISATIONS = ("max", "mvc", "mean", "none")
 class EmgSettings:
     """Every step's parameter, its default, and where the default comes from."""
 
-    signal: str = key("raw", "raw, or envelope: already rectified and smoothed, only normalised")
+    signal: str = key("auto", "raw, envelope (smoothed already: it is only normalised), or auto: what it looks like")
     high_pass: float = key(20.0, "motion artefacts below are removed (De Luca 2010: 20; ISEK: 10 to 20)", "Hz")
     low_pass: float = key(450.0, "noise above is removed; 0: not (SENIAM, ISEK: 400 to 500)", "Hz")
     band_order: int = key(4, "Butterworth order of these, both passes together (ISEK: 4)")
@@ -48,7 +49,14 @@ def envelopes(raw: TimeSeries, settings: EmgSettings, mvc: TimeSeries | None = N
     _check(settings)
     if settings.normalise == "mvc" and mvc is None:
         raise InputError("normalise=mvc needs mvc=<recording of the maximal contractions>")
+    told: tuple[str, ...] = ()
+    if settings.signal == "auto":
+        done = looks_smooth(raw)
+        settings = dataclasses.replace(settings, signal="envelope" if done else "raw")
+        told = ("taken for envelopes, for nothing is negative and little moves faster than "
+                f"{FASTEST_ENVELOPE:g} Hz; set signal=raw if it is raw EMG",) if done else ()  # fmt: skip
     good, left_out = good_channels(raw, settings.signal == "raw")
+    left_out = (*told, *left_out)
     if not good.names:
         raise InputError(f"{raw.source or 'EMG'}: no usable channel ({'; '.join(left_out[:4])})")
     smooth = _smooth(good, settings)
@@ -62,6 +70,21 @@ def envelopes(raw: TimeSeries, settings: EmgSettings, mvc: TimeSeries | None = N
         )
     units = smooth.units if settings.normalise == "none" else (f"of {settings.normalise}",) * len(smooth.names)
     return Envelopes(smooth.with_values(smooth.values / scale, units), scale, left_out)
+
+
+def looks_smooth(series: TimeSeries) -> bool:
+    """Whether a recording seems to hold envelopes: not negative, and 95 % of its power below `FASTEST_ENVELOPE`."""
+    known = np.isfinite(series.values)
+    values = series.values[:, known.mean(axis=0) > 0.9]
+    values = values[np.isfinite(values).all(axis=1)]
+    # Smoothing leaves small negative ripples beside steep rises.
+    if len(values) < 30 or not values.size or values.min() < -0.05 * values.max():
+        return False
+    if series.rate <= 2 * FASTEST_ENVELOPE:
+        return True
+    power = np.abs(np.fft.rfft(values - values.mean(axis=0), axis=0)) ** 2
+    fast = np.fft.rfftfreq(len(values), 1 / series.rate) > FASTEST_ENVELOPE
+    return bool(power[fast].sum() < 0.05 * power.sum())
 
 
 def good_channels(raw: TimeSeries, is_raw: bool = True) -> tuple[TimeSeries, tuple[str, ...]]:
@@ -153,5 +176,5 @@ def _mvc_scale(
 def _check(settings: EmgSettings) -> None:
     if settings.normalise not in NORMALISATIONS:
         raise InputError(f"normalise={settings.normalise!r}{nearest(settings.normalise, NORMALISATIONS)}")
-    if settings.signal not in ("raw", "envelope"):
-        raise InputError(f"signal={settings.signal!r}: raw or envelope")
+    if settings.signal not in ("auto", "raw", "envelope"):
+        raise InputError(f"signal={settings.signal!r}: auto, raw or envelope")

@@ -14,8 +14,8 @@ from muscle_torch.rollout_archive import RolloutArchive
 from .agreement import mpjae
 from .coordinates import from_model, leg_scale, to_model
 from .cycles import Cycles, cut_cycles, ordinary_durations
-from .gait_events import Contacts, contacts_from_feet, contacts_from_force, heel_strikes
-from .inverse_dynamics import foot_forces, inverse_dynamics
+from .gait_events import Contacts, contacts_from_feet, contacts_from_force, refined
+from .inverse_dynamics import ON_GROUND, foot_forces, inverse_dynamics
 from .muscle_mechanics import independent_joints, joint_tangent
 from .recordings import read_series
 from .series import TimeSeries
@@ -64,7 +64,7 @@ def gait_of(
     contacts: dict[str, Contacts] | None = None,
     start: float = 0.0,
 ) -> Gait:
-    """A motion (T, nq) of the model at `rate` [Hz]; contacts from the feet's motion unless given."""
+    """A motion (T, nq) of the model at `rate` [Hz]; `contacts`: what plates or touch sensors saw of each foot."""
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     ids = {body: model.body(body).id for body in ("pelvis", "calcn_r", "toes_r", "calcn_l", "toes_l")
            if _has_body(model, body)}  # fmt: skip
@@ -77,7 +77,7 @@ def gait_of(
         places[frame] = data.xpos
     feet = {side: (places[:, ids[f"calcn_{side}"]], places[:, ids[f"toes_{side}"]]) for side in "rl"}
     pelvis = places[:, ids["pelvis"]]
-    seen = contacts or {side: _late(contacts_from_feet(*feet[side], pelvis, rate), start) for side in "rl"}
+    events, notes = _events(feet, pelvis, rate, start, contacts or {})
     return Gait(
         name,
         from_model(qpos, embodiment, rate, start),
@@ -87,17 +87,24 @@ def gait_of(
         _leg_length(model, data),
         moments,
         forces or {},
-        seen,
+        events,
+        notes,
     )
 
 
-def strikes(gait: Gait, side: str) -> np.ndarray:
-    """Times (N,) [s] at which the foot strikes; those without a toe-off in the recording too."""
-    starts = gait.contacts[side].starts
-    if len(starts) >= 2:
-        return starts
-    seen = heel_strikes(*gait.feet[side], gait.pelvis, gait.rate) + float(gait.angles.time[0])
-    return seen if len(seen) > len(starts) else starts
+def _events(
+    feet: dict[str, tuple[np.ndarray, np.ndarray]], pelvis: np.ndarray, rate: float, start: float,
+    measured: dict[str, Contacts],
+) -> tuple[dict[str, Contacts], tuple[str, ...]]:  # fmt: skip
+    """Contacts as measured where both feet have two; else those of the feet's motion, refined by what was measured."""
+    if measured and all(len(one.starts) >= 2 for one in measured.values()):
+        return measured, ()
+    found = {}
+    for side, (heel, toe) in feet.items():
+        seen = contacts_from_feet(heel, toe, pelvis, rate, start_time=start)
+        found[side] = refined(seen, measured[side]) if side in measured else seen
+    note = "the force saw fewer than two strikes of each foot: the others are those of the feet's motion"
+    return found, (note,) if measured else ()
 
 
 def angle_cycles(gait: Gait, side: str, points: int = 101) -> Cycles:
@@ -105,7 +112,7 @@ def angle_cycles(gait: Gait, side: str, points: int = 101) -> Cycles:
     names = [f"{name}_{side}" for name in ANGLES]
     series = gait.angles.select(names)
     degrees = series.with_values(np.degrees(series.values), ("deg",) * len(names)).renamed(ANGLES)
-    return cut_cycles(degrees, strikes(gait, side), points=points)
+    return cut_cycles(degrees, gait.contacts[side].starts, points=points)
 
 
 def moment_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
@@ -114,21 +121,22 @@ def moment_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
         return None
     series = gait.moments.select([f"{name}_{side}" for name in MOMENTS])
     scaled = series.with_values(series.values / gait.mass, ("Nm/kg",) * len(MOMENTS)).renamed(MOMENTS)
-    return cut_cycles(scaled, strikes(gait, side), points=points)
+    return cut_cycles(scaled, gait.contacts[side].starts, points=points)
 
 
 def force_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
-    """Ground reaction force in body weights, columns `FORCES`; None without forces."""
+    """Ground reaction force in body weights, columns `FORCES`; None without forces. Lateral: outwards, on each side."""
     if side not in gait.forces:
         return None
-    weights = gait.forces[side] / (gait.mass * GRAVITY)
+    outwards = np.array([1.0, 1.0, 1.0 if side == "r" else -1.0])  # the third axis points right
+    weights = outwards * gait.forces[side] / (gait.mass * GRAVITY)
     # Touch sensors give the vertical force alone: what is nowhere but zero was not measured.
     seen = [i for i in range(3) if weights[:, i].any()]
     if not seen:
         return None
     names = tuple(FORCES[i] for i in seen)
     series = TimeSeries(gait.angles.time, weights[:, seen], names, ("BW",) * len(seen), gait.name)
-    return cut_cycles(series, strikes(gait, side), points=points)
+    return cut_cycles(series, gait.contacts[side].starts, points=points)
 
 
 def walk_numbers(gaits: Sequence[Gait]) -> list[tuple]:
@@ -147,7 +155,7 @@ def walk_numbers(gaits: Sequence[Gait]) -> list[tuple]:
 
 def _numbers(gait: Gait) -> dict[tuple[str, str], tuple[float, float]]:
     """(quantity, unit) -> right and left of one walk."""
-    both = {side: np.diff(strikes(gait, side)) for side in SIDES}
+    both = {side: np.diff(gait.contacts[side].starts) for side in SIDES}
     steps, speed = step_lengths(gait), _speed(gait)
     found: dict[tuple[str, str], list[float]] = {
         ("strides", ""): [len(_ordinary(both[side])) for side in SIDES],
@@ -169,7 +177,7 @@ def _ordinary(durations: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
@@ -178,7 +186,7 @@ def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
     forward = travel / max(float(np.linalg.norm(travel)), 1e-9)
     found = {}
     for side, other in (("r", "l"), ("l", "r")):
-        frames = np.round((strikes(gait, side) - gait.angles.time[0]) * gait.rate).astype(int)
+        frames = np.round((gait.contacts[side].starts - gait.angles.time[0]) * gait.rate).astype(int)
         frames = frames[(frames >= 0) & (frames < len(gait.pelvis))]
         away = (gait.feet[side][0][frames] - gait.feet[other][0][frames])[:, :2] @ forward
         found[side] = away[away > 0.05]
@@ -188,10 +196,6 @@ def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
 def _speed(gait: Gait) -> float:
     seconds = float(gait.angles.time[-1] - gait.angles.time[0])
     return float(np.linalg.norm((gait.pelvis[-1] - gait.pelvis[0])[:2]) / seconds)
-
-
-def _late(contacts: Contacts, start: float) -> Contacts:
-    return Contacts(contacts.starts + start, contacts.ends + start, contacts.left_out)
 
 
 def _leg_length(model: mujoco.MjModel, data: mujoco.MjData) -> float:
@@ -214,10 +218,12 @@ def opensim_gait(
     cutoff: float = 6.0,
     start: float = 0.0,
     end: float = 0.0,
+    threshold: float = ON_GROUND,
 ) -> tuple[Gait, np.ndarray]:
     """A coordinates file (.mot, .sto) on the model, with inverse dynamics where `forces` are given; and its qpos.
 
-    Over the time that both files cover, within `start` to `end` [s] (0: all).
+    Over the time that both files cover, within `start` to `end` [s] (0: all). A plate carries a foot above
+    `threshold` [N].
     """
     series = read_series(motion)
     measured = read_series(forces) if forces else None
@@ -238,17 +244,18 @@ def opensim_gait(
         moments = solved.moments
         grounds = {side: foot.force for side, foot in feet.items()}
         seen = foot_forces(measured, measured.time, swap_plates)
-        contacts = {side: contacts_from_force(foot.force[:, 1], measured.rate, start_time=float(measured.time[0]))
+        contacts = {side: contacts_from_force(foot.force[:, 1], measured.rate, threshold,
+                                              start_time=float(measured.time[0]))
                     for side, foot in seen.items()}  # fmt: skip
         pushed = np.sqrt(np.mean(solved.residual[:, :3] ** 2))
         notes = (
             *notes,
             f"residual force at the pelvis {pushed:.0f} N (root mean square): what the ground does not give",
         )
-    whole = {side: one for side, one in (contacts or {}).items() if len(one.starts) >= 2}
-    gait = gait_of(embodiment, qpos, rate, Path(motion).stem, mass, moments, grounds,
-                   contacts if len(whole) == 2 else None, first)  # fmt: skip
-    return replace(gait, notes=(*notes, f"lengths scaled by {scale:.3f}: the model's legs over the subject's")), qpos
+    gait = gait_of(embodiment, qpos, rate, Path(motion).stem, mass, moments, grounds, contacts, first)  # fmt: skip
+    return replace(
+        gait, notes=(*gait.notes, *notes, f"lengths scaled by {scale:.3f}: the model's legs over the subject's")
+    ), qpos
 
 
 def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
@@ -258,20 +265,17 @@ def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) 
     """
     one, rate = archive.episodes[episode], 1.0 / archive.dt
     forces, contacts, notes = {}, {}, []
-    for side in "rl":
+    for side, foot in SIDES.items():
         columns = [i for i, name in enumerate(archive.sensor_names) if name.startswith(f"{side}_")]
         up = one.touch[:, columns].sum(axis=1).astype(float)
         forces[side] = np.stack([0 * up, up, 0 * up], axis=1)
         try:
             contacts[side] = contacts_from_force(up, rate)
         except InputError as error:
-            notes.append(f"touch sensors of the {SIDES[side]} foot: {error}")
-    seen = len(contacts) == 2 and all(len(one.starts) >= 2 for one in contacts.values())
-    if not seen:
-        notes.append(f"{one.name}: fewer than two strikes a foot by touch, so events are those of the feet's motion")
+            notes.append(f"touch sensors of the {foot} foot: {error}")
     gait = gait_of(embodiment, one.qpos.astype(float), rate, one.name, archive.mass,
-                   muscle_moments(embodiment, archive, episode), forces, contacts if seen else None)  # fmt: skip
-    return replace(gait, notes=tuple(notes))
+                   muscle_moments(embodiment, archive, episode), forces, contacts)  # fmt: skip
+    return replace(gait, notes=(*gait.notes, *notes))
 
 
 def followed_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:

@@ -1,6 +1,6 @@
 """Gait events: when a foot meets the ground and leaves it, from force, kinematics, or a table of times."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ LIGHT_CONTACT = 0.4
 
 @dataclass(frozen=True, eq=False)
 class Contacts:
-    """Contacts of one foot: `starts` and `ends` (N,) [s], each pair one contact that lies wholly in the recording.
+    """Contacts of one foot: `starts` and `ends` (N,) [s]; an end that was not seen is NaN.
 
     `left_out` says in words what was not counted.
     """
@@ -100,7 +100,13 @@ def _baseline(force: np.ndarray, threshold: float) -> float:
 
 
 def contacts_from_feet(
-    heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray, rate: float, min_stride: float = 0.5, cutoff: float = 7.0
+    heel: np.ndarray,
+    toe: np.ndarray,
+    pelvis: np.ndarray,
+    rate: float,
+    min_stride: float = 0.5,
+    cutoff: float = 7.0,
+    start_time: float = 0.0,
 ) -> Contacts:
     """Contacts from positions (T, 3) [m]: the heel is furthest ahead of the pelvis at its strike, the toe furthest
     behind it when it leaves (Zeni 2008, the coordinate method). The last axis is vertical; walking may be in any
@@ -111,30 +117,32 @@ def contacts_from_feet(
     first, last = complete_stretch(np.concatenate((heel, toe, pelvis), axis=1))
     heel, toe, pelvis = heel[first:last], toe[first:last], pelvis[first:last]
     forward = walking_direction(heel, toe, pelvis)
-    ahead_heel = _smooth(((heel - pelvis)[:, :2] @ forward), rate, cutoff)
-    ahead_toe = _smooth(((toe - pelvis)[:, :2] @ forward), rate, cutoff)
-    prominence = 0.25 * np.ptp(ahead_heel)
-    strikes, _ = signal.find_peaks(ahead_heel, distance=max(int(min_stride * rate), 1), prominence=prominence)
-    leaves, _ = signal.find_peaks(-ahead_toe, distance=max(int(min_stride * rate), 1), prominence=prominence)
-    starts, ends, left_out = [], [], []
+    ahead = [_smooth((part - pelvis)[:, :2] @ forward, rate, cutoff) for part in (heel, toe)]
+    spacing, prominence = max(int(min_stride * rate), 1), 0.25 * float(np.ptp(ahead[0]))
+    strikes, leaves = _peaks(ahead[0], spacing, prominence), _peaks(-ahead[1], spacing, prominence)
+    ends, left_out = np.full(len(strikes), np.nan), []
+    start_time += first / rate
     for i, strike in enumerate(strikes):
         following = strikes[i + 1] if i + 1 < len(strikes) else len(heel)
         inside = leaves[(leaves > strike) & (leaves < following)]
         if len(inside):
-            starts.append((first + strike) / rate)
-            ends.append((first + inside[0]) / rate)
+            ends[i] = start_time + inside[0] / rate
         else:
-            left_out.append(f"strike at {(first + strike) / rate:.2f} s has no toe-off in the recording")
-    return Contacts(np.array(starts), np.array(ends), tuple(left_out))
+            left_out.append(f"strike at {start_time + strike / rate:.2f} s has no toe-off in the recording")
+    return Contacts(start_time + strikes / rate, ends, tuple(left_out))
 
 
-def heel_strikes(heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray, rate: float, cutoff: float = 7.0) -> np.ndarray:
-    """Times (N,) [s] of every strike, those whose toe-off lies outside the recording included."""
-    first, last = complete_stretch(np.concatenate((heel, toe, pelvis), axis=1))
-    heel, toe, pelvis = heel[first:last], toe[first:last], pelvis[first:last]
-    ahead = _smooth((heel - pelvis)[:, :2] @ walking_direction(heel, toe, pelvis), rate, cutoff)
-    peaks, _ = signal.find_peaks(ahead, distance=max(int(0.5 * rate), 1), prominence=0.25 * np.ptp(ahead))
-    return (first + peaks) / rate
+def refined(events: Contacts, measured: Contacts, within: float = 0.1) -> Contacts:
+    """`events` with the times of the `measured` ones that lie within so many seconds: a plate sees sharper."""
+
+    def nearest_of(times: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        if not len(exact):
+            return times
+        closest = exact[np.abs(times[:, None] - exact[None]).argmin(axis=1)]
+        return np.where(np.abs(closest - times) <= within, closest, times)
+
+    return replace(events, starts=nearest_of(events.starts, measured.starts),
+                   ends=nearest_of(events.ends, measured.ends))  # fmt: skip
 
 
 def complete_stretch(values: np.ndarray) -> tuple[int, int]:
@@ -155,21 +163,12 @@ def walking_direction(heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray) -> 
     return forward / np.linalg.norm(forward)
 
 
-def strikes_from_angles(
-    pelvis_tilt: np.ndarray, hip: np.ndarray, knee: np.ndarray, ankle: np.ndarray, rate: float
-) -> np.ndarray:
-    """Times (N,) [s] at which the heel is furthest ahead of the hip, from sagittal angles (T,) [rad] alone.
-
-    For recordings without markers, and strikes that no plate has seen. Backward tilt, flexion and dorsiflexion are
-    positive. The leg is a chain of thigh and shank of equal length with a heel an eighth of them behind the ankle
-    (the proportions of Winter 2009, figure 4.1); the strike is found between samples, on a parabola.
-    """
-    shank = pelvis_tilt + hip - knee
-    ahead = np.sin(pelvis_tilt + hip) + np.sin(shank) - 0.125 * np.cos(shank + ankle)
-    peaks, _ = signal.find_peaks(ahead, distance=max(int(0.5 * rate), 1), prominence=0.25 * np.ptp(ahead))
-    before, at, after = ahead[peaks - 1], ahead[peaks], ahead[peaks + 1]
+def _peaks(values: np.ndarray, spacing: int, prominence: float) -> np.ndarray:
+    """Places (N,) of the maxima, between samples: on the parabola through each and its neighbours."""
+    peaks, _ = signal.find_peaks(values, distance=spacing, prominence=prominence)
+    before, at, after = values[peaks - 1], values[peaks], values[peaks + 1]
     bend = before - 2 * at + after
-    return (peaks + np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, 1.0), 0.0)) / rate
+    return peaks + np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, 1.0), 0.0)
 
 
 def _smooth(values: np.ndarray, rate: float, cutoff: float) -> np.ndarray:

@@ -8,15 +8,14 @@ import numpy as np
 from muscle_torch.errors import InputError
 
 from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
-from .coordinates import in_model_signs
 from .cycles import Cycles, pool
-from .gait import MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
+from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
 from .reference_curves import ReferenceCurves
 from .report import Curve, Panel, Report, grid
 from .series import TimeSeries, common_clock
 
 MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
-COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "mean apart", "lag [%]", "r at lag", "ceiling r")
+COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "of range [%]", "mean apart", "lag [%]", "r at lag", "ceiling r")
 QUANTITIES = {"angle": angle_cycles, "moment": moment_cycles, "force": force_cycles}
 
 
@@ -24,17 +23,22 @@ def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], 
     """(quantity, side) -> cycles of what the recording holds; and in words what it does not."""
     found: dict[tuple[str, str], Cycles] = {}
     notes: list[str] = []
-    for quantity, cut in QUANTITIES.items():
-        for side in "rl":
+    for side, leg in SIDES.items():
+        strikes = len(gait.contacts[side].starts)
+        if strikes < 2:
+            notes.append(f"{leg} leg: no complete cycle ({strikes} foot strikes, 2 are needed)")
+            continue
+        for quantity, cut in QUANTITIES.items():
             try:
                 cycles = cut(gait, side, points)
             except InputError as error:
-                notes.append(f"{quantity} of the {SIDES[side]} leg: {error}")
+                notes.append(f"{quantity} of the {leg} leg: {error}")
                 continue
             if cycles is not None:
                 found[quantity, side] = cycles
-                notes += [f"{quantity} of the {SIDES[side]} leg: {note}" for note in cycles.left_out]
-    return found, notes
+                notes += [f"{quantity} of the {leg} leg: {note}" for note in cycles.left_out]
+    order = {quantity: place for place, quantity in enumerate(QUANTITIES)}
+    return dict(sorted(found.items(), key=lambda item: order[item[0][0]])), notes
 
 
 def pooled_cycles(gaits: Sequence[Gait], points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
@@ -67,27 +71,26 @@ def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceC
             title, mean = f"{name} ({SIDES[side]})", one.mean[:, index]
             theirs = reference.get(quantity, name, len(mean)) if reference is not None else None
             if theirs is None:
-                rows.append((title, one.units[index], len(one.values), *[float("nan")] * 6))
+                rows.append((title, one.units[index], len(one.values), *[float("nan")] * 7))
                 continue
             other = theirs.mean(axis=0)
             loop = slice(None, -1) if len(mean) % 2 else slice(None)
             lag = cyclic_lag(other[loop], mean[loop])
             ceiling = float(np.mean(noise_ceiling(theirs).left_out)) if len(theirs) > 1 else float("nan")
             apart = float((mean - other).mean())
-            rows.append((title, one.units[index], len(one.values), pearson(mean, other), rmse(mean, other), apart,
-                         *lag, ceiling))  # fmt: skip
+            error = rmse(mean, other)
+            rows.append((title, one.units[index], len(one.values), pearson(mean, other), error,
+                         100 * error / float(np.ptp(other)), apart, *lag, ceiling))  # fmt: skip
     return rows
 
 
-def moment_rows(gait: Gait, other: TimeSeries, convention: str = "auto") -> list[tuple]:
-    """Our joint moments against another program's for the same motion, over the time both cover."""
+def moment_rows(gait: Gait, theirs: TimeSeries) -> list[tuple]:
+    """Our joint moments against another program's (model's signs) for the same motion, over the time both cover."""
     if gait.moments is None:
         raise InputError("no joint moments to compare: give forces= or an archive with kinetics")
-    # The knee's sign is judged by angles; a table of moments holds none, so the convention must be given or is ours.
-    theirs = in_model_signs(other, "rajagopal" if convention == "auto" else convention)
-    shared = [name for name in gait.moments.names if name in theirs]
+    shared = [name for name in LEG_JOINTS if name in theirs and name in gait.moments]
     if not shared:
-        raise InputError(f"{other.source}: no moment of a joint that the body has, e.g. hip_flexion_r_moment")
+        raise InputError(f"{theirs.source}: no moment of a joint that the body has, e.g. hip_flexion_r_moment")
     first, second = common_clock(gait.moments.select(shared), theirs.select(shared))
     return [
         (name, pearson(first[name], second[name]), rmse(first[name], second[name]), float(np.ptp(second[name])))
@@ -132,8 +135,11 @@ def gait_report(
     if rows:
         report.heading("Against the reference" if reference is not None else "Curves")
         report.table(COLUMNS, rows)
-        report.text("r: Pearson's correlation with the reference's mean; mean apart: ours less theirs; lag: positive "
-                    "where ours comes later; ceiling r: how alike the reference's own trials are.")  # fmt: skip
+        report.text(
+            "r: Pearson's correlation with the reference's mean; of range: RMSE over the reference's range; mean "
+            "apart: ours less theirs; lag: positive where ours comes later; ceiling r: how alike the reference's own "
+            "trials are."
+        )
     for title, columns, table in extra_tables:
         report.heading(title)
         report.table(columns, table)

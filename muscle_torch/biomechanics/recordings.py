@@ -1,4 +1,4 @@
-"""Recordings in files: OpenSim storage (.sto, .mot), CSV and C3D, read and written by suffix."""
+"""Recordings in files: OpenSim storage (.sto, .mot), CSV, C3D, MATLAB tables; read and written by suffix."""
 
 import csv
 import re
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from muscle_torch.errors import InputError
 
@@ -79,6 +81,24 @@ def read_csv(path: str | Path, rate: float = 0.0) -> TimeSeries:
     return _series(path, names, units, values, rate)
 
 
+def read_matlab(path: str | Path) -> TimeSeries:
+    """A MATLAB file (up to version 7) with one table: a struct of `colheaders` and `data`, time first, as MATLAB's
+    `importdata` makes of a storage file. Angles are degrees where the name tells an angle."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        stored = loadmat(path, squeeze_me=True, struct_as_record=False)
+    except (ValueError, TypeError, NotImplementedError, MatReadError) as error:
+        raise InputError(f"{path}: not a readable MATLAB file ({str(error).splitlines()[0]})") from None
+    tables = [value for value in stored.values() if hasattr(value, "colheaders") and hasattr(value, "data")]
+    if len(tables) != 1:
+        raise InputError(f"{path}: {len(tables)} structs with colheaders and data, 1 is needed")
+    names = [short_name(str(name)) for name in tables[0].colheaders]
+    units = ["s", *(storage_unit(name, degrees=True) for name in names[1:])]
+    return _series(path, names, units, np.atleast_2d(tables[0].data).astype(float), 0.0)
+
+
 def write_csv(path: str | Path, series: TimeSeries) -> Path:
     """Writes `time` and the columns; units in square brackets."""
     path = Path(path)
@@ -98,6 +118,7 @@ READERS: dict[str, Callable[[Path, float], TimeSeries]] = {
     ".tsv": read_csv,
     ".txt": read_csv,
     ".c3d": lambda path, rate: read_c3d_analog(path),
+    ".mat": lambda path, rate: read_matlab(path),
 }
 WRITERS: dict[str, Callable[[Path, TimeSeries], Path]] = {
     ".sto": write_storage,

@@ -24,6 +24,14 @@ class ReferenceCurves:
     curves: dict[tuple[str, str], np.ndarray]
     source: str  # what a figure calls it
 
+    def trial(self, number: int) -> "ReferenceCurves":
+        """Only the trial of that number (from 1) of each curve."""
+        count = min(len(rows) for rows in self.curves.values())
+        if not 1 <= number <= count:
+            raise InputError(f"{self.source} has trials 1 to {count}, not {number}")
+        picked = {name: rows[number - 1 : number] for name, rows in self.curves.items()}
+        return ReferenceCurves(picked, f"{self.source}, trial {number}")
+
     def get(self, quantity: str, name: str, points: int) -> np.ndarray | None:
         """(N, points) resampled; None where the reference has none."""
         found = self.curves.get((quantity, name))

@@ -125,13 +125,18 @@ class Panel(NamedTuple):
     note: str = ""
 
 
-def grid(panels: Sequence[Panel], x: np.ndarray, x_label: str, columns: int = 4, zero: bool = False) -> Any:
-    """A figure of panels that share their x axis `x` (P,); one legend on top; `zero` draws the zero line."""
+def grid(
+    panels: Sequence[Panel], x: np.ndarray, x_label: str, columns: int = 4, zero: bool = False, width: float = 0.0
+) -> Any:
+    """A figure of panels that share their x axis `x` (P,); one legend on top; `zero` draws the zero line.
+
+    `width` [in]; 0: by the number of columns.
+    """
     from matplotlib.figure import Figure
 
     columns = min(columns, max(len(panels), 1))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(2.9 * columns, 2.15 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(width or 2.9 * columns, 2.15 * rows + 0.5), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     handles: dict[str, Any] = {}
     for axis, panel in zip(axes, panels, strict=False):
