@@ -283,7 +283,7 @@ def test_the_command_analyses_a_clip_and_an_archive(archive, tmp_path, capsys):
         assert main([f"motion={clip}", f"reference={reference}", f"output={tmp_path / 'clip'}"]) == 0
         assert main([f"archive={archive}", f"output={tmp_path / 'run'}", "synergies=2"]) == 0
     shown = capsys.readouterr().out
-    assert "hip_flexion (right)" in shown and "metabolic power" in shown
+    assert "hip flexion (right)" in shown and "metabolic power" in shown
     page = (tmp_path / "clip" / "report.html").read_text()
     assert "src='data:image/png" in page and "http" not in page
     assert "motion to be followed" in (tmp_path / "run" / "report.html").read_text()

@@ -67,7 +67,7 @@ def main(words: Sequence[str]) -> int:
         if shown is not None and shown.rows:
             print(text_table(shown.columns, shown.rows), end="\n\n")
     for note in notes:
-        print(f"left out: {note}")
+        print(f"left out or assumed: {note}")
     path = write_report(options, measured, cycles, other, other_cycles, [table, pairs, activity], notes)
     print(f"written to {path}")
     return 0
@@ -178,7 +178,7 @@ def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: 
     from muscle_torch.embodiments import make_embodiment
 
     body = make_embodiment(options.body, options.fingers)
-    if is_activations(other, body.actuator_names, table):
+    if is_activations(other, body.actuator_names):
         found, notes = model_activity(other, tuple(wanted), table, body)
         return found, list(notes)
     mapped, unknown = muscle_columns(other, table, options.side)
@@ -218,7 +218,7 @@ def write_report(
         write_table(folder / "table.csv", tables[0].columns, tables[0].rows)
     what = f"{Path(options.emg).name}" + (f" against {Path(options.against).name}" if options.against else "")
     labels = (Path(options.emg).name, Path(options.against).name)
-    report = emg_report(what, labels, options, measured, cycles, other, other_cycles, tables, notes)
+    report = emg_report(what, labels, options, measured, cycles, other, other_cycles, tables, notes, options.pairs)
     return report.write(folder / "report.html")
 
 

@@ -1,6 +1,7 @@
 """Two recordings of muscle activity, muscle by muscle, and the page that `tools/emg.py` writes."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,7 @@ import numpy as np
 from .agreement import best_lag, circular_distance, co_contraction, cyclic_lag, noise_ceiling, pearson, rmse
 from .cycles import Cycles
 from .emg import EmgSettings
-from .emg_map import MuscleMap
-from .report import Curve, Panel, Report, grid
+from .report import Curve, Panel, Report, grid, pretty
 from .series import TimeSeries, common_clock
 
 # Opposite muscles round a joint; co-contraction is told for those that were recorded.
@@ -101,7 +101,7 @@ def in_peaks(curve: np.ndarray) -> np.ndarray:
     return curve / top if top > 0 else curve
 
 
-def is_activations(series: TimeSeries, actuators: tuple[str, ...], table: MuscleMap) -> bool:
+def is_activations(series: TimeSeries, actuators: tuple[str, ...]) -> bool:
     """Whether the columns are a model's actuators rather than EMG channels."""
     known = sum(name in actuators for name in series.names)
     return known > len(series.names) / 2
@@ -116,10 +116,11 @@ def _ceiling(cycles: Cycles, name: str) -> float:
 CAPTIONS = {
     "peak [%]": "per cent of the gait cycle at which the mean envelope is highest (0 and 100: the foot strikes)",
     "apart [%]": "distance of the two peaks round the circle of the cycle",
-    "r": "Pearson's correlation of the two mean curves; 1 is the same shape",
+    "r": "Pearson's correlation of the two curves; 1 is the same shape",
     "RMSE": "root mean squared difference, each curve in units of its own peak",
     "lag [%]": "shift of the cycle at which the curves fit best; positive: the compared curve comes later",
-    "lag [s]": "the same in seconds, sought within 0.1 s",
+    "lag [s]": "shift at which the curves fit best, sought within 0.1 s; positive: the compared curve comes later",
+    "r at lag": "the correlation once that shift is undone",
     "ceiling r": "mean correlation of each cycle with the mean of the others: a perfect model reaches about this",
     "between cycles r": "mean correlation of each cycle with the mean of the others: 1 is the same every time",
     "co-contraction index": "twice the common area over the sum of both (Falconer and Winter 1985): 0 never together, "
@@ -138,18 +139,19 @@ def emg_report(
     other_cycles: Cycles | None,
     tables: list[Table | None],
     notes: list[str],
+    pairs: Mapping[str, str],
 ) -> Report:
     """Summary, pictures, tables, how it was made, what was left out; `labels` name the two recordings."""
     report = Report(f"Muscle activity: {title}", _summary(measured, cycles, other_cycles, tables[0]))
     report.heading("Curves")
-    report.figure(*_picture(labels, measured, cycles, other, other_cycles))
+    report.figure(*_picture(labels, measured, cycles, other, other_cycles, pairs))
     report.heading("Numbers")
     for table in tables:
         if table is not None and table.rows:
-            report.table(table.columns, table.rows)
+            report.table(table.columns, [_readable(row) for row in table.rows])
     used = [c for table in tables if table is not None and table.rows for c in table.columns]
-    report.notes([f"{column}: {text}" for column, text in CAPTIONS.items() if column in used])
-    report.heading("What was left out")
+    report.glossary([f"{column}: {text}" for column, text in CAPTIONS.items() if column in used])
+    report.heading("What was left out or assumed")
     report.notes(notes)
     report.heading("How the envelopes were made")
     report.text("In this order: high-pass and low-pass filter, rectification, smoothing, normalisation.")
@@ -180,6 +182,7 @@ def _picture(
     cycles: Cycles | None,
     other: TimeSeries | None,
     other_cycles: Cycles | None,
+    pairs: Mapping[str, str],
 ) -> tuple[Any, str]:
     if cycles is not None:
         panels = []
@@ -194,22 +197,20 @@ def _picture(
         return grid(
             panels, cycles.percent, "gait cycle [%]"
         ), "Mean and one standard deviation over the cycles, in peaks."
-    first, second = (measured, None) if other is None else _meeting(measured, other)
+    first, second = (measured, None) if other is None else common_clock(measured, other)
     thin = max(len(first.time) // MOST_SAMPLES, 1)
+    partner = dict(pairs) if pairs else {name: name for name in first.names}
     panels = []
-    for name in first.names:
+    for name in sorted(first.names, key=lambda name: name not in partner):  # the compared ones first
         curves = [Curve(labels[0], in_peaks(first[name])[::thin])]
-        if second is not None and name in second.names:
-            curves.append(Curve(labels[1], in_peaks(second[name])[::thin]))
-        panels.append(Panel(pretty(name), curves, "of its peak"))
+        compared = partner.get(name, "")
+        if second is not None and compared in second.names:
+            curves.append(Curve(labels[1], in_peaks(second[compared])[::thin]))
+        title = pretty(name) if compared in ("", name) else f"{pretty(name)}, {compared}"
+        panels.append(Panel(title, curves, "of its peak"))
     return grid(panels, first.time[::thin], "time [s]"), "Envelopes over time, in peaks."
 
 
-def _meeting(measured: TimeSeries, other: TimeSeries) -> tuple[TimeSeries, TimeSeries]:
-    return common_clock(measured, other)
-
-
-def pretty(name: str) -> str:
-    """`tibialis_anterior_r` -> `tibialis anterior (right)`."""
-    stem, _, side = name.rpartition("_")
-    return f"{stem.replace('_', ' ')} ({ {'r': 'right', 'l': 'left'}[side] })" if side in ("r", "l") else name
+def _readable(row: tuple) -> tuple:
+    """Names of muscles in words; figures as they are."""
+    return tuple(" and ".join(map(pretty, cell.split(" and "))) if isinstance(cell, str) else cell for cell in row)

@@ -11,11 +11,13 @@ from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
 from .cycles import Cycles, pool
 from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
 from .reference_curves import ReferenceCurves
-from .report import Curve, Panel, Report, grid
+from .report import GREY, Curve, Panel, Report, grid
 from .series import TimeSeries, common_clock
 
 MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
 COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "of range [%]", "mean apart", "lag [%]", "r at lag", "ceiling r")
+# What a curve is called: by its positive direction.
+NAMES = {"hip_rotation": "hip internal rotation", "knee_angle": "knee flexion", "ankle_angle": "ankle dorsiflexion"}
 QUANTITIES = {"angle": angle_cycles, "moment": moment_cycles, "force": force_cycles}
 
 
@@ -54,6 +56,10 @@ def pooled_cycles(gaits: Sequence[Gait], points: int) -> tuple[dict[tuple[str, s
     return {key: pool(cycles) for key, cycles in parts.items()}, notes
 
 
+def named(curve: str) -> str:
+    return NAMES.get(curve, curve.replace("_", " "))
+
+
 def curves_of(cycles: dict[tuple[str, str], Cycles], source: str) -> ReferenceCurves:
     """Cycles of a walk as something to compare with, right and left together."""
     curves: dict[tuple[str, str], list[np.ndarray]] = {}
@@ -68,7 +74,7 @@ def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceC
     rows = []
     for (quantity, side), one in cycles.items():
         for index, name in enumerate(one.names):
-            title, mean = f"{name} ({SIDES[side]})", one.mean[:, index]
+            title, mean = f"{named(name)} ({SIDES[side]})", one.mean[:, index]
             theirs = reference.get(quantity, name, len(mean)) if reference is not None else None
             if theirs is None:
                 rows.append((title, one.units[index], len(one.values), *[float("nan")] * 7))
@@ -112,7 +118,7 @@ def gait_report(
     report = Report(
         f"Gait: {gait.name}" + (f" and {len(gaits) - 1} more" if len(gaits) > 1 else ""),
         f"{seconds:.2f} s at {gait.rate:.0f} Hz, body of {gait.mass:.1f} kg, "
-        f"legs of {gait.leg_length:.2f} m (hip to ankle).",
+        f"legs of {gait.leg_length:.2f} m (hip to ankle). {_summary(cycles, reference)}",
     )
     report.heading("The walk in numbers")
     if len(gaits) > 1:
@@ -146,8 +152,19 @@ def gait_report(
     report.heading("What was left out")
     report.notes(notes)
     report.heading("What was assumed")
-    report.notes(assumptions)
+    report.glossary(assumptions)
     return report
+
+
+def _summary(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> str:
+    """The correlations of hip, knee and ankle in one sentence; empty without a reference."""
+    rows = {row[0]: row for row in comparison_rows(cycles, reference) if row[1] == "deg"}
+    told = []
+    for name in MOMENTS:
+        rs = [rows[f"{named(name)} ({side})"][3] for side in SIDES.values() if f"{named(name)} ({side})" in rows]
+        if rs and np.isfinite(rs).all():
+            told.append(f"{named(name)} {np.mean(rs):.2f}")
+    return f"Correlation with {reference.source}: {', '.join(told)}." if reference is not None and told else ""
 
 
 def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> Any:
@@ -161,8 +178,8 @@ def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference
         curves = [Curve(SIDES[s], cycles[quantity, s].mean[:, index], cycles[quantity, s].sd[:, index]) for s in sides]
         theirs = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
         if reference is not None and theirs is not None:
-            curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0)))
-        panels.append(Panel(name.replace("_", " "), curves, first.units[index]))
+            curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0), GREY))
+        panels.append(Panel(named(name), curves, first.units[index]))
     return grid(panels, first.percent, "gait cycle [%]", columns=3, zero=True)
 
 
@@ -171,12 +188,12 @@ def time_figure(gait: Gait) -> Any:
     panels = []
     for name in MOMENTS:
         curves = [Curve(SIDES[side], np.degrees(gait.angles[f"{name}_{side}"])) for side in SIDES]
-        panels.append(Panel(name.replace("_", " "), curves, "deg"))
+        panels.append(Panel(named(name), curves, "deg"))
     if gait.moments is not None:
         moments = gait.moments.at(gait.angles.time)
         for name in MOMENTS:
             curves = [Curve(SIDES[side], moments[f"{name}_{side}"] / gait.mass) for side in SIDES]
-            panels.append(Panel(f"{name.replace('_', ' ')} moment", curves, "Nm/kg"))
+            panels.append(Panel(f"{named(name)} moment", curves, "Nm/kg"))
     return grid(panels, gait.angles.time, "time [s]", columns=3, zero=True)
 
 
@@ -185,9 +202,9 @@ def followed_figure(gait: Gait, followed: Gait) -> Any:
     motion = followed.angles.at(gait.angles.time)
     panels = [
         Panel(
-            f"{name.replace('_', ' ')} ({SIDES[side]})",
+            f"{named(name)} ({SIDES[side]})",
             [Curve("policy", np.degrees(gait.angles[f"{name}_{side}"])),
-             Curve("motion followed", np.degrees(motion[f"{name}_{side}"]))],
+             Curve("motion followed", np.degrees(motion[f"{name}_{side}"]), None, GREY)],
             "deg",
         )
         for side in SIDES

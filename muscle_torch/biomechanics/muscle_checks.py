@@ -163,9 +163,7 @@ def muscle_report(
         )
         report.text(*dict.fromkeys(f"{one.name}: {one.source}" for one in measured))
     report.heading("Moment arms over the range")
-    report.text(
-        "A positive arm pulls the joint towards larger positions. Where left and right (red) are alike, one line shows."
-    )
+    report.text("A positive arm pulls the joint towards larger positions. Left is dashed.")
     report.figure(arm_figure(embodiment, check.sweeps, drawn), "Moment arm [mm] by MuJoCo's moment matrix.")
     report.heading("Force-length and force-velocity curves")
     report.figure(
@@ -229,8 +227,7 @@ def arm_figure(embodiment: Embodiment, sweeps: dict[str, Sweep], muscles: tuple[
         if muscle in partner:
             mirrored, sign = mirrored_joint(embodiment, joint)
             arms = sweeps[mirrored].by_moment[:, names.index(partner[muscle])]
-            curves.insert(0, Curve("left", 1e3 * (arms if sign > 0 else -arms[::-1])))
-            curves = [Curve("right", curves[1].mean), Curve("left", curves[0].mean)]
+            curves.append(Curve("left", 1e3 * (arms if sign > 0 else -arms[::-1]), style="--"))
         panels.append(Panel(f"{muscle}: {joint}", curves, "mm"))
     return grid(panels, np.linspace(0, 100, len(next(iter(sweeps.values())).positions)), "joint range [%]", zero=True)
 

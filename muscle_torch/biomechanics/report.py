@@ -14,11 +14,12 @@ body{font:16px/1.5 system-ui,sans-serif;color:#1c2430;background:#f4f6f8;margin:
 main{max-width:1160px;margin:0 auto;padding:28px 24px 60px;background:#fff}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:34px 0 8px;border-bottom:2px solid #dfe5ea;padding-bottom:4px}
 p{margin:8px 0}p.lead{color:#526070;margin-top:0}img{max-width:100%;height:auto;display:block;margin:10px 0}
-table{border-collapse:collapse;font-size:14px;margin:10px 0}th,td{padding:4px 12px;text-align:right}
+table{border-collapse:collapse;font-size:14px;margin:10px 0}th,td{padding:4px 10px;text-align:right}
 th{background:#eef2f5;border-bottom:1px solid #cdd6de}td{border-bottom:1px solid #edf0f3}
 th:first-child,td:first-child,th.wide,td.wide{text-align:left}
-td{white-space:nowrap}td.wide{white-space:normal;min-width:150px}
+td{white-space:nowrap}td.wide{white-space:normal;min-width:120px}
 .note{background:#fff6e0;border-left:4px solid #e0a100;padding:6px 12px}
+.gloss{color:#526070;font-size:14px;padding-left:20px}
 .scroll{overflow-x:auto}ul{margin:6px 0}footer{color:#7a8794;font-size:13px;margin-top:40px}
 """
 
@@ -42,6 +43,10 @@ class Report:
             return
         items = "".join(f"<li>{_safe(line)}</li>" for line in lines)
         self._parts.append(f"<div class='note'><ul>{items}</ul></div>")
+
+    def glossary(self, lines: Sequence[str]) -> None:
+        """What words and columns mean, or what holds throughout."""
+        self._parts.append("<ul class='gloss'>" + "".join(f"<li>{_safe(line)}</li>" for line in lines) + "</ul>")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         # Sentences stand left and may break; numbers stand right.
@@ -99,7 +104,7 @@ def write_table(path: str | Path, columns: Sequence[str], rows: Sequence[Sequenc
 
 def shown(cell: Any) -> str:
     if isinstance(cell, float):
-        return "-" if cell != cell else f"{cell:.3g}" if abs(cell) < 10 else f"{cell:.1f}"
+        return "-" if cell != cell else f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
     return str(cell)
 
 
@@ -107,22 +112,24 @@ def _safe(text: str) -> str:
     return html.escape(str(text), quote=True)
 
 
+GREY = "#4a535d"  # of what is compared with
 COLOURS = ("#1f5fa8", "#d1495b", "#2a9d6f", "#8a5fb0", "#c78a1b")
 
 
 class Curve(NamedTuple):
-    """One line with a band of one standard deviation. `mean`, `sd` (P,)."""
+    """One line with a band of one standard deviation. `mean`, `sd` (P,); the n-th curve has the n-th colour."""
 
     label: str
     mean: np.ndarray
     sd: np.ndarray | None = None
+    colour: str = ""
+    style: str = "-"
 
 
 class Panel(NamedTuple):
     title: str
     curves: Sequence[Curve]
     unit: str = ""
-    note: str = ""
 
 
 def grid(
@@ -136,13 +143,14 @@ def grid(
 
     columns = min(columns, max(len(panels), 1))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(width or 2.9 * columns, 2.15 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(width or 2.9 * columns, 2.3 * rows + 0.5), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.09, w_pad=0.06)  # type: ignore[union-attr]
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     handles: dict[str, Any] = {}
     for axis, panel in zip(axes, panels, strict=False):
         for index, curve in enumerate(panel.curves):
-            colour = COLOURS[index % len(COLOURS)]
-            (line,) = axis.plot(x, curve.mean, color=colour, lw=1.7)
+            colour = curve.colour or COLOURS[index % len(COLOURS)]
+            (line,) = axis.plot(x, curve.mean, color=colour, lw=1.7, ls=curve.style)
             handles.setdefault(curve.label, line)
             if curve.sd is not None:
                 axis.fill_between(x, curve.mean - curve.sd, curve.mean + curve.sd, color=colour, alpha=0.18, lw=0)
@@ -152,13 +160,17 @@ def grid(
         axis.margins(x=0)
         if zero:
             axis.axhline(0.0, color="#99a3ad", lw=0.7, zorder=0)
-        if panel.note:
-            axis.text(0.98, 0.96, panel.note, transform=axis.transAxes, ha="right", va="top", fontsize=7.5)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     for axis in axes[max(len(panels) - columns, 0) : len(panels)]:
         axis.set_xlabel(x_label, fontsize=8)
-    if len(handles) > 1:
+    if any(len(panel.curves) > 1 for panel in panels):
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), fontsize=9)
     return figure
+
+
+def pretty(name: str) -> str:
+    """`tibialis_anterior_r` -> `tibialis anterior (right)`."""
+    stem, _, side = name.rpartition("_")
+    return f"{stem.replace('_', ' ')} ({ {'r': 'right', 'l': 'left'}[side] })" if side in ("r", "l") else name
