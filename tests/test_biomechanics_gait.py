@@ -19,14 +19,9 @@ from muscle_torch.biomechanics.coordinates import (
     to_model,
 )
 from muscle_torch.biomechanics.gait import (
-    activation_series,
     angle_cycles,
-    angle_error,
-    body_of,
-    followed_gait,
     gait_of,
     opensim_gait,
-    rollout_gait,
     walk_numbers,
 )
 from muscle_torch.biomechanics.gait_report import QUANTITIES
@@ -47,9 +42,7 @@ from muscle_torch.biomechanics.series import TimeSeries, low_pass
 from muscle_torch.biomechanics.static_optimisation import solve_boxed, static_optimisation
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import evaluate
 from muscle_torch.motion import load_motion
-from muscle_torch.rollout_archive import Recorder, read_archive, write_archive
 
 WALK = "data/opensim_core_walk3d"
 SAGITTAL = {"ankle_angle": 0.95, "knee_angle": 0.85, "hip_flexion": 0.9}
@@ -235,58 +228,45 @@ def test_metabolic_power_by_hand(body):
     assert power.sum() == pytest.approx(0.054 * peak_force(body.model, index) * fastest)
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    """A short rollout with every muscle half excited, written as an archive."""
-    from muscle_torch.envs import make_env
-
-    clip = load_motion(data_file("data/clips/MyoFullBody/cmu_02_01_walk.npz"), make_embodiment("full_body"))[0]
-    folder = tmp_path_factory.mktemp("archive")
-    dataclasses.replace(clip, qpos=clip.qpos[:60], qvel=None).save(folder / "walk.npz")
-    env = make_env("bimanual", embodiment="full_body", num_envs=1, device="cpu", backend="mujoco", threads=1,
-                   evaluation=True, motion=str(folder / "walk.npz"))  # fmt: skip
-    recorder = Recorder(env)
-    evaluate(env, lambda observation: torch.zeros(1, env.action_size), watchers=[recorder])
-    write_archive(folder / "rollouts.npz", recorder.archive())
-    env.close()
-    return folder / "rollouts.npz"
-
-
-def test_a_rollout_is_a_walk(archive, body):
-    """Angles, ground force and moments are those of the archive; about the hip nothing is coupled."""
-    read = read_archive(archive)
-    assert body_of(read).name == body.name
-    gait, followed, one = rollout_gait(body, read, 0), followed_gait(body, read, 0), read.episodes[0]
-    frames = len(one.qpos)
-    assert 10 < frames < 60 and len(followed.pelvis) == 60
-    np.testing.assert_allclose(gait.pelvis[0], followed.pelvis[0], atol=1e-5)
-    hip = one.qpos[:, body.model.joint("hip_flexion_r").qposadr[0]]
-    np.testing.assert_allclose(gait.angles["hip_flexion_r"], hip, atol=1e-9)
-    np.testing.assert_allclose(gait.forces["l"][:, 1], one.touch[:, 2] + one.touch[:, 3])
-    assert 0 < angle_error(gait, followed) < 45
-    column = read.force_joint_names.index("hip_flexion_r")
-    np.testing.assert_allclose(gait.moments["hip_flexion_r"], one.joint_force[:-1, column], rtol=1e-4, atol=1e-3)
-    assert gait.moments.time[0] == pytest.approx(0.01)
-    # The patella and the knee's slides move with the knee: its moment holds theirs.
-    alone = one.joint_force[:-1, read.force_joint_names.index("knee_angle_r")]
-    assert np.abs(gait.moments["knee_angle_r"] - alone).max() > 1.0
-    activations = activation_series(read, 0)
-    assert activations.names == body.actuator_names and activations.time[0] == 0.0
-
-
-def test_the_command_analyses_a_clip_and_an_archive(archive, tmp_path, capsys):
-    main = script("tools/analyze.py").main
+def test_the_command_analyses_a_clip(tmp_path, capsys):
     clip = data_file("data/clips/MyoFullBody/cmu_02_01_walk.npz")
     reference = data_file("data/falisse2019_gait_cycles/gait_cycles_trials1-7.npz")
+    main = script("tools/analyze.py").main
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        assert main([f"motion={clip}", f"reference={reference}", f"output={tmp_path / 'clip'}"]) == 0
-        assert main([f"archive={archive}", f"output={tmp_path / 'run'}", "synergies=2"]) == 0
+        assert main([f"motion={clip}", f"reference={reference}", f"output={tmp_path}"]) == 0
     shown = capsys.readouterr().out
-    assert "hip flexion (right)" in shown and "metabolic power" in shown
-    page = (tmp_path / "clip" / "report.html").read_text()
+    assert "hip flexion (right)" in shown
+    page = (tmp_path / "report.html").read_text()
     assert "src='data:image/png" in page and "http" not in page
-    assert "motion to be followed" in (tmp_path / "run" / "report.html").read_text()
+    # Against itself: a recording of one's own as the reference.
+    assert main([f"motion={clip}", f"reference={clip}", f"output={tmp_path}"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("knee flexion")]
+    assert len(rows) == 2 and all(float(row[5]) > 0.99 for row in rows)
+
+
+@pytest.mark.parametrize(("trial", "strides"), [("T05", "28 28"), ("T06", "30 30"), ("T07", "32 31")])
+def test_the_command_counts_strides_of_forces_alone(trial, strides, tmp_path, capsys):
+    forces = data_file(f"data/fukuchi2018_subset/WBDS04walk{trial}grf.txt")
+    assert script("tools/analyze.py").main([f"forces={forces}", "rate=300", f"output={tmp_path}"]) == 0
+    rows = {line[:40].strip(): line[40:].split() for line in capsys.readouterr().out.splitlines()}
+    assert rows["strides"][:2] == strides.split()
+    assert rows["strides beyond 3 median deviations"][:2] == ["0", "0"]
+
+
+def test_gaps_in_a_motion_cost_only_their_stretch(body, tmp_path):
+    """NaN in a file: the longest stretch without is used, and the walk says so."""
+    series = read_series(data_file(f"{WALK}/coordinates.sto"))
+    series = series.at(np.arange(0.5, 1.7, 0.01))
+    values = series.values.copy()
+    values[30:33, series.index("knee_angle_r")] = np.nan
+    values[:, series.index("arm_rot_r")] = np.nan
+    path = write_series(tmp_path / "walk.sto", series.with_values(values))
+    gait, qpos = opensim_gait(body, path, data_file(f"{WALK}/grf_walk.mot"), mass=85.07)
+    assert gait.angles.time[0] == pytest.approx(0.83) and np.isfinite(qpos).all()
+    assert np.isfinite(gait.moments.values).all()
+    told = "; ".join(gait.notes)
+    assert "NaN in knee_angle_r at 0.80 s" in told and "no numbers in arm_rot_r" in told
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from muscle_torch.biomechanics.gait_events import (
     refined,
 )
 from muscle_torch.biomechanics.recordings import read_series, write_series
-from muscle_torch.biomechanics.series import TimeSeries, butterworth, common_clock, regular
+from muscle_torch.biomechanics.series import TimeSeries, butterworth, common_clock, complete, regular
 from muscle_torch.errors import InputError
 
 
@@ -238,3 +238,32 @@ def test_trials_of_one_person_are_alike():
         knee = stored["angle_deg"][:, list(stored["angle_deg_names"]).index("knee_angle")].T
     ceiling = noise_ceiling(knee)
     assert len(ceiling.pairs) == 21 and np.median(ceiling.pairs) > 0.98
+
+
+def test_plates_in_volts_are_refused(tmp_path):
+    ezc3d = pytest.importorskip("ezc3d")
+    file = ezc3d.c3d()
+    file["parameters"]["POINT"]["RATE"]["value"] = [100]
+    file["parameters"]["POINT"]["LABELS"]["value"] = ["heel"]
+    file["data"]["points"] = np.ones((4, 1, 10))
+    file["parameters"]["ANALOG"]["RATE"]["value"] = [1000]
+    file["parameters"]["ANALOG"]["LABELS"]["value"] = [f"channel{i}" for i in range(6)]
+    file["parameters"]["ANALOG"]["UNITS"]["value"] = ["V"] * 6
+    file["parameters"]["FORCE_PLATFORM"]["USED"]["value"] = [1]
+    file["parameters"]["FORCE_PLATFORM"]["CHANNEL"]["value"] = np.arange(1, 7).reshape(6, 1)
+    file["data"]["analogs"] = np.ones((1, 6, 100))
+    file.write(str(tmp_path / "volts.c3d"))
+    assert read_series(tmp_path / "volts.c3d").units == ("V",) * 6
+    with pytest.raises(InputError, match="plate 1 is in V: export calibrated forces"):
+        read_c3d_vertical_forces(tmp_path / "volts.c3d")
+
+
+def test_the_longest_stretch_without_gaps_is_kept():
+    values = np.arange(30.0).reshape(10, 3)
+    values[2, 0] = values[8, 1] = np.nan
+    values[:, 2] = np.nan
+    kept, told = complete(TimeSeries(np.arange(10.0), values, ("a", "b", "c"), source="x.mot"))
+    assert kept.names == ("a", "b") and kept.time.tolist() == [3, 4, 5, 6, 7]
+    assert told == ("x.mot: no numbers in c", "x.mot: NaN in a at 2.00 s and elsewhere: only 3.00 to 7.00 s are used")
+    with pytest.raises(InputError, match="no row without NaN"):
+        complete(TimeSeries(np.arange(2.0), np.array([[np.nan, 1.0], [1.0, np.nan]]), ("a", "b")))

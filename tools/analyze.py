@@ -79,7 +79,14 @@ def main(words: Sequence[str]) -> int:
             return analyse_forces(options)
         raise InputError("nothing to analyse: give checkpoint=<run folder>, archive=<file>, motion=<file> or forces=")
     from muscle_torch.biomechanics.gait import walk_numbers
-    from muscle_torch.biomechanics.gait_report import COLUMNS, comparison_rows, gait_report, pooled_cycles
+    from muscle_torch.biomechanics.gait_report import (
+        COLUMNS,
+        MOMENT_COLUMNS,
+        comparison_rows,
+        gait_report,
+        moment_rows,
+        pooled_cycles,
+    )
     from muscle_torch.biomechanics.report import text_table, write_table
 
     folder = Path(options.output)
@@ -93,6 +100,9 @@ def main(words: Sequence[str]) -> int:
     if rows:
         print(text_table(COLUMNS, rows), end="\n\n")
     tables = extra_tables(options, walks)
+    other_moments = given_moments(options) if options.moments and options.inverse_dynamics else None
+    if other_moments is not None:
+        print(f"{text_table(MOMENT_COLUMNS, moment_rows(walks.gaits[0], other_moments))}", end="\n\n")
     for title, columns, table in tables:
         print(f"{title}\n{text_table(columns, table)}", end="\n\n")
     for note in notes:
@@ -103,7 +113,9 @@ def main(words: Sequence[str]) -> int:
         from muscle_torch.biomechanics.recordings import write_series
 
         write_series(folder / "activations.sto", walks.activity.activations)
-    report = gait_report(walks.gaits, cycles, reference, tables, notes, assumptions(options), walks.followed)
+    report = gait_report(
+        walks.gaits, cycles, reference, tables, notes, assumptions(options), walks.followed, other_moments
+    )
     print(f"written to {report.write(folder / 'report.html')}")
     return 0
 
@@ -280,7 +292,7 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
 
 
 def extra_tables(options: AnalyzeOptions, walks: Walks) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
-    """Episodes, muscles, and moments by another program, as far as they are known."""
+    """Episodes and muscles, as far as they are known."""
     tables: list[tuple[str, tuple[str, ...], list[tuple]]] = []
     if walks.episodes:
         tables.append(("Rollouts", EPISODE_COLUMNS, walks.episodes))
@@ -288,11 +300,6 @@ def extra_tables(options: AnalyzeOptions, walks: Walks) -> list[tuple[str, tuple
         from muscle_torch.biomechanics.muscle_activity import activity_tables
 
         tables += activity_tables(walks.activity, options.synergies)
-    if options.moments and options.inverse_dynamics:
-        from muscle_torch.biomechanics.gait_report import MOMENT_COLUMNS, moment_rows
-
-        rows = moment_rows(walks.gaits[0], given_moments(options))
-        tables.append((f"Joint moments against {Path(options.moments).name}", MOMENT_COLUMNS, rows))
     return tables
 
 

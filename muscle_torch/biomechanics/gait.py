@@ -18,7 +18,7 @@ from .gait_events import Contacts, contacts_from_feet, contacts_from_force, refi
 from .inverse_dynamics import ON_GROUND, foot_forces, inverse_dynamics
 from .muscle_mechanics import independent_joints, joint_tangent
 from .recordings import read_series
-from .series import TimeSeries
+from .series import TimeSeries, complete
 
 GRAVITY = 9.81  # [m/s2]
 ANGLES = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle")
@@ -225,8 +225,11 @@ def opensim_gait(
     Over the time that both files cover, within `start` to `end` [s] (0: all). A plate carries a foot above
     `threshold` [N].
     """
-    series = read_series(motion)
-    measured = read_series(forces) if forces else None
+    series, holes = complete(read_series(motion))
+    measured = None
+    if forces:
+        measured, more = complete(read_series(forces))
+        holes += more
     first = max(series.time[0], start or -np.inf, measured.time[0] if measured else -np.inf)
     last = min(series.time[-1], end or np.inf, measured.time[-1] if measured else np.inf)
     rate = min(series.rate, MOST_HZ)
@@ -234,7 +237,8 @@ def opensim_gait(
         raise InputError(f"{motion}: {series.time[0]:g} to {series.time[-1]:g} s and its forces share no time")
     at = series.at(np.minimum(first + np.arange(int((last - first) * rate + 1e-6) + 1) / rate, series.time[-1]))
     scale = leg_scale(at, embodiment, convention)
-    qpos, notes = to_model(at, embodiment, convention, scale)
+    qpos, left_out = to_model(at, embodiment, convention, scale)
+    notes = (*holes, *left_out)
     grounds, contacts, moments = {}, None, None
     if measured is not None:
         feet = foot_forces(measured, at.time, swap_plates)

@@ -1,6 +1,7 @@
 """The page that `tools/analyze.py` writes, and the numbers behind it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
 from .cycles import Cycles, pool
 from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
 from .reference_curves import ReferenceCurves
-from .report import GREY, Curve, Panel, Report, grid
+from .report import GREY, Curve, Panel, Report, grid, pretty
 from .series import TimeSeries, common_clock
 
 MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
@@ -112,6 +113,7 @@ def gait_report(
     notes: list[str],
     assumptions: list[str],
     followed: Sequence[Gait] = (),
+    other_moments: TimeSeries | None = None,
 ) -> Report:
     """Numbers of the walk, curves over the reference, tables, what was left out and what was assumed."""
     gait, seconds = gaits[0], sum(one.angles.time[-1] - one.angles.time[0] for one in gaits)
@@ -146,6 +148,10 @@ def gait_report(
             "apart: ours less theirs; lag: positive where ours comes later; ceiling r: how alike the reference's own "
             "trials are."
         )
+    if other_moments is not None:
+        report.heading(f"Joint moments against {Path(other_moments.source).name}")
+        report.table(MOMENT_COLUMNS, [(pretty(row[0]), *row[1:]) for row in moment_rows(gait, other_moments)])
+        report.figure(moment_figure(gait, other_moments), "Net joint moments by both programs.")
     for title, columns, table in extra_tables:
         report.heading(title)
         report.table(columns, table)
@@ -178,7 +184,7 @@ def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference
         curves = [Curve(SIDES[s], cycles[quantity, s].mean[:, index], cycles[quantity, s].sd[:, index]) for s in sides]
         theirs = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
         if reference is not None and theirs is not None:
-            curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0), GREY))
+            curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0), GREY, "--"))
         panels.append(Panel(named(name), curves, first.units[index]))
     return grid(panels, first.percent, "gait cycle [%]", columns=3, zero=True)
 
@@ -197,6 +203,19 @@ def time_figure(gait: Gait) -> Any:
     return grid(panels, gait.angles.time, "time [s]", columns=3, zero=True)
 
 
+def moment_figure(gait: Gait, theirs: TimeSeries) -> Any:
+    """Sagittal moments of each leg over another program's, over time."""
+    assert gait.moments is not None
+    shared = [f"{name}_{side}" for side in SIDES for name in MOMENTS if f"{name}_{side}" in theirs]
+    ours, others = common_clock(gait.moments.select(shared), theirs.select(shared))
+    panels = [
+        Panel(f"{named(name[:-2])} ({SIDES[name[-1]]})",
+              [Curve("this model", ours[name]), Curve(Path(theirs.source).name, others[name], None, GREY, "--")], "Nm")
+        for name in shared
+    ]  # fmt: skip
+    return grid(panels, ours.time, "time [s]", columns=3, zero=True)
+
+
 def followed_figure(gait: Gait, followed: Gait) -> Any:
     """Sagittal angles of each leg over the motion's, over time."""
     motion = followed.angles.at(gait.angles.time)
@@ -204,7 +223,7 @@ def followed_figure(gait: Gait, followed: Gait) -> Any:
         Panel(
             f"{named(name)} ({SIDES[side]})",
             [Curve("policy", np.degrees(gait.angles[f"{name}_{side}"])),
-             Curve("motion followed", np.degrees(motion[f"{name}_{side}"]), None, GREY)],
+             Curve("motion followed", np.degrees(motion[f"{name}_{side}"]), None, GREY, "--")],
             "deg",
         )
         for side in SIDES

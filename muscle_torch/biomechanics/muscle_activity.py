@@ -15,6 +15,7 @@ from .emg_map import load_map, model_activity
 from .emg_report import CO_CONTRACTION_COLUMNS, co_contractions
 from .gait import LEG_JOINTS
 from .muscle_mechanics import optimal_length, peak_force
+from .report import pretty
 from .series import TimeSeries
 from .static_optimisation import static_optimisation
 
@@ -46,7 +47,9 @@ def activity_of_rollouts(embodiment: Embodiment, archives: Sequence[RolloutArchi
 def activity_of_motion(embodiment: Embodiment, qpos: np.ndarray, moments: TimeSeries, rate: float) -> MuscleActivity:
     """Static optimisation of the legs' muscles for measured moments."""
     solved = static_optimisation(embodiment, qpos, moments.select(LEG_JOINTS), rate)
-    return MuscleActivity(embodiment, solved.activations, solved.velocities, "static optimisation", solved.residual)
+    return MuscleActivity(
+        embodiment, solved.activations, solved.velocities, "static optimisation (legs)", solved.residual
+    )
 
 
 def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
@@ -82,13 +85,13 @@ def activity_tables(activity: MuscleActivity, largest: int) -> list[tuple[str, t
     groups = [
         (group, len(names), round(float(values[:, [body.actuator_names.index(n) for n in names]].mean()), 6))
         for group, names in body.groups.items()
-        if names
+        if names and values[:, [body.actuator_names.index(n) for n in names]].any()
     ]
     tables.append(("Mean activation by group", ("group", "muscles", "activation"), groups))
     wanted = tuple(f"{muscle}_{side}" for muscle in load_map().actuators for side in "rl")
     mapped, _ = model_activity(activity.activations, wanted, load_map(), body)
-    together = co_contractions(mapped)
-    tables.append(("Co-activation", CO_CONTRACTION_COLUMNS, together.rows))
+    together = [(" and ".join(map(pretty, pair.split(" and "))), index) for pair, index in co_contractions(mapped).rows]
+    tables.append(("Co-activation", CO_CONTRACTION_COLUMNS, together))
     if largest and mapped.values.max() > 1e-3:
         found = vaf_by_rank(np.maximum(mapped.values, 0.0), largest)
         enough = enough_synergies(found)

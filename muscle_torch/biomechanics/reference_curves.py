@@ -1,5 +1,6 @@
 """Reference data of gait: cycle curves of people or trials, from a curve file or from a recording of one's own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -45,7 +46,10 @@ class ReferenceCurves:
 
 def is_curve_file(path: str | Path) -> bool:
     """Whether `path` is a .npz of curves (not a motion clip, which is .npz too)."""
-    return Path(path).suffix.lower() == ".npz" and any(key in _arrays(Path(path)) for key, _ in KEYS.values())
+    if Path(path).suffix.lower() != ".npz":
+        return False
+    stored = _arrays(Path(path), only=[key for key, _ in KEYS.values()])
+    return bool(stored)
 
 
 def read_reference(path: str | Path, convention: str = "auto") -> ReferenceCurves:
@@ -80,11 +84,11 @@ def read_reference(path: str | Path, convention: str = "auto") -> ReferenceCurve
     return ReferenceCurves({name: rows for name, rows in complete.items() if len(rows)}, path.stem)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _arrays(path: Path, only: Sequence[str] = ()) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+            return {key: stored[key] for key in stored.files if not only or key in only}
     except (ValueError, BadZipFile, OSError, EOFError):
         raise InputError(f"{path}: not a file of curves (.npz)") from None

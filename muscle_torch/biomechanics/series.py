@@ -90,6 +90,28 @@ class TimeSeries:
         return replace(self, names=tuple(names))
 
 
+def complete(series: TimeSeries) -> tuple[TimeSeries, tuple[str, ...]]:
+    """The longest stretch of rows without NaN, columns without any number left out; and in words what was cut."""
+    known = np.asarray(np.isfinite(series.values))
+    if known.all():
+        return series, ()
+    empty, told = np.asarray(~known.any(axis=0)), []
+    if empty.any():
+        names = [name for name, without in zip(series.names, empty, strict=True) if without]
+        told.append(f"{series.source}: no numbers in {', '.join(names)}")
+        series, known = series.select([name for name in series.names if name not in names]), known[:, ~empty]
+    stretches = runs(np.asarray(known.all(axis=1)))
+    if not stretches or not series.names:
+        raise InputError(f"{series.source or 'time series'}: no row without NaN")
+    first, last = max(stretches, key=lambda stretch: stretch[1] - stretch[0])
+    if last - first < len(known):
+        gap = int(np.argmin(known.all(axis=1)))
+        column = series.names[int(np.argmin(known[gap]))]
+        told.append(f"{series.source}: NaN in {column} at {series.time[gap]:.2f} s and elsewhere: only "
+                    f"{series.time[first]:.2f} to {series.time[last - 1]:.2f} s are used")  # fmt: skip
+    return replace(series, time=series.time[first:last], values=series.values[first:last]), tuple(told)
+
+
 def regular(series: TimeSeries, rate: float = 0.0) -> TimeSeries:
     """`series` on an even clock of `rate` [Hz] (0: its own), by linear interpolation."""
     rate = rate or series.rate
