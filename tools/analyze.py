@@ -24,7 +24,6 @@ except ImportError as error:
     sys.exit(2)
 
 RECORDINGS = (".mot", ".sto", ".mat")
-EPISODE_COLUMNS = ("motion", "seed", "followed [s]", "of [s]", "strides right", "strides left", "angle error [deg]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,17 +59,6 @@ class AnalyzeOptions:
     output: str = key("gait_report", "folder for the report, its tables and the rollouts")
 
 
-@dataclasses.dataclass(frozen=True)
-class Walks:
-    """What is analysed: `gaits` with the motions they `follow` (policies), the muscles' activity where it is known."""
-
-    gaits: list[Any]
-    followed: list[Any] = dataclasses.field(default_factory=list)
-    activity: Any = None
-    episodes: list[tuple] = dataclasses.field(default_factory=list)
-    left_out: list[str] = dataclasses.field(default_factory=list)
-
-
 def main(words: Sequence[str]) -> int:
     """Reads or rolls out, analyses, writes the report; returns the exit code."""
     options = parse_words(AnalyzeOptions, words)
@@ -81,12 +69,15 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.biomechanics.gait import walk_numbers
     from muscle_torch.biomechanics.gait_report import (
         COLUMNS,
+        EPISODE_COLUMNS,
         MOMENT_COLUMNS,
         comparison_rows,
         gait_report,
         moment_rows,
         pooled_cycles,
     )
+    from muscle_torch.biomechanics.muscle_activity import activity_tables
+    from muscle_torch.biomechanics.recordings import write_series
     from muscle_torch.biomechanics.report import text_table, write_table
 
     folder = Path(options.output)
@@ -95,11 +86,13 @@ def main(words: Sequence[str]) -> int:
     cycles, notes = pooled_cycles(walks.gaits, options.points)
     notes = [*walks.left_out, *dict.fromkeys(note for gait in walks.gaits for note in gait.notes), *notes]
     notes += [f"events: {note}" for gait in walks.gaits for c in gait.contacts.values() for note in c.left_out]
+    if walks.episodes:
+        print(text_table(EPISODE_COLUMNS, walks.episodes), end="\n\n")
     print(text_table(("quantity", "right", "left", "unit"), walk_numbers(walks.gaits)), end="\n\n")
     rows = comparison_rows(cycles, reference)
     if rows:
         print(text_table(COLUMNS, rows), end="\n\n")
-    tables = extra_tables(options, walks)
+    tables = activity_tables(walks.activity, options.synergies) if walks.activity is not None else []
     other_moments = given_moments(options) if options.moments and options.inverse_dynamics else None
     if other_moments is not None:
         print(f"{text_table(MOMENT_COLUMNS, moment_rows(walks.gaits[0], other_moments))}", end="\n\n")
@@ -109,13 +102,9 @@ def main(words: Sequence[str]) -> int:
         print(f"left out or assumed: {note}")
     write_table(folder / "table.csv", COLUMNS, rows)
     write_curves(folder / "cycles.csv", cycles)
-    if options.optimise:
-        from muscle_torch.biomechanics.recordings import write_series
-
+    if options.optimise and walks.activity is not None:
         write_series(folder / "activations.sto", walks.activity.activations)
-    report = gait_report(
-        walks.gaits, cycles, reference, tables, notes, assumptions(options), walks.followed, other_moments
-    )
+    report = gait_report(walks, cycles, reference, tables, notes, assumptions(options), other_moments)
     print(f"written to {report.write(folder / 'report.html')}")
     return 0
 
@@ -137,8 +126,9 @@ def analyse_forces(options: AnalyzeOptions) -> int:
     return 0
 
 
-def read_walks(options: AnalyzeOptions) -> Walks:
+def read_walks(options: AnalyzeOptions) -> Any:
     """From whichever of checkpoint=, archive= and motion= is given."""
+    from muscle_torch.biomechanics.gait_report import Walks
     from muscle_torch.rollout_archive import read_archive
 
     if options.checkpoint:
@@ -153,7 +143,7 @@ def read_walks(options: AnalyzeOptions) -> Walks:
     return Walks(gaits_of_clips(options, options.motion, options.mass))
 
 
-def smoothed(walks: Walks, cutoff: float) -> Walks:
+def smoothed(walks: Any, cutoff: float) -> Any:
     from muscle_torch.biomechanics.series import low_pass
 
     if not cutoff:
@@ -166,9 +156,10 @@ def is_recording(motion: Any) -> bool:
     return isinstance(motion, str) and Path(motion).suffix.lower() in RECORDINGS
 
 
-def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Walks:
+def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Any:
     """Every episode of every archive (one a seed); those too short to hold a step are left out and told."""
     from muscle_torch.biomechanics.gait import angle_error, body_of, followed_gait, rollout_gait
+    from muscle_torch.biomechanics.gait_report import Walks
     from muscle_torch.biomechanics.muscle_activity import activity_of_rollouts
 
     body, count = body_of(archives[0]), len(archives[0].episodes)
@@ -196,8 +187,9 @@ def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Walks
     return walks
 
 
-def walk_of_recording(options: AnalyzeOptions) -> Walks:
+def walk_of_recording(options: AnalyzeOptions) -> Any:
     from muscle_torch.biomechanics.gait import opensim_gait
+    from muscle_torch.biomechanics.gait_report import Walks
     from muscle_torch.biomechanics.inverse_dynamics import ON_GROUND
     from muscle_torch.biomechanics.muscle_activity import activity_of_motion
     from muscle_torch.embodiments import make_embodiment
@@ -240,7 +232,7 @@ def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[An
     return [gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, mass) for clip in chosen]
 
 
-def read_compared(options: AnalyzeOptions, walks: Walks) -> Any:
+def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
     """The curves of reference=; without it those of the motions that a policy follows; else None."""
     from muscle_torch.biomechanics.gait import opensim_gait
     from muscle_torch.biomechanics.gait_report import curves_of, pooled_cycles
@@ -289,18 +281,6 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
         return archives
     finally:
         env.close()
-
-
-def extra_tables(options: AnalyzeOptions, walks: Walks) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
-    """Episodes and muscles, as far as they are known."""
-    tables: list[tuple[str, tuple[str, ...], list[tuple]]] = []
-    if walks.episodes:
-        tables.append(("Rollouts", EPISODE_COLUMNS, walks.episodes))
-    if walks.activity is not None:
-        from muscle_torch.biomechanics.muscle_activity import activity_tables
-
-        tables += activity_tables(walks.activity, options.synergies)
-    return tables
 
 
 def assumptions(options: AnalyzeOptions) -> list[str]:

@@ -64,7 +64,8 @@ def force_rows(walk: ForceWalk) -> list[tuple]:
         return walk.contacts[side].strides
 
     def over(values: np.ndarray, how) -> float:
-        return float(how(values)) if len(values) else float("nan")
+        known = values[np.isfinite(values)]
+        return float(how(known)) if len(known) else float("nan")
 
     def odd(side: str) -> int:
         return int((~ordinary_durations(strides(side))).sum())
@@ -118,5 +119,5 @@ def _time_figure(walk: ForceWalk):
     for axis, side in zip(figure.axes, walk.columns, strict=False):
         for start, end in zip(walk.contacts[side].starts, walk.contacts[side].ends, strict=True):
             if start < time[-1]:
-                axis.axvspan(start, min(end, time[-1]), color="#1f5fa8", alpha=0.12, lw=0)
+                axis.axvspan(start, np.nanmin([end, time[-1]]), color="#1f5fa8", alpha=0.12, lw=0)
     return figure

@@ -249,7 +249,7 @@ def opensim_gait(
         grounds = {side: foot.force for side, foot in feet.items()}
         seen = foot_forces(measured, measured.time, swap_plates)
         contacts = {side: contacts_from_force(foot.force[:, 1], measured.rate, threshold,
-                                              start_time=float(measured.time[0]))
+                                              start_time=float(measured.time[0]), unfinished=True)
                     for side, foot in seen.items()}  # fmt: skip
         pushed = np.sqrt(np.mean(solved.residual[:, :3] ** 2))
         notes = (
@@ -274,7 +274,7 @@ def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) 
         up = one.touch[:, columns].sum(axis=1).astype(float)
         forces[side] = np.stack([0 * up, up, 0 * up], axis=1)
         try:
-            contacts[side] = contacts_from_force(up, rate)
+            contacts[side] = contacts_from_force(up, rate, unfinished=True)
         except InputError as error:
             notes.append(f"touch sensors of the {foot} foot: {error}")
     gait = gait_of(embodiment, one.qpos.astype(float), rate, one.name, archive.mass,

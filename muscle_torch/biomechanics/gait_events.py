@@ -46,13 +46,15 @@ def contacts_from_force(
     min_contact: float = 0.1,
     min_flight: float = 0.1,
     start_time: float = 0.0,
+    unfinished: bool = False,
 ) -> Contacts:
     """Contacts of one foot from its vertical force (T,) [N], upwards positive, sampled at `rate` [Hz].
 
     The force is low-passed (`cutoff` [Hz], 4th order, zero phase), its baseline (the mode of the unloaded samples)
     taken off, and cut at `threshold` [N]. Flights shorter than `min_flight` [s] are filled, contacts shorter than
     `min_contact` [s] or much lighter than the others are left out: on a split belt the other foot, a step across the
-    middle or a shaking plate cross the threshold too. Contacts that the recording cuts off are left out.
+    middle or a shaking plate cross the threshold too. Contacts that the recording cuts off are left out; `unfinished`
+    keeps one that outlasts it, with an end of NaN: where a recording holds few strikes, each counts.
     """
     force = np.asarray(force, dtype=float)
     left_out: list[str] = []
@@ -70,15 +72,18 @@ def contacts_from_force(
     greatest = float(np.percentile(smooth, 98))
     starts, ends = [], []
     for start, end in runs(loaded):
-        if start == 0 or end == len(loaded):
-            left_out.append(f"contact at {start_time + start / rate:.2f} s is cut off by the recording")
+        at = f"contact at {start_time + start / rate:.2f} s"
+        if start == 0:
+            left_out.append(f"{at} began before the recording")
+        elif end == len(loaded) and not unfinished:
+            left_out.append(f"{at} outlasts the recording")
         elif end - start < min_contact * rate:
-            left_out.append(f"contact at {start_time + start / rate:.2f} s lasts only {(end - start) / rate:.3f} s")
+            left_out.append(f"{at} lasts only {(end - start) / rate:.3f} s")
         elif smooth[start:end].max() < LIGHT_CONTACT * greatest:
-            left_out.append(f"contact at {start_time + start / rate:.2f} s is light ({smooth[start:end].max():.0f} N)")
+            left_out.append(f"{at} is light ({smooth[start:end].max():.0f} N)")
         else:
             starts.append(start / rate)
-            ends.append(end / rate)
+            ends.append(end / rate if end < len(loaded) else np.nan)
     return Contacts(start_time + np.array(starts), start_time + np.array(ends), tuple(left_out))
 
 

@@ -1,6 +1,7 @@
 """The page that `tools/analyze.py` writes, and the numbers behind it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,31 @@ from muscle_torch.errors import InputError
 from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
 from .cycles import Cycles, pool
 from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
+from .muscle_activity import MuscleActivity
 from .reference_curves import ReferenceCurves
 from .report import GREY, Curve, Panel, Report, grid, pretty
 from .series import TimeSeries, common_clock
 
+EPISODE_COLUMNS = ("motion", "seed", "followed [s]", "of [s]", "strides right", "strides left", "angle error [deg]")
 MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
 COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "of range [%]", "mean apart", "lag [%]", "r at lag", "ceiling r")
 # What a curve is called: by its positive direction.
 NAMES = {"hip_rotation": "hip internal rotation", "knee_angle": "knee flexion", "ankle_angle": "ankle dorsiflexion"}
 QUANTITIES = {"angle": angle_cycles, "moment": moment_cycles, "force": force_cycles}
+
+
+@dataclass(frozen=True)
+class Walks:
+    """What is analysed: `gaits`, with the motions that a policy `followed` and the muscles' activity where known.
+
+    `episodes`: one row (`EPISODE_COLUMNS`) a rollout; `left_out` in words.
+    """
+
+    gaits: list[Gait]
+    followed: list[Gait] = field(default_factory=list)
+    activity: MuscleActivity | None = None
+    episodes: list[tuple] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
@@ -106,22 +123,25 @@ def moment_rows(gait: Gait, theirs: TimeSeries) -> list[tuple]:
 
 
 def gait_report(
-    gaits: Sequence[Gait],
+    walks: Walks,
     cycles: dict[tuple[str, str], Cycles],
     reference: ReferenceCurves | None,
     extra_tables: list[tuple[str, tuple[str, ...], list[tuple]]],
     notes: list[str],
     assumptions: list[str],
-    followed: Sequence[Gait] = (),
     other_moments: TimeSeries | None = None,
 ) -> Report:
     """Numbers of the walk, curves over the reference, tables, what was left out and what was assumed."""
-    gait, seconds = gaits[0], sum(one.angles.time[-1] - one.angles.time[0] for one in gaits)
+    gaits, gait = walks.gaits, walks.gaits[0]
+    seconds = sum(one.angles.time[-1] - one.angles.time[0] for one in gaits)
     report = Report(
         f"Gait: {gait.name}" + (f" and {len(gaits) - 1} more" if len(gaits) > 1 else ""),
         f"{seconds:.2f} s at {gait.rate:.0f} Hz, body of {gait.mass:.1f} kg, "
         f"legs of {gait.leg_length:.2f} m (hip to ankle). {_summary(cycles, reference)}",
     )
+    if walks.episodes:
+        report.heading("How far the motions were followed")
+        report.table(EPISODE_COLUMNS, walks.episodes)
     report.heading("The walk in numbers")
     if len(gaits) > 1:
         report.text(f"Means over {len(gaits)} walks; the curves below pool the cycles of all.")
@@ -136,8 +156,10 @@ def gait_report(
     if not any(quantity == "angle" for quantity, _ in cycles):
         report.heading("Over time")
         report.text("There is no complete gait cycle, so the first walk is shown over time.")
-        if followed:
-            report.figure(followed_figure(gait, followed[0]), "Joint angles and those of the motion to be followed.")
+        if walks.followed:
+            report.figure(
+                followed_figure(gait, walks.followed[0]), "Joint angles and the motion to be followed."
+            )
         report.figure(time_figure(gait), "Joint angles [deg] and, where they are known, moments [Nm/kg].")
     rows = comparison_rows(cycles, reference)
     if rows:
