@@ -102,6 +102,9 @@ def main(words: Sequence[str]) -> int:
         print(f"left out or assumed: {note}")
     write_table(folder / "table.csv", COLUMNS, rows)
     write_curves(folder / "cycles.csv", cycles)
+    for side, contacts in walks.gaits[0].contacts.items():
+        events = list(zip(contacts.starts.tolist(), contacts.ends.tolist(), strict=True))
+        write_table(folder / f"events_{side}.csv", ("touchdown_s", "liftoff_s"), events)
     if options.optimise and walks.activity is not None:
         write_series(folder / "activations.sto", walks.activity.activations)
     report = gait_report(walks, cycles, reference, tables, notes, assumptions(options), other_moments)

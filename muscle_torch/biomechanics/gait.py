@@ -14,7 +14,7 @@ from muscle_torch.rollout_archive import RolloutArchive
 from .agreement import mpjae
 from .coordinates import from_model, leg_scale, to_model
 from .cycles import Cycles, cut_cycles, ordinary_durations
-from .gait_events import Contacts, contacts_from_feet, contacts_from_force, refined
+from .gait_events import Contacts, contacts_from_feet, contacts_from_force, refined, walking_direction
 from .inverse_dynamics import ON_GROUND, foot_forces, inverse_dynamics
 from .muscle_mechanics import independent_joints, joint_tangent
 from .recordings import read_series
@@ -26,6 +26,7 @@ MOMENTS = ("hip_flexion", "knee_angle", "ankle_angle")
 FORCES = ("fore-aft", "vertical", "lateral")
 SIDES = {"r": "right", "l": "left"}
 LEG_JOINTS = tuple(f"{joint}_{side}" for side in SIDES for joint in ANGLES)
+TREADMILL = 0.5  # [m]; a pelvis that travels less does not walk over ground
 MOST_HZ = 200.0  # faster motions are thinned: gait holds nothing above
 
 
@@ -182,10 +183,9 @@ def _mean(values: np.ndarray) -> float:
 
 def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
     """Side -> (N,) [m]: how far the heel is ahead of the other foot's heel when it strikes."""
-    travel = (gait.pelvis[-1] - gait.pelvis[0])[:2]
-    forward = travel / max(float(np.linalg.norm(travel)), 1e-9)
     found = {}
     for side, other in (("r", "l"), ("l", "r")):
+        forward = walking_direction(*gait.feet[side], gait.pelvis)
         frames = np.round((gait.contacts[side].starts - gait.angles.time[0]) * gait.rate).astype(int)
         frames = frames[(frames >= 0) & (frames < len(gait.pelvis))]
         away = (gait.feet[side][0][frames] - gait.feet[other][0][frames])[:, :2] @ forward
@@ -194,8 +194,19 @@ def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
 
 
 def _speed(gait: Gait) -> float:
-    seconds = float(gait.angles.time[-1] - gait.angles.time[0])
-    return float(np.linalg.norm((gait.pelvis[-1] - gait.pelvis[0])[:2]) / seconds)
+    """Of the pelvis over the ground; on a treadmill over the standing foot, mid-stance."""
+    travel = float(np.linalg.norm((gait.pelvis[-1] - gait.pelvis[0])[:2]))
+    if travel > TREADMILL:
+        return travel / float(gait.angles.time[-1] - gait.angles.time[0])
+    speeds = []
+    for side, (heel, toe) in gait.feet.items():
+        ahead = (gait.pelvis - heel)[:, :2] @ walking_direction(heel, toe, gait.pelvis)
+        contacts = gait.contacts[side]
+        for start, end in zip(contacts.starts, contacts.ends, strict=True):
+            flat = np.array([start + 0.25 * (end - start), start + 0.65 * (end - start)])
+            at = np.interp(flat, gait.angles.time, ahead, left=np.nan, right=np.nan)
+            speeds.append(float((at[1] - at[0]) / (flat[1] - flat[0])))
+    return _mean(np.array(speeds))
 
 
 def _leg_length(model: mujoco.MjModel, data: mujoco.MjData) -> float:

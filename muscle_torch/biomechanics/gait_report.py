@@ -157,9 +157,7 @@ def gait_report(
         report.heading("Over time")
         report.text("There is no complete gait cycle, so the first walk is shown over time.")
         if walks.followed:
-            report.figure(
-                followed_figure(gait, walks.followed[0]), "Joint angles and the motion to be followed."
-            )
+            report.figure(followed_figure(gait, walks.followed[0]), "Joint angles and the motion to be followed.")
         report.figure(time_figure(gait), "Joint angles [deg] and, where they are known, moments [Nm/kg].")
     rows = comparison_rows(cycles, reference)
     if rows:
