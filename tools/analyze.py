@@ -92,7 +92,9 @@ def main(words: Sequence[str]) -> int:
     rows = comparison_rows(cycles, reference)
     if rows:
         print(text_table(COLUMNS, rows), end="\n\n")
-    tables = activity_tables(walks.activity, options.synergies) if walks.activity is not None else []
+    tables, mass = [], walks.gaits[0].mass
+    if walks.activity is not None:
+        tables = activity_tables(walks.activity, options.synergies, mass)
     other_moments = given_moments(options) if options.moments and options.inverse_dynamics else None
     if other_moments is not None:
         print(f"{text_table(MOMENT_COLUMNS, moment_rows(walks.gaits[0], other_moments))}", end="\n\n")

@@ -169,7 +169,7 @@ def _summary(measured: TimeSeries, cycles: Cycles | None, other: Cycles | None, 
         durations = cycles.ends - cycles.starts
         parts.append(f"{len(cycles.values)} gait cycles of {durations.mean():.2f} s on average.")
     if other is not None:
-        parts.append(f"Compared with {len(other.values)} cycles.")
+        parts.append(f"Compared with {len(other.values)} cycle{'s' * (len(other.values) > 1)}.")
     if table is not None and "r" in table.columns:
         rs = [row[table.columns.index("r")] for row in table.rows]
         parts.append(f"Median correlation over {len(rs)} muscles: {np.nanmedian(rs):.2f}.")

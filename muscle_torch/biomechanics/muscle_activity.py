@@ -12,7 +12,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.rollout_archive import RolloutArchive
 
 from .emg_map import load_map, model_activity
-from .emg_report import CO_CONTRACTION_COLUMNS, co_contractions
+from .emg_report import CO_CONTRACTION_COLUMNS, SILENT, co_contractions
 from .gait import LEG_JOINTS
 from .muscle_mechanics import optimal_length, peak_force
 from .report import pretty
@@ -64,15 +64,16 @@ def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray
     return rows
 
 
-def activity_tables(activity: MuscleActivity, largest: int) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
-    """(title, columns, rows) for the report."""
+def activity_tables(
+    activity: MuscleActivity, largest: int, mass: float
+) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
+    """(title, columns, rows) for the report; `mass` [kg] of the subject, up to `largest` synergies."""
     body, values = activity.embodiment, activity.activations.values
     power = metabolic_power(body.model, values, activity.velocities[: len(values)]).sum(axis=1)
-    mass = float(body.model.body_mass.sum())
     rows: list[tuple] = [
         ("activations from", activity.source, ""),
         ("effort: mean squared activation", float(np.mean(values**2)), ""),
-        ("mean activation", float(values.mean()), ""),
+        ("mean activation of all muscles", float(values.mean()), ""),
         ("metabolic power of the muscles (Minetti and Alexander 1997)", float(power.mean()), "W"),
         ("the same by body mass", float(power.mean()) / mass, "W/kg"),
     ]
@@ -82,11 +83,8 @@ def activity_tables(activity: MuscleActivity, largest: int) -> list[tuple[str, t
         name = activity.residual.names[worst]
         rows.append((f"largest moment the muscles miss, about {name}", float(rms[worst]), "Nm"))
     tables: list[tuple[str, tuple[str, ...], list[tuple]]] = [("Effort and cost", ("quantity", "value", "unit"), rows)]
-    groups = [
-        (group, len(names), round(float(values[:, [body.actuator_names.index(n) for n in names]].mean()), 6))
-        for group, names in body.groups.items()
-        if names and values[:, [body.actuator_names.index(n) for n in names]].any()
-    ]
+    means = {group: _mean_activation(activity, names) for group, names in body.groups.items() if names}
+    groups = [(group, len(body.groups[group]), mean) for group, mean in means.items() if mean > SILENT]
     tables.append(("Mean activation by group", ("group", "muscles", "activation"), groups))
     wanted = tuple(f"{muscle}_{side}" for muscle in load_map().actuators for side in "rl")
     mapped, _ = model_activity(activity.activations, wanted, load_map(), body)
@@ -99,6 +97,11 @@ def activity_tables(activity: MuscleActivity, largest: int) -> list[tuple[str, t
         vaf = [(rank, 100 * one.vaf, 100 * float(one.muscle_vaf.min())) for rank, one in enumerate(found, 1)]
         tables.append((title, ("synergies", "variability accounted for [%]", "of the worst muscle [%]"), vaf))
     return tables
+
+
+def _mean_activation(activity: MuscleActivity, muscles: Sequence[str]) -> float:
+    names = activity.embodiment.actuator_names
+    return float(activity.activations.values[:, [names.index(muscle) for muscle in muscles]].mean())
 
 
 def metabolic_power(model: mujoco.MjModel, activations: np.ndarray, velocities: np.ndarray) -> np.ndarray:
