@@ -163,11 +163,12 @@ def is_recording(motion: Any) -> bool:
 
 def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Any:
     """Every episode of every archive (one a seed); those too short to hold a step are left out and told."""
-    from muscle_torch.biomechanics.gait import angle_error, body_of, followed_gait, rollout_gait
+    from muscle_torch.biomechanics.gait import angle_error, body_of, followed_gait, rollout_gait, walking_bodies
     from muscle_torch.biomechanics.gait_report import Walks
     from muscle_torch.biomechanics.muscle_activity import activity_of_rollouts
 
     body, count = body_of(archives[0]), len(archives[0].episodes)
+    walking_bodies(body)
     if options.episode >= count:
         raise InputError(f"there are {count} episodes, episode={options.episode}")
     walks = Walks([], activity=activity_of_rollouts(body, archives))
@@ -262,6 +263,7 @@ def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
 
 def roll_out(options: AnalyzeOptions) -> list[Any]:
     """Plays the motions with the policy, once for each seed, and writes an archive of each."""
+    from muscle_torch.biomechanics.gait import walking_bodies
     from muscle_torch.envs import make_env
     from muscle_torch.evaluation import evaluate, policy_mean, policy_sample
     from muscle_torch.models import load_policy
@@ -275,6 +277,7 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
     env = make_env(cfg, None, evaluation=True)
     policy.to(env.device)
     try:
+        walking_bodies(env.embodiment)
         archives = []
         for seed in range(options.seeds):
             recorder = Recorder(env)

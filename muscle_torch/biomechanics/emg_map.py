@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from muscle_torch.errors import InputError, nearest
 from .series import TimeSeries
 
 SIDES = {"r": {"side": "_r", "arm": ""}, "l": {"side": "_l", "arm": "_left"}}
+SIMILAR = 0.75  # of difflib; what is less alike is another word
 SIDE_AT_END = re.compile(r"^(.+?)[\s_.\-]*(?:\(|\b|_)(right|left|r|l)\)?$", re.IGNORECASE)
 
 
@@ -62,12 +64,13 @@ def muscle_columns(series: TimeSeries, table: MuscleMap, side: str = "r") -> tup
     """Channels renamed to `<muscle>_<side>`; unknown and repeated ones are left out and told."""
     if side not in SIDES:
         raise InputError(f"side={side!r}: r or l")
-    ids, names, left_out = [], [], []
+    ids, names, left_out, unknown = [], [], [], []
     for index, channel in enumerate(series.names):
         try:
             muscle, found = table.find(channel, side)
-        except InputError as error:
-            left_out.append(f"channel {channel!r}: {error}")
+        except InputError:
+            close = get_close_matches(_plain(channel), table.names, 1, SIMILAR)
+            unknown.append(f"{channel} (did you mean {table.names[close[0]]}?)" if close else channel)
             continue
         name = f"{muscle}_{found}"
         if name in names:
@@ -75,8 +78,10 @@ def muscle_columns(series: TimeSeries, table: MuscleMap, side: str = "r") -> tup
             continue
         ids.append(index)
         names.append(name)
+    if unknown:
+        left_out.insert(0, f"no muscle is known by the name of {', '.join(unknown)}; name them in map=<table>")
     if not ids:
-        raise InputError(f"{series.source or 'EMG'}: no channel has a known muscle ({left_out[0]}); give map=<table>")
+        raise InputError(f"{series.source or 'EMG'}: {left_out[0]}")
     picked = series.select([series.names[i] for i in ids]).renamed(names)
     return picked, tuple(left_out)
 

@@ -67,10 +67,7 @@ def gait_of(
 ) -> Gait:
     """A motion (T, nq) of the model at `rate` [Hz]; `contacts`: what plates or touch sensors saw of each foot."""
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
-    ids = {body: model.body(body).id for body in ("pelvis", "calcn_r", "toes_r", "calcn_l", "toes_l")
-           if _has_body(model, body)}  # fmt: skip
-    if len(ids) < 5:
-        raise InputError(f"{embodiment.name} has no feet (bodies calcn_*, toes_*): gait needs a full body")
+    ids = walking_bodies(embodiment)
     places = np.zeros((len(qpos), model.nbody, 3))
     for frame, posture in enumerate(qpos):
         data.qpos[:] = posture
@@ -215,8 +212,16 @@ def _leg_length(model: mujoco.MjModel, data: mujoco.MjData) -> float:
     return float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))
 
 
-def _has_body(model: mujoco.MjModel, name: str) -> bool:
-    return mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name) >= 0
+def walking_bodies(embodiment: Embodiment) -> dict[str, int]:
+    """Name -> id of pelvis, heels and toes. Raises InputError for a body that cannot walk."""
+    model, names = embodiment.model, ("pelvis", "calcn_r", "toes_r", "calcn_l", "toes_l")
+    ids = {name: mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name) for name in names}
+    if min(ids.values()) < 0:
+        raise InputError(
+            f"{embodiment.name} has no feet (bodies calcn_*, toes_*): gait needs a full body; compare the muscles of "
+            "other bodies with tools/emg.py"
+        )
+    return ids
 
 
 def opensim_gait(
