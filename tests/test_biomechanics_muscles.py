@@ -130,6 +130,8 @@ def test_force_and_length_are_mujocos(full):
 def test_segments_are_weighed(full, toy):
     rows = {row[0]: row for row in segment_table(full)}
     # Every body belongs to one segment: nothing is forgotten or counted twice.
+    parts = [rows.pop(name)[1] for name in ("thorax", "abdomen", "pelvis")]
+    assert sum(parts) == pytest.approx(rows["trunk"][1])
     assert sum(row[1] for row in rows.values()) == pytest.approx(full.model.body_mass.sum(), abs=0.05)
     assert rows["shank right"][1] == pytest.approx(3.8) and rows["shank right"][-1] == "within"
     assert rows["head and neck"][-1] == "lighter than all tables"

@@ -12,8 +12,8 @@ class Segment:
 
     pattern: str
     winter: float  # Winter 2009, table 4.1 (after Dempster), of the whole body
-    de_leva_female: float  # de Leva 1996, table 4 (after Zatsiorsky)
-    de_leva_male: float
+    de_leva_female: float = float("nan")  # de Leva 1996, table 4 (after Zatsiorsky)
+    de_leva_male: float = float("nan")
 
 
 # One side; the right one stands for both in the table.
@@ -25,6 +25,10 @@ SEGMENTS = {
         0.4257,
         0.4346,
     ),
+    # Parts of the trunk, cut by Winter at C7, T12-L1, L4-L5 and the hip; de Leva cuts elsewhere.
+    "thorax": Segment(r"^(torso|thorax|cervical_spine|(clavicle|clavphant|scapula|scapphant)_[rl])$", 0.216),
+    "abdomen": Segment(r"^(Abdomen|lumbar\d)$", 0.139),
+    "pelvis": Segment(r"^(sacrum|pelvis)$", 0.142),
     "upper arm": Segment(r"^(humphant1?|humerus)_{side}$", 0.028, 0.0255, 0.0271),
     "forearm": Segment(r"^(ulna|radius)_{side}$", 0.016, 0.0138, 0.0162),
     "hand": Segment(
@@ -67,6 +71,7 @@ def segment_table(embodiment: Embodiment) -> list[tuple]:
 def _verdict(share: float, tables: tuple[float, ...]) -> str:
     if share != share:
         return "a part of a body: no share"
-    if share < 0.9 * min(tables):
+    known = [one for one in tables if one == one]
+    if share < 0.9 * min(known):
         return "lighter than all tables"
-    return "heavier than all tables" if share > 1.1 * max(tables) else "within"
+    return "heavier than all tables" if share > 1.1 * max(known) else "within"
