@@ -169,6 +169,7 @@ def muscle_report(
     report.figure(
         curve_figure(embodiment, check.sweeps, drawn), "In units of F0; grey: the lengths that the ranges allow."
     )
+    report.figure(velocity_figure(embodiment), "Fully active, at optimal length.")
     segments = segment_table(embodiment)
     if segments:
         report.heading("Segment masses")
@@ -242,12 +243,26 @@ def curve_figure(embodiment: Embodiment, sweeps: dict[str, Sweep], muscles: tupl
         crossed = [one.lengths[:, index] for one in sweeps.values() if crosses(one)[index]]
         lengths = np.concatenate(crossed) if crossed else np.array([np.nan])
         spans.append(normalised_lengths(model, index, lengths))
-        speed = np.interp(np.linspace(-1.2, 1.2, len(curves.lengths)), curves.velocities, curves.force_velocity)
-        panels.append(Panel(muscle, [Curve("active", curves.active), Curve("passive", np.minimum(curves.passive, 2.0)),
-                                     Curve("over velocity -1.2 to 1.2", speed)], "F0"))  # fmt: skip
+        passive = np.minimum(curves.passive, 2.0)
+        panels.append(Panel(muscle, [Curve("active", curves.active), Curve("passive", passive)], "F0"))
     x = muscle_curves(model, 0).lengths
     figure = grid(panels, x, "length [L0]")
     for axis, span in zip(figure.axes, spans, strict=False):
         if np.isfinite(span).any():
             axis.axvspan(np.nanmin(span), np.nanmax(span), color="#8a97a3", alpha=0.18, lw=0)
     return figure
+
+
+def velocity_figure(embodiment: Embodiment) -> Any:
+    """Force over velocity: one line for all muscles that share its parameters."""
+    model = embodiment.model
+    alike: dict[tuple[float, float], list[int]] = {}
+    for index in range(model.nu):
+        fastest, most = (round(float(model.actuator_gainprm[index, i]), 3) for i in (6, 8))
+        alike.setdefault((fastest, most), []).append(index)
+    curves = [
+        Curve(f"fastest {fastest:g} L0/s, {len(members)} muscles", muscle_curves(model, members[0]).force_velocity)
+        for (fastest, _), members in alike.items()
+    ]
+    panel = Panel("force-velocity at optimal length", curves, "F0")
+    return grid([panel], muscle_curves(model, 0).velocities, "velocity, of the fastest (shortening < 0)", width=5.5)
