@@ -171,6 +171,6 @@ def test_every_muscle_has_a_verdict(toy):
 def test_the_command_writes_its_report(tmp_path, capsys):
     assert script("tools/check_muscles.py").main(["body=toy_arm", f"output={tmp_path}", "points=11", "all=true"]) == 0
     assert "2 of 2 muscles ok" in capsys.readouterr().out
-    assert (tmp_path / "report.html").read_text().count("<img") == 2
+    assert (tmp_path / "report.html").read_text().count("<img") == 3
     with pytest.raises(InputError, match="did you mean"):
         script("tools/check_muscles.py").main(["body=toy_arm", "muscles=[flexer]", f"output={tmp_path}"])
