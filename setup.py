@@ -5,7 +5,10 @@ from pathlib import Path
 from setuptools import setup
 
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
-LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("embodiments", "motion", "physics", "rl"))]
+LIBRARY = [
+    "muscle_torch",
+    *(f"muscle_torch.{name}" for name in ("biomechanics", "embodiments", "motion", "physics", "rl")),
+]
 
 # Each is imported only by the files that need it.
 EXTRAS = {
@@ -33,6 +36,7 @@ setup(
     package_dir={"muscle_torch": "muscle_torch", **INSIDE},
     package_data={
         "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "profile/*.yaml", "motions/*.txt"],
+        "muscle_torch.biomechanics": ["*.yaml"],
         "muscle_torch.embodiments": ["*.json"],
     },
     install_requires=[

@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "embodiments": {"rotations", "physics"},
     "muscles": {"rotations", "physics"},
     "motion": {"rotations", "embodiments"},
-    "biomechanics": {"rotations", "embodiments"},
+    "biomechanics": {"rotations", "embodiments", "rollout_archive"},
     "envs": LIBRARY | {"biomechanics"},
     "evaluation": LIBRARY,
     "rollout_archive": LIBRARY,

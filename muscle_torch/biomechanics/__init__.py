@@ -1,0 +1,1 @@
+"""Biomechanics: recordings, gait cycles, EMG, muscle checks, inverse dynamics. Nothing is imported until asked for."""

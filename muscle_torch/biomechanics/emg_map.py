@@ -1,0 +1,161 @@
+"""From the name of an EMG channel to the model's actuators, by the table `emg_muscles.yaml` or one like it."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError, nearest
+
+from .series import TimeSeries
+
+SIDES = {"r": {"side": "_r", "arm": ""}, "l": {"side": "_l", "arm": "_left"}}
+SIMILAR = 0.75  # of difflib; what is less alike is another word
+SIDE_AT_END = re.compile(r"^(.+?)[\s_.\-]*(?:\(|\b|_)(right|left|r|l)\)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class MuscleMap:
+    """`actuators`: muscle -> actuator name patterns; `names`: every known channel name, simplified -> muscle."""
+
+    actuators: dict[str, tuple[str, ...]]
+    names: dict[str, str]
+
+    def find(self, channel: str, side: str = "r") -> tuple[str, str]:
+        """(muscle, side) of a channel. Raises InputError with the nearest names."""
+        for text, found in _readings(channel, side):
+            if _plain(text) in self.names:
+                return self.names[_plain(text)], found
+        raise InputError(f"unknown muscle {channel!r}{nearest(_plain(channel), tuple(self.names))}")
+
+    def patterns(self, muscle: str, side: str) -> tuple[str, ...]:
+        """Actuator names of `muscle` on one side."""
+        return tuple(pattern.format(**SIDES[side]) for pattern in self.actuators[muscle])
+
+
+def load_map(path: str | Path = "") -> MuscleMap:
+    """The table at `path` (YAML, or CSV with columns channel and actuators) on top of the built-in one."""
+    built_in = resources.files("muscle_torch.biomechanics") / "emg_muscles.yaml"
+    table: dict[str, Any] = _yaml(Path(str(built_in)))
+    if path:
+        own = _csv(Path(path)) if Path(path).suffix.lower() == ".csv" else _yaml(Path(path))
+        taken = {_plain(n) for muscle, row in own.items() for n in (muscle, *row.get("also", ()))}
+        for row in table.values():
+            row["also"] = [n for n in row.get("also", ()) if _plain(n) not in taken]
+        table = table | own
+    actuators, names = {}, {}
+    for muscle, row in table.items():
+        if not isinstance(row, dict) or not row.get("actuators"):
+            raise InputError(f"{path or built_in}: muscle {muscle!r} names no actuators")
+        actuators[str(muscle)] = tuple(str(a) for a in row["actuators"])
+        for name in (muscle, *row.get("also", ())):
+            names[_plain(str(name))] = str(muscle)
+    return MuscleMap(actuators, names)
+
+
+def muscle_columns(series: TimeSeries, table: MuscleMap, side: str = "r") -> tuple[TimeSeries, tuple[str, ...]]:
+    """Channels renamed to `<muscle>_<side>`; unknown and repeated ones are left out and told."""
+    if side not in SIDES:
+        raise InputError(f"side={side!r}: r or l")
+    ids, names, left_out, unknown = [], [], [], []
+    for index, channel in enumerate(series.names):
+        try:
+            muscle, found = table.find(channel, side)
+        except InputError:
+            close = get_close_matches(_plain(channel), table.names, 1, SIMILAR)
+            unknown.append(f"{channel} (did you mean {table.names[close[0]]}?)" if close else channel)
+            continue
+        name = f"{muscle}_{found}"
+        if name in names:
+            left_out.append(f"channel {channel!r}: {name} was read from another channel already")
+            continue
+        ids.append(index)
+        names.append(name)
+    if unknown:
+        left_out.insert(0, f"no muscle is known by the name of {', '.join(unknown)}; name them in map=<table>")
+    if not ids:
+        raise InputError(f"{series.source or 'EMG'}: {left_out[0]}")
+    picked = series.select([series.names[i] for i in ids]).renamed(names)
+    return picked, tuple(left_out)
+
+
+def model_activity(
+    activations: TimeSeries, wanted: tuple[str, ...], table: MuscleMap, embodiment: Embodiment
+) -> tuple[TimeSeries, tuple[str, ...]]:
+    """Activation (T, len(found)) of each wanted `<muscle>_<side>`, averaged over its actuators by maximal force.
+
+    `activations` has a column an actuator. Muscles that the body or the recording lacks are left out and told.
+    """
+    model, known = embodiment.model, embodiment.actuator_names
+    columns, names, left_out = [], [], []
+    for name in wanted:
+        muscle, _, side = name.rpartition("_")
+        actuators = table.patterns(muscle, side)
+        missing = [a for a in actuators if a not in known or a not in activations.names]
+        if missing:
+            where = embodiment.name if missing[0] not in known else (activations.source or "the activations")
+            left_out.append(f"{name}: {where} has no {missing[0]!r}{nearest(missing[0], activations.names)}")
+            continue
+        strength = np.abs(model.actuator_biasprm[[known.index(a) for a in actuators], 2])
+        strength = strength if strength.sum() > 0 else np.ones(len(actuators))
+        values = np.stack([activations[a] for a in actuators], axis=1)
+        columns.append(values @ strength / strength.sum())
+        names.append(name)
+    if not columns:
+        raise InputError(f"nothing to compare: {left_out[0] if left_out else 'no muscle is wanted'}")
+    units = ("",) * len(names)
+    return TimeSeries(activations.time, np.stack(columns, axis=1), tuple(names), units, activations.source), tuple(
+        left_out
+    )
+
+
+def _readings(channel: str, side: str) -> list[tuple[str, str]]:
+    """The channel's name as it stands, then with a side taken off its end."""
+    readings = [(channel, side)]
+    found = SIDE_AT_END.match(channel)
+    if found:
+        readings.append((found.group(1), found.group(2)[0].lower()))
+    if channel[-1:] in "rl" and len(channel) > 3:
+        readings.append((channel[:-1], channel[-1]))
+    # `Biceps.EMG4`, `Sensor 1.IM EMG1`: labels of amplifiers carry the socket behind the muscle.
+    if "." in channel:
+        readings += _readings(channel.split(".")[0], side)
+    return readings
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"{path}: not a table of muscles ({str(error).splitlines()[0]})") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}: not a table of muscles: write `<muscle>: {{actuators: [...], also: [...]}}`")
+    return {str(name): row for name, row in loaded.items()}
+
+
+def _csv(path: Path) -> dict[str, Any]:
+    """`channel,actuators`: the actuators split by spaces, semicolons or plus signs."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    table: dict[str, Any] = {}
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    for number, line in enumerate(lines[1:], 2):
+        channel, comma, actuators = line.partition(",")
+        names = re.split(r"[\s;+]+", actuators.strip().strip('"'))
+        if not comma or not names[0]:
+            raise InputError(f"{path}: line {number}: write `channel,actuator actuator ...`")
+        table[channel.strip()] = {"actuators": names, "also": []}
+    return table

@@ -1,0 +1,237 @@
+"""Gait events: when a foot meets the ground and leaves it, from force, kinematics, or a table of times."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import signal
+
+from muscle_torch.errors import InputError
+
+from .c3d import read_c3d_vertical_forces
+from .recordings import read_series
+from .series import TimeSeries, butterworth, runs
+
+# A contact carries at least this part of the greatest force of the recording; less is the other foot's crosstalk.
+LIGHT_CONTACT = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Contacts:
+    """Contacts of one foot: `starts` and `ends` (N,) [s]; an end that was not seen is NaN.
+
+    `left_out` says in words what was not counted.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def strides(self) -> np.ndarray:
+        """(N - 1,) durations from contact to contact [s]."""
+        return np.diff(self.starts)
+
+    @property
+    def stance_share(self) -> np.ndarray:
+        """(N - 1,) part of each stride that the foot is on the ground."""
+        return (self.ends - self.starts)[:-1] / self.strides
+
+
+def contacts_from_force(
+    force: np.ndarray,
+    rate: float,
+    threshold: float = 50.0,
+    cutoff: float = 20.0,
+    min_contact: float = 0.1,
+    min_flight: float = 0.1,
+    start_time: float = 0.0,
+    unfinished: bool = False,
+) -> Contacts:
+    """Contacts of one foot from its vertical force (T,) [N], upwards positive, sampled at `rate` [Hz].
+
+    The force is low-passed (`cutoff` [Hz], 4th order, zero phase), its baseline (the mode of the unloaded samples)
+    taken off, and cut at `threshold` [N]. Flights shorter than `min_flight` [s] are filled, contacts shorter than
+    `min_contact` [s] or much lighter than the others are left out: on a split belt the other foot, a step across the
+    middle or a shaking plate cross the threshold too. Contacts that the recording cuts off are left out; `unfinished`
+    keeps one that outlasts it, with an end of NaN: where a recording holds few strikes, each counts.
+    """
+    force = np.asarray(force, dtype=float)
+    left_out: list[str] = []
+    if not np.isfinite(force).all():
+        bad = ~np.isfinite(force)
+        left_out.append(f"{int(bad.sum())} samples are not numbers: counted as no force")
+        force = np.where(bad, 0.0, force)
+    check_force(force)
+    smooth = butterworth(force, rate, cutoff, "low", 4) if rate > 2.2 * cutoff else force
+    smooth = smooth - _baseline(smooth, threshold)
+    loaded = smooth >= threshold
+    for start, end in runs(~loaded):
+        if start > 0 and end < len(loaded) and end - start < min_flight * rate:
+            loaded[start:end] = True
+    greatest = float(np.percentile(smooth, 98))
+    starts, ends = [], []
+    for start, end in runs(loaded):
+        at = f"contact at {start_time + start / rate:.2f} s"
+        if start == 0:
+            left_out.append(f"{at} began before the recording")
+        elif end == len(loaded) and not unfinished:
+            left_out.append(f"{at} outlasts the recording")
+        elif end - start < min_contact * rate:
+            left_out.append(f"{at} lasts only {(end - start) / rate:.3f} s")
+        elif smooth[start:end].max() < LIGHT_CONTACT * greatest:
+            left_out.append(f"{at} is light ({smooth[start:end].max():.0f} N)")
+        else:
+            starts.append(start / rate)
+            ends.append(end / rate if end < len(loaded) else np.nan)
+    return Contacts(start_time + np.array(starts), start_time + np.array(ends), tuple(left_out))
+
+
+def check_force(force: np.ndarray) -> None:
+    """Raises InputError where a vertical force cannot be one of a walking adult in newtons, upwards positive."""
+    high, low = float(np.max(force)), float(np.min(force))
+    if high < 20.0 and low > -20.0:
+        raise InputError(
+            f"vertical force stays within {low:.3g} to {high:.3g}: volts or body weights? give it in newtons"
+        )
+    if high < -0.3 * low:
+        raise InputError(f"vertical force points down ({low:.0f} to {high:.0f} N): change its sign")
+
+
+def _baseline(force: np.ndarray, threshold: float) -> float:
+    """What the plate reads unloaded: the median of the samples near zero."""
+    unloaded = force[np.abs(force) < threshold]
+    return float(np.median(unloaded)) if len(unloaded) > 0.02 * len(force) else 0.0
+
+
+def contacts_from_feet(
+    heel: np.ndarray,
+    toe: np.ndarray,
+    pelvis: np.ndarray,
+    rate: float,
+    min_stride: float = 0.5,
+    cutoff: float = 7.0,
+    start_time: float = 0.0,
+) -> Contacts:
+    """Contacts from positions (T, 3) [m]: the heel is furthest ahead of the pelvis at its strike, the toe furthest
+    behind it when it leaves (Zeni 2008, the coordinate method). The last axis is vertical; walking may be in any
+    direction, or on a treadmill (then the direction is the one in which heel and pelvis swing most).
+
+    `min_stride` [s] keeps two strikes apart. Where markers are missing, the longest stretch with all of them counts.
+    """
+    first, last = complete_stretch(np.concatenate((heel, toe, pelvis), axis=1))
+    heel, toe, pelvis = heel[first:last], toe[first:last], pelvis[first:last]
+    forward = walking_direction(heel, toe, pelvis)
+    ahead = [_smooth((part - pelvis)[:, :2] @ forward, rate, cutoff) for part in (heel, toe)]
+    spacing, prominence = max(int(min_stride * rate), 1), 0.25 * float(np.ptp(ahead[0]))
+    strikes, leaves = _peaks(ahead[0], spacing, prominence), _peaks(-ahead[1], spacing, prominence)
+    ends, left_out = np.full(len(strikes), np.nan), []
+    start_time += first / rate
+    for i, strike in enumerate(strikes):
+        following = strikes[i + 1] if i + 1 < len(strikes) else len(heel)
+        inside = leaves[(leaves > strike) & (leaves < following)]
+        if len(inside):
+            ends[i] = start_time + inside[0] / rate
+        else:
+            left_out.append(f"strike at {start_time + strike / rate:.2f} s has no toe-off in the recording")
+    return Contacts(start_time + strikes / rate, ends, tuple(left_out))
+
+
+def refined(events: Contacts, measured: Contacts, within: float = 0.1) -> Contacts:
+    """`events` with the times of the `measured` ones that lie within so many seconds: a plate sees sharper."""
+
+    def nearest_of(times: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        if not len(exact):
+            return times
+        closest = exact[np.abs(times[:, None] - exact[None]).argmin(axis=1)]
+        return np.where(np.abs(closest - times) <= within, closest, times)
+
+    return replace(events, starts=nearest_of(events.starts, measured.starts),
+                   ends=nearest_of(events.ends, measured.ends))  # fmt: skip
+
+
+def complete_stretch(values: np.ndarray) -> tuple[int, int]:
+    """[first, last) of the longest run of rows of `values` (T, C) without NaN."""
+    stretches = runs(np.asarray(np.isfinite(values).all(axis=1)))
+    if not stretches:
+        raise InputError("no frame holds heel, toe and pelvis together: a marker is missing throughout")
+    return max(stretches, key=lambda stretch: stretch[1] - stretch[0])
+
+
+def walking_direction(heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray) -> np.ndarray:
+    """Unit vector (2,) in the ground plane, from the mean of heel to toe: where the foot points on average."""
+    pointing = np.mean((toe - heel)[:, :2], axis=0)
+    travel = (pelvis[-1] - pelvis[0])[:2]
+    forward = travel if np.linalg.norm(travel) > 0.5 else pointing
+    if np.linalg.norm(forward) < 1e-6:
+        raise InputError("no walking direction: heel and toe coincide and the pelvis does not travel")
+    return forward / np.linalg.norm(forward)
+
+
+def _peaks(values: np.ndarray, spacing: int, prominence: float) -> np.ndarray:
+    """Places (N,) of the maxima, between samples: on the parabola through each and its neighbours."""
+    peaks, _ = signal.find_peaks(values, distance=spacing, prominence=prominence)
+    before, at, after = values[peaks - 1], values[peaks], values[peaks + 1]
+    bend = before - 2 * at + after
+    return peaks + np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, 1.0), 0.0)
+
+
+def _smooth(values: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
+    return butterworth(values, rate, cutoff, "low", 4) if rate > 2.2 * cutoff else values
+
+
+START_NAMES = ("touchdown", "heelstrike", "heel_strike", "strike", "start", "foot_strike", "contact")
+END_NAMES = ("liftoff", "toeoff", "toe_off", "end", "foot_off")
+VERTICAL = {
+    "r": ("r_ground_force_vy", "ground_force_r_vy", "ground_force_vy", "ground_force_1_vy", "fy1", "plate_1"),
+    "l": ("l_ground_force_vy", "ground_force_l_vy", "1_ground_force_vy", "ground_force_2_vy", "fy2", "plate_2"),
+}
+
+
+def read_events(path: str | Path) -> Contacts:
+    """Times [s] from a CSV with a column such as `touchdown_s`, and one such as `liftoff_s` where it is known."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    lines = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    names = [name.strip().lower() for name in lines[0]] if lines else []
+    start = _column(names, START_NAMES)
+    if start is None:
+        raise InputError(f"{path}: no column of cycle starts, such as touchdown_s; it has {', '.join(names) or 'none'}")
+    try:
+        rows = np.array([[float(cell) for cell in line] for line in lines[1:]]).reshape(-1, len(names))
+    except ValueError:
+        raise InputError(f"{path}: every row needs {len(names)} numbers [s]") from None
+    end = _column(names, END_NAMES)
+    starts = rows[:, start]
+    if len(starts) < 2 or (np.diff(starts) <= 0).any():
+        raise InputError(f"{path}: at least 2 cycle starts, rising, are needed; found {len(starts)}")
+    return Contacts(starts, rows[:, end] if end is not None else np.full(len(starts), np.nan))
+
+
+def read_forces(path: str | Path, rate: float = 0.0) -> TimeSeries:
+    """Force recordings of any format; of a C3D file the plates' vertical forces."""
+    return read_c3d_vertical_forces(path) if Path(path).suffix.lower() == ".c3d" else read_series(path, rate)
+
+
+def vertical_column(forces: TimeSeries, side: str, column: str = "") -> str:
+    """The column of the vertical force under one foot: `column`, or the one usual names tell."""
+    if column:
+        forces.index(column)
+        return column
+    lower = {name.lower(): name for name in forces.names}
+    for name in VERTICAL[side]:
+        if name in lower:
+            return lower[name]
+    raise InputError(f"{forces.source}: which column is the vertical force? set force_column; it has "
+                     f"{', '.join(forces.names[:12])}")  # fmt: skip
+
+
+def force_contacts(forces: TimeSeries, side: str, column: str = "", threshold: float = 50.0) -> Contacts:
+    """Contacts of one foot from a force recording."""
+    name = vertical_column(forces, side, column)
+    return contacts_from_force(forces[name], forces.rate, threshold, start_time=float(forces.time[0]))
+
+
+def _column(names: list[str], wanted: tuple[str, ...]) -> int | None:
+    return next((i for i, name in enumerate(names) if any(name.startswith(w) for w in wanted)), None)

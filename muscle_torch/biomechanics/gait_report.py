@@ -1,0 +1,252 @@
+"""The page that `tools/analyze.py` writes, and the numbers behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muscle_torch.errors import InputError
+
+from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
+from .cycles import Cycles, pool
+from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
+from .muscle_activity import MuscleActivity
+from .reference_curves import ReferenceCurves
+from .report import GREY, Curve, Panel, Report, grid, pretty
+from .series import TimeSeries, common_clock
+
+EPISODE_COLUMNS = ("motion", "seed", "followed [s]", "of [s]", "strides right", "strides left", "angle error [deg]")
+MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
+COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "of range [%]", "mean apart", "lag [%]", "r at lag", "ceiling r")
+# What a curve is called: by its positive direction.
+NAMES = {"hip_rotation": "hip internal rotation", "knee_angle": "knee flexion", "ankle_angle": "ankle dorsiflexion"}
+QUANTITIES = {"angle": angle_cycles, "moment": moment_cycles, "force": force_cycles}
+
+
+@dataclass(frozen=True)
+class Walks:
+    """What is analysed: `gaits`, with the motions that a policy `followed` and the muscles' activity where known.
+
+    `episodes`: one row (`EPISODE_COLUMNS`) a rollout; `left_out` in words.
+    """
+
+    gaits: list[Gait]
+    followed: list[Gait] = field(default_factory=list)
+    activity: MuscleActivity | None = None
+    episodes: list[tuple] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
+    """(quantity, side) -> cycles of what the recording holds; and in words what it does not."""
+    found: dict[tuple[str, str], Cycles] = {}
+    notes: list[str] = []
+    for side, leg in SIDES.items():
+        strikes = len(gait.contacts[side].starts)
+        if strikes < 2:
+            notes.append(f"{leg} leg: no complete cycle ({strikes} foot strikes, 2 are needed)")
+            continue
+        for quantity, cut in QUANTITIES.items():
+            try:
+                cycles = cut(gait, side, points)
+            except InputError as error:
+                notes.append(f"{quantity} of the {leg} leg: {error}")
+                continue
+            if cycles is not None:
+                found[quantity, side] = cycles
+                notes += [f"{quantity} of the {leg} leg: {note}" for note in cycles.left_out]
+    order = {quantity: place for place, quantity in enumerate(QUANTITIES)}
+    return dict(sorted(found.items(), key=lambda item: order[item[0][0]])), notes
+
+
+def pooled_cycles(gaits: Sequence[Gait], points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
+    """`all_cycles` of several walks (seeds, motions) together; notes say which walk they belong to."""
+    parts: dict[tuple[str, str], list[Cycles]] = {}
+    notes: list[str] = []
+    for index, gait in enumerate(gaits):
+        found, left_out = all_cycles(gait, points)
+        label = f"walk {index + 1} ({gait.name}): " if len(gaits) > 1 else ""
+        notes += [label + note for note in left_out]
+        for key, cycles in found.items():
+            parts.setdefault(key, []).append(cycles)
+    return {key: pool(cycles) for key, cycles in parts.items()}, notes
+
+
+def named(curve: str) -> str:
+    return NAMES.get(curve, curve.replace("_", " "))
+
+
+def curves_of(cycles: dict[tuple[str, str], Cycles], source: str) -> ReferenceCurves:
+    """Cycles of a walk as something to compare with, right and left together."""
+    curves: dict[tuple[str, str], list[np.ndarray]] = {}
+    for (quantity, _), one in cycles.items():
+        for name in one.names:
+            curves.setdefault((quantity, name), []).append(one.column(name))
+    return ReferenceCurves({key: np.concatenate(rows) for key, rows in curves.items()}, source)
+
+
+def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> list[tuple]:
+    """One row a curve, `COLUMNS`. Without a reference: NaN."""
+    rows = []
+    for (quantity, side), one in cycles.items():
+        for index, name in enumerate(one.names):
+            title, mean = f"{named(name)} ({SIDES[side]})", one.mean[:, index]
+            theirs = reference.get(quantity, name, len(mean)) if reference is not None else None
+            if theirs is None:
+                rows.append((title, one.units[index], len(one.values), *[float("nan")] * 7))
+                continue
+            other = theirs.mean(axis=0)
+            loop = slice(None, -1) if len(mean) % 2 else slice(None)
+            lag = cyclic_lag(other[loop], mean[loop])
+            ceiling = float(np.mean(noise_ceiling(theirs).left_out)) if len(theirs) > 1 else float("nan")
+            apart = float((mean - other).mean())
+            error = rmse(mean, other)
+            rows.append((title, one.units[index], len(one.values), pearson(mean, other), error,
+                         100 * error / float(np.ptp(other)), apart, *lag, ceiling))  # fmt: skip
+    return rows
+
+
+def moment_rows(gait: Gait, theirs: TimeSeries) -> list[tuple]:
+    """Our joint moments against another program's (model's signs) for the same motion, over the time both cover."""
+    if gait.moments is None:
+        raise InputError("no joint moments to compare: give forces= or an archive with kinetics")
+    shared = [name for name in LEG_JOINTS if name in theirs and name in gait.moments]
+    if not shared:
+        raise InputError(f"{theirs.source}: no moment of a joint that the body has, e.g. hip_flexion_r_moment")
+    first, second = common_clock(gait.moments.select(shared), theirs.select(shared))
+    return [
+        (name, pearson(first[name], second[name]), rmse(first[name], second[name]), float(np.ptp(second[name])))
+        for name in shared
+    ]
+
+
+def gait_report(
+    walks: Walks,
+    cycles: dict[tuple[str, str], Cycles],
+    reference: ReferenceCurves | None,
+    extra_tables: list[tuple[str, tuple[str, ...], list[tuple]]],
+    notes: list[str],
+    assumptions: list[str],
+    other_moments: TimeSeries | None = None,
+) -> Report:
+    """Numbers of the walk, curves over the reference, tables, what was left out and what was assumed."""
+    gaits, gait = walks.gaits, walks.gaits[0]
+    seconds = sum(one.angles.time[-1] - one.angles.time[0] for one in gaits)
+    report = Report(
+        f"Gait: {gait.name}" + (f" and {len(gaits) - 1} more" if len(gaits) > 1 else ""),
+        f"{seconds:.2f} s at {gait.rate:.0f} Hz, body of {gait.mass:.1f} kg, "
+        f"legs of {gait.leg_length:.2f} m (hip to ankle). {_summary(cycles, reference)}",
+    )
+    if walks.episodes:
+        report.heading("How far the motions were followed")
+        report.table(EPISODE_COLUMNS, walks.episodes)
+    report.heading("The walk in numbers")
+    if len(gaits) > 1:
+        report.text(f"Means over {len(gaits)} walks; the curves below pool the cycles of all.")
+    report.table(("quantity", "right", "left", "unit"), walk_numbers(gaits))
+    for quantity, title in (("angle", "Joint angles"), ("moment", "Joint moments"), ("force", "Ground reaction force")):
+        figure = curve_figure(quantity, cycles, reference)
+        if figure is not None:
+            report.heading(title)
+            report.figure(
+                figure, f"{title} over the gait cycle, from strike to strike; bands are one standard deviation."
+            )
+    if not any(quantity == "angle" for quantity, _ in cycles):
+        report.heading("Over time")
+        report.text("There is no complete gait cycle, so the first walk is shown over time.")
+        if walks.followed:
+            report.figure(followed_figure(gait, walks.followed[0]), "Joint angles and the motion to be followed.")
+        report.figure(time_figure(gait), "Joint angles [deg] and, where they are known, moments [Nm/kg].")
+    rows = comparison_rows(cycles, reference)
+    if rows:
+        report.heading("Against the reference" if reference is not None else "Curves")
+        report.table(COLUMNS, rows)
+        report.text(
+            "r: Pearson's correlation with the reference's mean; of range: RMSE over the reference's range; mean "
+            "apart: ours less theirs; lag: positive where ours comes later; ceiling r: how alike the reference's own "
+            "trials are."
+        )
+    if other_moments is not None:
+        report.heading(f"Joint moments against {Path(other_moments.source).name}")
+        report.table(MOMENT_COLUMNS, [(pretty(row[0]), *row[1:]) for row in moment_rows(gait, other_moments)])
+        report.figure(moment_figure(gait, other_moments), "Net joint moments by both programs.")
+    for title, columns, table in extra_tables:
+        report.heading(title)
+        report.table(columns, table)
+    report.heading("What was left out")
+    report.notes(notes)
+    report.heading("What was assumed")
+    report.glossary(assumptions)
+    return report
+
+
+def _summary(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> str:
+    """The correlations of hip, knee and ankle in one sentence; empty without a reference."""
+    rows = {row[0]: row for row in comparison_rows(cycles, reference) if row[1] == "deg"}
+    told = []
+    for name in MOMENTS:
+        rs = [rows[f"{named(name)} ({side})"][3] for side in SIDES.values() if f"{named(name)} ({side})" in rows]
+        if rs and np.isfinite(rs).all():
+            told.append(f"{named(name)} {np.mean(rs):.2f}")
+    return f"Correlation with {reference.source}: {', '.join(told)}." if reference is not None and told else ""
+
+
+def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> Any:
+    """One panel a curve, right and left over the reference; None where there are none."""
+    sides = [side for side in "rl" if (quantity, side) in cycles]
+    if not sides:
+        return None
+    first = cycles[quantity, sides[0]]
+    panels = []
+    for index, name in enumerate(first.names):
+        curves = [Curve(SIDES[s], cycles[quantity, s].mean[:, index], cycles[quantity, s].sd[:, index]) for s in sides]
+        theirs = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
+        if reference is not None and theirs is not None:
+            curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0), GREY, "--"))
+        panels.append(Panel(named(name), curves, first.units[index]))
+    return grid(panels, first.percent, "gait cycle [%]", columns=3, zero=True)
+
+
+def time_figure(gait: Gait) -> Any:
+    """Angles and moments of both legs over time, sagittal."""
+    panels = []
+    for name in MOMENTS:
+        curves = [Curve(SIDES[side], np.degrees(gait.angles[f"{name}_{side}"])) for side in SIDES]
+        panels.append(Panel(named(name), curves, "deg"))
+    if gait.moments is not None:
+        moments = gait.moments.at(gait.angles.time)
+        for name in MOMENTS:
+            curves = [Curve(SIDES[side], moments[f"{name}_{side}"] / gait.mass) for side in SIDES]
+            panels.append(Panel(f"{named(name)} moment", curves, "Nm/kg"))
+    return grid(panels, gait.angles.time, "time [s]", columns=3, zero=True)
+
+
+def moment_figure(gait: Gait, theirs: TimeSeries) -> Any:
+    """Sagittal moments of each leg over another program's, over time."""
+    assert gait.moments is not None
+    shared = [f"{name}_{side}" for side in SIDES for name in MOMENTS if f"{name}_{side}" in theirs]
+    ours, others = common_clock(gait.moments.select(shared), theirs.select(shared))
+    panels = [
+        Panel(f"{named(name[:-2])} ({SIDES[name[-1]]})",
+              [Curve("this model", ours[name]), Curve(Path(theirs.source).name, others[name], None, GREY, "--")], "Nm")
+        for name in shared
+    ]  # fmt: skip
+    return grid(panels, ours.time, "time [s]", columns=3, zero=True)
+
+
+def followed_figure(gait: Gait, followed: Gait) -> Any:
+    """Sagittal angles of each leg over the motion's, over time."""
+    motion = followed.angles.at(gait.angles.time)
+    panels = [
+        Panel(
+            f"{named(name)} ({SIDES[side]})",
+            [Curve("policy", np.degrees(gait.angles[f"{name}_{side}"])),
+             Curve("motion followed", np.degrees(motion[f"{name}_{side}"]), None, GREY, "--")],
+            "deg",
+        )
+        for side in SIDES
+        for name in MOMENTS
+    ]  # fmt: skip
+    return grid(panels, gait.angles.time, "time [s]", columns=3, zero=True)

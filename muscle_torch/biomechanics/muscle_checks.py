@@ -1,0 +1,268 @@
+"""All checks of a body's muscles: one verdict a muscle, and the page that `tools/check_muscles.py` writes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+
+from .anthropometry import SEGMENT_COLUMNS, segment_table
+from .experiments import EXPERIMENT_COLUMNS, MeasuredArm, experiment_rows
+from .muscle_mechanics import (
+    Sweep,
+    active_share,
+    arm_jumps,
+    asymmetry,
+    crosses,
+    disagreement,
+    independent_joints,
+    length_jumps,
+    mirrored_joint,
+    muscle_curves,
+    normalised_lengths,
+    optimal_length,
+    parameter_asymmetry,
+    peak_force,
+    range_differences,
+    sweep,
+)
+from .report import COLOURS, Curve, Panel, Report, grid
+
+AGREE = 1e-4  # [m] between the two definitions of a moment arm
+SYMMETRIC = 1e-6  # [m] between left and right
+JUMP = 0.010  # [m] of a moment arm between neighbouring positions
+MARGIN = 1e-3  # [rad] kept from a range's ends, where the difference would leave it
+ACTIVE = 0.5  # a muscle pulls over at least this share of its lengths
+VERDICT_COLUMNS = ("muscle", "F0 [N]", "L0 [mm]", "joints", "largest arm [mm]", "about", "definitions apart [mm]",
+                   "left-right apart [mm]", "pulls over [%]", "verdict")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class MuscleCheck:
+    """`rows`: one a muscle (`VERDICT_COLUMNS`), verdict `ok` or the defects in words; `joints`: defects of joints."""
+
+    rows: list[tuple]
+    joints: list[str]
+    sweeps: dict[str, Sweep]
+
+    @property
+    def defects(self) -> list[str]:
+        return [f"{row[0]}: {row[-1]}" for row in self.rows if row[-1] != "ok"] + self.joints
+
+
+def check_muscles(
+    embodiment: Embodiment, points: int = 61, progress: Callable[[int, int], None] | None = None
+) -> MuscleCheck:
+    """Sweeps every independent joint and judges every muscle; `progress` is called with (joints done, joints)."""
+    joints = independent_joints(embodiment)
+    sweeps = {}
+    for index, joint in enumerate(joints):
+        sweeps[joint] = sweep(embodiment, joint, points, MARGIN)
+        if progress is not None:
+            progress(index + 1, len(joints))
+    unequal, parameters = asymmetry(embodiment, sweeps), parameter_asymmetry(embodiment)
+    findings = [_Findings.of(embodiment, sweeps, i, unequal, parameters) for i in range(embodiment.model.nu)]
+    rows = [finding.row(embodiment, sweeps) for finding in findings]
+    return MuscleCheck(rows, range_differences(embodiment), sweeps)
+
+
+@dataclass(frozen=True, eq=False)
+class _Findings:
+    """What the checks say about one muscle; arrays have an entry a joint."""
+
+    index: int
+    name: str
+    crossed: np.ndarray
+    apart: np.ndarray
+    length_jump: np.ndarray
+    arm_jump: np.ndarray
+    unequal: tuple[float, str]
+    parameters: str
+    active: float
+
+    @classmethod
+    def of(
+        cls,
+        embodiment: Embodiment,
+        sweeps: dict[str, Sweep],
+        index: int,
+        unequal: dict[str, tuple[float, str]],
+        parameters: dict[str, str],
+    ) -> "_Findings":
+        name = embodiment.actuator_names[index]
+        crossed, apart, length_jump, arm_jump = (
+            np.array([check(one)[index] for one in sweeps.values()])
+            for check in (crosses, disagreement, length_jumps, arm_jumps)
+        )
+        lengths = [one.lengths[:, index] for one in sweeps.values() if crosses(one)[index]]
+        share = active_share(embodiment.model, index, np.concatenate(lengths)) if lengths else float("nan")
+        other = unequal.get(name, (float("nan"), ""))
+        return cls(index, name, crossed, apart, length_jump, arm_jump, other, parameters.get(name, ""), share)
+
+    def row(self, embodiment: Embodiment, sweeps: dict[str, Sweep]) -> tuple:
+        model, joints = embodiment.model, list(sweeps)
+        largest = np.array([np.abs(one.by_moment[:, self.index]).max() for one in sweeps.values()])
+        return (
+            self.name,
+            peak_force(model, self.index),
+            1e3 * optimal_length(model, self.index)[0],
+            int(self.crossed.sum()),
+            float(1e3 * largest.max()),
+            joints[int(largest.argmax())],
+            float(1e3 * self.apart.max()),
+            1e3 * self.unequal[0],
+            100 * self.active,
+            "; ".join(self.defects(joints)) or "ok",
+        )
+
+    def defects(self, joints: list[str]) -> list[str]:
+        found = []
+        if not self.crossed.any():
+            return ["crosses no joint that can move"]
+        if self.apart.max() > AGREE:
+            found.append(f"moment arms differ by {1e3 * self.apart.max():.2g} mm about {joints[self.apart.argmax()]}")
+        if self.length_jump.max() > 0:
+            worst = int(self.length_jump.argmax())
+            found.append(f"length jumps {1e3 * self.length_jump[worst]:.1f} mm along {joints[worst]}")
+        if self.arm_jump.max() > JUMP:
+            worst = int(self.arm_jump.argmax())
+            found.append(f"moment arm jumps {1e3 * self.arm_jump[worst]:.0f} mm along {joints[worst]}")
+        if self.unequal[0] > SYMMETRIC:
+            found.append(f"differs from the right one by {1e3 * self.unequal[0]:.2g} mm about {self.unequal[1]}")
+        if self.parameters:
+            found.append(self.parameters)
+        if self.active < ACTIVE:
+            found.append(f"cannot pull over {100 * (1 - self.active):.0f} % of its lengths")
+        return found
+
+
+DRAWN = 24  # muscles in the pictures
+PANELS = 24
+
+
+def muscle_report(
+    embodiment: Embodiment, check: MuscleCheck, measured: list[MeasuredArm], muscles: tuple[str, ...] = ()
+) -> Report:
+    """Verdicts, pictures, segment masses, measured moment arms."""
+    good = sum(row[-1] == "ok" for row in check.rows)
+    report = Report(
+        f"Muscles of {embodiment.name}",
+        f"{good} of {len(check.rows)} muscles show no defect. {len(check.sweeps)} independent joints were moved "
+        "through their ranges one at a time, the others at the reference posture, coupled joints following.",
+    )
+    report.heading("Defects")
+    report.notes(check.defects, "No defect was found.")
+    drawn = muscles or strongest(embodiment, check)
+    if measured:
+        report.heading("Measured moment arms")
+        report.table(EXPERIMENT_COLUMNS, experiment_rows(measured))
+        report.figure(
+            measured_figure(measured), "Moment arm over the joint's angle: model and cadavers, authors' signs."
+        )
+        report.text(*dict.fromkeys(f"{one.name}: {one.source}" for one in measured))
+    report.heading("Moment arms over the range")
+    report.text("A positive arm pulls the joint towards larger positions. Left is dashed.")
+    report.figure(arm_figure(embodiment, check.sweeps, drawn), "Moment arm [mm] by MuJoCo's moment matrix.")
+    report.heading("Force-length and force-velocity curves")
+    report.figure(
+        curve_figure(embodiment, check.sweeps, drawn), "In units of F0; grey: the lengths that the ranges allow."
+    )
+    report.figure(velocity_figure(embodiment), "Fully active, at optimal length.")
+    segments = segment_table(embodiment)
+    if segments:
+        report.heading("Segment masses")
+        report.text("Winter 2009 (after Dempster) and de Leva 1996 cut the trunk otherwise than the model does; "
+                    "compare limbs first.")  # fmt: skip
+        report.table(SEGMENT_COLUMNS, segments)
+    report.heading("Every muscle")
+    report.table(VERDICT_COLUMNS, check.rows)
+    return report
+
+
+def strongest(embodiment: Embodiment, check: MuscleCheck) -> tuple[str, ...]:
+    """The strongest muscles that have no left name, in model order."""
+    left = {pair[0] for pair in embodiment.left_right}
+    rows = sorted((row for row in check.rows if row[0] not in left), key=lambda row: -row[1])[:DRAWN]
+    chosen = {row[0] for row in rows}
+    return tuple(name for name in embodiment.actuator_names if name in chosen)
+
+
+def measured_figure(measured: list[MeasuredArm]) -> Any:
+    """One panel a muscle and axis; several cadavers share it."""
+    from matplotlib.figure import Figure
+
+    groups: dict[tuple, list[MeasuredArm]] = {}
+    for one in measured:
+        groups.setdefault((one.muscles, one.axis), []).append(one)
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    figure = Figure(figsize=(4 * columns, 2.9 * rows), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for axis, ((muscles, joint), curves) in zip(axes, groups.items(), strict=False):
+        for index, one in enumerate(curves):
+            axis.plot(one.degrees, 1e3 * one.arm, color=COLOURS[1], lw=1.2, ls=("-", "--", ":")[index % 3],
+                      label=one.name.split(".")[0] if index == 0 else None)  # fmt: skip
+        axis.plot(curves[0].degrees, 1e3 * curves[0].model, color=COLOURS[0], lw=2, label="model")
+        axis.axhline(0, color="#99a3ad", lw=0.7, zorder=0)
+        axis.set_title(f"{', '.join(muscles)} about {joint}", fontsize=9)
+        axis.set_xlabel("hip flexion [deg]" if "hip" in joint else "[deg]", fontsize=8)
+        axis.set_ylabel("moment arm [mm]", fontsize=8)
+        axis.legend(fontsize=8, frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[len(groups) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def arm_figure(embodiment: Embodiment, sweeps: dict[str, Sweep], muscles: tuple[str, ...]) -> Any:
+    """One panel a muscle: its arm about the joint where it is longest, its left partner's over it."""
+    names = embodiment.actuator_names
+    partner = {right: left for left, right in embodiment.left_right}
+    panels = []
+    for muscle in muscles[:PANELS]:
+        index = names.index(muscle)
+        joint = max(sweeps, key=lambda j: float(np.abs(sweeps[j].by_moment[:, index]).max()))
+        curves = [Curve("right", 1e3 * sweeps[joint].by_moment[:, index])]
+        if muscle in partner:
+            mirrored, sign = mirrored_joint(embodiment, joint)
+            arms = sweeps[mirrored].by_moment[:, names.index(partner[muscle])]
+            curves.append(Curve("left", 1e3 * (arms if sign > 0 else -arms[::-1]), style="--"))
+        panels.append(Panel(f"{muscle}: {joint}", curves, "mm"))
+    return grid(panels, np.linspace(0, 100, len(next(iter(sweeps.values())).positions)), "joint range [%]", zero=True)
+
+
+def curve_figure(embodiment: Embodiment, sweeps: dict[str, Sweep], muscles: tuple[str, ...]) -> Any:
+    """One panel a muscle: active and passive force over length, with the lengths that it can have."""
+    model = embodiment.model
+    panels, spans = [], []
+    for muscle in muscles[:PANELS]:
+        index = embodiment.actuator_names.index(muscle)
+        curves = muscle_curves(model, index)
+        crossed = [one.lengths[:, index] for one in sweeps.values() if crosses(one)[index]]
+        lengths = np.concatenate(crossed) if crossed else np.array([np.nan])
+        spans.append(normalised_lengths(model, index, lengths))
+        passive = np.minimum(curves.passive, 2.0)
+        panels.append(Panel(muscle, [Curve("active", curves.active), Curve("passive", passive)], "F0"))
+    x = muscle_curves(model, 0).lengths
+    figure = grid(panels, x, "length [L0]")
+    for axis, span in zip(figure.axes, spans, strict=False):
+        if np.isfinite(span).any():
+            axis.axvspan(np.nanmin(span), np.nanmax(span), color="#8a97a3", alpha=0.18, lw=0)
+    return figure
+
+
+def velocity_figure(embodiment: Embodiment) -> Any:
+    """Force over velocity: one line for all muscles that share its parameters."""
+    model = embodiment.model
+    alike: dict[tuple[float, float], list[int]] = {}
+    for index in range(model.nu):
+        fastest, most = (round(float(model.actuator_gainprm[index, i]), 3) for i in (6, 8))
+        alike.setdefault((fastest, most), []).append(index)
+    curves = [
+        Curve(f"fastest {fastest:g} L0/s, {len(members)} muscles", muscle_curves(model, members[0]).force_velocity)
+        for (fastest, _), members in alike.items()
+    ]
+    panel = Panel("force-velocity at optimal length", curves, "F0")
+    return grid([panel], muscle_curves(model, 0).velocities, "velocity, of the fastest (shortening < 0)", width=5.5)

@@ -1,0 +1,264 @@
+"""Muscle lengths and moment arms over a joint's range; force-length and force-velocity curves."""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+
+STEP = 1e-4  # [rad] or [m] of the central difference
+NO_ARM = 1e-5  # [m]; a muscle whose arm stays below does not cross the joint
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """One joint moved through its range, all other independent joints at the reference posture.
+
+    Moment arms are `-dL/dq` (positive: the muscle pulls the joint towards larger q), shape (P, nu), in metres for
+    hinges. Coupled joints follow, so an arm is the total one: it holds the path's way over the joints that move along.
+    """
+
+    joint: str
+    positions: np.ndarray  # (P,) [rad] or [m]
+    lengths: np.ndarray  # (P, nu) [m]
+    by_definition: np.ndarray  # (P, nu)
+    by_moment: np.ndarray  # (P, nu)
+    wrap_changes: np.ndarray  # (P, nu) bool: another wrapping pattern within the difference or at a neighbour
+
+
+def independent_joints(embodiment: Embodiment) -> tuple[str, ...]:
+    """Hinges and slides that no equality ties to others."""
+    tied = set(embodiment.dependent.qpos_ids.tolist())
+    model = embodiment.model
+    return tuple(
+        embodiment.joint_names[j] for j in embodiment.scalar_joint_ids if int(model.jnt_qposadr[j]) not in tied
+    )
+
+
+def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 0.0) -> Sweep:
+    """Moves `joint` through its range (unlimited hinges: half a turn each way), `margin` [rad] short of its ends."""
+    model, data = embodiment.model, mujoco.MjData(embodiment.model)
+    joint_id = int(embodiment.resolve("joint", [joint])[0])
+    address = int(model.jnt_qposadr[joint_id])
+    low, high = model.jnt_range[joint_id] if model.jnt_limited[joint_id] else (-np.pi, np.pi)
+    positions = np.linspace(low + margin, high - margin, points)
+    start = np.array(model.qpos0)
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("lengths", "definition", "moment", "wraps")}
+    for position in positions:
+        posture = start.copy()
+        posture[address] = position
+        sides = [path_state(embodiment, data, _moved(embodiment, posture, address, way * STEP)) for way in (-1, 1)]
+        lengths, signature = path_state(embodiment, data, embodiment.project(posture))
+        tangent = joint_tangent(embodiment, posture, address)
+        rows["lengths"].append(lengths)
+        rows["definition"].append(-(sides[1][0] - sides[0][0]) / (2 * STEP))
+        rows["moment"].append(-moment_matrix(model, data) @ tangent)
+        rows["wraps"].append(np.stack([sides[0][1], signature, sides[1][1]]))
+    wraps = np.stack(rows["wraps"])  # (P, 3, nu)
+    within = (wraps != wraps[:, 1:2]).any(axis=1)
+    between = wraps[1:, 1] != wraps[:-1, 1]
+    changes = within.copy()
+    changes[1:] |= between
+    changes[:-1] |= between
+    lengths, definition, moment = (np.stack(rows[name]) for name in ("lengths", "definition", "moment"))
+    return Sweep(joint, positions, lengths, definition, moment, changes)
+
+
+def moment_matrix(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """(nu, nv) dL/dq of every actuator, dense, of the posture `data` was last forwarded to."""
+    dense = np.zeros((model.nu, model.nv))
+    mujoco.mju_sparse2dense(dense, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind)
+    return dense
+
+
+def length_jumps(one: Sweep, tolerance: float = 5e-4) -> np.ndarray:
+    """(nu,) the largest part [m] of a length's change between neighbours that its moment arms do not explain.
+
+    The arms at both ends give two estimates of the change; only what lies outside both by more than `tolerance`
+    counts, so a steep arm is no jump.
+    """
+    change = np.diff(one.lengths, axis=0)
+    steps = np.diff(one.positions)[:, None]
+    ends = np.stack([-one.by_moment[:-1] * steps, -one.by_moment[1:] * steps])
+    outside = np.maximum(change - ends.max(axis=0), ends.min(axis=0) - change)
+    worst = outside.max(axis=0, initial=0.0)
+    return np.where(worst > tolerance, worst, 0.0)
+
+
+def arm_jumps(one: Sweep) -> np.ndarray:
+    """(nu,) by how much the change of a moment arm [m] between neighbours exceeds the changes on both sides of it.
+
+    A steep but smooth arm changes much at every step; a jump stands alone, however fine the steps are.
+    """
+    change = np.abs(np.diff(one.by_moment, axis=0))
+    padded = np.pad(change, ((1, 1), (0, 0)), mode="edge")
+    beside = np.maximum(padded[:-2], padded[2:])
+    beside[[0, -1]] = change[[1, -2]]
+    return (change - beside).max(axis=0, initial=0.0)
+
+
+def disagreement(one: Sweep) -> np.ndarray:
+    """(nu,) the largest difference [m] of the two moment arms where no wrap changes."""
+    away = np.where(one.wrap_changes, 0.0, np.abs(one.by_definition - one.by_moment))
+    return away.max(axis=0, initial=0.0)
+
+
+def crosses(one: Sweep) -> np.ndarray:
+    """(nu,) whether the joint moves the muscle at all."""
+    return np.abs(one.by_moment).max(axis=0, initial=0.0) > NO_ARM
+
+
+def mirrored_joint(embodiment: Embodiment, joint: str) -> tuple[str, float]:
+    """The joint that mirrors `joint` across the sagittal plane, and the sign between their positions.
+
+    `..._r` mirrors `..._l` with +1; a joint of the trunk mirrors itself, -1 where mirroring turns it round (side
+    bending, rotation). The models' lateral axis is z.
+    """
+    if joint.endswith("_r") and joint[:-2] + "_l" in embodiment.joint_names:
+        return joint[:-2] + "_l", 1.0
+    if joint.endswith("_l") and joint[:-2] + "_r" in embodiment.joint_names:
+        return joint[:-2] + "_r", 1.0
+    model, joint_id = embodiment.model, int(embodiment.resolve("joint", [joint])[0])
+    along_z = abs(model.jnt_axis[joint_id][2]) > 0.5
+    slides = model.jnt_type[joint_id] == mujoco.mjtJoint.mjJNT_SLIDE
+    return joint, 1.0 if along_z != slides else -1.0
+
+
+def asymmetry(embodiment: Embodiment, sweeps: dict[str, Sweep]) -> dict[str, tuple[float, str]]:
+    """Left muscle -> the largest difference [m] of its moment arms from its right partner's, and the joint where."""
+    names = embodiment.actuator_names
+    worst: dict[str, tuple[float, str]] = {}
+    for left, right in embodiment.left_right:
+        i, j = names.index(left), names.index(right)
+        worst[left] = (0.0, "")
+        for joint, one in sweeps.items():
+            partner, sign = mirrored_joint(embodiment, joint)
+            if partner not in sweeps:
+                continue
+            other = sweeps[partner]
+            arms = other.by_moment[:, j] if sign > 0 else -other.by_moment[::-1, j]
+            positions = other.positions if sign > 0 else -other.positions[::-1]
+            if positions.shape != one.positions.shape or np.abs(positions - one.positions).max() > 1e-9:
+                continue  # ranges differ: told by `range_differences`
+            away = float(np.abs(one.by_moment[:, i] - arms).max())
+            if away > worst[left][0]:
+                worst[left] = (away, joint)
+    return worst
+
+
+def range_differences(embodiment: Embodiment) -> list[str]:
+    """Joints whose mirrored partner has another range, in words."""
+    found, model = [], embodiment.model
+    for joint in independent_joints(embodiment) if embodiment.left_right else ():
+        partner, sign = mirrored_joint(embodiment, joint)
+        first, second = (model.jnt_range[int(embodiment.resolve("joint", [n])[0])] for n in (joint, partner))
+        expected = second if sign > 0 else -second[::-1]
+        if joint <= partner and np.abs(first - expected).max() > 1e-9:
+            found.append(f"{joint}: range {first.round(3).tolist()} mirrors {expected.round(3).tolist()} of {partner}")
+    return found
+
+
+def path_state(embodiment: Embodiment, data: mujoco.MjData, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Actuator lengths (nu,) and a number (nu,) that tells wrapping patterns apart."""
+    model = embodiment.model
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_tendon(model, data)
+    mujoco.mj_transmission(model, data)
+    objects = data.wrap_obj.ravel()
+    signature = np.zeros(model.nu)
+    for actuator in range(model.nu):
+        if model.actuator_trntype[actuator] == mujoco.mjtTrn.mjTRN_TENDON:
+            tendon = model.actuator_trnid[actuator, 0]
+            first, count = int(data.ten_wrapadr[tendon]), int(data.ten_wrapnum[tendon])
+            signature[actuator] = hash(objects[first : first + count].tobytes()) % 2**52
+    return data.actuator_length.copy(), signature
+
+
+def _moved(embodiment: Embodiment, posture: np.ndarray, address: int, by: float) -> np.ndarray:
+    moved = posture.copy()
+    moved[address] += by
+    return embodiment.project(moved)
+
+
+def joint_tangent(embodiment: Embodiment, posture: np.ndarray, address: int) -> np.ndarray:
+    """(nv,) velocity of all joints while this one moves at 1, its coupled joints following."""
+    model, tangent = embodiment.model, np.zeros(embodiment.model.nv)
+    ahead, behind = (_moved(embodiment, posture, address, way * STEP) for way in (1, -1))
+    mujoco.mj_differentiatePos(model, tangent, 2 * STEP, behind, ahead)
+    return tangent
+
+
+WEAK = 0.05  # active force below this part of the maximum counts as none
+
+
+@dataclass(frozen=True, eq=False)
+class MuscleCurves:
+    """Of one muscle; lengths in optimal fibre lengths L0, velocities in parts of the maximal one, forces in F0."""
+
+    lengths: np.ndarray
+    active: np.ndarray  # force-length
+    passive: np.ndarray
+    velocities: np.ndarray  # -1: shortens at the maximal velocity
+    force_velocity: np.ndarray
+
+
+def optimal_length(model: mujoco.MjModel, actuator: int) -> tuple[float, float]:
+    """(L0, LT) [m] optimal fibre length and tendon length, as MuJoCo derives them from the length range."""
+    low, high = model.actuator_lengthrange[actuator]
+    first, last = model.actuator_gainprm[actuator, :2]
+    fibre = (high - low) / max(last - first, 1e-12)
+    return float(fibre), float(low - first * fibre)
+
+
+def peak_force(model: mujoco.MjModel, actuator: int) -> float:
+    """F0 [N]."""
+    force, scale = model.actuator_gainprm[actuator, 2], model.actuator_gainprm[actuator, 3]
+    return float(force if force >= 0 else scale / max(model.actuator_acc0[actuator], 1e-12))
+
+
+def normalised_lengths(model: mujoco.MjModel, actuator: int, lengths: np.ndarray) -> np.ndarray:
+    """Actuator lengths [m] in optimal fibre lengths."""
+    fibre, tendon = optimal_length(model, actuator)
+    return (lengths - tendon) / fibre
+
+
+def muscle_curves(model: mujoco.MjModel, actuator: int, points: int = 61) -> MuscleCurves:
+    """The curves from MuJoCo's own gain and bias functions."""
+    fibre, tendon = optimal_length(model, actuator)
+    prm, lengthrange = model.actuator_gainprm[actuator, :9], model.actuator_lengthrange[actuator]
+    acc0, top = model.actuator_acc0[actuator], peak_force(model, actuator)
+    lengths, velocities = np.linspace(0.3, 1.9, points), np.linspace(-1.2, 1.2, points)
+    fastest = prm[6] * fibre
+
+    def gain(length: float, velocity: float) -> float:
+        return -mujoco.mju_muscleGain(tendon + length * fibre, velocity * fastest, lengthrange, acc0, prm) / top
+
+    active = np.array([gain(length, 0.0) for length in lengths])
+    bias = model.actuator_biasprm[actuator, :9]
+    passive = np.array([-mujoco.mju_muscleBias(tendon + x * fibre, lengthrange, acc0, bias) / top for x in lengths])
+    speed = np.array([gain(1.0, velocity) for velocity in velocities])
+    return MuscleCurves(lengths, active, passive, velocities, speed)
+
+
+def active_share(model: mujoco.MjModel, actuator: int, lengths: np.ndarray) -> float:
+    """Share of the given actuator lengths [m] at which the muscle can pull with more than `WEAK` of F0."""
+    curve = muscle_curves(model, actuator, 161)
+    force = np.interp(normalised_lengths(model, actuator, lengths), curve.lengths, curve.active, left=0.0, right=0.0)
+    return float(np.mean(force > WEAK))
+
+
+def parameter_asymmetry(embodiment: Embodiment) -> dict[str, str]:
+    """Left muscles whose force, length range or curve differs from the right one's, in words."""
+    model, names, found = embodiment.model, embodiment.actuator_names, {}
+    for left, right in embodiment.left_right:
+        i, j = names.index(left), names.index(right)
+        if abs(peak_force(model, i) - peak_force(model, j)) > 1e-6 * peak_force(model, j):
+            found[left] = f"F0 {peak_force(model, i):.4g} N, right {peak_force(model, j):.4g} N"
+        elif np.abs(model.actuator_lengthrange[i] - model.actuator_lengthrange[j]).max() > 1e-6:
+            found[left] = f"length range {model.actuator_lengthrange[i]} m, right {model.actuator_lengthrange[j]} m"
+        elif np.abs(model.actuator_gainprm[i, :9] - model.actuator_gainprm[j, :9]).max() > 1e-6:
+            found[left] = "other curve parameters than the right one"
+    return found

@@ -1,0 +1,176 @@
+"""Muscle checks: laws on the toy arm, two definitions of a moment arm, planted defects that must be found."""
+
+import dataclasses
+
+import mujoco
+import numpy as np
+import pytest
+from commands import script
+from conftest import data_file
+
+from muscle_torch.biomechanics.anthropometry import segment_table
+from muscle_torch.biomechanics.experiments import compare_with_measured, experiment_rows
+from muscle_torch.biomechanics.muscle_checks import check_muscles
+from muscle_torch.biomechanics.muscle_mechanics import (
+    asymmetry,
+    disagreement,
+    independent_joints,
+    length_jumps,
+    mirrored_joint,
+    muscle_curves,
+    optimal_length,
+    parameter_asymmetry,
+    peak_force,
+    range_differences,
+    sweep,
+)
+from muscle_torch.embodiments import make_embodiment
+from muscle_torch.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return make_embodiment("toy_arm")
+
+
+@pytest.fixture(scope="module")
+def arm():
+    return make_embodiment("bimanual_arm")
+
+
+@pytest.fixture(scope="module")
+def full():
+    return make_embodiment("full_body")
+
+
+def test_the_definition_and_the_matrix_agree_on_the_arms(arm):
+    for joint in independent_joints(arm):
+        assert disagreement(sweep(arm, joint, 15, 1e-3)).max() < 1e-4, joint
+
+
+@pytest.mark.parametrize("joint", ["knee_angle_r", "hip_flexion_l", "ankle_angle_r", "flex_extension"])
+def test_they_agree_where_coupled_joints_follow(full, joint):
+    assert disagreement(sweep(full, joint, 15, 1e-3)).max() < 1e-4
+
+
+def test_the_arm_is_the_change_of_length(toy):
+    """Summed over the range, the arms give the whole change of length."""
+    one = sweep(toy, "elbow", 201, 1e-3)
+    total = np.trapezoid(one.by_moment, one.positions, axis=0)
+    np.testing.assert_allclose(total, one.lengths[0] - one.lengths[-1], atol=1e-4)
+    assert one.by_moment[:, 0].mean() > 0 > one.by_moment[:, 1].mean()  # flexor, extensor
+    assert not length_jumps(one).any()
+
+
+def test_left_and_right_arms_are_alike(arm):
+    sweeps = {joint: sweep(arm, joint, 11, 1e-3) for joint in independent_joints(arm)}
+    assert max(away for away, _ in asymmetry(arm, sweeps).values()) < 1e-6
+    assert not parameter_asymmetry(arm) and not range_differences(arm)
+
+
+def test_joints_are_mirrored(full):
+    assert mirrored_joint(full, "hip_flexion_r") == ("hip_flexion_l", 1.0)
+    assert mirrored_joint(full, "flex_extension") == ("flex_extension", 1.0)
+    assert mirrored_joint(full, "lat_bending") == ("lat_bending", -1.0)
+
+
+def planted(body, **edits):
+    """The body with its compiled model changed by `edits`: array name -> (index, factor)."""
+    model = body.model.__copy__()
+    for name, (index, factor) in edits.items():
+        getattr(model, name)[index] *= factor
+    return dataclasses.replace(body, model=model)
+
+
+def test_a_moved_site_and_a_weak_muscle_are_found(arm):
+    names = arm.actuator_names
+    tendon = arm.model.actuator_trnid[names.index("BRA_left"), 0]
+    site = int(arm.model.wrap_objid[arm.model.tendon_adr[tendon]])
+    bad = planted(arm, site_pos=(site, 1.05), actuator_gainprm=((names.index("ANC_left"), 2), 0.5))
+    joints = ("elbow_flex_l", "elbow_flex_r")
+    sweeps = {joint: sweep(bad, joint, 11, 1e-3) for joint in joints}
+    away, joint = asymmetry(bad, sweeps)["BRA_left"]
+    assert away > 1e-5 and joint == "elbow_flex_l"
+    assert "F0" in parameter_asymmetry(bad)["ANC_left"]
+    bad.model.jnt_range[bad.resolve("joint", ["elbow_flex_l"])[0]] *= 0.9
+    assert "elbow_flex" in range_differences(bad)[0]
+
+
+def test_a_length_jump_is_found(toy):
+    one = sweep(toy, "elbow", 41, 1e-3)
+    broken = one.lengths.copy()
+    broken[20:, 0] += 2e-3
+    assert length_jumps(dataclasses.replace(one, lengths=broken))[0] == pytest.approx(2e-3, rel=0.3)
+
+
+def test_muscle_curves_obey_their_laws(full):
+    for name in ("soleus_r", "glmax1_l", "DELT1"):
+        curves = muscle_curves(full.model, full.actuator_names.index(name), 161)
+        assert curves.active.max() == pytest.approx(1.0, abs=1e-3)
+        assert curves.lengths[curves.active.argmax()] == pytest.approx(1.0, abs=0.02)
+        assert np.interp(0.0, curves.velocities, curves.force_velocity) == pytest.approx(1.0, abs=0.02)
+        assert curves.force_velocity[curves.velocities <= -1].max() == 0.0
+        assert (np.diff(curves.force_velocity) >= -1e-9).all() and (np.diff(curves.passive) >= -1e-9).all()
+
+
+def test_force_and_length_are_mujocos(full):
+    """At the optimal length, still, fully active, the muscle pulls with F0."""
+    index = full.actuator_names.index("soleus_r")
+    fibre, tendon = optimal_length(full.model, index)
+    gain = mujoco.mju_muscleGain(
+        fibre + tendon,
+        0.0,
+        full.model.actuator_lengthrange[index],
+        full.model.actuator_acc0[index],
+        full.model.actuator_gainprm[index, :9],
+    )
+    assert -gain == pytest.approx(peak_force(full.model, index), rel=1e-6)
+
+
+def test_segments_are_weighed(full, toy):
+    rows = {row[0]: row for row in segment_table(full)}
+    # Every body belongs to one segment: nothing is forgotten or counted twice.
+    parts = [rows.pop(name)[1] for name in ("thorax", "abdomen", "pelvis")]
+    assert sum(parts) == pytest.approx(rows["trunk"][1])
+    assert sum(row[1] for row in rows.values()) == pytest.approx(full.model.body_mass.sum(), abs=0.05)
+    assert rows["shank right"][1] == pytest.approx(3.8) and rows["shank right"][-1] == "within"
+    assert rows["head and neck"][-1] == "lighter than all tables"
+    assert segment_table(toy) == []
+
+
+def test_measured_arms_of_the_hip(full):
+    curves = compare_with_measured(full, data_file("data/moment_arms_hip_literature/hip_moment_arms.csv"))
+    rows = {row[0]: row for row in experiment_rows(curves)}
+    assert len(rows) == 7
+    assert all(rows[f"Arnold2000.psoas_mean_subj{i}"][-1] == "close" for i in (1, 2, 3))
+    maximus = rows["Nemeth1985.glut_max_female"]
+    assert maximus[5] > 0.99 and maximus[3] < 15.0
+    assert rows["Dostal1986.glut_med_add"][5] > 0.95
+
+
+def test_bad_tables_of_measurements_are_named(full, toy, tmp_path):
+    path = tmp_path / "m.csv"
+    for text, told in (
+        ("a,b\n1,2\n", "expected the columns"),
+        ("study,curve,x_deg,moment_arm_m\nA,b,1,x\n", "line 2"),
+        ("study,curve,x_deg,moment_arm_m\nArnold2001,psoas_mean_subj1,1,0.1\n", "did you mean 'Arnold2000"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=told):
+            compare_with_measured(full, path)
+    path.write_text("study,curve,x_deg,moment_arm_m\nArnold2000,psoas_mean_subj1,1,0.02\n")
+    with pytest.raises(InputError, match="none of the measured muscles"):
+        compare_with_measured(toy, path)
+
+
+def test_every_muscle_has_a_verdict(toy):
+    check = check_muscles(toy, 21)
+    assert [row[-1] for row in check.rows] == ["ok", "ok"] and check.defects == []
+
+
+def test_the_command_writes_its_report(tmp_path, capsys):
+    assert script("tools/check_muscles.py").main(["body=toy_arm", f"output={tmp_path}", "points=11", "all=true"]) == 0
+    assert "2 of 2 muscles ok" in capsys.readouterr().out
+    assert (tmp_path / "report.html").read_text().count("<img") == 3
+    with pytest.raises(InputError, match="did you mean"):
+        script("tools/check_muscles.py").main(["body=toy_arm", "muscles=[flexer]", f"output={tmp_path}"])

@@ -1,0 +1,324 @@
+"""Gait of a policy, a motion or a recording: `python tools/analyze.py checkpoint=runs/my_run reference=people.npz`.
+
+One of: checkpoint= (a policy, rolled out on motion= or on what it was trained on), archive= (rollouts written by
+tools/evaluate.py archive=...), motion= (a motion clip, or OpenSim coordinates with or without ground forces). Joint
+angles and moments, ground reaction force, stance share, step length and speed over the gait cycle, against reference=
+(without one, a policy is compared with the motion it follows); effort, co-activation, metabolic cost and muscle
+synergies where activations are known. forces= alone tells the strides of a force recording. Prints tables and writes a
+folder with report.html.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+try:
+    from muscle_torch.config import config_from_dict, key, parse_words, run_command
+    from muscle_torch.errors import InputError
+except ImportError as error:
+    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
+        raise
+    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
+    sys.exit(2)
+
+RECORDINGS = (".mot", ".sto", ".mat")
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalyzeOptions:
+    checkpoint: str = key("", "a policy: checkpoint file or run folder")
+    archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
+    motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: what it follows")
+    forces: str = key("", "ground forces of an OpenSim motion: inverse dynamics; alone (.c3d, .txt too): its strides")
+    rate: float = key(0.0, "forces= alone: sampling rate of tables without a time column; 0: the file tells", "Hz")
+    reference: str = key("", "compared with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, or a .mot")
+    reference_forces: str = key("", "ground reaction forces of reference=, where it is an OpenSim motion")
+    reference_mass: float = key(0.0, "mass of the subject of reference=, where it is an OpenSim motion", "kg")
+    reference_trial: int = key(0, "only this trial of the curves in reference= (from 1); 0: the mean of all")
+    seeds: int = key(1, "checkpoint: rollouts of each motion; the first takes the mean action, others sample")
+    episode: int = key(-1, "which episode of the rollouts, or which motion of several; -1: all together")
+    force_threshold: float = key(0.0, "a foot is on the plate above this; 0: 20, of forces= alone 50", "N")
+    mass: float = key(0.0, "the subject's mass; 0: the model's own", "kg")
+    height: float = key(0.0, "the subject's height, stated in the report", "m")
+    convention: str = key("auto", "sign of knee flexion in motion=: rajagopal (+), gait2392 (-) or auto")
+    swap_plates: bool = key(False, "the force file has right and left exchanged")
+    start: float = key(0.0, "an OpenSim motion is analysed from here; 0: its beginning", "s")
+    end: float = key(0.0, "to here; 0: its end", "s")
+    cutoff: float = key(6.0, "low-pass of an OpenSim motion before inverse dynamics (Winter 2009: 6)", "Hz")
+    angle_cutoff: float = key(0.0, "low-pass of the angles before they are cut into cycles; 0: not", "Hz")
+    moments: str = key("", "joint moments of the same motion by another program (.sto), compared over time")
+    inverse_dynamics: bool = key(True, "false: the moments in moments= are taken instead of our own")
+    points: int = key(101, "points of a normalised cycle")
+    synergies: int = key(8, "largest number of muscle synergies tried; 0: none")
+    optimise: bool = key(False, "static optimisation of the muscles in inverse dynamics (needs forces=)")
+    fingers: bool = key(False, "motion=: of the body with movable fingers")
+    device: str = key("auto", "checkpoint: auto, cpu, cuda or cuda:N")
+    threads: int = key(0, "checkpoint: physics threads on a CPU; 0: all cores")
+    output: str = key("gait_report", "folder for the report, its tables and the rollouts")
+
+
+def main(words: Sequence[str]) -> int:
+    """Reads or rolls out, analyses, writes the report; returns the exit code."""
+    options = parse_words(AnalyzeOptions, words)
+    if not (options.motion or options.archive or options.checkpoint):
+        if options.forces:
+            return analyse_forces(options)
+        raise InputError("nothing to analyse: give checkpoint=<run folder>, archive=<file>, motion=<file> or forces=")
+    from muscle_torch.biomechanics.gait import walk_numbers
+    from muscle_torch.biomechanics.gait_report import (
+        COLUMNS,
+        EPISODE_COLUMNS,
+        MOMENT_COLUMNS,
+        comparison_rows,
+        gait_report,
+        moment_rows,
+        pooled_cycles,
+    )
+    from muscle_torch.biomechanics.muscle_activity import activity_tables
+    from muscle_torch.biomechanics.recordings import write_series
+    from muscle_torch.biomechanics.report import text_table, write_table
+
+    folder = Path(options.output)
+    walks = smoothed(read_walks(options), options.angle_cutoff)
+    reference = read_compared(options, walks)
+    cycles, notes = pooled_cycles(walks.gaits, options.points)
+    notes = [*walks.left_out, *dict.fromkeys(note for gait in walks.gaits for note in gait.notes), *notes]
+    notes += [f"events: {note}" for gait in walks.gaits for c in gait.contacts.values() for note in c.left_out]
+    if walks.episodes:
+        print(text_table(EPISODE_COLUMNS, walks.episodes), end="\n\n")
+    print(text_table(("quantity", "right", "left", "unit"), walk_numbers(walks.gaits)), end="\n\n")
+    rows = comparison_rows(cycles, reference)
+    if rows:
+        print(text_table(COLUMNS, rows), end="\n\n")
+    tables, mass = [], walks.gaits[0].mass
+    if walks.activity is not None:
+        tables = activity_tables(walks.activity, options.synergies, mass)
+    other_moments = given_moments(options) if options.moments and options.inverse_dynamics else None
+    if other_moments is not None:
+        print(f"{text_table(MOMENT_COLUMNS, moment_rows(walks.gaits[0], other_moments))}", end="\n\n")
+    for title, columns, table in tables:
+        print(f"{title}\n{text_table(columns, table)}", end="\n\n")
+    for note in notes:
+        print(f"left out or assumed: {note}")
+    write_table(folder / "table.csv", COLUMNS, rows)
+    write_curves(folder / "cycles.csv", cycles)
+    for side, contacts in walks.gaits[0].contacts.items():
+        events = list(zip(contacts.starts.tolist(), contacts.ends.tolist(), strict=True))
+        write_table(folder / f"events_{side}.csv", ("touchdown_s", "liftoff_s"), events)
+    if options.optimise and walks.activity is not None:
+        write_series(folder / "activations.sto", walks.activity.activations)
+    report = gait_report(walks, cycles, reference, tables, notes, assumptions(options), other_moments)
+    print(f"written to {report.write(folder / 'report.html')}")
+    return 0
+
+
+def analyse_forces(options: AnalyzeOptions) -> int:
+    """A force recording without motion: strides, stance, vertical force."""
+    from muscle_torch.biomechanics.force_report import force_report, force_rows, force_walk
+    from muscle_torch.biomechanics.gait_events import read_forces
+    from muscle_torch.biomechanics.report import text_table
+
+    walk = force_walk(
+        read_forces(options.forces, options.rate), options.mass, options.force_threshold or 50.0, options.points
+    )
+    print(text_table(("quantity", "right", "left", "unit"), force_rows(walk)), end="\n\n")
+    for note in walk.left_out:
+        print(f"left out: {note}")
+    report = force_report(walk, Path(options.forces).name)
+    print(f"written to {report.write(Path(options.output) / 'report.html')}")
+    return 0
+
+
+def read_walks(options: AnalyzeOptions) -> Any:
+    """From whichever of checkpoint=, archive= and motion= is given."""
+    from muscle_torch.biomechanics.gait_report import Walks
+    from muscle_torch.rollout_archive import read_archive
+
+    if options.checkpoint:
+        return walks_of_rollouts(options, roll_out(options))
+    if options.archive:
+        files = [options.archive] if isinstance(options.archive, str) else list(options.archive)
+        return walks_of_rollouts(options, [read_archive(file) for file in files])
+    if is_recording(options.motion):
+        return walk_of_recording(options)
+    if options.forces or options.optimise:
+        raise InputError("forces= and optimise= go with OpenSim coordinates (.mot, .sto); a clip has another ground")
+    return Walks(gaits_of_clips(options, options.motion, options.mass))
+
+
+def smoothed(walks: Any, cutoff: float) -> Any:
+    from muscle_torch.biomechanics.series import low_pass
+
+    if not cutoff:
+        return walks
+    gaits = [dataclasses.replace(gait, angles=low_pass(gait.angles, cutoff)) for gait in walks.gaits]
+    return dataclasses.replace(walks, gaits=gaits)
+
+
+def is_recording(motion: Any) -> bool:
+    return isinstance(motion, str) and Path(motion).suffix.lower() in RECORDINGS
+
+
+def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Any:
+    """Every episode of every archive (one a seed); those too short to hold a step are left out and told."""
+    from muscle_torch.biomechanics.gait import angle_error, body_of, followed_gait, rollout_gait, walking_bodies
+    from muscle_torch.biomechanics.gait_report import Walks
+    from muscle_torch.biomechanics.muscle_activity import activity_of_rollouts
+
+    body, count = body_of(archives[0]), len(archives[0].episodes)
+    walking_bodies(body)
+    if options.episode >= count:
+        raise InputError(f"there are {count} episodes, episode={options.episode}")
+    walks = Walks([], activity=activity_of_rollouts(body, archives))
+    for seed, archive in enumerate(archives):
+        if archive.joint_names != archives[0].joint_names:
+            raise InputError(f"archive= holds rollouts of {archives[0].embodiment} and of {archive.embodiment}")
+        for index, episode in enumerate(archive.episodes):
+            if options.episode not in (-1, index):
+                continue
+            try:
+                gait, followed = rollout_gait(body, archive, index), followed_gait(body, archive, index)
+            except InputError as error:
+                walks.left_out.append(f"{episode.name}, seed {seed}, {len(episode.qpos)} frames: {error}")
+                continue
+            walks.gaits.append(gait)
+            walks.followed.append(followed)
+            seconds = [archive.dt * len(q) for q in (episode.qpos, episode.reference)]
+            strides = [max(len(gait.contacts[side].starts) - 1, 0) for side in "rl"]
+            walks.episodes.append((episode.name, seed, *seconds, *strides, angle_error(gait, followed)))
+    if not walks.gaits:
+        raise InputError(f"no episode can be analysed: {walks.left_out[0]}")
+    return walks
+
+
+def walk_of_recording(options: AnalyzeOptions) -> Any:
+    from muscle_torch.biomechanics.gait import opensim_gait
+    from muscle_torch.biomechanics.gait_report import Walks
+    from muscle_torch.biomechanics.inverse_dynamics import ON_GROUND
+    from muscle_torch.biomechanics.muscle_activity import activity_of_motion
+    from muscle_torch.embodiments import make_embodiment
+
+    body = make_embodiment("full_body", options.fingers)
+    gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
+                              options.swap_plates, options.cutoff, options.start, options.end,
+                              options.force_threshold or ON_GROUND)  # fmt: skip
+    if not options.inverse_dynamics:
+        gait = dataclasses.replace(gait, moments=given_moments(options))
+    if not options.optimise:
+        return Walks([gait])
+    if gait.moments is None:
+        raise InputError("optimise=true needs forces=<ground reaction forces>")
+    return Walks([gait], activity=activity_of_motion(body, qpos, gait.moments, gait.rate))
+
+
+def given_moments(options: AnalyzeOptions) -> Any:
+    """Those of moments=, with the model's signs; the motion tells which sign the knee has."""
+    from muscle_torch.biomechanics.coordinates import in_model_signs, knee_convention
+    from muscle_torch.biomechanics.recordings import read_series
+
+    if not options.moments:
+        raise InputError("inverse_dynamics=false needs moments=<joint moments of the same motion>")
+    angles = read_series(options.motion) if is_recording(options.motion) else None
+    convention = knee_convention(angles, options.convention) if angles else "rajagopal"
+    return in_model_signs(read_series(options.moments), convention)
+
+
+def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[Any]:
+    from muscle_torch.biomechanics.gait import gait_of
+    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.motion import load_motion
+
+    body = make_embodiment("full_body", options.fingers)
+    clips = load_motion(motion, body)
+    if options.episode >= len(clips):
+        raise InputError(f"{motion} has {len(clips)} motions, episode={options.episode}")
+    chosen = clips if options.episode < 0 else [clips[options.episode]]
+    return [gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, mass) for clip in chosen]
+
+
+def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
+    """The curves of reference=; without it those of the motions that a policy follows; else None."""
+    from muscle_torch.biomechanics.gait import opensim_gait
+    from muscle_torch.biomechanics.gait_report import curves_of, pooled_cycles
+    from muscle_torch.biomechanics.reference_curves import is_curve_file, read_reference
+    from muscle_torch.embodiments import make_embodiment
+
+    if not options.reference:
+        return curves_of(pooled_cycles(walks.followed, 101)[0], "motion followed") if walks.followed else None
+    if is_curve_file(options.reference):
+        curves = read_reference(options.reference, options.convention)
+        return curves.trial(options.reference_trial) if options.reference_trial else curves
+    if is_recording(options.reference):
+        body = make_embodiment("full_body", options.fingers)
+        gaits = [opensim_gait(body, options.reference, options.reference_forces, options.reference_mass)[0]]
+    else:
+        gaits = gaits_of_clips(dataclasses.replace(options, episode=-1), options.reference, 0.0)
+    cycles, notes = pooled_cycles(gaits, 101)
+    if not cycles:
+        raise InputError(f"reference={options.reference} holds no complete gait cycle ({notes[0]})")
+    return curves_of(cycles, Path(options.reference).stem)
+
+
+def roll_out(options: AnalyzeOptions) -> list[Any]:
+    """Plays the motions with the policy, once for each seed, and writes an archive of each."""
+    from muscle_torch.biomechanics.gait import walking_bodies
+    from muscle_torch.envs import make_env
+    from muscle_torch.evaluation import evaluate, policy_mean, policy_sample
+    from muscle_torch.models import load_policy
+    from muscle_torch.rollout_archive import Recorder, write_archive
+
+    if options.seeds < 1:
+        raise InputError(f"seeds={options.seeds}: at least 1 is needed")
+    policy = load_policy(options.checkpoint)
+    cfg = config_from_dict(policy.config)
+    cfg = dataclasses.replace(cfg, motion=options.motion or cfg.motion, device=options.device, threads=options.threads)
+    env = make_env(cfg, None, evaluation=True)
+    policy.to(env.device)
+    try:
+        walking_bodies(env.embodiment)
+        archives = []
+        for seed in range(options.seeds):
+            recorder = Recorder(env)
+            evaluate(env, policy_sample(policy, seed) if seed else policy_mean(policy), watchers=[recorder])
+            path = Path(options.output) / (f"rollouts_seed{seed}.npz" if seed else "rollouts.npz")
+            archives.append(recorder.archive())
+            write_archive(path, archives[-1])
+            print(f"rollouts written to {path}")
+        return archives
+    finally:
+        env.close()
+
+
+def assumptions(options: AnalyzeOptions) -> list[str]:
+    """What the reader has to know to repeat it."""
+    mass = f"{options.mass:g} kg, as given" if options.mass else "the model's own"
+    lines = [f"mass: {mass}; height: {f'{options.height:g} m' if options.height else 'not given'}"]
+    lines.append("signs: hip flexion, knee flexion, dorsiflexion positive; zeros as in the Rajagopal 2016 model")
+    if options.forces:
+        lines.append(f"motion low-passed at {options.cutoff:g} Hz; ground forces act on the calcaneus; arms at rest")
+    if options.archive or options.checkpoint:
+        lines.append("moments are those of the muscles (generalised actuator forces); ground forces are vertical only, "
+                     "from the touch sensors of foot and toes")  # fmt: skip
+        lines.append("angle error: mean absolute difference to the motion followed, hips, knees and ankles (MPJAE)")
+    return lines
+
+
+def write_curves(path: Path, cycles: dict[tuple[str, str], Any]) -> None:
+    """Mean and standard deviation of every curve, a column each."""
+    from muscle_torch.biomechanics.report import write_table
+
+    if not cycles:
+        return
+    first = next(iter(cycles.values()))
+    titles, columns = ["percent"], [first.percent.tolist()]
+    for (quantity, side), one in cycles.items():
+        for index, name in enumerate(one.names):
+            titles += [f"{quantity} {name}_{side} [{one.units[index]}]", f"{quantity} {name}_{side} sd"]
+            columns += [one.mean[:, index].tolist(), one.sd[:, index].tolist()]
+    write_table(path, titles, list(zip(*columns, strict=True)))
+
+
+if __name__ == "__main__":
+    run_command(main, AnalyzeOptions, __doc__ or "")

@@ -1,0 +1,226 @@
+"""Human EMG against a model or another recording: `python tools/emg.py emg=my.csv cycles=steps.csv against=run.npz`.
+
+Raw EMG (CSV, .sto, C3D) becomes envelopes, is cut into gait cycles, named after muscles by a table you can read and
+change (muscle_torch/biomechanics/emg_muscles.yaml), and compared with a policy's activations (a rollout archive, or a
+.sto with a column an actuator) or with another recording. Writes report.html, envelopes.csv, cycles.csv and table.csv.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+try:
+    from muscle_torch.biomechanics.emg import EmgSettings
+    from muscle_torch.config import key, parse_words, run_command
+    from muscle_torch.errors import InputError
+except ImportError as error:
+    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
+        raise
+    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
+    sys.exit(2)
+
+
+@dataclasses.dataclass(frozen=True)
+class EmgOptions(EmgSettings):
+    emg: str = key("", "the recording: .csv, .sto, .mot, .txt or .c3d")
+    channels: list[str] = key([], "columns to use; empty: all whose muscle is known")
+    rate: float = key(0.0, "sampling rate of tables without a time column; 0: the file tells", "Hz")
+    side: str = key("r", "side of channels whose name tells none: r or l")
+    map: str = key("", "your own table of muscles (YAML or CSV) on top of biomechanics/emg_muscles.yaml")
+    mvc: str = key("", "recording of the maximal contractions, for normalise=mvc")
+    cycles: str = key("", "CSV with a column of cycle starts (touchdown_s, ...)", "s")
+    force: str = key("", "or: force recording (.mot, .sto, .csv, .c3d) whose vertical force gives the cycles")
+    force_column: str = key("", "its column; empty: the usual names")
+    force_rate: float = key(0.0, "its sampling rate where it has no time column", "Hz")
+    force_threshold: float = key(50.0, "a foot is on the ground above this", "N")
+    points: int = key(101, "points of a normalised cycle")
+    offset: float = key(0.0, "added to the EMG's clock, where it differs from that of cycles= and force=", "s")
+    against: str = key("", "compared with: rollouts (.npz, evaluate.py), activations (.sto, .csv), or a recording")
+    against_signal: str = key("auto", "of another recording: raw, envelope or auto")
+    against_cycles: str = key("", "its cycle starts, if not those of cycles= or force=")
+    against_force: str = key("", "or its force recording")
+    pairs: dict[str, str] = key({}, "compare over time: pairs.<our channel>=<their column>, e.g. with a force")
+    episode: int = key(-1, "which episode of the rollouts; -1: the cycles of all")
+    body: str = key("full_body", "body whose actuators a .sto of activations holds (rollouts know theirs)")
+    fingers: bool = key(False, "that body with movable fingers")
+    output: str = key("emg_report", "folder for the report, its tables and pictures")
+
+
+def main(words: Sequence[str]) -> int:
+    """Reads, compares, writes the report; returns the exit code."""
+    options = parse_words(EmgOptions, words)
+    if not options.emg:
+        raise InputError("no EMG given: write emg=<file>")
+    from muscle_torch.biomechanics.emg_report import co_contractions, compare_over_time
+    from muscle_torch.biomechanics.report import text_table
+
+    measured, notes = read_measured(options)
+    cycles, cycle_notes = cut(measured, options)
+    other, other_cycles, other_notes = read_other(options, measured, cycles)
+    notes += [*cycle_notes, *other_notes]
+    table = main_table(measured, cycles, other, other_cycles, options)
+    pairs = compare_over_time(measured, other, dict(options.pairs)) if options.pairs and other is not None else None
+    activity = co_contractions(cycles if cycles is not None else measured)
+    for shown in (table, pairs, activity):
+        if shown is not None and shown.rows:
+            print(text_table(shown.columns, shown.rows), end="\n\n")
+    for note in notes:
+        print(f"left out or assumed: {note}")
+    path = write_report(options, measured, cycles, other, other_cycles, [table, pairs, activity], notes)
+    print(f"written to {path}")
+    return 0
+
+
+def read_measured(options: EmgOptions) -> tuple[Any, list[str]]:
+    """Envelopes as `<muscle>_<side>`; channels named in `pairs` keep their own names too."""
+    from muscle_torch.biomechanics.emg import envelopes
+    from muscle_torch.biomechanics.emg_map import load_map, muscle_columns
+    from muscle_torch.biomechanics.recordings import read_series
+
+    raw = read_series(options.emg, options.rate)
+    notes: list[str] = []
+    if options.channels:
+        raw = raw.select(options.channels)
+    if options.offset:
+        raw = dataclasses.replace(raw, time=raw.time + options.offset)
+    mapped, unknown = muscle_columns(raw, load_map(options.map), options.side)
+    mvc = None
+    if options.mvc:
+        mvc, _ = muscle_columns(read_series(options.mvc, options.rate), load_map(options.map), options.side)
+    done = envelopes(mapped, options, mvc)
+    notes += [*unknown, *done.left_out]
+    return done.series, notes
+
+
+def cut(measured: Any, options: EmgOptions) -> tuple[Any, list[str]]:
+    """The cycles that cycles= or force= give; None without them."""
+    return _cut(measured, options, options.cycles, options.force, options.force_column)
+
+
+def _cut(series: Any, options: EmgOptions, table: str, force: str, column: str) -> tuple[Any, list[str]]:
+    from muscle_torch.biomechanics.cycles import cut_cycles
+    from muscle_torch.biomechanics.gait_events import force_contacts, read_events, read_forces
+
+    if table:
+        contacts = read_events(table)
+    elif force:
+        forces = read_forces(force, options.force_rate)
+        contacts = force_contacts(forces, options.side, column, options.force_threshold)
+    else:
+        return None, []
+    cycles = cut_cycles(series, contacts.starts, points=options.points)
+    return cycles, [*contacts.left_out, *cycles.left_out]
+
+
+def read_other(options: EmgOptions, measured: Any, cycles: Any) -> tuple[Any, Any, list[str]]:
+    """What is compared with, as a series and as cycles."""
+    if not options.against:
+        return None, None, []
+    from muscle_torch.biomechanics.emg_map import load_map
+    from muscle_torch.biomechanics.recordings import read_series
+
+    table, wanted = load_map(options.map), measured.names
+    if Path(options.against).suffix.lower() == ".npz":
+        return read_rollouts(options, wanted, table, cycles is not None)
+    other = read_series(options.against, options.rate)
+    if options.pairs:
+        return other, None, []
+    other, notes = named_after_muscles(other, wanted, table, options)
+    if cycles is None:
+        return other, None, notes
+    theirs = bool(options.against_cycles or options.against_force)
+    cut_other, cut_notes = _cut(
+        other,
+        options,
+        options.against_cycles if theirs else options.cycles,
+        options.against_force if theirs else options.force,
+        "" if theirs else options.force_column,
+    )
+    return other, cut_other, [*notes, *cut_notes]
+
+
+def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut: bool) -> tuple[Any, Any, list[str]]:
+    """A policy's activations of the muscles `wanted`: the first episode over time, the cycles of all."""
+    from muscle_torch.biomechanics.cycles import cut_cycles, pool
+    from muscle_torch.biomechanics.emg_map import model_activity
+    from muscle_torch.biomechanics.gait import activation_series, body_of, rollout_gait
+    from muscle_torch.rollout_archive import read_archive
+
+    archive = read_archive(options.against)
+    body, count = body_of(archive), len(archive.episodes)
+    if options.episode >= count:
+        raise InputError(f"{options.against} has {count} episodes, episode={options.episode}")
+    chosen = range(count) if options.episode < 0 else [options.episode]
+    first, notes = model_activity(activation_series(archive, chosen[0]), wanted, table, body)
+    if not cut:
+        return first, None, list(notes)
+    parts, left_out = [], []
+    for index in chosen:
+        try:
+            activity, _ = model_activity(activation_series(archive, index), wanted, table, body)
+            starts = rollout_gait(body, archive, index).contacts[options.side].starts
+            parts.append(cut_cycles(activity, starts, points=options.points))
+        except InputError as error:
+            left_out.append(f"{archive.episodes[index].name}: {error}")
+    if not parts:
+        raise InputError(f"{options.against}: no complete gait cycle in {len(chosen)} episodes ({left_out[0]})")
+    pooled = pool(parts)
+    return first, pooled, [*notes, *left_out, *pooled.left_out]
+
+
+def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: EmgOptions) -> tuple[Any, list[str]]:
+    """Another recording's columns as `<muscle>_<side>`: from actuators, or from channels."""
+    from muscle_torch.biomechanics.emg import envelopes
+    from muscle_torch.biomechanics.emg_map import model_activity, muscle_columns
+    from muscle_torch.biomechanics.emg_report import is_activations
+    from muscle_torch.embodiments import make_embodiment
+
+    body = make_embodiment(options.body, options.fingers)
+    if is_activations(other, body.actuator_names):
+        found, notes = model_activity(other, tuple(wanted), table, body)
+        return found, list(notes)
+    mapped, unknown = muscle_columns(other, table, options.side)
+    done = envelopes(mapped, dataclasses.replace(options, signal=options.against_signal))
+    return done.series, [f"{options.against}: {note}" for note in (*unknown, *done.left_out)]
+
+
+def main_table(measured: Any, cycles: Any, other: Any, other_cycles: Any, options: EmgOptions) -> Any:
+    from muscle_torch.biomechanics.emg_report import compare_cycles, compare_over_time, describe_cycles
+
+    if cycles is not None and other_cycles is not None:
+        return compare_cycles(cycles, other_cycles)
+    if cycles is not None:
+        return describe_cycles(cycles)
+    if other is not None and not options.pairs:
+        shared = {name: name for name in measured.names if name in other.names}
+        if not shared:
+            raise InputError(f"{options.against} and {options.emg} share no muscle")
+        return compare_over_time(measured, other, shared)
+    return None
+
+
+def write_report(
+    options: EmgOptions, measured: Any, cycles: Any, other: Any, other_cycles: Any, tables: list[Any], notes: list[str]
+) -> Path:
+    """report.html and the numbers behind it."""
+    from muscle_torch.biomechanics.emg_report import emg_report
+    from muscle_torch.biomechanics.recordings import write_series
+    from muscle_torch.biomechanics.report import write_table
+
+    folder = Path(options.output)
+    write_series(folder / "envelopes.csv", measured)
+    if cycles is not None:
+        write_table(folder / "cycles.csv", ("percent", *cycles.names), [(p, *row) for p, row in zip(
+            cycles.percent.tolist(), cycles.mean.tolist(), strict=True)])  # fmt: skip
+    if tables[0] is not None:
+        write_table(folder / "table.csv", tables[0].columns, tables[0].rows)
+    what = f"{Path(options.emg).name}" + (f" against {Path(options.against).name}" if options.against else "")
+    labels = (Path(options.emg).name, Path(options.against).name)
+    report = emg_report(what, labels, options, measured, cycles, other, other_cycles, tables, notes, options.pairs)
+    return report.write(folder / "report.html")
+
+
+if __name__ == "__main__":
+    run_command(main, EmgOptions, __doc__ or "")
