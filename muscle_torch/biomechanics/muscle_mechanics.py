@@ -65,13 +65,6 @@ def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 
     return Sweep(joint, positions, lengths, definition, moment, changes)
 
 
-def moment_matrix(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-    """(nu, nv) dL/dq of every actuator, dense, of the posture `data` was last forwarded to."""
-    dense = np.zeros((model.nu, model.nv))
-    mujoco.mju_sparse2dense(dense, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind)
-    return dense
-
-
 def length_jumps(one: Sweep, tolerance: float = 5e-4) -> np.ndarray:
     """(nu,) the largest part [m] of a length's change between neighbours that its moment arms do not explain.
 

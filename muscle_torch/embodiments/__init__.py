@@ -9,11 +9,11 @@ from muscle_torch.errors import InputError, nearest
 from . import bimanual_arm, full_body, toy_arm
 from .embodiment import Coupling, Embodiment
 from .guard import check_muscle_lengths, check_versions
-from .moment_arms import similarity
+from .moment_arms import moment_matrix, similarity
 
 EMBODIMENTS = {"toy_arm": toy_arm.make, "bimanual_arm": bimanual_arm.make, "full_body": full_body.make}
 
-__all__ = ["EMBODIMENTS", "Coupling", "Embodiment", "make_embodiment", "similarity"]
+__all__ = ["EMBODIMENTS", "Coupling", "Embodiment", "make_embodiment", "moment_matrix", "similarity"]
 
 
 def make_embodiment(name: str, fingers: bool = False) -> Embodiment:

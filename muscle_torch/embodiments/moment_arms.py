@@ -15,6 +15,11 @@ def moment_arms(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) ->
     mujoco.mj_comPos(model, data)
     mujoco.mj_tendon(model, data)
     mujoco.mj_transmission(model, data)
+    return moment_matrix(model, data)
+
+
+def moment_matrix(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """The moment arms (nu, nv) of the posture that `data` was last forwarded to, dense."""
     dense = np.zeros((model.nu, model.nv))
     mujoco.mju_sparse2dense(
         dense, data.actuator_moment.ravel(), data.moment_rownnz, data.moment_rowadr, data.moment_colind.ravel()
