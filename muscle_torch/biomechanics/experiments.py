@@ -9,11 +9,11 @@ import mujoco
 import numpy as np
 from omegaconf import OmegaConf
 
-from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments import Embodiment, moment_matrix
 from muscle_torch.errors import InputError, nearest
 
 from .agreement import pearson
-from .muscle_mechanics import joint_tangent, moment_matrix, path_state, peak_force
+from .muscle_mechanics import joint_tangent, path_state, peak_force
 
 EXPERIMENT_COLUMNS = ("measured curve", "muscles", "about", "mean apart [mm]", "most apart [mm]", "r", "measured [mm]",
                       "model [mm]", "verdict")  # fmt: skip

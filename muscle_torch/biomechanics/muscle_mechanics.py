@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments import Embodiment, moment_matrix
 
 STEP = 1e-4  # [rad] or [m] of the central difference
 NO_ARM = 1e-5  # [m]; a muscle whose arm stays below does not cross the joint

@@ -12,11 +12,11 @@ import mujoco
 import numpy as np
 import torch
 
-from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments import Embodiment, moment_matrix
 from muscle_torch.errors import InputError
 
 from .inverse_dynamics import derivatives
-from .muscle_mechanics import joint_tangent, moment_matrix
+from .muscle_mechanics import joint_tangent
 from .series import TimeSeries
 
 
