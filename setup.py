@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import setup
 
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
-LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("embodiments", "motion", "physics", "rl"))]
+LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("embodiments", "motion", "physics", "retargeting", "retargeting.readers", "rl"))]
 
 setup(
     name="muscle_torch",

@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "embodiments": {"rotations", "physics"},
     "muscles": {"rotations", "physics"},
     "motion": {"rotations", "embodiments"},
+    "retargeting": {"rotations", "embodiments", "motion"},
     "biomechanics": {"rotations", "embodiments"},
     "envs": LIBRARY | {"biomechanics"},
     "evaluation": LIBRARY,

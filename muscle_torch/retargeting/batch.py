@@ -1,0 +1,258 @@
+"""Method `batch`: every frame of a clip in one least-squares problem on torch, on a CPU or a GPU.
+
+Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations of
+pelvis and trunk, a weak pull to the rest pose, second differences in time (a zero-phase low-pass, `cutoff` [Hz]), feet
+that neither sink nor slide, and parts that keep apart. Gauss-Newton steps; each frame's block of the normal equations
+is dense, neighbours are coupled by the second differences, and a block-preconditioned conjugate gradient solves it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation, Slerp
+from torch import Tensor
+
+from muscle_torch.rotations import matrix_to_rotvec
+
+from .collisions import Contacts, find_contacts
+from .fit import Proportions, Targets
+from .ground import Soles, find_floor, runs, standing
+from .kinematics import BodyTree, Points, Pose
+
+POSITION = 1e4  # 1 / (1 cm)^2
+ORIENTATION = 150.0  # 1 / (5 degrees)^2
+REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
+STIFF_REST = {"subtalar_angle": 8.0, "mtp_angle": 4.0, "deviation": 4.0, "flexion": 4.0}
+FLOOR = 2e6  # 1 / (0.7 mm)^2, below the floor
+STAND_HEIGHT = 2e5  # 1 / (2 mm)^2
+STAND_STILL = 2e5
+APART = 2e5
+CLEARANCE = 0.004  # [m] kept between body parts
+COARSE = 5  # the first, rough solution takes every 5th frame
+LARGEST_STEP = 0.6  # [rad, m] of one Gauss-Newton step
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    cutoff: float = 8.0  # [Hz]
+    coarse_iterations: int = 12
+    iterations: int = 3
+    floor_iterations: int = 6
+    device: str = "cpu"
+
+
+@dataclass
+class Terms:
+    """What stays the same during one solve."""
+
+    points: Points
+    goal: Tensor  # (T, K, 3)
+    weight: Tensor  # (K,)
+    turned: Tensor  # (B,) bodies with a wanted orientation
+    turns: Tensor  # (T, B, 3, 3)
+    rate: float
+    soles: Soles | None = None
+    still: Tensor | None = None  # (T, P) soles that stand
+    anchor: Tensor | None = None  # (T, P, 2) where
+    contacts: Contacts | None = None
+
+
+def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tuple[np.ndarray, Targets]:
+    """(qpos (T, nq), the targets on a level floor at height 0)."""
+    tree = BodyTree(body.tree.embodiment, device=options.device, dtype=torch.float32)
+    points = body.points(targets.names, tree)
+    rough = targets.every(COARSE) if targets.num_frames > 8 * COARSE else targets
+    pose = _start(tree, rough)
+    pose = _solve(tree, _terms(tree, rough, points), pose, options.coarse_iterations, options.cutoff)
+    if rough is not targets:
+        pose = _spread(tree, pose, targets.num_frames)
+        pose = _solve(tree, _terms(tree, targets, points), pose, options.iterations, options.cutoff)
+    if not tree.free:
+        terms = _terms(tree, targets, points)
+        return tree.qpos(_keep_apart(tree, terms, pose, options)), targets
+    soles = Soles.of(tree)
+    turn, height = find_floor(soles.lowest(tree.forward(pose)).double().cpu().numpy(), targets.rate)
+    targets = targets.turned(turn, np.array([0.0, 0.0, -height]))
+    pose = _turned(tree, pose, turn, height)
+    terms = _terms(tree, targets, points)
+    terms.soles = soles
+    terms.still, terms.anchor = _stance(tree, soles, pose, targets.rate)
+    pose = _keep_apart(tree, terms, pose, options)
+    return tree.qpos(pose), targets
+
+
+def _keep_apart(tree: BodyTree, terms: Terms, pose: Pose, options: BatchOptions) -> Pose:
+    """The last steps, with what touches found anew between them."""
+    for _ in range(3):
+        terms.contacts = find_contacts(tree, pose, CLEARANCE)
+        pose = _solve(tree, terms, pose, options.floor_iterations // 3, options.cutoff)
+    return pose
+
+
+def _start(tree: BodyTree, targets: Targets) -> Pose:
+    pose = tree.rest(targets.num_frames)
+    if not tree.free:
+        return pose
+    turn = tree._tensor(targets.orientations["pelvis"])
+    local = tree.forward(pose).mat[0, tree.body("pelvis")]  # the root body's axes against the pelvis' at rest
+    root = turn @ local.T @ pose.root_mat
+    here = tree._tensor(targets.positions[:, targets.names.index("pelvis")])
+    return Pose(here, root, pose.joints)
+
+
+def _terms(tree: BodyTree, targets: Targets, points: Points) -> Terms:
+    bodies = list(targets.orientations)
+    turns = np.stack([targets.orientations[b] for b in bodies], 1) if bodies else np.zeros((targets.num_frames, 0, 3, 3))
+    return Terms(
+        points=points,
+        goal=tree._tensor(targets.positions),
+        weight=tree._tensor(targets.weights) * POSITION,
+        turned=tree._index([tree.body(b) for b in bodies]),
+        turns=tree._tensor(turns),
+        rate=targets.rate,
+    )
+
+
+def _solve(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float) -> Pose:
+    rest = torch.full((len(tree.names),), REST, device=tree.device, dtype=tree.dtype)
+    for i, name in enumerate(tree.names):
+        rest[i] = STIFF_REST.get(name[:-2], REST)
+    for _ in range(iterations):
+        hessian, gradient = _normal_equations(tree, terms, pose, rest)
+        pose = tree.move(pose, _step(tree, hessian, gradient, pose, terms.rate, cutoff))
+    return pose
+
+
+def _normal_equations(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """(H (T, d, d), g (T, d)) of everything that belongs to single frames."""
+    frames = tree.forward(pose)
+    rows, errors = [], []
+
+    def add(jacobian: Tensor, error: Tensor, weight: Tensor) -> None:
+        root = weight.sqrt()[..., None]
+        rows.append((jacobian * root[..., None]).flatten(1, 2))
+        errors.append((error * root).flatten(1))
+
+    where = tree.points(frames, terms.points)
+    add(tree.point_jacobian(frames, terms.points.bodies, where), where - terms.goal, terms.weight.expand(where.shape[:2]))
+    if len(terms.turned):
+        error = matrix_to_rotvec(frames.mat[:, terms.turned] @ terms.turns.transpose(-1, -2))
+        add(tree.turn_jacobian(frames, terms.turned), error, error.new_full(error.shape[:2], ORIENTATION))
+    if terms.soles is not None:
+        assert terms.still is not None and terms.anchor is not None
+        low = terms.soles.lowest(frames)
+        jacobian = tree.point_jacobian(frames, terms.soles.bodies, low)
+        under = low[..., 2:].clamp_max(0)
+        add(jacobian[:, :, 2:], under, FLOOR * (under[..., 0] < 0).to(low.dtype))
+        still = terms.still.to(low.dtype)
+        add(jacobian[:, :, 2:], low[..., 2:], STAND_HEIGHT * still)
+        add(jacobian[:, :, :2], low[..., :2] - terms.anchor, STAND_STILL * still)
+    if terms.contacts is not None and len(terms.contacts):
+        add(*terms.contacts.rows(tree, frames, CLEARANCE, APART))
+    stacked, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
+    hessian = stacked.transpose(1, 2) @ stacked
+    gradient = (stacked.transpose(1, 2) @ error[..., None])[..., 0]
+    first = tree.num_dof - len(tree.names)
+    index = torch.arange(first, tree.num_dof, device=tree.device)
+    hessian[:, index, index] += rest
+    gradient[:, first:] += rest * (pose.joints - torch.zeros_like(rest).clamp(tree.lower, tree.upper))
+    return hessian, gradient
+
+
+def _step(tree: BodyTree, hessian: Tensor, gradient: Tensor, pose: Pose, rate: float, cutoff: float) -> Tensor:
+    """One damped Gauss-Newton step (T, d); joints at a limit that want to pass it stand still."""
+    diagonal = torch.diagonal(hessian, dim1=1, dim2=2)
+    # A low-pass of `cutoff`: there the second differences weigh as much as the (typical) pull of the targets.
+    typical = diagonal.median(dim=0).values
+    typical = typical.clamp_min(0.02 * typical.median())
+    smooth = typical / (2 * np.pi * min(cutoff / rate, 0.25)) ** 4 if len(gradient) > 2 else torch.zeros_like(typical)
+    gradient = gradient + _second_t(smooth * _bend(tree, pose))
+    free = torch.ones_like(gradient)
+    first = tree.num_dof - len(tree.names)
+    blocked = ((pose.joints <= tree.lower) & (gradient[:, first:] > 0)) | (
+        (pose.joints >= tree.upper) & (gradient[:, first:] < 0)
+    )
+    free[:, first:] = (~blocked).to(free.dtype)
+    damping = 1e-3 * diagonal + 1e-4 * typical
+    block = hessian * free[:, :, None] * free[:, None, :]
+    index = torch.arange(tree.num_dof, device=tree.device)
+    block[:, index, index] += damping + 6 * smooth + (1 - free) * typical
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(block))
+
+    def product(x: Tensor) -> Tensor:
+        return free * ((hessian @ x[..., None])[..., 0] + damping * x + _second_t(smooth * _second(x)))
+
+    step = _conjugate_gradient(product, inverse, -gradient * free)
+    return step.clamp(-LARGEST_STEP, LARGEST_STEP)
+
+
+def _conjugate_gradient(product, inverse: Tensor, right: Tensor, iterations: int = 25, enough: float = 1e-3) -> Tensor:
+    x = torch.zeros_like(right)
+    left = right
+    z = (inverse @ left[..., None])[..., 0]
+    direction, energy = z, torch.sum(left * z)
+    first = energy
+    for _ in range(iterations):
+        moved = product(direction)
+        length = energy / torch.sum(direction * moved)
+        x = x + length * direction
+        left = left - length * moved
+        z = (inverse @ left[..., None])[..., 0]
+        new = torch.sum(left * z)
+        if new <= enough**2 * first:
+            break
+        direction = z + (new / energy) * direction
+        energy = new
+    return x
+
+
+def _second(x: Tensor) -> Tensor:
+    """Second differences (T - 2, d)."""
+    return x[2:] - 2 * x[1:-1] + x[:-2]
+
+
+def _second_t(y: Tensor) -> Tensor:
+    """The transpose of `_second`."""
+    out = y.new_zeros(len(y) + 2, y.shape[1])
+    out[2:] += y
+    out[1:-1] -= 2 * y
+    out[:-2] += y
+    return out
+
+
+def _bend(tree: BodyTree, pose: Pose) -> Tensor:
+    """Second differences of the pose (T - 2, d), those of the root's rotation in its own axes."""
+    if not tree.free:
+        return _second(pose.joints)
+    turn = matrix_to_rotvec(pose.root_mat[:-1].transpose(1, 2) @ pose.root_mat[1:])
+    return torch.cat((_second(pose.root_pos), turn[1:] - turn[:-1], _second(pose.joints)), dim=1)
+
+
+def _spread(tree: BodyTree, pose: Pose, count: int) -> Pose:
+    """Every COARSE-th frame -> all of them."""
+    known = np.arange(len(pose.joints)) * COARSE
+    at = np.arange(count)
+    inside = np.minimum(at, known[-1])
+    joints = CubicSpline(known, pose.joints.double().cpu().numpy())(inside)
+    root = CubicSpline(known, pose.root_pos.double().cpu().numpy())(inside)
+    turn = Slerp(known, Rotation.from_matrix(pose.root_mat.double().cpu().numpy()))(inside).as_matrix()
+    spread = Pose(tree._tensor(root), tree._tensor(turn), tree._tensor(joints))
+    return spread._replace(joints=spread.joints.clamp(tree.lower, tree.upper))
+
+
+def _turned(tree: BodyTree, pose: Pose, turn: np.ndarray, height: float) -> Pose:
+    by, shift = tree._tensor(turn), tree._tensor([0.0, 0.0, height])
+    return pose._replace(root_pos=pose.root_pos @ by.T - shift, root_mat=by @ pose.root_mat)
+
+
+def _stance(tree: BodyTree, soles: Soles, pose: Pose, rate: float) -> tuple[Tensor, Tensor]:
+    """Which support points stand (T, P), and where each stands while it does (T, P, 2)."""
+    low = soles.lowest(tree.forward(pose)).double().cpu().numpy()
+    still = standing(low, rate) & soles.rigid.cpu().numpy()
+    anchor = low[..., :2].copy()
+    for point in range(still.shape[1]):
+        for start, stop in runs(still[:, point]):
+            anchor[start:stop, point] = np.median(low[start:stop, point, :2], axis=0)
+    return tree._tensor(still) > 0, tree._tensor(anchor)
