@@ -16,30 +16,30 @@ from torch import Tensor
 
 from muscle_torch.rotations import matrix_to_rotvec
 
-from .collisions import Contacts, find_contacts
-from .fit import Proportions, Targets
-from .ground import Soles, find_floor, runs, standing
+from .collisions import Contacts, find_contacts, pairs
+from .fit import LANDMARK_BODIES, Proportions, Targets
+from .ground import FEET, Soles, find_floor, runs, standing
 from .kinematics import BodyTree, Points, Pose
 
 POSITION = 1e4  # 1 / (1 cm)^2
 ORIENTATION = 150.0  # 1 / (5 degrees)^2
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"subtalar_angle": 8.0, "mtp_angle": 4.0, "deviation": 4.0, "flexion": 4.0}
-FLOOR = 2e6  # 1 / (0.7 mm)^2, below the floor
-STAND_HEIGHT = 2e5  # 1 / (2 mm)^2
+FLOOR = 5e6  # 1 / (0.4 mm)^2, below the floor
+STAND_HEIGHT = 5e4  # 1 / (4 mm)^2
 STAND_STILL = 2e5
 APART = 2e5
 CLEARANCE = 0.004  # [m] kept between body parts
 COARSE = 5  # the first, rough solution takes every 5th frame
+INNER = 25  # steps of the conjugate gradient; inexact is enough, the next Gauss-Newton step corrects
 LARGEST_STEP = 0.6  # [rad, m] of one Gauss-Newton step
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    cutoff: float = 8.0  # [Hz]
+    cutoff: float = 10.0  # [Hz]
     coarse_iterations: int = 12
-    iterations: int = 3
-    floor_iterations: int = 6
+    iterations: int = 4
     device: str = "cpu"
 
 
@@ -61,33 +61,48 @@ class Terms:
 
 def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tuple[np.ndarray, Targets]:
     """(qpos (T, nq), the targets on a level floor at height 0)."""
-    tree = BodyTree(body.tree.embodiment, device=options.device, dtype=torch.float32)
+    tree = BodyTree(body.tree.embodiment, options.device, torch.float32, followed(body))
     points = body.points(targets.names, tree)
-    rough = targets.every(COARSE) if targets.num_frames > 8 * COARSE else targets
-    pose = _start(tree, rough)
-    pose = _solve(tree, _terms(tree, rough, points), pose, options.coarse_iterations, options.cutoff)
-    if rough is not targets:
-        pose = _spread(tree, pose, targets.num_frames)
-        pose = _solve(tree, _terms(tree, targets, points), pose, options.iterations, options.cutoff)
-    if not tree.free:
-        terms = _terms(tree, targets, points)
-        return tree.qpos(_keep_apart(tree, terms, pose, options)), targets
-    soles = Soles.of(tree)
-    turn, height = find_floor(soles.lowest(tree.forward(pose)).double().cpu().numpy(), targets.rate)
-    targets = targets.turned(turn, np.array([0.0, 0.0, -height]))
-    pose = _turned(tree, pose, turn, height)
-    terms = _terms(tree, targets, points)
-    terms.soles = soles
-    terms.still, terms.anchor = _stance(tree, soles, pose, targets.rate)
-    pose = _keep_apart(tree, terms, pose, options)
+    stride = COARSE if targets.num_frames > 8 * COARSE else 1
+    rough = targets.every(stride)
+    pose = _solve(tree, _terms(tree, rough, points), _start(tree, rough), options.coarse_iterations, options.cutoff)
+    soles = Soles.of(tree) if tree.free else None
+    if soles is not None:
+        turn, height = find_floor(_lowest(tree, soles, pose), rough.rate)
+        targets = targets.turned(turn, np.array([0.0, 0.0, -height]))
+        pose = _turned(tree, pose, turn, height)
+    # All terms on the few frames first: what is left for all frames is small.
+    for step, count in ((stride, options.coarse_iterations), (1, options.iterations)):
+        at = targets.every(step)
+        if step != stride or step == 1:
+            pose = _spread(tree, pose, targets.num_frames) if stride > 1 else pose
+        terms = _terms(tree, at, points)
+        if soles is not None:
+            terms.soles = soles
+            terms.still, terms.anchor = _stance(tree, soles, pose, at.rate)
+        pose = _keep_apart(tree, terms, pose, count, options.cutoff)
     return tree.qpos(pose), targets
 
 
-def _keep_apart(tree: BodyTree, terms: Terms, pose: Pose, options: BatchOptions) -> Pose:
-    """The last steps, with what touches found anew between them."""
-    for _ in range(3):
+def _lowest(tree: BodyTree, soles: Soles, pose: Pose) -> np.ndarray:
+    return soles.lowest(tree.forward(pose)).double().cpu().numpy()
+
+
+def followed(body: Proportions) -> list[str]:
+    """Bodies that the problem asks about: those with landmarks, orientations, soles, or parts that may collide."""
+    model = body.tree.model
+    names = {model.body(int(b)).name for b in model.geom_bodyid[pairs(model)].ravel()} | {"thorax"}
+    names |= {LANDMARK_BODIES[name] for name in body.rest if name in LANDMARK_BODIES}
+    if body.free:
+        names |= {"pelvis", *(f"{part}_{side}" for part in FEET for side in "rl")}
+    return sorted(names - {"world"})
+
+
+def _keep_apart(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float) -> Pose:
+    """Steps with all terms, with what touches found anew every other one."""
+    for done in range(0, iterations, 2):
         terms.contacts = find_contacts(tree, pose, CLEARANCE)
-        pose = _solve(tree, terms, pose, options.floor_iterations // 3, options.cutoff)
+        pose = _solve(tree, terms, pose, min(2, iterations - done), cutoff)
     return pose
 
 
@@ -167,7 +182,7 @@ def _step(tree: BodyTree, hessian: Tensor, gradient: Tensor, pose: Pose, rate: f
     # A low-pass of `cutoff`: there the second differences weigh as much as the (typical) pull of the targets.
     typical = diagonal.median(dim=0).values
     typical = typical.clamp_min(0.02 * typical.median())
-    smooth = typical / (2 * np.pi * min(cutoff / rate, 0.25)) ** 4 if len(gradient) > 2 else torch.zeros_like(typical)
+    smooth = typical / (2 * np.pi * min(cutoff / rate, 0.45)) ** 4 if len(gradient) > 2 else torch.zeros_like(typical)
     gradient = gradient + _second_t(smooth * _bend(tree, pose))
     free = torch.ones_like(gradient)
     first = tree.num_dof - len(tree.names)
@@ -188,13 +203,13 @@ def _step(tree: BodyTree, hessian: Tensor, gradient: Tensor, pose: Pose, rate: f
     return step.clamp(-LARGEST_STEP, LARGEST_STEP)
 
 
-def _conjugate_gradient(product, inverse: Tensor, right: Tensor, iterations: int = 25, enough: float = 1e-3) -> Tensor:
+def _conjugate_gradient(product, inverse: Tensor, right: Tensor, enough: float = 1e-3) -> Tensor:
     x = torch.zeros_like(right)
     left = right
     z = (inverse @ left[..., None])[..., 0]
     direction, energy = z, torch.sum(left * z)
     first = energy
-    for _ in range(iterations):
+    for _ in range(INNER):
         moved = product(direction)
         length = energy / torch.sum(direction * moved)
         x = x + length * direction
@@ -249,7 +264,7 @@ def _turned(tree: BodyTree, pose: Pose, turn: np.ndarray, height: float) -> Pose
 
 def _stance(tree: BodyTree, soles: Soles, pose: Pose, rate: float) -> tuple[Tensor, Tensor]:
     """Which support points stand (T, P), and where each stands while it does (T, P, 2)."""
-    low = soles.lowest(tree.forward(pose)).double().cpu().numpy()
+    low = _lowest(tree, soles, pose)
     still = standing(low, rate) & soles.rigid.cpu().numpy()
     anchor = low[..., :2].copy()
     for point in range(still.shape[1]):

@@ -34,7 +34,7 @@ class Soles:
         rows = []
         names = {tree.body(f"{part}_{side}") for part in FEET for side in "rl"}
         for geom in range(model.ngeom):
-            body = int(model.geom_bodyid[geom])
+            body = int(tree.place[model.geom_bodyid[geom]])
             if body not in names or not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
                 continue
             turn = np.zeros(9)

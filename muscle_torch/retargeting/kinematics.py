@@ -5,6 +5,7 @@ The pose of a frame is a root position (3,), a root rotation (3, 3) where the bo
 frame: root translation in world axes, root rotation in the root's own axes (as MuJoCo's qvel), then the joints.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,16 +55,35 @@ class _Level:
 class BodyTree:
     """The joints and bodies of one embodiment as tensors."""
 
-    def __init__(self, embodiment: Embodiment, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        bodies: Sequence[str] | None = None,
+    ) -> None:
+        """`bodies`: only these and what carries them are followed; None: all."""
         model = embodiment.model
         self.embodiment, self.model, self.device, self.dtype = embodiment, model, device, dtype
         self.free = embodiment.root_joint is not None
+        self._keep(model, bodies)
         self._joints(model)
         self._couplings(embodiment)
         self._bodies(model)
         self._ancestors(model)
 
     # ---- structure
+    def _keep(self, model: mujoco.MjModel, bodies: Sequence[str] | None) -> None:
+        """Model ids of the bodies that are followed, and the place of each model body among them (-1: none)."""
+        kept = set(range(model.nbody)) if bodies is None else {0}
+        for body in () if bodies is None else self.embodiment.resolve("body", bodies).tolist():
+            while body not in kept:
+                kept.add(body)
+                body = int(model.body_parentid[body])
+        self.body_ids = np.array(sorted(kept))
+        self.place = np.full(model.nbody, -1)
+        self.place[self.body_ids] = np.arange(len(self.body_ids))
+
     def _joints(self, model: mujoco.MjModel) -> None:
         self.scalar = self.embodiment.scalar_joint_ids
         self.qpos_ids = model.jnt_qposadr[self.scalar]
@@ -114,48 +134,50 @@ class BodyTree:
         )
 
     def _bodies(self, model: mujoco.MjModel) -> None:
-        parents = model.body_parentid
-        depth = np.zeros(model.nbody, dtype=int)
-        for body in range(1, model.nbody):
+        parents = self.place[model.body_parentid[self.body_ids]]
+        depth = np.zeros(len(parents), dtype=int)
+        for body in range(1, len(parents)):
             depth[body] = depth[parents[body]] + 1
-        moved = np.zeros(model.nbody, dtype=bool)
-        for body in range(1, model.nbody):
-            moved[body] = moved[parents[body]] or model.body_jntnum[body] > 0
         levels = [np.flatnonzero(depth == d) for d in range(1, depth.max() + 1)]
         self._levels = [_Level(self._index(ids), self._index(parents[ids])) for ids in levels]
-        self._body_pos = self._tensor(model.body_pos)
-        self._body_mat = quat_to_matrix(self._tensor(model.body_quat))
+        self._body_pos = self._tensor(model.body_pos[self.body_ids])
+        self._body_mat = quat_to_matrix(self._tensor(model.body_quat[self.body_ids]))
         # Joints of one body one after the other: slot 0 of all bodies, then slot 1, ...
-        body_of = model.jnt_bodyid[self.scalar]
+        body_of = self.place[model.jnt_bodyid[self.scalar]]
         slot = np.array([np.sum(body_of[:i] == b) for i, b in enumerate(body_of)])
+        slot[body_of < 0] = -1
         self._slots = [self._index(np.flatnonzero(slot == s)) for s in range(int(slot.max()) + 1)]
-        self._joint_body = self._index(body_of)
+        self._joint_body = self._index(np.maximum(body_of, 0))
+        self._joint_up = self._index(parents[np.maximum(body_of, 0)])
         self._joint_axis = self._tensor(model.jnt_axis[self.scalar])
         self._joint_pos = self._tensor(model.jnt_pos[self.scalar])
         x, y, z = self._joint_axis.unbind(-1)
         zero = torch.zeros_like(x)
         self._cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
         self._cross2 = self._cross @ self._cross
+        self._parents, self._body_of = parents, body_of
 
     def _ancestors(self, model: mujoco.MjModel) -> None:
-        """(nbody, J) 1 where moving joint j moves body b."""
-        mask = np.zeros((model.nbody, len(self.scalar)))
-        body_of = model.jnt_bodyid[self.scalar]
-        for body in range(1, model.nbody):
-            mask[body] = mask[model.body_parentid[body]]
-            mask[body, body_of == body] = 1
-        self._moves = self._tensor(mask)
+        """(B, J) 1 where moving joint j moves body b."""
+        count = len(self.body_ids)
+        mask, carried = np.zeros((count, len(self.scalar))), np.zeros(count)
         root = 0
         if self.free:
-            root = int(model.jnt_bodyid[model.joint(self.embodiment.root_joint).id])
-        carried = np.zeros(model.nbody)
-        for body in range(1, model.nbody):
-            carried[body] = carried[model.body_parentid[body]] or float(self.free and body == root)
+            root = int(self.place[model.jnt_bodyid[model.joint(self.embodiment.root_joint).id]])
+        for body in range(1, count):
+            mask[body] = mask[self._parents[body]]
+            mask[body, self._body_of == body] = 1
+            carried[body] = carried[self._parents[body]] or float(self.free and body == root)
+        self._moves = self._tensor(mask)
         self._root_body, self._carried = root, self._tensor(carried)
 
     # ---- poses
     def body(self, name: str) -> int:
-        return int(self.embodiment.resolve("body", [name])[0])
+        """Its place among the bodies that are followed."""
+        place = int(self.place[self.embodiment.resolve("body", [name])[0]])
+        if place < 0:
+            raise KeyError(f"body {name} is not followed")
+        return place
 
     def rest(self, frames: int) -> Pose:
         """Upright, facing x, arms hanging; joints at zero or at the nearest end of their range."""
@@ -196,7 +218,7 @@ class BodyTree:
         """Where bodies and joint axes are."""
         full, slope = self.all_joints(pose.joints)
         away = full - self.qpos0
-        count, bodies = len(full), self.model.nbody
+        count, bodies = len(full), len(self.body_ids)
         mat = self._body_mat.expand(count, bodies, 3, 3).clone()
         pos = self._body_pos.expand(count, bodies, 3).clone()
         angle = torch.where(self.slides > 0, 0.0, away)[..., None, None]
@@ -219,7 +241,7 @@ class BodyTree:
             up_mat, up_pos = mats[:, level.parents], positions[:, level.parents]
             mats[:, level.bodies] = up_mat @ mat[:, level.bodies]
             positions[:, level.bodies] = up_pos + (up_mat @ pos[:, level.bodies][..., None])[..., 0]
-        up = torch.as_tensor(self.model.body_parentid, device=self.device)[self._joint_body]
+        up = self._joint_up
         axis = (mats[:, up] @ axis[..., None])[..., 0]
         anchor = positions[:, up] + (mats[:, up] @ anchor[..., None])[..., 0]
         return Frames(positions, mats, axis, anchor, slope)

@@ -1,4 +1,4 @@
-"""RawMotion: a recorded motion before it has a body. Named points in metres, orientations and angles where known.
+"""RawMotion: a recorded motion before it has a body. Named points in metres, orientations where known.
 
 World axes are x, y horizontal and z up. Body axes at rest (upright, feet forward): x forward, y left, z up.
 """
@@ -31,7 +31,6 @@ class RawMotion:
     rate: float
     positions: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (T, 3) [m], NaN where unseen
     orientations: dict[str, np.ndarray] = field(default_factory=dict)  # "pelvis", "thorax" -> (T, 3, 3) to world
-    angles: dict[str, np.ndarray] = field(default_factory=dict)  # joint of the model -> (T,) [rad]
     rest: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (3,) [m] upright in body axes, if known
     subject: str = ""
     source: str = ""
@@ -39,7 +38,7 @@ class RawMotion:
 
     @property
     def num_frames(self) -> int:
-        for group in (self.positions, self.orientations, self.angles):
+        for group in (self.positions, self.orientations):
             for values in group.values():
                 return len(values)
         return 0
@@ -60,15 +59,14 @@ def check(raw: RawMotion) -> RawMotion:
         raise InputError(f"{where}: a rate of {raw.rate} Hz; expected 5 to 5000")
     if raw.duration < SHORTEST:
         raise InputError(f"{where}: lasts {max(raw.duration, 0):.3g} s, a motion needs at least {SHORTEST} s")
+    raw = _trimmed(raw, where)
     positions = {name: _filled(name, values, raw.rate, where) for name, values in raw.positions.items()}
     positions = {name: values for name, values in positions.items() if values is not None}
-    for name, values in (*raw.orientations.items(), *raw.angles.items()):
-        if not np.isfinite(values).all():
-            raise InputError(f"{where}: {name} is not a number in frame {int(np.argwhere(~np.isfinite(values))[0, 0])}")
-    raw = dataclasses.replace(raw, positions=positions)
+    turns = {name: _filled_turns(values, raw.rate, f"{where}: the {name}") for name, values in raw.orientations.items()}
+    raw = dataclasses.replace(raw, positions=positions, orientations=turns)
     _check_size(raw, where)
     _check_sides(raw, where)
-    moved = [np.ptp(v, axis=0).max() for v in positions.values()] + [np.ptp(v) for v in raw.angles.values()]
+    moved = [np.ptp(v, axis=0).max() for v in positions.values()]
     if max(moved, default=0.0) < STILL:
         raise InputError(f"{where}: a static trial, nothing moves by more than {1000 * STILL:.0f} mm; give a motion")
     return raw
@@ -89,9 +87,37 @@ def at_rate(raw: RawMotion, rate: float) -> RawMotion:
         raw,
         rate=rate,
         positions={name: splined(values) for name, values in raw.positions.items()},
-        angles={name: splined(values) for name, values in raw.angles.items()},
         orientations={n: Slerp(old, Rotation.from_matrix(v))(new).as_matrix() for n, v in raw.orientations.items()},
     )
+
+
+def _trimmed(raw: RawMotion, where: str) -> RawMotion:
+    """Without the ends where something that is seen elsewhere is not seen yet, or no more."""
+    seen = np.ones(raw.num_frames, dtype=bool)
+    for values in (*raw.positions.values(), *raw.orientations.values()):
+        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if finite.any():
+            seen &= finite
+    whole = np.flatnonzero(seen)
+    if not len(whole) or (whole[-1] - whole[0]) / raw.rate < SHORTEST:
+        raise InputError(f"{where}: its landmarks are never all seen for {SHORTEST} s; fill the gaps first")
+    cut = slice(int(whole[0]), int(whole[-1]) + 1)
+    return dataclasses.replace(
+        raw,
+        positions={name: values[cut] for name, values in raw.positions.items()},
+        orientations={name: values[cut] for name, values in raw.orientations.items()},
+    )
+
+
+def _filled_turns(values: np.ndarray, rate: float, what: str) -> np.ndarray:
+    """Short gaps in rotations (T, 3, 3) by slerp."""
+    seen = np.isfinite(values).all(axis=(1, 2))
+    if seen.all():
+        return values
+    frames = np.arange(len(values))
+    if np.diff(frames[seen]).max(initial=0) > LONGEST_GAP * rate + 1:
+        raise InputError(f"{what} cannot be told for more than {LONGEST_GAP} s; fill the gap, or cut there")
+    return Slerp(frames[seen], Rotation.from_matrix(values[seen]))(frames).as_matrix()
 
 
 def _filled(name: str, values: np.ndarray, rate: float, where: str) -> np.ndarray | None:
