@@ -17,7 +17,7 @@ from torch import Tensor
 from muscle_torch.rotations import matrix_to_rotvec
 
 from .collisions import Contacts, find_contacts, pairs
-from .fit import LANDMARK_BODIES, Proportions, Targets
+from .fit import LANDMARK_BODIES, Proportions, Targets, spread_frames
 from .ground import FEET, Soles, find_floor, runs, standing
 from .kinematics import BodyTree, Points, Pose
 
@@ -63,8 +63,8 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
     """(qpos (T, nq), the targets on a level floor at height 0)."""
     tree = BodyTree(body.tree.embodiment, options.device, torch.float32, followed(body))
     points = body.points(targets.names, tree)
-    stride = COARSE if targets.num_frames > 8 * COARSE else 1
-    rough = targets.every(stride)
+    few = spread_frames(targets.num_frames, COARSE if targets.num_frames > 8 * COARSE else 1)
+    rough = targets.at(few)
     pose = _solve(tree, _terms(tree, rough, points), _start(tree, rough), options.coarse_iterations, options.cutoff)
     soles = Soles.of(tree) if tree.free else None
     if soles is not None:
@@ -72,10 +72,10 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
         targets = targets.turned(turn, np.array([0.0, 0.0, -height]))
         pose = _turned(tree, pose, turn, height)
     # All terms on the few frames first: what is left for all frames is small.
-    for step, count in ((stride, options.coarse_iterations), (1, options.iterations)):
-        at = targets.every(step)
-        if step != stride or step == 1:
-            pose = _spread(tree, pose, targets.num_frames) if stride > 1 else pose
+    everything = np.arange(targets.num_frames)
+    for chosen, count in ((few, options.coarse_iterations), (everything, options.iterations)):
+        at = targets.at(chosen)
+        pose = _spread(tree, pose, few, chosen)
         terms = _terms(tree, at, points)
         if soles is not None:
             terms.soles = soles
@@ -172,7 +172,7 @@ def _normal_equations(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) ->
     first = tree.num_dof - len(tree.names)
     index = torch.arange(first, tree.num_dof, device=tree.device)
     hessian[:, index, index] += rest
-    gradient[:, first:] += rest * (pose.joints - torch.zeros_like(rest).clamp(tree.lower, tree.upper))
+    gradient[:, first:] += rest * (pose.joints - tree.neutral)
     return hessian, gradient
 
 
@@ -245,14 +245,13 @@ def _bend(tree: BodyTree, pose: Pose) -> Tensor:
     return torch.cat((_second(pose.root_pos), turn[1:] - turn[:-1], _second(pose.joints)), dim=1)
 
 
-def _spread(tree: BodyTree, pose: Pose, count: int) -> Pose:
-    """Every COARSE-th frame -> all of them."""
-    known = np.arange(len(pose.joints)) * COARSE
-    at = np.arange(count)
-    inside = np.minimum(at, known[-1])
-    joints = CubicSpline(known, pose.joints.double().cpu().numpy())(inside)
-    root = CubicSpline(known, pose.root_pos.double().cpu().numpy())(inside)
-    turn = Slerp(known, Rotation.from_matrix(pose.root_mat.double().cpu().numpy()))(inside).as_matrix()
+def _spread(tree: BodyTree, pose: Pose, known: np.ndarray, wanted: np.ndarray) -> Pose:
+    """A pose at the frames `known` -> at the frames `wanted`."""
+    if len(known) == len(wanted):
+        return pose
+    joints = CubicSpline(known, pose.joints.double().cpu().numpy())(wanted)
+    root = CubicSpline(known, pose.root_pos.double().cpu().numpy())(wanted)
+    turn = Slerp(known, Rotation.from_matrix(pose.root_mat.double().cpu().numpy()))(wanted).as_matrix()
     spread = Pose(tree._tensor(root), tree._tensor(turn), tree._tensor(joints))
     return spread._replace(joints=spread.joints.clamp(tree.lower, tree.upper))
 

@@ -33,7 +33,6 @@ LANDMARK_BODIES = {"neck": "cervical_spine"} | {
 WEIGHTS = {"pelvis": 1.0, "neck": 1.0, "shoulder": 0.5, "elbow": 1.0, "wrist": 1.5, "hand": 0.15,
            "hip": 1.0, "knee": 1.0, "ankle": 2.0, "toe": 1.5}  # fmt: skip
 SCORED_WEIGHT = 0.3  # landmarks that weigh less guide the pose and are left out of the error
-STEEPEST = 65.0  # [deg] elevation samples of the scapular rhythm reach up to pi
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,21 @@ class Targets:
     def num_frames(self) -> int:
         return len(self.positions)
 
-    def every(self, stride: int) -> "Targets":
-        """Each stride-th frame."""
-        turns = {body: values[::stride] for body, values in self.orientations.items()}
-        return dataclasses.replace(
-            self, rate=self.rate / stride, positions=self.positions[::stride], orientations=turns
-        )
+    def at(self, frames: np.ndarray) -> "Targets":
+        """These frames alone, which are about evenly spaced."""
+        turns = {body: values[frames] for body, values in self.orientations.items()}
+        rate = self.rate * (len(frames) - 1) / max(int(frames[-1] - frames[0]), 1)
+        return dataclasses.replace(self, rate=rate, positions=self.positions[frames], orientations=turns)
 
     def turned(self, turn: np.ndarray, shift: np.ndarray) -> "Targets":
         """Rotated about the world's origin by `turn` (3, 3), then shifted (3,) [m]."""
         turns = {body: turn @ values for body, values in self.orientations.items()}
         return dataclasses.replace(self, positions=self.positions @ turn.T + shift, orientations=turns)
+
+
+def spread_frames(count: int, stride: int) -> np.ndarray:
+    """About every stride-th of `count` frames, the first and the last among them."""
+    return np.round(np.linspace(0, count - 1, (count - 1) // stride + 1)).astype(int)
 
 
 class Proportions:
@@ -85,7 +88,7 @@ class Proportions:
         bodies = [tree.body(LANDMARK_BODIES.get(name, "pelvis")) for name in names]
         local = np.zeros((len(names), 3))
         if "pelvis" in names:
-            local[names.index("pelvis")] = self.turns["pelvis"].T @ (self.rest["pelvis"] - self._pelvis_origin)
+            local[names.index("pelvis")] = self.turns["pelvis"].T @ (self.rest["pelvis"] - self.pelvis_origin)
         return Points(torch.tensor(bodies, device=tree.device), tree._tensor(local))
 
     def length(self, start: str, end: str) -> float:
@@ -99,6 +102,7 @@ class Proportions:
     def _pose(self, elevation: float) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         tree = self.tree
         pose = tree.rest(1)
+        pose.joints[:] = torch.zeros_like(pose.joints).clamp(tree.lower, tree.upper)
         for side in "rl":
             pose.joints[0, tree.names.index(f"shoulder_elv_{side}")] = elevation
         frames = tree.forward(tree.move(pose, torch.zeros(1, tree.num_dof, dtype=torch.float64)))
@@ -106,11 +110,11 @@ class Proportions:
         # A fixed body stands as its file has it: facing -y, here turned to face x.
         turn = np.eye(3) if self.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         at = {name: turn @ frames.pos[0, tree.body(body)].numpy() for name, body in known.items()}
-        turns = {"thorax": turn @ frames.mat[0, tree.body("thorax")].numpy()}
+        turns = {b: turn @ frames.mat[0, tree.body(b)].numpy() for b in (*known.values(), "thorax")}
         if self.free:
             at["pelvis"] = (at["left_hip"] + at["right_hip"]) / 2
             turns["pelvis"] = frames.mat[0, tree.body("pelvis")].numpy()
-            self._pelvis_origin = frames.pos[0, tree.body("pelvis")].numpy()
+            self.pelvis_origin = frames.pos[0, tree.body("pelvis")].numpy()
         return at, turns
 
 

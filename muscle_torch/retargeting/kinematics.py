@@ -18,6 +18,7 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.rotations import matrix_to_quat, quat_to_matrix
 
 MARGIN = 2e-6  # [rad, m] kept from the limits, so that rounding to float32 does not pass them
+HANGING = 0.25  # [rad] elevation of an arm at rest: straight down it would be in the ribs, and at a singularity
 DEPENDENT_TOLERANCE = 3e-4  # the model's own knee polynomials pass their ranges by that much
 
 
@@ -112,6 +113,8 @@ class BodyTree:
         for i, joint in enumerate(self.independent):
             lower[i], upper[i] = self._inside(joint, lower[i], upper[i], low, high)
         self.lower, self.upper = self._tensor(lower), self._tensor(upper)
+        hanging = self._tensor([HANGING * name.startswith("shoulder_elv") for name in self.names])
+        self.neutral = hanging.clamp(self.lower, self.upper)  # (n,) [rad] where nothing is known
 
     def _inside(self, joint: int, lower: float, upper: float, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
         """The part of an independent joint's range, around its rest, where the joints that follow it keep theirs."""
@@ -180,12 +183,11 @@ class BodyTree:
         return place
 
     def rest(self, frames: int) -> Pose:
-        """Upright, facing x, arms hanging; joints at zero or at the nearest end of their range."""
-        zero = torch.zeros(frames, len(self.names), device=self.device, dtype=self.dtype)
+        """Upright, facing x, joints at `neutral`."""
         quarter = self._tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         turn = quarter if self.free else torch.eye(3, device=self.device, dtype=self.dtype)
         root = torch.zeros(frames, 3, device=self.device, dtype=self.dtype)
-        return Pose(root, turn.expand(frames, 3, 3).clone(), zero.clamp(self.lower, self.upper))
+        return Pose(root, turn.expand(frames, 3, 3).clone(), self.neutral.repeat(frames, 1))
 
     def all_joints(self, joints: Tensor) -> tuple[Tensor, Tensor]:
         """Every scalar joint (T, J) from the independent ones (T, n), and the slopes of the coupled ones (T, E)."""
@@ -301,7 +303,7 @@ class BodyTree:
         return Pose(pose.root_pos + step[:, :3], pose.root_mat @ exp(step[:, 3:6]), joints)
 
     def _tensor(self, values) -> Tensor:
-        return torch.as_tensor(np.asarray(values, dtype=np.float64), dtype=self.dtype, device=self.device)
+        return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float64), dtype=self.dtype, device=self.device)
 
     def _index(self, values) -> Tensor:
         return torch.as_tensor(np.asarray(values, dtype=np.int64), device=self.device)

@@ -39,7 +39,6 @@ CENTRE_ROLES: dict[str, tuple[str | tuple[str, ...], ...]] = {
 }
 ONE_ARM = ("ACROTIP", "EPICL", "EPICM", "STYLR", "STYLU", "INDEX")
 SPACE = 1e-9
-WAIST_PITCH = np.radians(12.0)  # in upright stance the posterior iliac spines lie that much above the anterior ones
 KNEE_INWARD, ANKLE_INWARD = 0.055, 0.04  # [m] joint centre from a lateral marker where the medial one is missing
 SHOULDER_DROP = 0.17  # of the distance between both acromia, below the marker (Rab et al. 2002)
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "meters": 1.0, "metres": 1.0, "in": 0.0254}
@@ -107,8 +106,7 @@ def from_markers(
     at = {role: values @ up.T for role, values in at.items()}
     positions: dict[str, np.ndarray] = {}
     orientations: dict[str, np.ndarray] = {}
-    # Belts of four markers (RFWT, ...) sit level; only those on the iliac spines slope.
-    _pelvis(at, positions, orientations, 0.0 if "RFWT" in map(_plain, labels) else WAIST_PITCH)
+    _pelvis(at, positions, orientations)
     _trunk(at, positions, orientations)
     if "thorax" not in orientations:
         raise InputError(_unknown(path, labels, "the trunk (C7 or CLAV, with both shoulders or STRN and T10)"))
@@ -190,25 +188,20 @@ def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack((x, y, np.cross(x, y)), axis=-1)
 
 
-def _pelvis(
-    at: dict[str, np.ndarray], positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray], waist_pitch: float
-) -> None:
+def _pelvis(at: dict[str, np.ndarray], positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]) -> None:
     """Frame of the iliac spines; hip centres as given, or by regression (Harrington et al. 2007)."""
     back = _mean(at, "RPSI", "LPSI") if {"RPSI", "LPSI"} <= at.keys() else at.get("SACR")
     if not {"RASI", "LASI"} <= at.keys() or back is None:
         return
     front = (at["RASI"] + at["LASI"]) / 2
     frame = _frame(front - back, at["LASI"] - at["RASI"])
-    # The neutral frame is pitched up against the line through the spines: columns x, y, z of it in that frame.
-    c, s = np.cos(waist_pitch), np.sin(waist_pitch)
-    pitch = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
     width = float(np.nanmedian(np.linalg.norm(at["LASI"] - at["RASI"], axis=1)))
     depth = float(np.nanmedian(np.linalg.norm(front - back, axis=1)))
     for side, sign in (("left", 1.0), ("right", -1.0)):
         local = np.array([-0.24 * depth - 0.0099, sign * (0.33 * width + 0.0073), -0.30 * width - 0.0109])
         positions[f"{side}_hip"] = _seen(at.get(f"{side[0].upper()}HJC"), front + frame @ local)
     positions["pelvis"] = (positions["left_hip"] + positions["right_hip"]) / 2
-    orientations["pelvis"] = frame @ pitch
+    orientations["pelvis"] = frame
 
 
 def _seen(centre: np.ndarray | None, regressed: np.ndarray) -> np.ndarray:
