@@ -2,8 +2,7 @@
 
 Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations of
 pelvis and trunk, a weak pull to the rest pose, second differences in time (a zero-phase low-pass, `cutoff` [Hz]), feet
-that neither sink nor slide, and parts that keep apart. Gauss-Newton steps; each frame's block of the normal equations
-is dense, neighbours are coupled by the second differences, and a block-preconditioned conjugate gradient solves it.
+that neither sink nor slide, and parts that keep apart. Gauss-Newton steps (solver.py) on few frames first, then on all.
 """
 
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from .collisions import Contacts, find_contacts, pairs
 from .fit import LANDMARK_BODIES, Proportions, Targets, spread_frames
 from .ground import FEET, Soles, find_floor, runs, standing
 from .kinematics import BodyTree, Points, Pose
+from .solver import Normal, second, solve
 
 POSITION = 1e4  # 1 / (1 cm)^2
 ORIENTATION = 150.0  # 1 / (5 degrees)^2
@@ -31,15 +31,13 @@ STAND_STILL = 2e5
 APART = 2e5
 CLEARANCE = 0.004  # [m] kept between body parts
 COARSE = 5  # the first, rough solution takes every 5th frame
-INNER = 25  # steps of the conjugate gradient; inexact is enough, the next Gauss-Newton step corrects
-LARGEST_STEP = 0.6  # [rad, m] of one Gauss-Newton step
 
 
 @dataclass(frozen=True)
 class BatchOptions:
     cutoff: float = 10.0  # [Hz]
-    coarse_iterations: int = 12
-    iterations: int = 4
+    coarse_iterations: int = 8
+    iterations: int = 3
     device: str = "cpu"
 
 
@@ -134,16 +132,17 @@ def _solve(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: fl
     rest = torch.full((len(tree.names),), REST, device=tree.device, dtype=tree.dtype)
     for i, name in enumerate(tree.names):
         rest[i] = STIFF_REST.get(name[:-2], REST)
+    # A low-pass of `cutoff`: there the second differences weigh as much as the typical pull of the targets.
+    smoothing = (2 * np.pi * min(cutoff / terms.rate, 0.45)) ** -4
     for _ in range(iterations):
-        hessian, gradient = _normal_equations(tree, terms, pose, rest)
-        pose = tree.move(pose, _step(tree, hessian, gradient, pose, terms.rate, cutoff))
+        pose = tree.move(pose, solve(_linearised(tree, terms, pose, rest), smoothing))
     return pose
 
 
-def _normal_equations(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> tuple[Tensor, Tensor]:
-    """(H (T, d, d), g (T, d)) of everything that belongs to single frames."""
+def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Normal:
     frames = tree.forward(pose)
     rows, errors = [], []
+    sided: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def add(jacobian: Tensor, error: Tensor, weight: Tensor) -> None:
         root = weight.sqrt()[..., None]
@@ -151,7 +150,8 @@ def _normal_equations(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) ->
         errors.append((error * root).flatten(1))
 
     where = tree.points(frames, terms.points)
-    add(tree.point_jacobian(frames, terms.points.bodies, where), where - terms.goal, terms.weight.expand(where.shape[:2]))
+    weight = terms.weight.expand(where.shape[:2])
+    add(tree.point_jacobian(frames, terms.points.bodies, where), where - terms.goal, weight)
     if len(terms.turned):
         error = matrix_to_rotvec(frames.mat[:, terms.turned] @ terms.turns.transpose(-1, -2))
         add(tree.turn_jacobian(frames, terms.turned), error, error.new_full(error.shape[:2], ORIENTATION))
@@ -159,13 +159,12 @@ def _normal_equations(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) ->
         assert terms.still is not None and terms.anchor is not None
         low = terms.soles.lowest(frames)
         jacobian = tree.point_jacobian(frames, terms.soles.bodies, low)
-        under = low[..., 2:].clamp_max(0)
-        add(jacobian[:, :, 2:], under, FLOOR * (under[..., 0] < 0).to(low.dtype))
+        sided.append((jacobian[:, :, 2], low[..., 2], torch.full_like(low[..., 2], FLOOR)))
         still = terms.still.to(low.dtype)
         add(jacobian[:, :, 2:], low[..., 2:], STAND_HEIGHT * still)
         add(jacobian[:, :, :2], low[..., :2] - terms.anchor, STAND_STILL * still)
-    if terms.contacts is not None and len(terms.contacts):
-        add(*terms.contacts.rows(tree, frames, CLEARANCE, APART))
+    if terms.contacts is not None:
+        sided.append(terms.contacts.rows(tree, frames, CLEARANCE, APART))
     stacked, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
     hessian = stacked.transpose(1, 2) @ stacked
     gradient = (stacked.transpose(1, 2) @ error[..., None])[..., 0]
@@ -173,76 +172,21 @@ def _normal_equations(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) ->
     index = torch.arange(first, tree.num_dof, device=tree.device)
     hessian[:, index, index] += rest
     gradient[:, first:] += rest * (pose.joints - tree.neutral)
-    return hessian, gradient
-
-
-def _step(tree: BodyTree, hessian: Tensor, gradient: Tensor, pose: Pose, rate: float, cutoff: float) -> Tensor:
-    """One damped Gauss-Newton step (T, d); joints at a limit that want to pass it stand still."""
-    diagonal = torch.diagonal(hessian, dim1=1, dim2=2)
-    # A low-pass of `cutoff`: there the second differences weigh as much as the (typical) pull of the targets.
-    typical = diagonal.median(dim=0).values
-    typical = typical.clamp_min(0.02 * typical.median())
-    smooth = typical / (2 * np.pi * min(cutoff / rate, 0.45)) ** 4 if len(gradient) > 2 else torch.zeros_like(typical)
-    gradient = gradient + _second_t(smooth * _bend(tree, pose))
-    free = torch.ones_like(gradient)
-    first = tree.num_dof - len(tree.names)
-    blocked = ((pose.joints <= tree.lower) & (gradient[:, first:] > 0)) | (
-        (pose.joints >= tree.upper) & (gradient[:, first:] < 0)
-    )
-    free[:, first:] = (~blocked).to(free.dtype)
-    damping = 1e-3 * diagonal + 1e-4 * typical
-    block = hessian * free[:, :, None] * free[:, None, :]
-    index = torch.arange(tree.num_dof, device=tree.device)
-    block[:, index, index] += damping + 6 * smooth + (1 - free) * typical
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(block))
-
-    def product(x: Tensor) -> Tensor:
-        return free * ((hessian @ x[..., None])[..., 0] + damping * x + _second_t(smooth * _second(x)))
-
-    step = _conjugate_gradient(product, inverse, -gradient * free)
-    return step.clamp(-LARGEST_STEP, LARGEST_STEP)
-
-
-def _conjugate_gradient(product, inverse: Tensor, right: Tensor, enough: float = 1e-3) -> Tensor:
-    x = torch.zeros_like(right)
-    left = right
-    z = (inverse @ left[..., None])[..., 0]
-    direction, energy = z, torch.sum(left * z)
-    first = energy
-    for _ in range(INNER):
-        moved = product(direction)
-        length = energy / torch.sum(direction * moved)
-        x = x + length * direction
-        left = left - length * moved
-        z = (inverse @ left[..., None])[..., 0]
-        new = torch.sum(left * z)
-        if new <= enough**2 * first:
-            break
-        direction = z + (new / energy) * direction
-        energy = new
-    return x
-
-
-def _second(x: Tensor) -> Tensor:
-    """Second differences (T - 2, d)."""
-    return x[2:] - 2 * x[1:-1] + x[:-2]
-
-
-def _second_t(y: Tensor) -> Tensor:
-    """The transpose of `_second`."""
-    out = y.new_zeros(len(y) + 2, y.shape[1])
-    out[2:] += y
-    out[1:-1] -= 2 * y
-    out[:-2] += y
-    return out
+    low, high = torch.full_like(gradient, -torch.inf), torch.full_like(gradient, torch.inf)
+    low[:, first:], high[:, first:] = tree.lower - pose.joints, tree.upper - pose.joints
+    none = gradient.new_zeros(len(gradient), 0)
+    one_sided = [torch.cat(part, dim=1) for part in zip(*sided, strict=True)] or [none[:, :, None].expand(
+        -1, 0, tree.num_dof), none, none]  # fmt: skip
+    bend = _bend(tree, pose) if len(gradient) > 2 else gradient[:0]
+    return Normal(hessian, gradient, *one_sided, bend, low, high)
 
 
 def _bend(tree: BodyTree, pose: Pose) -> Tensor:
     """Second differences of the pose (T - 2, d), those of the root's rotation in its own axes."""
     if not tree.free:
-        return _second(pose.joints)
+        return second(pose.joints)
     turn = matrix_to_rotvec(pose.root_mat[:-1].transpose(1, 2) @ pose.root_mat[1:])
-    return torch.cat((_second(pose.root_pos), turn[1:] - turn[:-1], _second(pose.joints)), dim=1)
+    return torch.cat((second(pose.root_pos), turn[1:] - turn[:-1], second(pose.joints)), dim=1)
 
 
 def _spread(tree: BodyTree, pose: Pose, known: np.ndarray, wanted: np.ndarray) -> Pose:

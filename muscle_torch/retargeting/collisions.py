@@ -23,16 +23,15 @@ class Contacts:
         return self.bodies.shape[1]
 
     def rows(self, tree: BodyTree, frames: Frames, clearance: float, weight: float) -> tuple[Tensor, Tensor, Tensor]:
-        """(Jacobian (T, C, 1, d), missing distance (T, C, 1), weight (T, C))."""
+        """One-sided terms: (Jacobian (T, C, d), distance beyond `clearance` (T, C), weight (T, C))."""
         where = [
             frames.pos[:, b] + (frames.mat[:, b] @ at[..., None])[..., 0]
             for b, at in zip(self.bodies, self.local, strict=True)
         ]
         apart = torch.sum((where[1] - where[0]) * self.normal, dim=-1) - clearance
         move = [tree.point_jacobian(frames, b, at) for b, at in zip(self.bodies, where, strict=True)]
-        jacobian = torch.sum((move[1] - move[0]) * self.normal[..., None], dim=2, keepdim=True)
-        active = self.near * (apart < 0)
-        return jacobian, apart.clamp_max(0)[..., None], weight * active
+        jacobian = torch.sum((move[1] - move[0]) * self.normal[..., None], dim=2)
+        return jacobian, apart, weight * self.near
 
 
 def pairs(model: mujoco.MjModel) -> np.ndarray:

@@ -30,7 +30,7 @@ def drag(targets: Targets, body: Proportions) -> np.ndarray:
             type=mujoco.mjtEq.mjEQ_WELD, objtype=mujoco.mjtObj.mjOBJ_BODY, name1=f"target_{name}", name2=name
         )
         torque = 0.5 if name.startswith("humerus") else 1.0
-        weld.data = [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, torque]
+        weld.data = np.array([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, torque, 0])
     model = spec.compile()
     data = mujoco.MjData(model)
     data.qpos[:] = _first(few, body)

@@ -27,6 +27,7 @@ SIDE_NAMES = {
     "toe": ("{}toebase", "{}toe", "{}toes"),
 }
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "CMU": 0.0254 / 0.45}
+TOO_FAST = 12.0  # [m/s]
 USUAL_LEG = 0.82  # thigh and shank of an adult [m]
 
 
@@ -34,9 +35,6 @@ def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
     """`unit` [m]: length of one unit; 0: the one of `UNITS` that makes the leg an adult's."""
     names, parents, offsets, channels, values, frame_time = _parse(path)
     skeleton = Skeleton(tuple(names), tuple(parents), np.array(offsets))
-    turning = np.array([kind.endswith("rotation") for kinds in channels for kind in kinds])
-    if len(values) > 1 and not values[0, turning].any():
-        values = values[1:]  # many exporters put the rest pose before the motion
     count = len(values)
     rotations = np.tile(np.eye(3), (count, len(names), 1, 1))
     root = np.tile(offsets[0], (count, 1)).astype(float)
@@ -59,6 +57,8 @@ def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
         found = {n: where[:, i] @ TO_Z_UP.T * scale for n, i in joints.items() if n != "thorax"}
         return found | {"pelvis": (found["left_hip"] + found["right_hip"]) / 2}
 
+    first = _first_frame(points(positions), rate or 1.0 / frame_time)
+    positions, turned = positions[first:], turned[first:]
     rest = {name: at[0] for name, at in points(skeleton.rest()[None]).items()}
     return RawMotion(
         name=path.stem,
@@ -69,6 +69,12 @@ def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
         subject=path.stem,
         source=str(path),
     )
+
+
+def _first_frame(points: dict[str, np.ndarray], rate: float) -> int:
+    """1 where the file begins with a rest pose, as many exporters have it, and the motion itself a jump away."""
+    steps = np.max([np.linalg.norm(np.diff(at[:3], axis=0), axis=1) for at in points.values()], axis=0) * rate
+    return int(len(steps) == 2 and steps[0] > TOO_FAST and steps[1] < TOO_FAST)
 
 
 def _z_up(turns: np.ndarray) -> np.ndarray:

@@ -1,0 +1,107 @@
+"""One Gauss-Newton step over a whole clip: blocks per frame, neighbours coupled by second differences, bounds, floors.
+
+Least squares with one-sided terms (a sole above the floor costs nothing) and box limits is a quadratic programme. Its
+active set is found by prediction: what the step would push below zero, or past a limit, is taken in, what it lifts off
+is let go, and the step is solved again. The linear systems go to a conjugate gradient with each frame's own block as
+preconditioner, so all work is batched and runs on a CPU or a GPU alike.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+INNER = 15  # steps of the conjugate gradient; inexact is enough, the next Gauss-Newton step corrects
+ROUNDS = 3  # of the active set
+ENOUGH = 1e-3
+DAMPING, DAMPING_TYPICAL = 1e-3, 1e-4
+LARGEST_STEP = 0.6  # [rad, m]
+
+
+@dataclass(frozen=True)
+class Normal:
+    """A clip's linearised problem: minimise x'Hx/2 + g'x + sum of weight min(0, value + Jx)^2 / 2, within bounds."""
+
+    hessian: Tensor  # (T, d, d)
+    gradient: Tensor  # (T, d)
+    jacobian: Tensor  # (T, R, d) of the one-sided terms
+    value: Tensor  # (T, R)
+    weight: Tensor  # (T, R)
+    bend: Tensor  # (T - 2, d) second differences of the pose
+    low: Tensor  # (T, d) smallest step
+    high: Tensor  # (T, d)
+
+
+def solve(problem: Normal, smoothing: float) -> Tensor:
+    """The step (T, d). `smoothing`: weight of the second differences by that of a typical diagonal entry."""
+    diagonal = torch.diagonal(problem.hessian, dim1=1, dim2=2)
+    typical = diagonal.median(dim=0).values
+    typical = typical.clamp_min(0.02 * typical.median()).clamp_min(1e-3)
+    smooth = smoothing * typical if len(problem.gradient) > 2 else torch.zeros_like(typical)
+    base = problem.gradient + second_transposed(smooth * problem.bend) if len(problem.gradient) > 2 else problem.gradient
+    damping = DAMPING * diagonal + DAMPING_TYPICAL * typical
+    low, high = problem.low.clamp_min(-LARGEST_STEP), problem.high.clamp_max(LARGEST_STEP)
+    step = torch.zeros_like(base)
+    active = problem.value < 0
+    stuck = ((low >= 0) & (base > 0)) | ((high <= 0) & (base < 0))
+    for _ in range(ROUNDS):
+        rows = problem.jacobian * (problem.weight * active).sqrt()[..., None]
+        hessian = problem.hessian + rows.transpose(1, 2) @ rows
+        pull = (problem.weight * active * problem.value)[:, None] @ problem.jacobian
+        gradient = base + pull[:, 0]
+        step = _solve(hessian, gradient, damping, smooth, step, ~stuck)
+        residual = gradient + _product(hessian, damping, smooth, step)
+        below = problem.value + (problem.jacobian @ step[..., None])[..., 0] < 0
+        past = (step < low) | (step > high)
+        # At a bound the cost must fall towards the outside, or the bound is let go.
+        inward = stuck & (((step <= low) & (residual < 0)) | ((step >= high) & (residual > 0)))
+        settled = torch.equal(below, active) and not bool((past & ~stuck).any()) and not bool(inward.any())
+        step = step.clamp(low, high)
+        active, stuck = below, (stuck & ~inward) | past
+        if settled:
+            break
+    return step
+
+
+def _product(hessian: Tensor, damping: Tensor, smooth: Tensor, x: Tensor) -> Tensor:
+    out = (hessian @ x[..., None])[..., 0] + damping * x
+    return out + second_transposed(smooth * second(x)) if len(x) > 2 else out
+
+
+def _solve(hessian: Tensor, gradient: Tensor, damping: Tensor, smooth: Tensor, x: Tensor, free: Tensor) -> Tensor:
+    """Conjugate gradient from `x`; entries that are not `free` stay as they are."""
+    mask = free.to(x.dtype)
+    block = hessian * mask[:, :, None] * mask[:, None, :]
+    index = torch.arange(x.shape[1], device=x.device)
+    block[:, index, index] += damping + 6 * smooth + (1 - mask)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(block))
+    left = -mask * (gradient + _product(hessian, damping, smooth, x))
+    z = mask * (inverse @ left[..., None])[..., 0]
+    direction, energy = z, torch.sum(left * z)
+    first = torch.sum((mask * (inverse @ gradient[..., None])[..., 0]) * gradient).abs()
+    for _ in range(INNER):
+        if energy <= ENOUGH**2 * first:
+            break
+        moved = mask * _product(hessian, damping, smooth, direction)
+        length = energy / torch.sum(direction * moved)
+        x = x + length * direction
+        left = left - length * moved
+        z = mask * (inverse @ left[..., None])[..., 0]
+        new = torch.sum(left * z)
+        direction = z + (new / energy) * direction
+        energy = new
+    return x
+
+
+def second(x: Tensor) -> Tensor:
+    """Second differences (T - 2, d)."""
+    return x[2:] - 2 * x[1:-1] + x[:-2]
+
+
+def second_transposed(y: Tensor) -> Tensor:
+    """The transpose of `second`."""
+    out = y.new_zeros(len(y) + 2, y.shape[1])
+    out[2:] += y
+    out[1:-1] -= 2 * y
+    out[:-2] += y
+    return out
