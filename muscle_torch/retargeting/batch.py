@@ -30,6 +30,8 @@ STAND_HEIGHT = 5e4  # 1 / (4 mm)^2
 STAND_STILL = 2e5
 APART = 2e5
 CLEARANCE = 0.004  # [m] kept between body parts
+SUNK = 0.0015  # [m] at which more steps are worth their time
+MORE_ITERATIONS = 6
 COARSE = 5  # the first, rough solution takes every 5th frame
 
 
@@ -37,7 +39,7 @@ COARSE = 5  # the first, rough solution takes every 5th frame
 class BatchOptions:
     cutoff: float = 10.0  # [Hz]
     coarse_iterations: int = 8
-    iterations: int = 3
+    iterations: int = 2
     device: str = "cpu"
 
 
@@ -97,10 +99,12 @@ def followed(body: Proportions) -> list[str]:
 
 
 def _keep_apart(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float) -> Pose:
-    """Steps with all terms, with what touches found anew every other one."""
-    for done in range(0, iterations, 2):
+    """Steps with all terms, with what touches found anew every other one; more of them while a foot is in the floor."""
+    for done in range(0, iterations + MORE_ITERATIONS, 2):
+        if done >= iterations and (terms.soles is None or _lowest(tree, terms.soles, pose)[..., 2].min() > -SUNK):
+            break
         terms.contacts = find_contacts(tree, pose, CLEARANCE)
-        pose = _solve(tree, terms, pose, min(2, iterations - done), cutoff)
+        pose = _solve(tree, terms, pose, 2, cutoff)
     return pose
 
 

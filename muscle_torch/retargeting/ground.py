@@ -11,8 +11,9 @@ from .kinematics import BodyTree, Frames
 
 GeomType = mujoco.mjtGeom
 FEET = ("calcn", "toes")
-NEAR = 0.03  # [m] above the floor: may be in contact
+NEAR = 0.02  # [m] above the floor: may be in contact
 SLOW = 0.25  # [m/s] along the floor: stands
+RISING = 0.10  # [m/s] away from the floor: a heel that lifts stands no more
 SHORTEST_STANCE = 0.05  # [s]
 STEEPEST = 3.0  # [deg]; a larger tilt is in the motion, not in the floor
 LEVEL = 0.15  # [deg]; a smaller tilt is left alone
@@ -73,8 +74,9 @@ class Soles:
 
 def standing(points: np.ndarray, rate: float, floor: float = 0.0) -> np.ndarray:
     """(T, P) bool: which of the points (T, P, 3) are near the floor's height and slow for long enough."""
-    speed = np.linalg.norm(np.gradient(points[..., :2], axis=0), axis=-1) * rate
-    still = (points[..., 2] < floor + NEAR) & (speed < SLOW)
+    velocity = np.gradient(points, axis=0) * rate
+    level, rising = np.linalg.norm(velocity[..., :2], axis=-1), np.abs(velocity[..., 2])
+    still = (points[..., 2] < floor + NEAR) & (level < SLOW) & (rising < RISING)
     shortest = max(2, round(SHORTEST_STANCE * rate))
     for column in still.T:
         for start, stop in runs(column):
