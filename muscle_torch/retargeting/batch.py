@@ -22,7 +22,8 @@ from .kinematics import BodyTree, Points, Pose
 from .solver import Normal, second, solve
 
 POSITION = 1e4  # 1 / (1 cm)^2
-ORIENTATION = 150.0  # 1 / (5 degrees)^2
+ORIENTATION = {"calcn": 2000.0}  # 1 / (1.3 degrees)^2; ankle angles are small, and the floor pulls at them
+ORIENTATION_OTHERS = 150.0  # 1 / (5 degrees)^2
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"subtalar_angle": 8.0, "mtp_angle": 4.0, "deviation": 4.0, "flexion": 4.0}
 FLOOR = 5e6  # 1 / (0.4 mm)^2, below the floor
@@ -52,6 +53,7 @@ class Terms:
     weight: Tensor  # (K,)
     turned: Tensor  # (B,) bodies with a wanted orientation
     turns: Tensor  # (T, B, 3, 3)
+    turn_weight: Tensor  # (B,)
     rate: float
     soles: Soles | None = None
     still: Tensor | None = None  # (T, P) soles that stand
@@ -128,6 +130,7 @@ def _terms(tree: BodyTree, targets: Targets, points: Points) -> Terms:
         weight=tree._tensor(targets.weights) * POSITION,
         turned=tree._index([tree.body(b) for b in bodies]),
         turns=tree._tensor(turns),
+        turn_weight=tree._tensor([ORIENTATION.get(b.split("_")[0], ORIENTATION_OTHERS) for b in bodies]),
         rate=targets.rate,
     )
 
@@ -158,7 +161,7 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Norma
     add(tree.point_jacobian(frames, terms.points.bodies, where), where - terms.goal, weight)
     if len(terms.turned):
         error = matrix_to_rotvec(frames.mat[:, terms.turned] @ terms.turns.transpose(-1, -2))
-        add(tree.turn_jacobian(frames, terms.turned), error, error.new_full(error.shape[:2], ORIENTATION))
+        add(tree.turn_jacobian(frames, terms.turned), error, terms.turn_weight.expand(error.shape[:2]))
     if terms.soles is not None:
         assert terms.still is not None and terms.anchor is not None
         low = terms.soles.lowest(frames)

@@ -106,6 +106,7 @@ class Proportions:
         for side in "rl":
             pose.joints[0, tree.names.index(f"shoulder_elv_{side}")] = elevation
         frames = tree.forward(tree.move(pose, torch.zeros(1, tree.num_dof, dtype=torch.float64)))
+        self.foot_turns: dict[str, np.ndarray] = {}
         known = {n: b for n, b in LANDMARK_BODIES.items() if self.free or not n.endswith(("hip", "knee", "ankle", "toe"))}
         # A fixed body stands as its file has it: facing -y, here turned to face x.
         turn = np.eye(3) if self.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
@@ -113,6 +114,7 @@ class Proportions:
         turns = {b: turn @ frames.mat[0, tree.body(b)].numpy() for b in (*known.values(), "thorax")}
         if self.free:
             at["pelvis"] = (at["left_hip"] + at["right_hip"]) / 2
+            self.foot_turns = {s: frames.mat[0, tree.body(f"calcn_{s[0]}")].numpy() for s in SIDES}
             turns["pelvis"] = frames.mat[0, tree.body("pelvis")].numpy()
             self.pelvis_origin = frames.pos[0, tree.body("pelvis")].numpy()
         return at, turns
@@ -132,6 +134,9 @@ def make_targets(raw: RawMotion, body: Proportions) -> Targets:
     orientations: dict[str, np.ndarray] = {}
     if body.free:
         _legs(raw, body, found)
+        for side in SIDES:
+            if f"{side}_toe" in found:
+                orientations[f"calcn_{side[0]}"] = _sole(found, side, body)
         orientations["pelvis"] = raw.orientations["pelvis"] @ body.turns["pelvis"]
         orientations["thorax"] = thorax @ body.turns["thorax"]
         trunk = _aligned(raw, body, p["neck"] - p["pelvis"], thorax)
@@ -188,6 +193,21 @@ def _foot(raw: RawMotion, side: str, body: Proportions) -> np.ndarray:
     own = _angle(_unit(body.rest[toe] - body.rest[ankle]), _unit(body.rest[knee] - body.rest[ankle]))
     axis = _unit(np.cross(shank, foot))
     return _turn(foot, axis, own - flat) * body.length(ankle, toe)
+
+
+def _sole(found: dict[str, np.ndarray], side: str, body: Proportions) -> np.ndarray:
+    """Orientation of the heel bone (T, 3, 3): along the foot, and not rolled against the shank more than at rest."""
+    names = [f"{side}_{joint}" for joint in ("knee", "ankle", "toe")]
+    now = _two_axes(*(found[name] for name in names))
+    rest = _two_axes(*(body.rest[name][None] for name in names))[0]
+    return now @ rest.T @ body.foot_turns[side]
+
+
+def _two_axes(knee: np.ndarray, ankle: np.ndarray, toe: np.ndarray) -> np.ndarray:
+    """Frames (T, 3, 3) of the plane through shank and foot; the first axis along the foot."""
+    along = _unit(toe - ankle)
+    across = _unit(np.cross(knee - ankle, along))
+    return np.stack((along, across, np.cross(along, across)), axis=-1)
 
 
 def _resting_pitch(foot: np.ndarray, rate: float) -> float:
