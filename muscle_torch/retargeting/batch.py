@@ -22,7 +22,7 @@ from .kinematics import BodyTree, Points, Pose
 from .solver import Normal, second, solve
 
 POSITION = 1e4  # 1 / (1 cm)^2
-ORIENTATION = {"calcn": 2000.0}  # 1 / (1.3 degrees)^2; ankle angles are small, and the floor pulls at them
+ORIENTATION = {"calcn": 2500.0}  # 1 / (1.1 degrees)^2; ankle angles are small, and the floor pulls at them
 ORIENTATION_OTHERS = 150.0  # 1 / (5 degrees)^2
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"subtalar_angle": 8.0, "mtp_angle": 4.0, "deviation": 4.0, "flexion": 4.0}
