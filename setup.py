@@ -5,7 +5,13 @@ from pathlib import Path
 from setuptools import setup
 
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
-LIBRARY = ["muscle_torch", *(f"muscle_torch.{name}" for name in ("embodiments", "motion", "physics", "retargeting", "retargeting.readers", "rl"))]
+LIBRARY = [
+    "muscle_torch",
+    *(
+        f"muscle_torch.{name}"
+        for name in ("embodiments", "motion", "physics", "retargeting", "retargeting.readers", "rl")
+    ),
+]
 
 setup(
     name="muscle_torch",
@@ -40,6 +46,7 @@ setup(
         "imageio-ffmpeg>=0.5",
     ],
     extras_require={
+        "biomech": ["ezc3d>=1.5"],
         "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400"],
     },
 )

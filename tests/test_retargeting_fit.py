@@ -1,4 +1,4 @@
-"""Kinematics against MuJoCo, the solver against known answers, the floor, quality metrics with numbers worked out by hand."""
+"""Kinematics against MuJoCo, the solver against known answers, the floor, quality metrics with numbers by hand."""
 
 import mujoco
 import numpy as np
@@ -154,7 +154,11 @@ def test_lowest_points_of_the_soles_are_those_of_mujoco(whole):
     data = mujoco.MjData(embodiment.model)
     data.qpos[:] = qpos
     mujoco.mj_forward(embodiment.model, data)
-    floor = [c.dist for c in data.contact if 0 in (embodiment.model.geom_bodyid[c.geom1], embodiment.model.geom_bodyid[c.geom2])]
+    floor = [
+        c.dist
+        for c in data.contact
+        if 0 in (embodiment.model.geom_bodyid[c.geom1], embodiment.model.geom_bodyid[c.geom2])
+    ]
     assert min(floor) == pytest.approx(-0.005, abs=1e-6)
 
 
@@ -174,7 +178,9 @@ def test_quality_sees_what_is_wrong(whole):
     qpos = tree.qpos(pose)
     qpos[:, 2] -= float(Soles.of(tree).lowest(tree.forward(pose))[0, :, 2].min())
     good, _ = assess(embodiment, qpos, 100.0, None, None, 0.2)
-    assert good.penetration_depth < 1e-6 and good.joint_violation_rate_independent == 0 and good.coupling_residual < 1e-6
+    assert (
+        good.penetration_depth < 1e-6 and good.joint_violation_rate_independent == 0 and good.coupling_residual < 1e-6
+    )
     assert good.time_per_frame == pytest.approx(0.01) and good.joint_speed == 0 and good.self_collision_rate == 0
     assert reasons(good, THRESHOLDS) == []
     model = embodiment.model
@@ -182,7 +188,9 @@ def test_quality_sees_what_is_wrong(whole):
     qpos[:, model.joint("knee_angle_r").qposadr[0]] = -0.1
     bad, _ = assess(embodiment, qpos, 100.0, None, None, 0.2)
     assert bad.penetration_depth == pytest.approx(0.01, abs=2e-3) and bad.penetration_rate >= 0.5
-    assert bad.joint_violation_max == pytest.approx(0.1, abs=1e-3) and bad.joint_violation_rate_independent == pytest.approx(1 / 31)
+    assert bad.joint_violation_max == pytest.approx(
+        0.1, abs=1e-3
+    ) and bad.joint_violation_rate_independent == pytest.approx(1 / 31)
     assert bad.coupling_residual > 1e-3
     told = reasons(bad, THRESHOLDS)
     assert any(reason.startswith("penetration_depth") for reason in told) and len(told) >= 3
@@ -194,12 +202,19 @@ def test_reference_clips_pass_the_measure(whole):
         quality, _ = assess(whole.embodiment, stored["qpos"], 100.0, None, None, 1.0)
     assert quality.penetration_depth == pytest.approx(0.00054, abs=1e-5)
     assert quality.joint_speed == pytest.approx(9.41, abs=0.01) and quality.joint_speed_name == "elv_angle_r"
-    assert quality.tendon_jump == pytest.approx(0.012, abs=5e-4) and quality.floating_height == pytest.approx(0.0176, abs=1e-4)
+    assert quality.tendon_jump == pytest.approx(0.012, abs=5e-4) and quality.floating_height == pytest.approx(
+        0.0176, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
     "name",
-    ["cmu_mocap/02_01.amc", "cmu_mocap/02_03.amc", "cmu_mocap_bvh/cmu_12_01_walk.bvh", "opensim_core_walk3d/markers_walk.trc"],
+    [
+        "cmu_mocap/02_01.amc",
+        "cmu_mocap/02_03.amc",
+        "cmu_mocap_bvh/cmu_12_01_walk.bvh",
+        "opensim_core_walk3d/markers_walk.trc",
+    ],
 )
 def test_real_recordings_come_out_well(whole, name):
     result = whole(read_motion(data_file(f"data/{name}")))

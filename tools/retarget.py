@@ -1,8 +1,8 @@
 """Turn motion capture into motions of a muscle-driven body: `python tools/retarget.py input=walk.bvh output=clips`.
 
-Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers. Into `output` go the clips (what
-motion= of train.py takes), and below `output/quality` a table (summary.csv), a JSON and a figure a clip, and what was
-rejected or failed and why. Run again, it makes only what is missing.
+Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers. Into `output` go the clips
+(what motion= of train.py takes), and below `output/quality` a table (summary.csv), a JSON and a figure a clip, and what
+was rejected or failed and why. Run again, it makes only what is missing.
 """
 
 import dataclasses

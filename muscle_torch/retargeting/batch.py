@@ -1,8 +1,9 @@
 """Method `batch`: every frame of a clip in one least-squares problem on torch, on a CPU or a GPU.
 
-Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations of
-pelvis and trunk, a weak pull to the rest pose, second differences in time (a zero-phase low-pass, `cutoff` [Hz]), feet
-that neither sink nor slide, and parts that keep apart. Gauss-Newton steps (solver.py) on few frames first, then on all.
+Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations
+of pelvis, trunk and feet, a weak pull to the rest pose, second differences in time (a zero-phase low-pass, `cutoff`
+[Hz]), feet that neither sink nor slide, and parts that keep apart. Gauss-Newton steps (solver.py) on few frames first,
+then on all.
 """
 
 from dataclasses import dataclass
@@ -123,7 +124,9 @@ def _start(tree: BodyTree, targets: Targets) -> Pose:
 
 def _terms(tree: BodyTree, targets: Targets, points: Points) -> Terms:
     bodies = list(targets.orientations)
-    turns = np.stack([targets.orientations[b] for b in bodies], 1) if bodies else np.zeros((targets.num_frames, 0, 3, 3))
+    turns = (
+        np.stack([targets.orientations[b] for b in bodies], 1) if bodies else np.zeros((targets.num_frames, 0, 3, 3))
+    )
     return Terms(
         points=points,
         goal=tree._tensor(targets.positions),
@@ -149,7 +152,7 @@ def _solve(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: fl
 def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Normal:
     frames = tree.forward(pose)
     rows, errors = [], []
-    sided: list[tuple[Tensor, Tensor, Tensor]] = []
+    sided: list[tuple[Tensor, Tensor, Tensor]] = []  # Jacobian, value, weight
 
     def add(jacobian: Tensor, error: Tensor, weight: Tensor) -> None:
         root = weight.sqrt()[..., None]
@@ -181,11 +184,12 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Norma
     gradient[:, first:] += rest * (pose.joints - tree.neutral)
     low, high = torch.full_like(gradient, -torch.inf), torch.full_like(gradient, torch.inf)
     low[:, first:], high[:, first:] = tree.lower - pose.joints, tree.upper - pose.joints
-    none = gradient.new_zeros(len(gradient), 0)
-    one_sided = [torch.cat(part, dim=1) for part in zip(*sided, strict=True)] or [none[:, :, None].expand(
-        -1, 0, tree.num_dof), none, none]  # fmt: skip
+    if not sided:
+        none = gradient.new_zeros(len(gradient), 0)
+        sided = [(none[:, :, None].expand(-1, 0, tree.num_dof), none, none)]
+    push, value, pull = (torch.cat(part, dim=1) for part in zip(*sided, strict=True))
     bend = _bend(tree, pose) if len(gradient) > 2 else gradient[:0]
-    return Normal(hessian, gradient, *one_sided, bend, low, high)
+    return Normal(hessian, gradient, push, value, pull, bend, low, high)
 
 
 def _bend(tree: BodyTree, pose: Pose) -> Tensor:

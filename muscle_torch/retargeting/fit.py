@@ -75,9 +75,7 @@ class Proportions:
         elevations = np.linspace(0, np.pi, 19)
         poses = [self._pose(e)[0] for e in elevations]
         self.elevations = elevations
-        self.shoulders = {
-            side: np.array([pose[f"{side}_shoulder"] - pose["neck"] for pose in poses]) for side in SIDES
-        }
+        self.shoulders = {side: np.array([pose[f"{side}_shoulder"] - pose["neck"] for pose in poses]) for side in SIDES}
 
     @property
     def free(self) -> bool:
@@ -107,7 +105,9 @@ class Proportions:
             pose.joints[0, tree.names.index(f"shoulder_elv_{side}")] = elevation
         frames = tree.forward(tree.move(pose, torch.zeros(1, tree.num_dof, dtype=torch.float64)))
         self.foot_turns: dict[str, np.ndarray] = {}
-        known = {n: b for n, b in LANDMARK_BODIES.items() if self.free or not n.endswith(("hip", "knee", "ankle", "toe"))}
+        known = {
+            n: b for n, b in LANDMARK_BODIES.items() if self.free or not n.endswith(("hip", "knee", "ankle", "toe"))
+        }
         # A fixed body stands as its file has it: facing -y, here turned to face x.
         turn = np.eye(3) if self.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         at = {name: turn @ frames.pos[0, tree.body(body)].numpy() for name, body in known.items()}
@@ -176,7 +176,9 @@ def _legs(raw: RawMotion, body: Proportions, found: dict[str, np.ndarray]) -> No
         found[f"{side}_hip"] = found["pelvis"] + pelvis @ (body.rest[f"{side}_hip"] - body.rest["pelvis"])
         for start, end in (("hip", "knee"), ("knee", "ankle")):
             step = p[f"{side}_{end}"] - p[f"{side}_{start}"]
-            found[f"{side}_{end}"] = found[f"{side}_{start}"] + _unit(step) * body.length(f"{side}_{start}", f"{side}_{end}")
+            found[f"{side}_{end}"] = found[f"{side}_{start}"] + _unit(step) * body.length(
+                f"{side}_{start}", f"{side}_{end}"
+            )
         if f"{side}_toe" in p:
             found[f"{side}_toe"] = found[f"{side}_ankle"] + _foot(raw, side, body)
 
@@ -230,7 +232,9 @@ def _aligned(raw: RawMotion, body: Proportions, trunk: np.ndarray, thorax: np.nd
     return np.einsum("tij,tj->ti", thorax, local) * float(np.linalg.norm(own))
 
 
-def _arm(p: dict[str, np.ndarray], side: str, body: Proportions, thorax: np.ndarray, found: dict[str, np.ndarray]) -> None:
+def _arm(
+    p: dict[str, np.ndarray], side: str, body: Proportions, thorax: np.ndarray, found: dict[str, np.ndarray]
+) -> None:
     """Shoulder by the body's scapular rhythm for the recorded elevation, then segment by segment."""
     upper = _unit(p[f"{side}_elbow"] - p[f"{side}_shoulder"])
     elevation = np.arccos(np.clip(np.sum(-thorax[..., 2] * upper, axis=1), -1, 1))
@@ -239,7 +243,9 @@ def _arm(p: dict[str, np.ndarray], side: str, body: Proportions, thorax: np.ndar
         if f"{side}_{end}" not in p:
             return
         step = p[f"{side}_{end}"] - p[f"{side}_{start}"]
-        found[f"{side}_{end}"] = found[f"{side}_{start}"] + _unit(step) * body.length(f"{side}_{start}", f"{side}_{end}")
+        found[f"{side}_{end}"] = found[f"{side}_{start}"] + _unit(step) * body.length(
+            f"{side}_{start}", f"{side}_{end}"
+        )
 
 
 def _unit(v: np.ndarray) -> np.ndarray:

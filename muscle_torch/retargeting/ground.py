@@ -1,4 +1,4 @@
-"""The soles and the floor: the lowest points of the feet, which of them stand still, the tilt and height of the floor."""
+"""The soles and the floor: lowest points of the feet, which of them stand, tilt and height of the floor."""
 
 from dataclasses import dataclass
 

@@ -131,10 +131,8 @@ class BodyTree:
         rest = int(np.argmin(np.abs(grid - np.clip(start[joint], lower, upper))))
         bad = np.flatnonzero(~fine)
         before, after = bad[bad < rest], bad[bad > rest]
-        return (
-            grid[before[-1] + 1] if len(before) else lower,
-            grid[after[0] - 1] if len(after) else upper,
-        )
+        first, last = (before[-1] + 1 if len(before) else 0), (after[0] - 1 if len(after) else len(grid) - 1)
+        return float(grid[first]), float(grid[last])
 
     def _bodies(self, model: mujoco.MjModel) -> None:
         parents = self.place[model.body_parentid[self.body_ids]]

@@ -72,7 +72,12 @@ THRESHOLDS = {
 
 
 def assess(
-    embodiment: Embodiment, qpos: np.ndarray, rate: float, targets: Targets | None, body: Proportions | None, seconds: float
+    embodiment: Embodiment,
+    qpos: np.ndarray,
+    rate: float,
+    targets: Targets | None,
+    body: Proportions | None,
+    seconds: float,
 ) -> tuple[Quality, Series]:
     """Everything about qpos (T, nq) at `rate` [Hz]; `seconds`: what it took to make."""
     qpos = np.asarray(qpos, dtype=np.float64)

@@ -122,7 +122,7 @@ def _filled_turns(values: np.ndarray, rate: float, what: str) -> np.ndarray:
 
 def _filled(name: str, values: np.ndarray, rate: float, where: str) -> np.ndarray | None:
     """Gaps up to LONGEST_GAP by a spline, ends held; None where the landmark was never seen."""
-    seen = np.isfinite(values).all(axis=1)
+    seen = np.asarray(np.isfinite(values).all(axis=1))
     if seen.all():
         return values
     if not seen.any():
@@ -136,7 +136,8 @@ def _filled(name: str, values: np.ndarray, rate: float, where: str) -> np.ndarra
         )
     frames = np.arange(len(values))
     spline = CubicSpline(frames[seen], values[seen], axis=0)
-    inside = np.clip(frames, frames[seen][0], frames[seen][-1])
+    known = np.flatnonzero(seen)
+    inside = np.clip(frames, known[0], known[-1])
     return np.where(seen[:, None], values, spline(inside))
 
 

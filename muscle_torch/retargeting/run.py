@@ -81,9 +81,8 @@ def run(
     skipped = len(jobs) - len(todo)
     if progress is not None and skipped:
         progress({"status": "skipped", "count": skipped})
-    for record in _made_by_workers(todo, options) if options.workers > 1 else map(
-        lambda job: make_clip(job, options), todo
-    ):  # fmt: skip
+    alone = (make_clip(job, options) for job in todo)
+    for record in _made_by_workers(todo, options) if options.workers > 1 else alone:
         if progress is not None:
             progress(record)
     return write_summary(options.output / "quality", (_record(job, options) for job in jobs))
@@ -209,4 +208,3 @@ def _member(root: Path, name: str) -> Path:
 def thread_count() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-

@@ -38,7 +38,9 @@ def solve(problem: Normal, smoothing: float) -> Tensor:
     typical = diagonal.median(dim=0).values
     typical = typical.clamp_min(0.02 * typical.median()).clamp_min(1e-3)
     smooth = smoothing * typical if len(problem.gradient) > 2 else torch.zeros_like(typical)
-    base = problem.gradient + second_transposed(smooth * problem.bend) if len(problem.gradient) > 2 else problem.gradient
+    base = (
+        problem.gradient + second_transposed(smooth * problem.bend) if len(problem.gradient) > 2 else problem.gradient
+    )
     damping = DAMPING * diagonal + DAMPING_TYPICAL * typical
     low, high = problem.low.clamp_min(-LARGEST_STEP), problem.high.clamp_max(LARGEST_STEP)
     step = torch.zeros_like(base)

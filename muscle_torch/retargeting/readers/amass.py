@@ -1,5 +1,7 @@
 """AMASS: SMPL-H or SMPL-X pose files (.npz). Joints come from the body model file, which each user has to license."""
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +14,12 @@ from ..raw import RawMotion
 from .skeleton import TO_Z_UP, Skeleton
 
 BODY_JOINTS = 22
-JOINTS = {
-    "neck": 12,
-    "head": 15,
-    **{f"{side}_{joint}": index + (side == "right")
-       for side in ("left", "right")
-       for joint, index in {"hip": 1, "knee": 4, "ankle": 7, "toe": 10, "shoulder": 16, "elbow": 18, "wrist": 20}.items()},
-}  # fmt: skip
+LEFT = {"hip": 1, "knee": 4, "ankle": 7, "toe": 10, "shoulder": 16, "elbow": 18, "wrist": 20}  # right: one more
+JOINTS = {"neck": 12, "head": 15} | {
+    f"{side}_{joint}": index + (side == "right") for side in ("left", "right") for joint, index in LEFT.items()
+}
 THORAX = 9
+DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 RATES = ("mocap_framerate", "mocap_frame_rate", "mocap_time_length_rate")
 WHERE = (
     "SMPL-H: register at https://mano.is.tue.mpg.de, download 'Extended SMPL+H model' (AMASS version, .npz), "
@@ -55,7 +55,7 @@ def load_body(smpl: str, gender: str, poses: int) -> BodyModel:
         with np.load(path, allow_pickle=False) as stored:
             regressor, vertices = _dense(stored["J_regressor"]), stored["v_template"]
             shapes, tree = stored["shapedirs"], stored["kintree_table"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: not an SMPL body model ({error}). {WHERE}") from None
     parents = tuple(-1 if p < 0 or p > 1000 else int(p) for p in tree[0].astype(np.int64))
     if len(parents) < BODY_JOINTS:
@@ -120,7 +120,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 except ValueError as error:
                     if "allow_pickle" not in str(error):
                         raise
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: damaged or not an .npz file ({error}); copy or download it again") from None
     return arrays
 

@@ -112,7 +112,9 @@ def _skeleton_file(path: Path) -> Path:
     others = sorted(path.parent.glob("*.asf"))
     if len(others) == 1:
         return others[0]
-    raise InputError(f"{path}: its skeleton {path.stem.rpartition('_')[0] or path.stem}.asf is not beside it; put it there")
+    raise InputError(
+        f"{path}: its skeleton {path.stem.rpartition('_')[0] or path.stem}.asf is not beside it; put it there"
+    )
 
 
 def _read_asf(path: Path, unit: float) -> tuple[dict[str, Bone], dict[str, str], bool]:

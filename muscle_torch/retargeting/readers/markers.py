@@ -81,8 +81,7 @@ def read_c3d(path: Path, unit: float = 0.0, names: dict[str, str] | None = None)
         import ezc3d
     except ModuleNotFoundError:
         raise InputError("reading .c3d files needs ezc3d: pip install 'muscle_torch[biomech]'") from None
-    if path.read_bytes()[1:2] != b"\x50":
-        raise InputError(f"{path}: not a C3D file, or only a part of one; copy it again")
+    _check_whole(path)
     try:
         stored = ezc3d.c3d(str(path))
     except (OSError, RuntimeError, ValueError, IndexError) as error:
@@ -95,6 +94,19 @@ def read_c3d(path: Path, unit: float = 0.0, names: dict[str, str] | None = None)
     hidden = np.all(points == 0, axis=-1)
     points[hidden[..., None].repeat(3, axis=-1)] = np.nan
     return from_markers(path, labels, points[:, : len(labels)], float(point["RATE"]["value"][0]), names)
+
+
+def _check_whole(path: Path) -> None:
+    """The header says how long a C3D file is; what lacks of it would be read as zeros."""
+    header = path.read_bytes()[:512]
+    if len(header) < 512 or header[1] != 0x50:
+        raise InputError(f"{path}: not a C3D file, or only a part of one; copy it again")
+    word = np.frombuffer(header, dtype="<u2")
+    scale = np.frombuffer(header, dtype="<f4", count=1, offset=12)[0]
+    frames = int(word[4]) - int(word[3]) + 1
+    size = (int(word[8]) - 1) * 512 + frames * (4 * int(word[1]) + int(word[2])) * (4 if scale < 0 else 2)
+    if 0 < frames < 65000 and path.stat().st_size < size:
+        raise InputError(f"{path}: states {frames} frames and holds fewer: the file was cut off")
 
 
 def from_markers(
@@ -164,11 +176,15 @@ def _up(at: dict[str, np.ndarray], path: Path) -> np.ndarray:
     high = [at[r] for r in ("C7", "CLAV", "RSHO", "LSHO") if r in at]
     low = [at[r] for r in ("RASI", "LASI", "SACR", "STRN", "T10") if r in at]
     if not high or not low:
-        raise InputError(f"{path}: cannot tell which axis points up: needs C7, CLAV or shoulders, and pelvis or sternum markers")
+        raise InputError(
+            f"{path}: cannot tell which axis points up: needs C7, CLAV or shoulders, and pelvis or sternum markers"
+        )
     tall = np.nanmedian(np.mean(high, axis=0) - np.mean(low, axis=0), axis=0)
     axis = int(np.argmax(np.abs(tall)))
     if np.abs(tall[axis]) < 0.05:
-        raise InputError(f"{path}: the neck is not above the pelvis; upright motion is needed to find the vertical axis")
+        raise InputError(
+            f"{path}: the neck is not above the pelvis; upright motion is needed to find the vertical axis"
+        )
     row = np.zeros(3)
     row[axis] = np.sign(tall[axis])
     first = np.roll(np.abs(row), 1) if axis != 1 else np.array([0.0, 0.0, 1.0])
@@ -230,7 +246,9 @@ def _trunk(at: dict[str, np.ndarray], positions: dict[str, np.ndarray], orientat
     orientations["thorax"] = _frame(np.cross(left, up), left)
 
 
-def _leg(at: dict[str, np.ndarray], side: str, positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]) -> None:
+def _leg(
+    at: dict[str, np.ndarray], side: str, positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]
+) -> None:
     s = side[0].upper()
     hip = positions.get(f"{side}_hip")
     if hip is None:
@@ -257,7 +275,9 @@ def _leg(at: dict[str, np.ndarray], side: str, positions: dict[str, np.ndarray],
         positions[f"{side}_toe"] = at[s + "TOE"]
 
 
-def _arm(at: dict[str, np.ndarray], side: str, positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]) -> None:
+def _arm(
+    at: dict[str, np.ndarray], side: str, positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]
+) -> None:
     s = side[0].upper()
     shoulder = at.get(s + "SJC")
     if shoulder is None and s + "SHO" in at:

@@ -78,9 +78,7 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
             turns[:, index] = Rotation.from_euler("z", -bend * coordinate(f"knee_angle_{side}")[:, None]).as_matrix()
         elif joint in TURNS:
             axes = "".join(axis for _, axis in TURNS[joint]).upper()
-            values = [
-                coordinate(c.format(side)) * (mirror if axis != "z" else 1.0) for c, axis in TURNS[joint]
-            ]
+            values = [coordinate(c.format(side)) * (mirror if axis != "z" else 1.0) for c, axis in TURNS[joint]]
             turns[:, index] = Rotation.from_euler(axes, np.stack(values, axis=1)).as_matrix()
     root = np.stack([columns.get(f"pelvis_t{axis}", np.zeros(count)) for axis in "xyz"], axis=1)
     positions, rotations = skeleton.pose(root, turns)
@@ -90,7 +88,9 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
         name=path.stem,
         rate=rate or (count - 1) / float(time[-1] - time[0]),
         positions={n: p @ TO_Z_UP.T for n, p in _landmarks(positions, places, arms).items()},
-        orientations={n: TO_Z_UP @ rotations[:, places[k]] @ TO_Z_UP.T for n, k in (("pelvis", "root"), ("thorax", "thorax"))},
+        orientations={
+            n: TO_Z_UP @ rotations[:, places[k]] @ TO_Z_UP.T for n, k in (("pelvis", "root"), ("thorax", "thorax"))
+        },
         rest={n: (p @ TO_Z_UP.T)[0] for n, p in _landmarks(rest[None], places, arms).items()},
         subject=path.stem,
         source=str(path),
@@ -114,7 +114,9 @@ def read_table(path: Path) -> tuple[dict[str, np.ndarray], bool]:
     for number, line in enumerate(body[1:], start=1):
         words = split(line)
         if len(words) != len(names):
-            raise InputError(f"{path}: row {number} has {len(words)} values, the header {len(names)}: the file was cut off")
+            raise InputError(
+                f"{path}: row {number} has {len(words)} values, the header {len(names)}: the file was cut off"
+            )
         try:
             rows.append([float(word) for word in words])
         except ValueError:
