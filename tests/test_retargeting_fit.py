@@ -279,3 +279,22 @@ def test_proportions_are_the_bodys():
     hanging = body.shoulder("left", np.array([0.0]))[0]
     raised = body.shoulder("left", np.array([np.pi]))[0]
     assert raised[2] > hanging[2]  # the scapula lifts the shoulder
+
+
+def test_a_walk_bends_its_joints_as_people_do(whole):
+    """One gait cycle of a CMU walk against the mean of seven measured cycles of another adult: r >= 0.9."""
+    clip = whole(read_motion(data_file("data/cmu_mocap/02_01.amc"))).clip
+    with np.load(data_file("data/falisse2019_gait_cycles/gait_cycles_trials1-7.npz")) as stored:
+        names = [str(name) for name in stored["angle_deg_names"]]
+        measured = stored["angle_deg"].mean(axis=2)
+    tree = BodyTree(whole.embodiment, dtype=torch.float64)
+    frames = tree.forward(tree.pose(clip.qpos.astype(float)))
+    ahead = (frames.pos[:, tree.body("calcn_r")] - frames.pos[:, tree.body("pelvis")]).numpy()
+    way = clip.qpos[-1, :2] - clip.qpos[0, :2]
+    reach = ahead[:, :2] @ (way / np.linalg.norm(way))
+    strikes = [t for t in range(10, len(reach) - 10) if reach[t] == reach[t - 10 : t + 11].max()]
+    at = np.linspace(strikes[0], strikes[1], 100)
+    for name, sign in (("hip_flexion", 1), ("knee_angle", -1), ("ankle_angle", 1)):
+        own = clip.qpos[:, whole.embodiment.model.joint(f"{name}_r").qposadr[0]]
+        curve = np.interp(at, np.arange(len(own)), own)
+        assert np.corrcoef(curve, sign * measured[:, names.index(name)])[0, 1] >= 0.9, name
