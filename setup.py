@@ -13,6 +13,19 @@ LIBRARY = [
     ),
 ]
 
+# Each is imported only by the files that need it.
+EXTRAS = {
+    "faces": ["gymnasium>=1.1", "rsl-rl-lib>=5.0"],
+    "export": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"],
+    "viewer": ["viser>=1.0", "trimesh>=4.0"],
+    "hub": ["huggingface_hub>=0.30", "tensorstore>=0.1.70"],
+    "biomech": ["ezc3d>=1.6", "scikit-learn>=1.5"],
+}
+TEST = [
+    *("pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400", "playwright>=1.40"),
+    "mm-evalkit>=0.1",  # reads the rollout archives
+]
+
 setup(
     name="muscle_torch",
     version="0.1.0",
@@ -25,7 +38,7 @@ setup(
     packages=[*LIBRARY, *INSIDE],
     package_dir={"muscle_torch": "muscle_torch", **INSIDE},
     package_data={
-        "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "motions/*.txt"],
+        "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "profile/*.yaml", "motions/*.txt"],
         "muscle_torch.embodiments": ["*.json"],
     },
     install_requires=[
@@ -35,7 +48,7 @@ setup(
         "torch>=2.11",
         "torchrl>=0.14.1",
         "tensordict>=0.14.3",
-        "warp-lang>=1.15",
+        "warp-lang>=1.19",
         "omegaconf>=2.3",
         "tensorboard>=2.17",
         "mink>=1.0",
@@ -45,8 +58,5 @@ setup(
         "tqdm>=4.66",
         "imageio-ffmpeg>=0.5",
     ],
-    extras_require={
-        "biomech": ["ezc3d>=1.5"],
-        "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400"],
-    },
+    extras_require={**EXTRAS, "test": [*TEST, *(package for extra in EXTRAS.values() for package in extra)]},
 )

@@ -35,6 +35,8 @@ def main(words: Sequence[str]) -> int:
 
     env = make_env(cfg)
     policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+    counts = [sum(p.numel() for p in part.parameters()) for part in (policy.actor, policy.critic)]
+    print(f"{cfg.policy}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
     if cfg.checkpoint:
         load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
     trainer = Trainer(env, policy, cfg, run_dir)
@@ -44,7 +46,10 @@ def main(words: Sequence[str]) -> int:
         write_facts(cfg, run_dir)
 
     start = time.monotonic()
-    finished = trainer.run()
+    validation = _validation(cfg, trainer, run_dir)
+    finished = trainer.run(validation)
+    if validation is not None:
+        validation.close()
     if not finished:
         print(f"stopped and saved; continue with: python train.py resume={run_dir}")
         return 130
@@ -53,9 +58,23 @@ def main(words: Sequence[str]) -> int:
     if cfg.capture_video:
         from muscle_torch.video import render_policy
 
-        render_policy(make_env(cfg, evaluation=True), policy, run_dir / "videos" / "final.mp4")
+        render_policy(make_env(cfg, evaluation=True, library=env.library), policy, run_dir / "videos" / "final.mp4")
     print(f"done in {time.monotonic() - start:.0f} s; everything is in {run_dir} (tensorboard --logdir {cfg.runs_dir})")
     return 0
+
+
+def _validation(cfg: Config, trainer, run_dir: Path):
+    """What looks at the policy every `validation_interval` updates; None where nobody asked for it."""
+    if not cfg.validation_interval:
+        return None
+    from muscle_torch.envs import make_env
+    from muscle_torch.validation import Validation
+
+    motion, library = (cfg.validation_motion, None) if cfg.validation_motion else (None, trainer.env.library)
+    worlds = cfg.validation_clips if library is None else min(cfg.validation_clips, library.num_clips)
+    env = make_env(cfg, worlds or None, motion=motion, evaluation=True, library=library)
+    options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "video": cfg.capture_video}
+    return Validation(env, trainer.env, trainer.policy, run_dir, **options)
 
 
 def _evaluate(cfg: Config, trainer, run_dir: Path) -> None:
@@ -63,7 +82,7 @@ def _evaluate(cfg: Config, trainer, run_dir: Path) -> None:
     from muscle_torch.envs import make_env
     from muscle_torch.evaluation import compare_policies
 
-    env = make_env(cfg, evaluation=True)
+    env = make_env(cfg, evaluation=True, library=trainer.env.library)
     print(compare_policies(env, trainer.policy, trainer.untrained_policy(), run_dir / "eval"))
     env.close()
 

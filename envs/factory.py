@@ -24,13 +24,14 @@ def make_env(
     *,
     motion: Any = None,
     evaluation: bool = False,
+    library: MotionLibrary | None = None,
     **overrides: Any,
 ) -> ImitationEnv:
     """The environment of a task (`cfg/task/<task>.yaml`) or of a config; `overrides` are the config's own keys.
 
     num_envs: worlds; None: the config's, or in evaluation one a clip. motion: a generated motion's name, a file, a
     folder, a glob, or a list of these. evaluation: clips in order from their first frame, as long as the longest one,
-    with the thresholds of `evaluation_termination`.
+    with the thresholds of `evaluation_termination`. library: motions that another environment has loaded already.
     """
     given = {"num_envs": num_envs, "device": None if device is None else str(device), "motion": motion}
     overrides |= {name: value for name, value in given.items() if value is not None}
@@ -39,13 +40,14 @@ def make_env(
         raise InputError(f"num_envs={config.num_envs}: at least one world is needed")
     chosen = resolve_device("cpu" if config.device == "auto" and config.backend == "mujoco" else config.device)
     embodiment = make_embodiment(config.embodiment, config.fingers)
-    library = MotionLibrary(
-        load_motion(config.motion or "all", embodiment),
-        embodiment,
-        chosen,
-        interpolation=config.motion_interpolation,
-        threads=config.threads,
-    )
+    if library is None:
+        library = MotionLibrary(
+            load_motion(config.motion or "all", embodiment),
+            embodiment,
+            chosen,
+            interpolation=config.motion_interpolation,
+            threads=config.threads,
+        )
     if evaluation:
         count = min(library.num_clips, MOST_EVALUATED_AT_ONCE) if num_envs is None else config.num_envs
         episode = dataclasses.replace(config.env, horizon=int(library.length.max()), start="beginning")

@@ -21,10 +21,13 @@ from muscle_torch.motion import MotionLibrary, Sampler
 from muscle_torch.muscles import excitation, zero_action
 from muscle_torch.physics import Physics
 
+from .adaptation import Adaptation
+from .history import History
 from .metrics import tracking_errors
+from .muscle_variation import MuscleVariation
 from .observations import check_observation, layout, observe
 from .rewards import Reward
-from .state import BodyIndex, Reference, State
+from .state import BodyIndex, Reference, RootRange, State
 from .terminations import Termination
 
 
@@ -60,11 +63,15 @@ class ImitationEnv(EnvBase):
         self.action_size = embodiment.model.nu
         self.measure_errors = True  # False leaves "err/..." out of `advance().terms`, which saves its time
         self._sampler = sampler
-        self._body = BodyIndex.of(embodiment, self.device)
+        self._body = BodyIndex.of(embodiment, self.device, config.excluded_sites)
         self._rows = self._body.rows
+        self.muscles = MuscleVariation(config.randomization, embodiment, self.num_envs, config.seed, middle=evaluation)
+        self.muscles.apply(physics)
+        self._root_range = RootRange.of(library.qpos) if self._body.has_root else None
         thresholds = config.evaluation_termination if evaluation else config.termination
         self._reward = Reward(config.reward, self._body, self.device)
         self._termination = Termination(thresholds, self._body, self.device)
+        self._adaptation = None if evaluation else Adaptation(config, self._termination, self._reward, sampler)
         check_observation(config.observation, self._body)
         if config.env.horizon < 1:
             raise InputError(f"env.horizon={config.env.horizon}: an episode has at least 1 control step")
@@ -73,8 +80,9 @@ class ImitationEnv(EnvBase):
         shown = config.observation
         self._offsets = torch.arange(shown.lookahead, device=self.device) * shown.stride
         self._make_buffers()
-        self.observation_layout = layout(self._state(), shown.terms)
-        self._observation = observe(self._state(), shown.terms)
+        self._history = History(shown, layout(self._state(), shown.terms))
+        self.observation_layout = self._history.layout
+        self._observation = self._history.begin(observe(self._state(), shown.terms))
         self.observation_size = self._observation.shape[1]
         self._make_specs()
 
@@ -91,10 +99,12 @@ class ImitationEnv(EnvBase):
     @torch.no_grad()
     def assign(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Puts every world on a frame (W,) of a clip (W,), at rest but for the motion's velocity; (W, D)."""
+        if self._adaptation is not None:
+            self._adaptation.forget()
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         with _one_thread():
             self._place(everyone, clip.to(self.device), frame.to(self.device))
-            self._observation = observe(self._state(), self.config.observation.terms)
+            self._observation = self._history.begin(observe(self._state(), self.config.observation.terms))
         return self._observation
 
     @torch.no_grad()
@@ -111,10 +121,12 @@ class ImitationEnv(EnvBase):
             return self._judge(self._state(action=action), bad_start | self.physics.bad_worlds())
 
     def _judge(self, state: State, bad: Tensor) -> Transition:
-        observation = observe(state, self.config.observation.terms)
+        observation = self._history.add(self._observation, observe(state, self.config.observation.terms))
         reward, terms = self._reward(state)
         if self.measure_errors:
             terms |= tracking_errors(state)
+        if self.evaluation:
+            terms |= self._reward.others(state)
         # A sum is finite only if all of its numbers are.
         broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
         terminated = self._termination(state) & ~broken
@@ -122,6 +134,8 @@ class ImitationEnv(EnvBase):
 
         self._action.copy_(state.action)
         self.nan_resets += broken.sum()
+        if self._adaptation is not None:
+            self._adaptation.count(self.clip, terminated | truncated, terminated | broken)
         if self.device.type != "cpu" or broken.any():
             observation = torch.where(broken.unsqueeze(1), 0.0, observation)
             reward = torch.where(broken, 0.0, reward)
@@ -142,15 +156,29 @@ class ImitationEnv(EnvBase):
             self._place(done, *self._sampler.sample(self.num_envs))
             if on_cpu:  # where looking is the work: only at the worlds that changed
                 worlds = done.nonzero().squeeze(1)
-                self._observation = self._observation.index_copy(0, worlds, observe(self._state(worlds), terms))
+                begun = self._history.begin(observe(self._state(worlds), terms))
+                self._observation = self._observation.index_copy(0, worlds, begun)
             else:  # where asking which ones changed would stop the queue
-                self._observation = torch.where(done.unsqueeze(1), observe(self._state(), terms), self._observation)
+                begun = self._history.begin(observe(self._state(), terms))
+                self._observation = torch.where(done.unsqueeze(1), begun, self._observation)
         return self._observation
+
+    def adapt(self) -> dict[str, float]:
+        """Once an update: curricula and sampling follow how the episodes since the last call ended; metrics."""
+        return {} if self._adaptation is None else self._adaptation.update()
+
+    @property
+    def clip_failure_rate(self) -> Tensor:
+        """Running failures an episode of each clip, (C,); 0.5 (the prior) for clips not drawn yet. Training only."""
+        assert self._adaptation is not None, "an evaluation keeps no running rates"
+        return self._adaptation.failures.rate
 
     def snapshot(self) -> dict[str, Any]:
         """Copies of all that continues exactly."""
-        own = {name: getattr(self, name).clone() for name in self._OWN}
-        return {"physics": self.physics.state(), "sampler": self._sampler.state(), **own}
+        own: dict[str, Any] = {name: getattr(self, name).clone() for name in self._OWN}
+        adaptation = {} if self._adaptation is None else {"adaptation": self._adaptation.state()}
+        own |= {"muscles": self.muscles.state(), "physics": self.physics.state(), "sampler": self._sampler.state()}
+        return own | adaptation
 
     def load_snapshot(self, snapshot: dict[str, Any]) -> None:
         """Continues from a snapshot to the bit. Raises InputError where it is another environment's."""
@@ -160,8 +188,11 @@ class ImitationEnv(EnvBase):
                     f"stored environment does not fit: {name} has shape {tuple(snapshot[name].shape)}, needed "
                     f"{tuple(getattr(self, name).shape)}; resume with the same task, num_envs and observation"
                 )
+        self.muscles.load_state(snapshot.get("muscles", {}), self.physics)
         self.physics.load_state(snapshot["physics"])
         self._sampler.load_state(snapshot["sampler"])
+        if self._adaptation is not None and "adaptation" in snapshot:
+            self._adaptation.load_state(snapshot["adaptation"])
         for name in self._OWN:
             # Replaced, not filled: what was returned before must not change.
             setattr(self, name, snapshot[name].to(self.device, copy=True))
@@ -237,6 +268,7 @@ class ImitationEnv(EnvBase):
             action=own(self._action) if action is None else action,
             previous_action=own(self._action),
             previous_qvel=own(self._previous_qvel),
+            root_range=self._root_range,
             quantities=tuple(shown.muscle),
             concise=shown.concise,
         )

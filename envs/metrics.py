@@ -7,7 +7,7 @@ from torch import Tensor
 
 from muscle_torch.rotations import yaw
 
-from .rewards import root_pos_distance, rpos_distance
+from .rewards import REWARDS
 from .state import State
 
 
@@ -23,7 +23,7 @@ def joint_vel(state: State) -> Tensor:
 
 def root_xyz(state: State) -> Tensor:
     """Root mean square over x, y, z of the root's position error [m], (W,)."""
-    return root_pos_distance(state).sqrt()
+    return REWARDS["root_pos"].distance(state).sqrt()
 
 
 def root_yaw(state: State) -> Tensor:
@@ -34,7 +34,7 @@ def root_yaw(state: State) -> Tensor:
 
 def rpos(state: State) -> Tensor:
     """Root mean square over sites and axes of the position error relative to the anchor [m], (W,)."""
-    return rpos_distance(state).sqrt()
+    return REWARDS["rpos"].distance(state).sqrt()
 
 
 def site_abs(state: State) -> Tensor:

@@ -143,6 +143,8 @@ def check_observation(config: ObservationConfig, body: BodyIndex) -> None:
         raise InputError("observation.muscle is empty: name quantities, or leave 'muscle' out of observation.terms")
     if "touch" in config.terms and not body.touch_ids:
         raise InputError(f"observation term 'touch' needs touch sensors; {body.name} has none: leave it out")
+    if config.history < 1:
+        raise InputError(f"observation.history={config.history}: at least 1 control step, the newest, is shown")
     if config.lookahead < 1 or config.stride < 1:
         raise InputError(
             f"observation.lookahead={config.lookahead} stride={config.stride}: both must be at least 1 "

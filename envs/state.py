@@ -1,15 +1,16 @@
 """What the terms see: the body, the motion it should follow and the last action, read when a term asks for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion import site_velocity
 
 from .relative import RelativeSites
@@ -39,10 +40,21 @@ class BodyIndex:
     relative_sites: RelativeSites
     muscle_range: Tensor  # difference of each muscle's longest and shortest length [m], (nu,)
     control_step: float  # [s]
+    ankles: Index | None  # which of the tracked sites are ankles
+    judged: Index  # which of the tracked sites termination looks at
+    judged_others: Index  # the same among the sites after the anchor
 
     @classmethod
-    def of(cls, embodiment: Embodiment, device: torch.device) -> "BodyIndex":
-        model = embodiment.model
+    def of(cls, embodiment: Embodiment, device: torch.device, excluded: Sequence[str] = ()) -> "BodyIndex":
+        """excluded: tracked sites that termination does not look at."""
+        model, names = embodiment.model, embodiment.site_names
+        for name in excluded:
+            if name not in names:
+                raise InputError(f"excluded_sites: {embodiment.name} does not track {name!r}{nearest(name, names)}")
+        judged = np.flatnonzero([name not in excluded for name in names])
+        if not judged.any():
+            raise InputError("excluded_sites leaves termination no site but the anchor to look at: name fewer")
+        ankles = np.flatnonzero([name.endswith("ankle_mimic") for name in names])
         roots = model.body_rootid[embodiment.site_body_ids]
         sensors = embodiment.resolve("sensor", embodiment.touch_sensors)
         return cls(
@@ -57,6 +69,9 @@ class BodyIndex:
             relative_sites=RelativeSites(torch.from_numpy(model.site_quat[embodiment.site_ids]).float().to(device)),
             muscle_range=torch.from_numpy(np.ptp(model.actuator_lengthrange, axis=1)).float().to(device),
             control_step=1.0 / embodiment.control_frequency,
+            ankles=_index(ankles, device) if len(ankles) else None,
+            judged=_index(judged, device),
+            judged_others=_index(judged[judged > 0] - 1, device),
         )
 
     @property
@@ -64,6 +79,21 @@ class BodyIndex:
         """Physics fields of which only some rows are read."""
         on_body = {"xquat": self.site_body_ids, "cvel": self.site_body_ids, "subtree_com": self.com_ids}
         return {"site_xpos": self.site_ids, "site_xmat": self.site_ids, "sensordata": self.touch_ids, **on_body}
+
+
+class RootRange(NamedTuple):
+    """Where the root is in all frames of the motions."""
+
+    lowest: Tensor  # [m], ()
+    highest: Tensor
+    orientation: Tensor  # mean quaternion, (4,)
+
+    @classmethod
+    def of(cls, qpos: Tensor) -> "RootRange":
+        """Of all frames (F, nq). The mean orientation is that of least squared distance, whatever the signs."""
+        quat = qpos[:, 3:7].double()
+        mean = torch.linalg.eigh(quat.T @ quat).eigenvectors[:, -1]
+        return cls(qpos[:, 2].min(), qpos[:, 2].max(), mean.to(qpos.dtype))
 
 
 class Tables(Protocol):
@@ -156,6 +186,7 @@ class State:
     action: Tensor  # as the policy gave it, unclipped; 0 after a reset, (W, nu)
     previous_action: Tensor  # the one before, (W, nu)
     previous_qvel: Tensor | None = None  # before this step, (W, nv); kept only for penalties that need it
+    root_range: RootRange | None = None  # for a body with a root
     quantities: tuple[str, ...] = ()  # muscle quantities shown to the policy: keys of MUSCLE_FIELDS
     concise: bool = True  # whether the look-ahead leaves out relative rotations and velocities of the sites
     _squared: dict[str, Tensor] = field(default_factory=dict, init=False)

@@ -17,12 +17,12 @@ from muscle_torch.checkpoint import load_checkpoint, restore_policy
 from muscle_torch.errors import InputError, nearest
 
 from .actor_critic import GatedResidualPolicy, MLPPolicy
-from .reflex import ReflexPolicy
+from .moe import MoEPolicy
 
 POLICIES: dict[str, type[nn.Module]] = {
     "gated_residual": GatedResidualPolicy,
     "mlp": MLPPolicy,
-    "reflex": ReflexPolicy,
+    "moe": MoEPolicy,
 }
 
 

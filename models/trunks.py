@@ -7,6 +7,7 @@ from muscle_torch.errors import InputError, nearest
 
 ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "elu": nn.ELU, "tanh": nn.Tanh}
 SQRT2 = 2**0.5
+HEAD_GAIN = 0.01  # outputs start near zero
 
 
 def activation(name: str) -> nn.Module:
@@ -23,15 +24,20 @@ def dense(inputs: int, outputs: int, gain: float) -> nn.Linear:
     return layer
 
 
+def layer_norm(width: int, epsilon: float) -> nn.Module:
+    """LayerNorm with scale and offset; epsilon 0: none."""
+    return nn.LayerNorm(width, epsilon) if epsilon else nn.Identity()
+
+
 class PlainTrunk(nn.Sequential):
     """Dense, LayerNorm, activation for each width; then the head."""
 
-    def __init__(self, inputs: int, hidden: list[int], outputs: int, name: str, head_gain: float = 0.01):
+    def __init__(self, inputs: int, hidden: list[int], outputs: int, name: str, epsilon: float = 1e-5):
         layers: list[nn.Module] = []
         for width in hidden:
-            layers += [dense(inputs, width, SQRT2), nn.LayerNorm(width), activation(name)]
+            layers += [dense(inputs, width, SQRT2), layer_norm(width, epsilon), activation(name)]
             inputs = width
-        super().__init__(*layers, dense(inputs, outputs, head_gain))
+        super().__init__(*layers, dense(inputs, outputs, HEAD_GAIN))
 
 
 class ResidualBlock(nn.Module):
@@ -40,10 +46,10 @@ class ResidualBlock(nn.Module):
     The second layer starts near zero and the gate at sigmoid(-2) = 0.12, so the block starts close to its skip.
     """
 
-    def __init__(self, inputs: int, widths: tuple[int, int], name: str, gated: bool):
+    def __init__(self, inputs: int, widths: tuple[int, int], name: str, gated: bool, epsilon: float = 1e-5):
         super().__init__()
-        self.first, self.first_norm = dense(inputs, widths[0], SQRT2), nn.LayerNorm(widths[0])
-        self.second, self.second_norm = dense(widths[0], widths[1], 0.01), nn.LayerNorm(widths[1])
+        self.first, self.first_norm = dense(inputs, widths[0], SQRT2), layer_norm(widths[0], epsilon)
+        self.second, self.second_norm = dense(widths[0], widths[1], 0.01), layer_norm(widths[1], epsilon)
         self.skip = nn.Identity() if inputs == widths[1] else dense(inputs, widths[1], 1.0)
         self.gate = nn.Parameter(torch.full((1,), -2.0)) if gated else None
         self.act = activation(name)
@@ -57,12 +63,12 @@ class ResidualBlock(nn.Module):
 class ResidualTrunk(nn.Sequential):
     """Widths in pairs, a block each; an odd last width is a plain layer; then the head."""
 
-    def __init__(self, inputs: int, hidden: list[int], outputs: int, name: str, gated: bool, head_gain: float = 0.01):
+    def __init__(self, inputs: int, hidden: list[int], outputs: int, name: str, gated: bool, epsilon: float = 1e-5):
         layers: list[nn.Module] = []
         for first, second in zip(hidden[0::2], hidden[1::2], strict=False):
-            layers.append(ResidualBlock(inputs, (first, second), name, gated))
+            layers.append(ResidualBlock(inputs, (first, second), name, gated, epsilon))
             inputs = second
         if len(hidden) % 2:
-            layers += [dense(inputs, hidden[-1], SQRT2), nn.LayerNorm(hidden[-1]), activation(name)]
+            layers += [dense(inputs, hidden[-1], SQRT2), layer_norm(hidden[-1], epsilon), activation(name)]
             inputs = hidden[-1]
-        super().__init__(*layers, dense(inputs, outputs, head_gain))
+        super().__init__(*layers, dense(inputs, outputs, HEAD_GAIN))

@@ -1,6 +1,7 @@
 """Configuration: frozen, documented, strict dataclasses; YAML and `key=value` words on top.
 
-Layers, later wins: dataclass default < `cfg/task/<task>.yaml` < `cfg/preset/<preset>.yaml` < command line.
+Layers, later wins: dataclass default < `cfg/task/<task>.yaml` < `cfg/preset/<preset>.yaml` <
+`cfg/profile/<observation.profile>.yaml` < command line.
 Unknown keys stop with the nearest known name. `--help` prints every key with its type, default and unit.
 """
 
@@ -37,6 +38,9 @@ class ObservationConfig:
     )
     lookahead: int = key(5, "reference frames shown, the current one included")
     stride: int = key(4, "distance between them", "control steps")
+    history: int = key(1, "how many control steps are shown, the newest last", "control steps")
+    split_goal: bool = key(False, "with history: of what tells of the motion only the newest, at the end")
+    profile: str = key("", "named choice of all of the above: cfg/profile/<profile>.yaml, e.g. musclemimic")
     concise: bool = key(True, "leave the reference's relative site rotation and velocity out of the look-ahead")
 
 
@@ -53,7 +57,63 @@ class EnvConfig:
 class RewardConfig:
     weights: dict[str, float] = key({}, "weight of each reward term (envs/rewards.py)")
     sharpness: dict[str, float] = key({}, "sharpness of each exponential term; absent: the term's own default")
+    elementwise: bool = key(False, "each term the mean of the exponentials, not the exponential of the mean")
     penalties: dict[str, float] = key({"action_out_of_bounds": 0.01}, "coefficient of each penalty term")
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureConfig:
+    experts: int = key(6, "experts of a layer, each half as wide as the layer")
+    layers: list[int] = key([1], "which hidden layers are mixtures, counted from 0")
+    networks: str = key("both", "which networks have them: actor, critic or both")
+    temperature: float = key(0.7, "of the softmax that weighs the experts")
+    balance: float = key(0.01, "weight of the loss that keeps all experts in use")
+
+
+@dataclasses.dataclass(frozen=True)
+class TerminationCurriculumConfig:
+    enabled: bool = key(False, "tighten the termination thresholds while few episodes fail")
+    terms: list[str] = key([], "which of `termination`; empty: all")
+    min_ratio: float = key(0.2, "tightest threshold, as a fraction of the configured one")
+    factor: float = key(0.95, "one step of tightening; loosening divides by it, up to the configured threshold")
+    low: float = key(0.1, "tighten while the failure rate is below this")
+    high: float = key(0.2, "loosen while it is above this")
+    patience: int = key(5, "updates in a row that it takes", "updates")
+    smoothing: float = key(0.1, "weight of the newest rollout in the running failure rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardCurriculumConfig:
+    highest: dict[str, float] = key({}, "reward terms whose weights grow, and how far; empty: none")
+    growth: float = key(0.02, "one step, as a fraction of the weight")
+    below: float = key(0.08, "grow while the failure rate is below this")
+    patience: int = key(5, "updates in a row that it takes", "updates")
+    smoothing: float = key(0.2, "weight of the newest rollout in the running failure rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class CurriculumConfig:
+    termination: TerminationCurriculumConfig = key(TerminationCurriculumConfig(), "thresholds that tighten")
+    reward: RewardCurriculumConfig = key(RewardCurriculumConfig(), "weights that grow")
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+    adaptive: bool = key(False, "draw clips that fail often more often")
+    sharpness: float = key(1.0, "power of the failure rate in a clip's weight")
+    uniform_share: float = key(0.1, "share of the draws that stays uniform")
+    smoothing: float = key(0.2, "weight of the newest rollout in the running counts")
+    prior_episodes: float = key(10.0, "episodes counted for each clip before the first")
+    prior_failures: float = key(5.0, "failures among them")
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomizationConfig:
+    strength: dict[str, list[float]] = key(
+        {}, "muscle group or all: [lowest, highest] factor of a world's maximal force"
+    )
+    activation_time: dict[str, list[float]] = key({}, "the same for the activation time constant")
+    deactivation_time: dict[str, list[float]] = key({}, "the same for the deactivation time constant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +122,16 @@ class NetworkConfig:
     critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
     activation: str = key("silu", "silu, relu, elu or tanh")
     initial_std: float = key(0.3, "initial standard deviation of the action", "action units")
+    final_std: float = key(0.0, "it falls to this by the end, geometrically; 0: it is learned", "action units")
     min_std: float = key(0.01, "standard deviation is clamped from below", "action units")
     max_std: float = key(5.0, "and from above", "action units")
-    learn_std: bool = key(True, "whether the standard deviation is learned")
+    learn_std: bool = key(True, "whether the standard deviation is learned (final_std=0)")
     residual: str = key("gated", "gated residual only: gated (learned gate) or fixed (factor 0.1)")
     action_bias: float = key(0.0, "initial mean of every action", "action units")
+    layernorm_epsilon: float = key(1e-5, "added to the variance in every LayerNorm; 0: no LayerNorm")
+    normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalised (published: 1e-8)")
+    normalizer_clip: float = key(10.0, "normalised observations are clipped to this; 0: never (published)")
+    mixture: MixtureConfig = key(MixtureConfig(), "policy=moe only: mixture of experts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,19 +142,18 @@ class PPOConfig:
     gamma: float = key(0.99, "discount")
     gae_lambda: float = key(0.95, "trace decay of the generalized advantage estimate")
     clip: float = key(0.2, "clip range of the probability ratio")
-    value_clip: float = key(0.2, "clip range of the value; 0 turns it off")
-    value_coef: float = key(0.5, "weight of the value loss")
+    value_clip: float = key(0.0, "clip range of the value (published: 0.2); 0: not clipped")
+    value_coef: float = key(1.0, "weight of the value loss, half the mean squared error")
     entropy_coef: float = key(0.0, "weight of the entropy bonus")
     max_grad_norm: float = key(1.0, "gradient norm is clipped to this")
     normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
     critic_warmup: int = key(0, "first updates that move only the critic", "updates")
-    calibration_rounds: int = key(10, "rounds of the search for reflex gains before learning (policy=reflex)")
-    target_kl: float = key(0.0, "stop an update's epochs when the KL divergence passes this; 0: never")
+    target_kl: float = key(0.0, "after a pass with a larger KL divergence only the critic goes on; 0: never")
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    name: str = key("adamw", "adamw, or muon (2-D weights by Muon, the rest by AdamW)")
+    name: str = key("adamw", "adamw, or muon (2-D weights by Muon, the rest by Adam with Nesterov momentum)")
     learning_rate: float = key(1e-3, "learning rate")
     schedule: str = key("linear", "linear, cosine (with warm-up), constant or adaptive (by KL)")
     min_ratio: float = key(0.0, "the schedule ends at this fraction of learning_rate")
@@ -97,7 +161,7 @@ class OptimizerConfig:
     desired_kl: float = key(0.01, "adaptive: KL divergence an update aims at")
     weight_decay: float = key(0.0, "decoupled weight decay of the 2-D weights")
     momentum: float = key(0.95, "muon: momentum")
-    epsilon: float = key(1e-5, "adamw: epsilon")
+    epsilon: float = key(1e-5, "Adam's epsilon (published: 1e-5, with muon 1e-8)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,19 +188,24 @@ class Config:
     checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
     resume: str = key("", "continue this run exactly: a run folder, or auto for the newest of experiment=")
     headless: bool = key(True, "accepted for habit: training never opens a window")
-    capture_video: bool = key(False, "render videos/final.mp4 when the run ends")
+    capture_video: bool = key(False, "render videos/final.mp4 when the run ends, and one at each validation")
     log_interval: int = key(1, "log every so many updates", "updates")
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
+    validation_interval: int = key(0, "follow some clips from start to end every so many updates; 0: never", "updates")
+    validation_clips: int = key(16, "so many, spread over all; 0: all")
+    validation_motion: Any = key("", "the motions they are taken from; empty: those trained on")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
-    policy: str = key(
-        "gated_residual", "reflex, gated_residual, mlp, or your own package.module:Class or file.py:Class"
-    )
+    policy: str = key("gated_residual", "gated_residual, mlp, moe, or your own package.module:Class or file.py:Class")
     env: EnvConfig = key(EnvConfig(), "episode")
     observation: ObservationConfig = key(ObservationConfig(), "observation")
     reward: RewardConfig = key(RewardConfig(), "reward")
     termination: dict[str, float] = key({}, "termination terms and thresholds while training (envs/terminations.py)")
     evaluation_termination: dict[str, float] = key({}, "the same for evaluation")
+    curriculum: CurriculumConfig = key(CurriculumConfig(), "what changes as learning succeeds")
+    sampling: SamplingConfig = key(SamplingConfig(), "which clips are drawn")
+    randomization: RandomizationConfig = key(RandomizationConfig(), "muscles that differ from world to world")
+    excluded_sites: list[str] = key([], "tracked sites that termination does not look at")
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")
@@ -157,7 +226,10 @@ def load_config(task: str | None = None, words: Sequence[str] = (), **overrides:
     layers = [DictConfig({"task": task}), _yaml("task", task)]
     preset = given.get("preset") or layers[1].get("preset")
     if preset:
-        layers.append(_preset(str(preset), task))
+        layers.append(_by_task("preset", str(preset), task))
+    profile = OmegaConf.select(OmegaConf.merge(*layers, given), "observation.profile")
+    if profile:
+        layers.append(OmegaConf.create({"observation": _by_task("profile", str(profile), task)}))
     return _build(Config, [*layers, given])
 
 
@@ -227,11 +299,11 @@ def _yaml(kind: str, name: str) -> DictConfig:
     return loaded
 
 
-def _preset(name: str, task: str) -> DictConfig:
-    """A preset holds `all:` and one block a task; the task's block wins."""
-    blocks = _yaml("preset", name)
+def _by_task(kind: str, name: str, task: str) -> DictConfig:
+    """A preset or profile holds `all:` and one block a task; the task's block wins."""
+    blocks = _yaml(kind, name)
     if task not in blocks and "all" not in blocks:
-        raise InputError(f"preset {name!r} has no settings for task {task!r}")
+        raise InputError(f"{kind} {name!r} has no settings for task {task!r}")
     merged = OmegaConf.merge(blocks.get("all") or {}, blocks.get(task) or {})
     assert isinstance(merged, DictConfig)
     return merged

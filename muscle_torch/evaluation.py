@@ -1,17 +1,21 @@
 """Evaluation: every clip once, from its first frame to its last, and what learning brought.
 
+Deterministic (the mean action) or stochastic (as while training; several seeds are averaged and their spread told).
+
 Errors are averaged over whole clips: a body that has lost its motion is kept going, so a policy cannot look precise by
 falling early. Rates, coverage, length and return stop where the evaluation thresholds were first exceeded. Definitions:
-the per-step errors of the environment (MuscleMimic's info keys), aggregated as its `evaluate_all`: weighted by time.
+the per-step errors and reward terms of the environment (MuscleMimic's info keys), aggregated as its `evaluate_all`:
+weighted by time.
 """
 
 import json
 import math
 import os
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from tensordict import TensorDict
@@ -34,6 +38,27 @@ ROWS = {
     "mean_episode_length": ("episode length [control steps]", 1.0, False),
     "mean_episode_return": ("episode return", 1.0, False),
 }
+COUNTS = ("num_clips", "num_frames", "nan_worlds", "early_termination_count")  # whole numbers, added up over clips
+
+
+class Watcher(Protocol):
+    """Looks on while clips are played: see `rollout_archive.Recorder` and `trajectory_distance.Distances`."""
+
+    def begin(self, env: Any, clips: Sequence[int]) -> None:
+        """Clips (at most W) were put on their first frame, one a world."""
+
+    def before(self, env: Any) -> None:
+        """A control step is about to be made."""
+
+    def after(self, env: Any, step: Any) -> None:
+        """It was made."""
+
+    def end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
+        """The batch is over; steps: those of each clip that count, up to where it was lost or ended.
+
+        Returns what each clip's row should hold in addition; empty: nothing.
+        """
+        ...
 
 
 @dataclass
@@ -45,8 +70,8 @@ class _Tally:
     broken: Tensor  # held NaN within the clip, bool (W,)
     length: Tensor  # control steps until then, (W,)
     episode_return: Tensor  # reward until then, (W,)
-    error: dict[str, Tensor]  # sums over the whole clip, float64 (W,)
-    counted: dict[str, Tensor]  # steps in those sums, (W,)
+    counted: Tensor  # control steps of the whole clip before any NaN, (W,)
+    sums: dict[str, Tensor]  # of errors, reward and its terms over those, float64 (W,)
 
     @classmethod
     def of(cls, num_envs: int, device: torch.device) -> "_Tally":
@@ -59,8 +84,8 @@ class _Tally:
             broken=zeros(torch.bool),
             length=zeros(torch.long),
             episode_return=zeros(torch.float64),
-            error={name: zeros(torch.float64) for name in ERRORS},
-            counted={name: zeros(torch.long) for name in ERRORS},
+            counted=zeros(torch.long),
+            sums={},
         )
 
     def add(self, step: Any, inside: Tensor) -> None:
@@ -72,13 +97,12 @@ class _Tally:
         over = running & (step.terminated | step.broken)
         self.early |= over
         self.alive &= ~over
-        for name in ERRORS:
-            value = step.terms.get(f"err/{name}")
-            if value is None:
-                continue
-            known = inside & ~self.broken  # what follows NaN means nothing
-            self.error[name] += torch.where(known, value, 0.0)
-            self.counted[name] += known
+        known = inside & ~self.broken  # what follows NaN means nothing
+        self.counted += known
+        for name, value in (step.terms | {"reward/total": step.reward}).items():
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(self.episode_return)
+            self.sums[name] += torch.where(known, value, 0.0)
 
 
 def policy_mean(policy: Any) -> Act:
@@ -92,6 +116,20 @@ def policy_mean(policy: Any) -> Act:
     return act
 
 
+def policy_sample(policy: Any, seed: int) -> Act:
+    """Actions drawn from the policy's distribution, normaliser frozen; the noise is the same on every device."""
+    generator = torch.Generator().manual_seed(seed)  # its own: evaluating disturbs nobody else's random numbers
+
+    @torch.no_grad()
+    def act(observation: Tensor) -> Tensor:
+        read = TensorDict({"observation": observation}, batch_size=observation.shape[:1])
+        out = policy.actor(read)
+        loc, scale = out["loc"], out["scale"]
+        return loc + scale * torch.randn(loc.shape, generator=generator).to(loc)
+
+    return act
+
+
 def zero_excitation(env: Any) -> Act:
     """The action that leaves every muscle relaxed."""
     action = env.zero_action.expand(env.num_envs, -1)
@@ -99,37 +137,56 @@ def zero_excitation(env: Any) -> Act:
 
 
 @torch.no_grad()
-def evaluate(env: Any, act: Act, *, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def evaluate(
+    env: Any,
+    act: Act,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    watchers: Sequence[Watcher] = (),
+    clips: Sequence[int] | None = None,
+) -> dict[str, Any]:
     """Plays every clip of `env.library` from start to end with `act` and returns the evaluation file's contents.
 
     env: made with `make_env(..., evaluation=True)`, so that `terminated` means its evaluation thresholds. It is never
     restarted within a clip, and neither its horizon nor its number of worlds limits what is evaluated.
     act: observation (W, D) -> action (W, nu). progress: called with (clips done, clips) after each batch.
+    watchers: see every control step. clips: which ones; None: all.
     """
     # Long clips share a batch, so that few worlds wait for the longest one.
-    order = torch.argsort(env.library.length, descending=True).tolist()
+    order = sorted(range(env.library.num_clips) if clips is None else clips, key=lambda c: -int(env.library.length[c]))
     rows: dict[int, dict[str, Any]] = {}
     for first in range(0, len(order), env.num_envs):
-        clips = order[first : first + env.num_envs]
-        rows |= zip(clips, _play(env, act, clips), strict=True)
+        batch = order[first : first + env.num_envs]
+        rows |= zip(batch, _play(env, act, batch, watchers), strict=True)
         if progress is not None:
             progress(len(rows), len(order))
     per_clip = [rows[clip] for clip in sorted(rows)]
     return {**_summary(per_clip), "per_clip": per_clip}
 
 
-def _play(env: Any, act: Act, clips: Sequence[int]) -> list[dict[str, Any]]:
+def _play(env: Any, act: Act, clips: Sequence[int], watchers: Sequence[Watcher]) -> list[dict[str, Any]]:
     """One batch: a world a clip; idle worlds repeat the last clip and are not counted."""
     filled = [*clips, *[clips[-1]] * (env.num_envs - len(clips))]
     clip = torch.tensor(filled, device=env.device)
     last_frame = env.library.length.to(env.device)[clip] - 1
     observation = env.assign(clip, torch.zeros_like(clip))
     tally = _Tally.of(env.num_envs, env.device)
+    for watcher in watchers:
+        watcher.begin(env, clips)
     for frame in range(1, int(last_frame.max()) + 1):
-        step = env.advance(act(observation))
+        action = act(observation)
+        for watcher in watchers:
+            watcher.before(env)
+        step = env.advance(action)
         tally.add(step, frame <= last_frame)
+        for watcher in watchers:
+            watcher.after(env, step)
         observation = step.observation
-    return [_row(env.library, tally, world, index) for world, index in enumerate(clips)]
+    rows = [_row(env.library, tally, world, index) for world, index in enumerate(clips)]
+    for watcher in watchers:
+        more = watcher.end(env, tally.length[: len(clips)].tolist())
+        rows = [{**row, **added} for row, added in zip(rows, more, strict=True)] if more else rows
+    return rows
 
 
 def _row(library: Any, tally: _Tally, world: int, clip: int) -> dict[str, Any]:
@@ -141,14 +198,21 @@ def _row(library: Any, tally: _Tally, world: int, clip: int) -> dict[str, Any]:
         "nan_worlds": int(tally.broken[world]),
         "success_rate": float(~tally.early[world]),
         "early_termination_rate": float(tally.early[world]),
+        "early_termination_count": int(tally.early[world]),
         "frame_coverage": int(tally.length[world]) / frames,
         "mean_episode_length": float(tally.length[world]),
         "mean_episode_return": float(tally.episode_return[world]),
     }
-    for name in ERRORS:
-        counted = int(tally.counted[name][world])
-        row[f"err_{name}"] = float(tally.error[name][world]) / counted if counted else None
+    counted = int(tally.counted[world])
+    sums = dict.fromkeys(f"err/{name}" for name in ERRORS) | tally.sums
+    for name, total in sums.items():
+        row[_key(name)] = float(total[world]) / counted if counted and total is not None else None
     return row
+
+
+def _key(term: str) -> str:
+    """A term of the environment under its name in the evaluation file."""
+    return {"penalty": "penalty_total"}.get(term, term.replace("/", "_"))
 
 
 def _summary(per_clip: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -161,14 +225,52 @@ def _summary(per_clip: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return math.fsum(v * w for v, w in known) / math.fsum(w for _, w in known) if known else None
 
     plain = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return")
+    whole = ("name", "num_frames", "nan_worlds", "early_termination_count", "frame_coverage", *plain)
+    by_time = [name for name in per_clip[0] if name not in whole]
     return {
         "num_clips": len(per_clip),
         "num_frames": sum(frames),
         "nan_worlds": sum(row["nan_worlds"] for row in per_clip),
+        "early_termination_count": sum(row["early_termination_count"] for row in per_clip),
         **{name: mean(name) for name in plain},
         "frame_coverage": mean("frame_coverage", frames),
-        **{f"err_{name}": mean(f"err_{name}", [f - 1 for f in frames]) for name in ERRORS},
+        **{name: mean(name, [f - 1 for f in frames]) for name in by_time},
     }
+
+
+def average(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several evaluations of the same clips (seeds) as one: means, their standard deviations, and each summary."""
+    summaries = [{name: value for name, value in one.items() if name != "per_clip"} for one in found]
+    clips = zip(*(one["per_clip"] for one in found), strict=True)
+    return {
+        **_mean_of(summaries),
+        "num_seeds": len(found),
+        "std": {name: _spread([one[name] for one in summaries]) for name in summaries[0] if name not in COUNTS},
+        "per_seed": summaries,
+        "per_clip": [_mean_of(rows) for rows in clips],
+    }
+
+
+def _mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Key by key; names and sizes, which all share, are taken from the first."""
+    means: dict[str, Any] = {}
+    for name, first in rows[0].items():
+        shared = name in ("name", "num_clips", "num_frames")
+        known = [row[name] for row in rows if row[name] is not None]
+        means[name] = first if shared else math.fsum(known) / len(known) if known else None
+    return means
+
+
+def _spread(values: Sequence[float | None]) -> float | None:
+    """Standard deviation over the seeds (n - 1)."""
+    known = [value for value in values if value is not None]
+    return statistics.stdev(known) if len(known) > 1 else None
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float | None]:
+    """other - one of every number that is not a count of clips or frames."""
+    names = [name for name, value in one.items() if isinstance(value, int | float) and not name.startswith("num_")]
+    return {name: None if other[name] is None else other[name] - one[name] for name in names}
 
 
 def compare_policies(env: Any, policy: nn.Module, untrained: nn.Module, folder: Path) -> str:
@@ -219,6 +321,18 @@ def clip_table(metrics: Mapping[str, Any]) -> str:
             f"{_number(row['err_site_abs'], 1e3):>10s}{_number(row['err_rpos'], 1e3):>10s}"
             f"{_number(row['err_joint_pos'], 1):>9s}{_number(row['mean_episode_return'], 1):>9s}{mark}"
         )
+    return "\n".join(lines)
+
+
+def backend_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Two backends' summaries side by side, one row a metric, in SI units: name -> summary, first the baseline."""
+    (one, first), (two, second) = found.items()
+    away = difference(first, second)
+    width = max(len(name) for name in away)
+    lines = [f"{'':{width}s}{one:>14s}{two:>14s}{'difference':>14s}"]
+    for name, value in away.items():
+        cells = "".join(f"{_number(v, 1):>14s}" for v in (first[name], second[name], value))
+        lines.append(f"{name:{width}s}{cells}")
     return "\n".join(lines)
 
 

@@ -29,7 +29,10 @@ PACKAGES = (
 )
 # What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
 RESUMABLE = ("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment")
-WRITTEN = ("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless")
+WRITTEN = (
+    *("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless"),
+    *("validation_interval", "validation_clips", "validation_motion"),
+)
 
 
 def find_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any] | None]:

@@ -12,6 +12,7 @@ from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import (
+    average,
     clip_table,
     compare_policies,
     comparison_table,
@@ -123,6 +124,27 @@ def test_neither_worlds_nor_horizon_nor_order_change_the_result(tmp_path, restin
     assert results[0]["num_clips"] == 5
 
 
+def test_a_clip_longer_than_the_horizon_is_played_to_its_end_and_is_no_failure(tmp_path, resting):
+    env = toy_env(tmp_path, [toy_clip("still", np.full(80, resting))], env={"horizon": 10})
+    found = evaluate(env, zero_excitation(env))
+    assert found["success_rate"] == 1 and found["early_termination_count"] == 0
+    assert found["mean_episode_length"] == 79 and found["frame_coverage"] == pytest.approx(79 / 80)
+
+
+def test_every_reward_term_is_reported_whatever_is_rewarded(tmp_path, resting):
+    """A resting arm that should rest: every term is 1; the total is the weighted sum."""
+    weights = {"qpos": 0.5, "rpos": 0.25, "qvel": 0.0, "site_pos": 0.0}
+    env = toy_env(tmp_path, [toy_clip("still", np.full(30, resting))], reward={"weights": weights})
+    found = evaluate(env, zero_excitation(env))
+    for name in ("qpos", "qvel", "rpos", "rquat", "rvel_rot", "rvel_lin", "site_pos"):
+        assert found[f"reward_{name}"] == pytest.approx(1.0, abs=1e-3), name
+    assert found["reward_total"] == pytest.approx(0.75, abs=1e-3)
+    assert found["penalty_total"] == 0 and found["activation_energy"] == 0
+    assert found["mean_episode_return"] == pytest.approx(29 * found["reward_total"])
+    full = evaluate(env, lambda observation: torch.ones(1, 2))
+    assert full["activation_energy"] > 0.5 and full["reward_qpos"] < 0.9
+
+
 def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resting):
     clips = [toy_clip("a", ramp(30, resting, 0.2)), toy_clip("b", ramp(40, resting, 0.2))]
     env = toy_env(tmp_path, clips, num_envs=2)
@@ -170,6 +192,15 @@ def summary(**changes) -> dict:
     rates = {"success_rate": 0.5, "frame_coverage": 0.25, "mean_episode_length": 50.0, "mean_episode_return": 7.0}
     none = {"err_root_xyz": None, "err_root_yaw": None}
     return {"num_clips": 2, "num_frames": 300, "nan_worlds": 0, **errors, **rates, **none, **changes}
+
+
+def test_seeds_are_averaged_clip_by_clip():
+    """By hand: 1 and 3 have mean 2 and standard deviation sqrt(2); what is unknown in one is taken from the other."""
+    rows = ({"name": "a", "num_frames": 10, "x": 1.0, "y": None}, {"name": "a", "num_frames": 10, "x": 3.0, "y": 4.0})
+    found = average([{"num_clips": 1, "nan_worlds": 0, "x": row["x"], "y": None, "per_clip": [row]} for row in rows])
+    assert found["x"] == 2 and found["y"] is None and found["num_clips"] == 1
+    assert found["std"] == {"x": pytest.approx(math.sqrt(2)), "y": None}
+    assert found["per_clip"] == [{"name": "a", "num_frames": 10, "x": 2.0, "y": 4.0}]
 
 
 def test_the_table_shows_units_and_the_reduction_against_the_better_baseline():

@@ -1,15 +1,18 @@
 """Policies: shapes, the paper's start, frozen normalisation, storage, and plugging in one's own."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 from conftest import data_file
+from tensordict import TensorDict
 
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.models import POLICIES, ObservationNormalizer, build_policy, make_policy
+from muscle_torch.models import POLICIES, MLPPolicy, MoEPolicy, ObservationNormalizer, build_policy, make_policy
+from muscle_torch.models.moe import MixtureLayer
 from muscle_torch.models.trunks import ResidualBlock
 
 NEEDED = ["joint_pos", "joint_vel", "muscle_length_error", "muscle_velocity_error"]
@@ -24,16 +27,17 @@ def env():
 
 
 def network(**changes):
-    return {**vars(load_config("toy_arm").network), **changes}
+    return {**dataclasses.asdict(load_config("toy_arm").network), **changes}
+
+
+MIXTURE = {"experts": 3, "layers": [0], "networks": "both", "temperature": 0.7, "balance": 0.1}
 
 
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("hidden", [[16], [16, 16], [16, 24, 8]])
 def test_every_policy_acts_learns_and_survives_storage(env, name, hidden):
-    policy = make_policy(name, env, network(hidden=hidden))
+    policy = make_policy(name, env, network(hidden=hidden, mixture=MIXTURE))
     observation = {"observation": env.begin()}
-    from tensordict import TensorDict
-
     out = policy.critic(policy.actor(TensorDict(observation, batch_size=[4])))
     assert out["loc"].shape == out["scale"].shape == (4, env.action_size)
     assert out["state_value"].shape == (4, 1)
@@ -52,6 +56,58 @@ def test_residual_block_starts_at_its_skip():
     assert torch.allclose(block(x), torch.nn.functional.silu(x))
 
 
+def test_a_mixture_layer_is_the_weighted_sum_of_its_experts():
+    torch.manual_seed(0)
+    layer = MixtureLayer(5, 8, experts=3, temperature=0.5, name="tanh")
+    torch.nn.init.normal_(layer.gate.weight)
+    x = torch.randn(7, 5)
+    weight = torch.softmax(layer.gate(x) / 0.5, dim=1)
+    by_hand = sum(weight[:, [e]] * layer.outer[e](torch.tanh(layer.inner[e](x))) for e in range(3))
+    assert torch.allclose(layer(x), by_hand, atol=1e-6)
+    assert layer.inner[0].weight.shape == (4, 5)
+
+
+def test_balance_loss_is_least_when_all_experts_work_alike():
+    layer = MixtureLayer(2, 4, experts=4, temperature=1.0, name="silu")
+    layer(torch.zeros(6, 2))  # zero input, zero bias: equal weights
+    assert float(layer.balance_loss()) == pytest.approx(1.0)
+    layer.gate.bias.data[2] = 100.0
+    layer(torch.zeros(6, 2))
+    copy.deepcopy(layer)  # a pending share does not stop a copy
+    assert float(layer.balance_loss()) == pytest.approx(4.0)
+
+
+def test_auxiliary_loss_reaches_every_gate_of_the_networks_named():
+    for networks, gates in (("actor", 1), ("critic", 1), ("both", 2)):
+        policy = MoEPolicy(6, 2, hidden=[8, 8], mixture=MIXTURE | {"networks": networks})
+        policy.critic(policy.actor(TensorDict({"observation": torch.randn(9, 6)}, batch_size=[9])))
+        loss = policy.auxiliary_loss()
+        assert float(loss) >= 0.1 * gates  # weight 0.1, each at least 1
+        loss.backward()
+        learned = [m for m in policy.modules() if isinstance(m, MixtureLayer) and m.gate.weight.grad is not None]
+        assert len(learned) == gates
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [({"experts": 1}, "2 experts"), ({"layers": [2]}, "between 0 and 1"), ({"networks": "all"}, "actor, critic or")],
+)
+def test_a_wrong_mixture_is_one_line(wrong, named):
+    with pytest.raises(InputError, match=named):
+        MoEPolicy(6, 2, hidden=[8, 8], mixture=MIXTURE | wrong)
+
+
+def test_without_layernorm_there_is_none_and_old_checkpoints_keep_theirs():
+    plain = MLPPolicy(6, 2, hidden=[8, 8], layernorm_epsilon=0.0)
+    assert not any(isinstance(m, torch.nn.LayerNorm) for m in plain.modules())
+    spec = plain.arguments | {"name": "mlp"}
+    for key in ("layernorm_epsilon", "normalizer_epsilon", "normalizer_clip", "mixture"):
+        del spec[key]  # as a checkpoint of before these keys
+    old = build_policy(spec)
+    assert {m.eps for m in old.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-5}
+    assert (old.normalizer.epsilon, old.normalizer.clip) == (1e-4, 10.0)
+
+
 def test_normalizer_equals_the_statistics_of_all_it_saw_and_is_frozen_until_commit():
     torch.manual_seed(0)
     data = torch.randn(300, 3) * torch.tensor([1.0, 5.0, 0.1]) + torch.tensor([0.0, -2.0, 7.0])
@@ -68,14 +124,15 @@ def test_normalizer_equals_the_statistics_of_all_it_saw_and_is_frozen_until_comm
     assert all(torch.equal(v, kept[k]) for k, v in normalizer.state_dict().items())
 
 
-def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
-    policy = make_policy("reflex", env, network())
+def test_noise_falls_geometrically_to_its_last_value(env):
+    policy = make_policy("mlp", env, network(initial_std=0.4, final_std=0.1))
     actor = policy.actor.module
-    observation = torch.zeros(1, env.observation_size)
-    observation[:, env.observation_layout["muscle_length_error"]] = torch.tensor([0.1, -0.1])
-    assert torch.equal(actor.reflex(observation, actor.gains), torch.zeros(1, 2))
-    policy.adopt(torch.tensor([20.0, 1e-9, 0.5]).log().where(torch.tensor([True, True, False]), torch.tensor(0.5)))
-    assert torch.allclose(actor.reflex(observation, actor.gains), torch.tensor([[2.5, -1.5]]), atol=1e-4)
+    for progress, std in ((0.0, 0.4), (0.5, 0.2), (1.0, 0.1)):
+        policy.anneal(progress)
+        assert torch.allclose(actor.std(), torch.tensor(std))
+    assert not actor.log_std.requires_grad
+    learned = make_policy("mlp", env, network(initial_std=0.4)).actor.module.log_std
+    assert learned.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The tools a user runs, on the toy arm."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ from commands import ROOT, script, train
 
 from muscle_torch.config import config_from_dict, help_text
 from muscle_torch.envs import make_env
+from muscle_torch.errors import InputError
 from muscle_torch.evaluation import evaluate, policy_mean
 from muscle_torch.models import load_policy
+from muscle_torch.rollout_archive import read_archive
 
 TOY = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu")
 EXAMPLE = ROOT / "docs" / "my_policy_example.py"
@@ -21,6 +24,11 @@ EXAMPLE = ROOT / "docs" / "my_policy_example.py"
 
 def metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Of every file of a run."""
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +77,43 @@ def test_evaluate_takes_motions_worlds_and_an_output(run_folder, tmp_path):
     assert main([*words, f"motion={name}", f"output={tmp_path / 'one.json'}"]) == 0
     found = json.loads((tmp_path / "one.json").read_text())
     assert found["num_clips"] == 1 and found["per_clip"][0]["name"] == name
+
+
+def test_stochastic_evaluation_averages_its_seeds_and_changes_no_file_of_the_run(run_folder, tmp_path, capsys):
+    before = hashes(run_folder)
+    words = [f"checkpoint={run_folder}", "device=cpu", "threads=1", "stochastic=true"]
+    main = script("tools/evaluate.py").main
+    assert main([*words, "seeds=3", f"output={tmp_path / 'three.json'}", f"archive={tmp_path / 'x.npz'}"]) == 0
+    assert main([*words, "seed=1", f"output={tmp_path / 'one.json'}"]) == 0
+    three, one = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("three", "one"))
+    errors = [seed["err_site_abs"] for seed in three["per_seed"]]
+    assert len(set(errors)) == 3 and three["num_seeds"] == 3
+    assert three["err_site_abs"] == pytest.approx(statistics.fmean(errors))
+    assert three["std"]["err_site_abs"] == pytest.approx(statistics.stdev(errors))
+    assert one["err_site_abs"] == errors[1]  # the same seed, the same noise
+    assert [row["name"] for row in three["per_clip"]] == [row["name"] for row in one["per_clip"]]
+    assert "3 seeds" in capsys.readouterr().out
+    assert hashes(run_folder) == before
+    assert len(read_archive(tmp_path / "x.npz").episodes) == three["num_clips"]
+
+
+def test_both_backends_are_compared_metric_by_metric(run_folder, tmp_path, capsys):
+    words = [f"checkpoint={run_folder}", "device=cpu", "threads=1", "backend=both", f"output={tmp_path}"]
+    assert script("tools/evaluate.py").main(words) == 0
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    one, other = found["backends"]["mujoco"], found["backends"]["warp"]
+    for name in ("err_site_abs", "err_joint_vel", "mean_episode_return", "frame_coverage", "reward_qpos"):
+        assert found["difference"][name] == pytest.approx(other[name] - one[name])
+        assert other[name] == pytest.approx(one[name], rel=2e-2), name  # float32 against float64
+    shown = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert len(shown["err_site_abs"]) == 4 and shown["err_site_abs"][1] == f"{one['err_site_abs']:.4g}"
+
+
+def test_seeds_without_randomness_are_refused(run_folder):
+    main = script("tools/evaluate.py").main
+    for words, message in ((["seeds=2"], "stochastic=true"), (["seeds=0", "stochastic=true"], "at least 1")):
+        with pytest.raises(InputError, match=message):
+            main([f"checkpoint={run_folder}", *words])
 
 
 def test_a_loaded_policy_evaluates_through_python(run_folder):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from muscle_torch.checkpoint import load_checkpoint
+
 ROOT = Path(__file__).parents[1]
 SMALL = ["task=toy_arm", "num_envs=16", "threads=2", "ppo.num_steps=16"]
 
@@ -27,6 +29,10 @@ def test_a_run_writes_everything_and_can_be_fine_tuned(tmp_path):
     done = train(*SMALL, "max_iterations=4", "experiment=a", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "a"
+    # A block of two layers of 64 with LayerNorms, a skip and a gate; then the head. The actor has a deviation a muscle.
+    inputs = load_checkpoint(run)["observation_size"]
+    block = (inputs + 1) * 64 + 128 + 65 * 64 + 128 + (inputs + 1) * 64 + 1
+    assert f"actor with {block + 65 * 2 + 2:,} parameters, critic with {block + 65:,}" in done.stdout
     for name in ("config.yaml", "manifest.json", "metrics.jsonl", "checkpoints/last.pt"):
         assert (run / name).is_file(), name
     for policy in ("untrained", "zero", "final"):

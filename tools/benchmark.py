@@ -234,7 +234,7 @@ class Training:
 
     def time(self) -> tuple[int, float]:
         trainer, device = self.trainer, self.trainer.env.device
-        # Begun anew: the other columns used the environment. A policy's calibration is left out, it happens once.
+        # Begun anew: the other columns used the environment.
         trainer.observation = trainer.env.begin()
         collect, collecting = trainer.rollout.collect, 0.0
 

@@ -22,8 +22,16 @@ class EvaluateOptions:
     motion: Any = key("", "generated motion name, file, folder, glob, or a list; empty: those it was trained on")
     num_envs: int = key(0, "worlds, one motion at a time each; 0: as many as motions, 64 at most")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
-    backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
+    backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp, mujoco, or both to compare them")
     threads: int = key(0, "physics threads on a CPU; 0: all cores")
+    stochastic: bool = key(False, "draw actions as while training instead of taking their mean")
+    seeds: int = key(1, "repetitions with other random numbers, averaged; more than 1 needs stochastic=true")
+    seed: int = key(0, "the first of them")
+    distances: bool = key(
+        True, "also Euclidean, time warping and Frechet distances (about a second for 10 s of motion)"
+    )
+    archive: str = key("", "also write the rollouts (the first seed's) to this .npz file, in mm-evalkit's format")
+    motion_group: str = key("", "name of the set of motions, noted in the archive")
     output: str = key("", "where the metrics go: a .json file or a folder; empty: eval/metrics.json of the run")
 
 
@@ -32,29 +40,74 @@ def main(words: Sequence[str]) -> int:
     options = parse_words(EvaluateOptions, words)
     if not options.checkpoint:
         raise InputError("no checkpoint given: write checkpoint=<run folder or checkpoint file>")
-    from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import clip_table, evaluate, policy_mean, write_evaluation
+    if options.seeds < 1:
+        raise InputError(f"seeds={options.seeds}: at least 1 is needed")
+    if options.seeds > 1 and not options.stochastic:
+        raise InputError(
+            f"seeds={options.seeds} would repeat the same rollout: add stochastic=true, or leave seeds out"
+        )
+    from muscle_torch.evaluation import backend_table, clip_table, difference, write_evaluation
     from muscle_torch.models import load_policy
-    from muscle_torch.physics import resolve_device
 
-    policy = load_policy(options.checkpoint, device=str(resolve_device(options.device)))
+    policy = load_policy(options.checkpoint)
     cfg = evaluation_config(config_from_dict(policy.config), options)
-    env = make_env(cfg, options.num_envs or None, evaluation=True)
-    try:
-        metrics = evaluate(env, policy_mean(policy), progress=_show)
-    finally:
-        env.close()
+    backends = ("mujoco", "warp") if options.backend == "both" else (options.backend,)
+    archives = (Path(options.archive) if options.archive else None, None)
+    found = {b: _evaluate(cfg, policy, options, b, archive) for b, archive in zip(backends, archives, strict=False)}
+    metrics = found[backends[0]]
     print(clip_table(metrics))
-    print(
-        f"\n{metrics['num_clips']} motions: {100 * metrics['success_rate']:.1f} % followed to the end, "
-        f"{100 * metrics['frame_coverage']:.1f} % of {metrics['num_frames']} frames covered"
-    )
-    if metrics["nan_worlds"]:
-        print(f"NaN in {metrics['nan_worlds']} motions: their errors stop there")
+    print(_summary(metrics))
+    if len(found) > 1:
+        metrics |= {"backends": {name: _without_clips(one) for name, one in found.items()}}
+        metrics |= {"difference": difference(*found.values())}
+        print(f"\n{backend_table(found)}")
     path = output_path(options)
     write_evaluation(path, {**metrics, "task": cfg.task, "checkpoint": options.checkpoint})
     print(f"written to {path}")
     return 0
+
+
+def _evaluate(cfg: Config, policy: Any, options: EvaluateOptions, backend: str, archive: Path | None) -> dict[str, Any]:
+    """All seeds on one backend; the archive is that of the first seed."""
+    from muscle_torch.envs import make_env
+    from muscle_torch.evaluation import average, evaluate, policy_mean, policy_sample
+    from muscle_torch.rollout_archive import Recorder, write_archive
+    from muscle_torch.trajectory_distance import Distances
+
+    device = "cpu" if options.backend == "both" and backend == "mujoco" else options.device
+    env = make_env(dataclasses.replace(cfg, backend=backend, device=device), options.num_envs or None, evaluation=True)
+    policy.to(env.device)
+    try:
+        found = []
+        for seed in range(options.seed, options.seed + options.seeds):
+            act = policy_sample(policy, seed) if options.stochastic else policy_mean(policy)
+            recorder = Recorder(env) if archive is not None and not found else None
+            watchers = [*([Distances()] if options.distances else []), *([recorder] if recorder else [])]
+            found.append(evaluate(env, act, progress=_show, watchers=watchers))
+            if archive is not None and recorder is not None:
+                write_archive(archive, recorder.archive(options.motion_group))
+                print(f"rollouts written to {archive}")
+                if recorder.broken:
+                    print(f"not in it, for they broke in their first step: {', '.join(recorder.broken)}")
+        return found[0] if len(found) == 1 else average(found)
+    finally:
+        env.close()
+
+
+def _summary(metrics: dict[str, Any]) -> str:
+    text = (
+        f"\n{metrics['num_clips']} motions: {100 * metrics['success_rate']:.1f} % followed to the end, "
+        f"{100 * metrics['frame_coverage']:.1f} % of {metrics['num_frames']} frames covered"
+    )
+    if metrics.get("num_seeds"):
+        text += f"; mean of {metrics['num_seeds']} seeds (success +- {100 * metrics['std']['success_rate']:.1f} %)"
+    if metrics["nan_worlds"]:
+        text += f"\nNaN in {metrics['nan_worlds']:g} motions: their errors stop there"
+    return text
+
+
+def _without_clips(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in ("per_clip", "per_seed")}
 
 
 def evaluation_config(cfg: Config, options: EvaluateOptions) -> Config:

@@ -7,15 +7,17 @@ import numpy as np
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
-from . import generated_bimanual, generated_toy
+from . import generated_bimanual, generated_full_body, generated_toy
 from .clip import MotionClip
 
 ALL = "all"
-# Body -> motion name -> builder: (embodiment, random numbers) -> joint name -> positions (T,) [rad] at the control rate
+# Body -> motion name -> builder: (embodiment, random numbers) -> joint name -> positions (T,) [rad] at the control
+# rate, (T, 7) for a free joint
 Builder = Callable[[Embodiment, np.random.Generator], dict[str, np.ndarray]]
 MOTIONS: dict[str, dict[str, Builder]] = {
     "ToyArm": generated_toy.MOTIONS,
     "MyoBimanualArm": generated_bimanual.MOTIONS,
+    "MyoFullBody": generated_full_body.MOTIONS,
 }
 # Where fingers move: the loosely curled posture of a resting hand [rad], the same on both sides.
 RELAXED_FINGERS = {
@@ -53,7 +55,9 @@ def _clip(name: str, build: Builder, embodiment: Embodiment, seed: int) -> Motio
     curled = {f"{joint}_{side}": angle for joint, angle in RELAXED_FINGERS.items() for side in "rl"}
     present = {joint: angle for joint, angle in curled.items() if joint in embodiment.joint_names}
     for joint, path in {**present, **paths}.items():
-        qpos[:, embodiment.model.joint(joint).qposadr[0]] = path
+        address = embodiment.model.joint(joint).qposadr[0]
+        width = 7 if joint == embodiment.root_joint else 1
+        qpos[:, address : address + width] = np.reshape(path, (-1, width))
     return MotionClip(
         name=name,
         qpos=embodiment.project(qpos).astype(np.float32),

@@ -37,7 +37,7 @@ class Pose(NamedTuple):
 HANG = Pose((0.13, 0.13, -0.49), (0.12, 0.0, -0.26), pro_sup=0.3)
 
 
-def _arm(
+def one_arm(
     embodiment: Embodiment, side: str, times: Sequence[float], poses: Sequence[Pose], smooth: Smooth = through
 ) -> Paths:
     """Paths of one arm's independent joints through `poses` at `times` [s]."""
@@ -51,9 +51,9 @@ def _arm(
     return {joint: smooth(times, path, embodiment.control_frequency) for joint, path in values.items()}
 
 
-def _both(embodiment: Embodiment, times: Sequence[float], poses: Sequence[Pose], smooth: Smooth = through) -> Paths:
+def both_arms(embodiment: Embodiment, times: Sequence[float], poses: Sequence[Pose], smooth: Smooth = through) -> Paths:
     """Both arms, as mirror images."""
-    return _arm(embodiment, "r", times, poses, smooth) | _arm(embodiment, "l", times, poses, smooth)
+    return one_arm(embodiment, "r", times, poses, smooth) | one_arm(embodiment, "l", times, poses, smooth)
 
 
 def reach(embodiment: Embodiment, random: np.random.Generator) -> Paths:
@@ -65,13 +65,13 @@ def reach(embodiment: Embodiment, random: np.random.Generator) -> Paths:
         return Pose((outward, forward, up), (0.14, 0.12, -0.22), pro_sup=0.6)
 
     first, second, third, fourth = (somewhere() for _ in range(4))
-    right = _arm(
+    right = one_arm(
         embodiment,
         "r",
         [0, 0.2, 1.2, 1.5, 2.5, 3.2, 4.4, 4.7, 5.8, 6],
         [HANG, HANG, first, first, HANG, HANG, third, third, HANG, HANG],
     )
-    left = _arm(
+    left = one_arm(
         embodiment, "l", [0, 1.6, 2.7, 3.1, 4.2, 4.5, 5.8, 6], [HANG, HANG, second, second, fourth, fourth, HANG, HANG]
     )
     return right | left
@@ -83,7 +83,7 @@ def lift(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     near = take.at(forward=-0.06, up=0.13)
     high = Pose((0.0, 0.34, 0.17), (0.15, 0.25, -0.06), pro_sup=0.1)
     times = [0, 0.2, 1.3, 1.6, 2.2, 3.0, 3.5, 4.3, 4.9, 5.1, 6.0]
-    return _both(embodiment, times, [HANG, HANG, take, take, near, high, high, near, take, take, HANG])
+    return both_arms(embodiment, times, [HANG, HANG, take, take, near, high, high, near, take, take, HANG])
 
 
 def wave(embodiment: Embodiment, random: np.random.Generator) -> Paths:
@@ -92,9 +92,9 @@ def wave(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     out = Pose((0.30, 0.20, 0.13), elbow, pro_sup=0.9, deviation=0.15)
     into = Pose((0.10, 0.22, 0.13), elbow, pro_sup=0.9, deviation=-0.05)
     times = [0, 0.2, 1.3, *(1.3 + 0.4 * np.arange(1, 8)), 5.2, 5.4]
-    right = _arm(embodiment, "r", times, [HANG, HANG, out, *[into, out] * 3, into, HANG, HANG])
+    right = one_arm(embodiment, "r", times, [HANG, HANG, out, *[into, out] * 3, into, HANG, HANG])
     sway = HANG.at(outward=0.03, forward=0.04, up=0.01)
-    left = _arm(embodiment, "l", [0, 1.5, 3.5, 5.4], [HANG, sway, HANG.at(outward=0.02), HANG])
+    left = one_arm(embodiment, "l", [0, 1.5, 3.5, 5.4], [HANG, sway, HANG.at(outward=0.02), HANG])
     return right | left
 
 
@@ -104,9 +104,9 @@ def drink(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     mouth = Pose((-0.08, 0.21, 0.07), (0.18, 0.14, -0.14), pro_sup=0.2)
     tilt = mouth.at(up=0.02)._replace(pro_sup=-0.3, deviation=-0.1, flexion=0.15)
     times = [0, 0.2, 1.2, 1.4, 2.4, 2.9, 3.5, 3.9, 4.8, 5.0, 5.9, 6.0]
-    right = _arm(embodiment, "r", times, [HANG, HANG, take, take, mouth, tilt, tilt, mouth, take, take, HANG, HANG])
+    right = one_arm(embodiment, "r", times, [HANG, HANG, take, take, mouth, tilt, tilt, mouth, take, take, HANG, HANG])
     table = Pose((0.06, 0.27, -0.33), (0.14, 0.02, -0.26), pro_sup=1.0)
-    left = _arm(embodiment, "l", [0, 0.4, 1.6, 4.4, 5.7, 6.0], [HANG, HANG, table, table, HANG, HANG])
+    left = one_arm(embodiment, "l", [0, 0.4, 1.6, 4.4, 5.7, 6.0], [HANG, HANG, table, table, HANG, HANG])
     return right | left
 
 
@@ -115,11 +115,11 @@ def punch(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     guard = Pose((-0.02, 0.24, 0.0), (0.14, 0.10, -0.23), pro_sup=0.1)
     out = Pose((-0.06, 0.49, 0.03), (0.06, 0.26, -0.04), pro_sup=0.8)
     right_times = [0, 0.2, 1.2, 1.4, 1.85, 2.35, 3.3, 3.75, 4.25, 4.5, 5.5, 5.7]
-    right = _arm(
+    right = one_arm(
         embodiment, "r", right_times, [HANG, HANG, guard, guard, out, guard, guard, out, guard, guard, HANG, HANG]
     )
     left_times = [0, 0.2, 1.2, 2.35, 2.8, 3.3, 4.5, 5.5, 5.7]
-    left = _arm(embodiment, "l", left_times, [HANG, HANG, guard, guard, out, guard, guard, HANG, HANG])
+    left = one_arm(embodiment, "l", left_times, [HANG, HANG, guard, guard, out, guard, guard, HANG, HANG])
     return right | left
 
 
@@ -128,7 +128,7 @@ def clap(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     apart = Pose((0.05, 0.41, -0.15), (0.09, 0.16, -0.24), flexion=-0.25)
     together = Pose((-0.095, 0.40, -0.13), (0.06, 0.19, -0.22), flexion=-0.45)
     times = [0, 0.2, 1.3, *(1.3 + 0.4 * np.arange(1, 9)), 5.6, 5.8]
-    return _both(embodiment, times, [HANG, HANG, apart, *[together, apart] * 4, HANG, HANG])
+    return both_arms(embodiment, times, [HANG, HANG, apart, *[together, apart] * 4, HANG, HANG])
 
 
 def circles(embodiment: Embodiment, random: np.random.Generator) -> Paths:
@@ -143,14 +143,14 @@ def circles(embodiment: Embodiment, random: np.random.Generator) -> Paths:
         halfway = HANG.at(outward=0.02, forward=0.10, up=0.12)
         return [HANG, halfway, *on_circle, halfway, HANG]
 
-    right = _arm(embodiment, "r", times, drawn(-np.pi / 2), flowing)
-    return right | _arm(embodiment, "l", times, drawn(np.pi / 2), flowing)
+    right = one_arm(embodiment, "r", times, drawn(-np.pi / 2), flowing)
+    return right | one_arm(embodiment, "l", times, drawn(np.pi / 2), flowing)
 
 
 def rest(embodiment: Embodiment, random: np.random.Generator) -> Paths:
     """The arms hang and drift a little, as when standing quietly."""
     drift = [HANG, HANG.at(forward=0.02, outward=0.01), HANG.at(forward=-0.01), HANG.at(forward=0.02), HANG]
-    return _both(embodiment, [0, 1.2, 2.4, 3.7, 5.0], drift)
+    return both_arms(embodiment, [0, 1.2, 2.4, 3.7, 5.0], drift)
 
 
 MOTIONS: dict[str, Callable[[Embodiment, np.random.Generator], Paths]] = {

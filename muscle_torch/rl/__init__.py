@@ -1,4 +1,4 @@
-"""Learning: PPO on any environment with the fast path, its optimisers, logging and calibration."""
+"""Learning: PPO on any environment with the fast path, its optimisers and logging."""
 
 from .trainer import Trainer
 

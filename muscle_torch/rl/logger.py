@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from muscle_torch.errors import InputError
@@ -37,6 +38,22 @@ class Logger:
                 self._board.add_scalar(name, value, step)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from None
+
+    def scalars(self, step: int, metrics: dict[str, float]) -> None:
+        """To TensorBoard only: what is not measured at every update."""
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        self._board.add_histogram(name, values.cpu().numpy(), step)
+
+    def figure(self, name: str, figure: Any, step: int) -> None:
+        """A matplotlib figure."""
+        self._board.add_figure(name, figure, step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """Markdown."""
+        self._board.add_text(name, text, step)
 
     def _check_space(self) -> None:
         """Before TensorBoard's own thread meets the full disk and fails where nobody can catch it."""

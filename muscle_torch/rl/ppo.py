@@ -12,14 +12,18 @@ from torchrl.objectives import ClipPPOLoss
 
 from .optimizer import Optimizer
 
-SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm")
+SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm", "auxiliary_loss")
 
 
 class PPO:
-    """Clipped policy and value losses, gradient clipping, updates that are not finite skipped and counted."""
+    """Clipped policy and value losses, gradient clipping, updates that are not finite skipped and counted.
+
+    A policy with a method `auxiliary_loss()` is asked for it after each forward pass, and its loss is added.
+    """
 
     def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any):
         self.cfg, self.optimizer = cfg, optimizer
+        self.auxiliary = getattr(policy, "auxiliary_loss", None)
         sample = ProbabilisticTensorDictModule(
             in_keys=["loc", "scale"],
             out_keys=["action"],
@@ -34,10 +38,10 @@ class PPO:
             clip_epsilon=cfg.clip,
             entropy_bonus=True,
             entropy_coeff=cfg.entropy_coef,
-            critic_coeff=cfg.value_coef,
+            critic_coeff=0.5 * cfg.value_coef,  # TorchRL's is the whole squared error, the published one half of it
             loss_critic_type="l2",
-            normalize_advantage=True,
             clip_value=cfg.value_clip or None,
+            functional=False,  # the policy's own modules run, so that `auxiliary_loss` can speak of this pass
         )
         self.loss.set_keys(sample_log_prob="action_log_prob")
 
@@ -55,20 +59,21 @@ class PPO:
             kls = []
             order = torch.randperm(len(batch), device=device)
             for ids in order.chunk(self.cfg.minibatches):
-                found = self.loss(batch[ids])
-                actor_loss = found["loss_objective"] + found["loss_entropy"] if learn_actor else 0.0
+                found = self.loss(normalized(batch[ids]))
+                extra = self.auxiliary() if self.auxiliary else torch.zeros((), device=device)
+                # Where the policy has moved far enough only the critic goes on: its fit is what advantages are worth.
+                actor_loss = found["loss_objective"] + found["loss_entropy"] + extra if learn_actor else 0.0
                 value_loss = found["loss_critic"]
                 norm, finite = self._step(actor_loss + value_loss)
                 skipped += ~finite
                 first_ratio = found["mean_ratio"] if first_ratio is None else first_ratio
                 kls.append(found["kl_approx"])
-                values = (found["loss_objective"], value_loss, found["entropy"], found["clip_fraction"], norm)
+                values = (found["loss_objective"], value_loss, found["entropy"], found["clip_fraction"], norm, extra)
                 for name, value in zip(SUMMED, values, strict=True):
                     sums[name] = sums[name] + torch.where(finite, value.detach(), 0.0)
                 count += 1
             kl = torch.stack(kls).mean()
-            if self.cfg.target_kl and float(kl) > self.cfg.target_kl:
-                break
+            learn_actor = learn_actor and not (self.cfg.target_kl and float(kl) > self.cfg.target_kl)
         done = max(1.0, count - float(skipped))
         metrics = {name: float(value) / done for name, value in sums.items()}
         assert first_ratio is not None
@@ -85,6 +90,13 @@ class PPO:
         if bool(finite):
             self.optimizer.step()
         return norm.detach(), finite
+
+
+def normalized(batch: TensorDict) -> TensorDict:
+    """With advantages of mean 0 and (population) standard deviation 1."""
+    advantage = batch["advantage"]
+    centred = advantage - advantage.mean()
+    return batch.set("advantage", centred / (advantage.std(correction=0) + 1e-8))
 
 
 def explained_variance(value: Tensor, target: Tensor) -> float:

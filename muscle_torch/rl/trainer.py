@@ -5,6 +5,7 @@ import dataclasses
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch import nn
 from muscle_torch.checkpoint import restore_policy, save_checkpoint
 from muscle_torch.errors import InputError
 
-from .calibration import calibrate
 from .logger import Logger
 from .optimizer import Optimizer
 from .ppo import PPO, explained_variance
@@ -26,8 +26,8 @@ from .rollout import Rollout, distribution
 class Trainer:
     """PPO on an environment's fast path. `run()` trains to the end of the budget; `iteration()` is one update.
 
-    env: `begin`, `advance`, `restart`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`). policy: `.actor`,
-    `.critic`, optionally `.normalizer` and what `calibrate` asks for. run_dir: None writes nothing.
+    env: `begin`, `advance`, `restart`, `adapt`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`).
+    policy: `.actor`, `.critic`, optionally `.normalizer` and `.anneal`. run_dir: None writes nothing.
     """
 
     def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None):
@@ -42,7 +42,7 @@ class Trainer:
         self.ppo = PPO(policy, self.optimizer, cfg.ppo)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
         self.reward_scale = RewardScale(env.num_envs, cfg.ppo.gamma, env.device)
-        self.update, self.extra_steps = 0, 0  # updates made; control steps spent before the first one
+        self.update = 0  # updates made
         self.best = float("inf")
         self.last_kl = 0.0
         self.observation: torch.Tensor | None = None
@@ -56,8 +56,11 @@ class Trainer:
         """The policy as it was before the first update (resumed or fine-tuned runs: as they were given)."""
         return self._untrained
 
-    def run(self) -> bool:
-        """Trains; False where Ctrl-C stopped it (everything saved)."""
+    def run(self, after_update: Callable[[int, int, Logger], None] | None = None) -> bool:
+        """Trains; False where Ctrl-C stopped it (everything saved).
+
+        after_update: called with (updates so far, control steps so far, logger) after each.
+        """
         assert self.run_dir is not None
         if self.observation is None:
             self.prepare()
@@ -70,6 +73,8 @@ class Trainer:
                     logger.progress(self.step, self.num_updates * self.per_update, metrics)
                 if self.update % self.cfg.save_interval == 0:
                     self.save(metrics)
+                if after_update is not None:
+                    after_update(self.update, self.step, logger)
             self.save(metrics if self.num_updates else {})
         except KeyboardInterrupt:
             # The update under way is dropped: a state between two updates is one that can be continued exactly.
@@ -81,13 +86,9 @@ class Trainer:
         return True
 
     def prepare(self) -> None:
-        """Before the first update: calibration where the policy offers it, and a rollout to normalise by."""
-        rounds = self.cfg.ppo.calibration_rounds
-        if rounds and hasattr(self.policy, "search_space"):
-            self.extra_steps += calibrate(self.env, self.policy, rounds)
+        """Before the first update: a rollout to normalise by."""
         self.observation = self.rollout.collect(self.policy, self.env.begin())
         self._observe()
-        self.extra_steps += self.per_update
 
     def iteration(self) -> dict[str, float]:
         """One rollout and one update; the metrics."""
@@ -98,6 +99,8 @@ class Trainer:
         self.optimizer.schedule(self.update / self.num_updates, self.last_kl)
         if (normalizer := getattr(self.policy, "normalizer", None)) is not None:
             normalizer.commit()
+        if (anneal := getattr(self.policy, "anneal", None)) is not None:
+            anneal(self.update / self.num_updates)
         rollout, cfg = self.rollout, self.cfg.ppo
         assert self.observation is not None
         self.observation = rollout.collect(self.policy, self.observation)
@@ -120,7 +123,7 @@ class Trainer:
         self._observe()
         self.last_kl = found["kl"]
         self.update += 1
-        return self._metrics(found, begin, collected)
+        return self._metrics(found, begin, collected) | self.env.adapt()
 
     def _scaled_reward(self) -> torch.Tensor:
         if not self.cfg.ppo.normalize_reward:
@@ -174,7 +177,6 @@ class Trainer:
             "episode": (self.rollout.episode_return.clone(), self.rollout.episode_length.clone()),
             "untrained": copy.deepcopy(self._untrained.state_dict()),
             "update": self.update,
-            "extra_steps": self.extra_steps,
             "best": self.best,
             "last_kl": self.last_kl,
             "rng": torch.get_rng_state(),
@@ -193,7 +195,7 @@ class Trainer:
         episode_return, episode_length = stored["episode"]
         self.rollout.episode_return.copy_(episode_return)
         self.rollout.episode_length.copy_(episode_length)
-        self.update, self.extra_steps = stored["update"], stored["extra_steps"]
+        self.update = stored["update"]
         self.best, self.last_kl = stored["best"], stored["last_kl"]
         torch.set_rng_state(stored["rng"].cpu())
         if stored["cuda_rng"] is not None and self.env.device.type == "cuda":
@@ -245,8 +247,9 @@ def check_budget(cfg: Any) -> None:
     for name, value in at_least_one.items():
         if value < 1:
             raise InputError(f"{name}={value}: at least 1 is needed")
-    if cfg.max_iterations < 0 or cfg.keep_checkpoints < 0:
-        raise InputError("max_iterations and keep_checkpoints cannot be negative")
+    for name in ("max_iterations", "keep_checkpoints", "validation_interval", "validation_clips"):
+        if getattr(cfg, name) < 0:
+            raise InputError(f"{name}={getattr(cfg, name)}: cannot be negative")
 
 
 def distribution_std(policy: nn.Module, observation: torch.Tensor) -> float:

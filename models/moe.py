@@ -1,0 +1,94 @@
+"""A soft mixture of experts: some hidden layers are a weighted sum of small networks, all of them always computed."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from muscle_torch.errors import InputError
+
+from .actor_critic import ActorCritic
+from .trunks import HEAD_GAIN, SQRT2, activation, dense, layer_norm
+
+
+class MixtureLayer(nn.Module):
+    """(N, inputs) -> (N, width): sum over experts of softmax(gate(x) / temperature) * expert(x).
+
+    An expert is Dense, activation, Dense, half as wide inside as the layer. Experts are separate 2-D weights (Muon
+    orthogonalises each for itself) that one product computes together.
+    """
+
+    def __init__(self, inputs: int, width: int, experts: int, temperature: float, name: str):
+        super().__init__()
+        inner = max(1, width // 2)
+        self.temperature = temperature
+        self.gate = nn.Linear(inputs, experts)
+        nn.init.normal_(self.gate.weight, std=0.01)
+        nn.init.zeros_(self.gate.bias)
+        self.inner = nn.ModuleList(dense(inputs, inner, SQRT2) for _ in range(experts))
+        self.outer = nn.ModuleList(dense(inner, width, HEAD_GAIN) for _ in range(experts))
+        self.act = activation(name)
+        # Mean weight of each expert in the last forward pass that learns, (E,): what the balance loss is made of.
+        self.share: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = functional.softmax(self.gate(x) / self.temperature, dim=-1)
+        if torch.is_grad_enabled():
+            self.share = weight.reshape(-1, weight.shape[-1]).mean(0)
+        hidden = self.act(functional.linear(x, _joined(self.inner, "weight"), _joined(self.inner, "bias")))
+        hidden = (hidden.unflatten(-1, (len(self.inner), -1)) * weight.unsqueeze(-1)).flatten(-2)
+        outer = torch.cat([expert.get_parameter("weight") for expert in self.outer], dim=1)
+        bias = torch.stack([expert.get_parameter("bias") for expert in self.outer])
+        return functional.linear(hidden, outer) + weight @ bias
+
+    def balance_loss(self) -> Tensor:
+        """E * sum of squared mean weights: 1 where all experts are used alike, E where one does everything."""
+        assert self.share is not None, "a forward pass with gradients comes first"
+        loss = len(self.share) * self.share.square().sum()
+        self.share = None
+        return loss
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: the share belongs to a graph, which cannot be copied."""
+        return self.__dict__ | {"share": None}
+
+
+class MoEPolicy(ActorCritic):
+    """Plain layers with LayerNorm, those of `network.mixture.layers` mixtures of experts."""
+
+    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any]) -> Any:
+        mixture, name = _checked(network["mixture"], len(hidden)), network["activation"]
+        layers: list[nn.Module] = []
+        for index, width in enumerate(hidden):
+            if index in mixture["layers"] and mixture["networks"] in (part, "both"):
+                layers.append(MixtureLayer(inputs, width, mixture["experts"], mixture["temperature"], name))
+            else:
+                layers.append(dense(inputs, width, SQRT2))
+            layers += [layer_norm(width, network["layernorm_epsilon"]), activation(name)]
+            inputs = width
+        return nn.Sequential(*layers, dense(inputs, outputs, HEAD_GAIN))
+
+    def auxiliary_loss(self) -> Tensor:
+        """What the learner adds to its loss, after actor and critic have seen a minibatch, (): the balance loss of
+        every mixture layer of the forward passes just made."""
+        layers = [m for m in self.modules() if isinstance(m, MixtureLayer) and m.share is not None]
+        losses = [layer.balance_loss() for layer in layers]
+        return self.arguments["mixture"]["balance"] * torch.stack(losses).sum()
+
+
+def _checked(mixture: dict[str, Any], layers: int) -> dict[str, Any]:
+    if mixture["experts"] < 2 or mixture["temperature"] <= 0:
+        raise InputError("network.mixture: at least 2 experts and a temperature above 0 are needed")
+    if mixture["networks"] not in ("actor", "critic", "both"):
+        raise InputError(f"network.mixture.networks={mixture['networks']!r}: choose actor, critic or both")
+    if not mixture["layers"] or not all(0 <= index < layers for index in mixture["layers"]):
+        raise InputError(
+            f"network.mixture.layers={mixture['layers']}: name hidden layers between 0 and {layers - 1} "
+            "(network.hidden and network.critic_hidden say how many there are)"
+        )
+    return mixture
+
+
+def _joined(experts: nn.ModuleList, name: str) -> Tensor:
+    return torch.cat([expert.get_parameter(name) for expert in experts])

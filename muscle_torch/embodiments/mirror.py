@@ -1,0 +1,262 @@
+"""Is the left side the mirror image of the right one? Found by calculation, not by names: `mirror_findings(body)`.
+
+A pose of the right side is put on the left, mirrored at the body's own sagittal plane. Then everything that comes in
+pairs must agree: masses, joint ranges, coupled joints, muscle parameters, positions, muscle lengths and moment arms.
+Sides are told by name (`x_r` and `x_l`; muscles by `Embodiment.left_right`); which way a joint turns in the mirror is
+told by its axis. A reflection M turns a vector v into M v and a rotation axis a into det(M) M a = -M a.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import mujoco
+import numpy as np
+
+from muscle_torch.errors import InputError
+
+from .embodiment import Embodiment, names_of
+
+HINGE, SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE
+# kind -> what is compared, its unit, and how much a pair may differ before it is a finding
+KINDS: dict[str, tuple[str, str, float]] = {
+    "mass": ("mass of a body", "kg", 1e-6),
+    "axis": ("tilt of a joint axis out of the mirror", "rad", 5e-3),
+    "range": ("end of a joint range", "rad or m", 1e-3),
+    "coupling": ("coupled joint, over the range of the joint it follows", "rad or m", 1e-3),
+    "position": ("distance of a body from its mirror image", "m", 5e-3),
+    "force": ("largest isometric force", "N", 1e-3),
+    "length_range": ("range of muscle length", "m", 1e-3),
+    "length": ("muscle length in the same pose", "m", 1e-3),
+    "moment_arm": ("moment arm in the same pose", "m", 1e-3),
+    "sign": ("moment arms of opposite sign", "m", 1e-3),
+    "push": ("a muscle that pushes", "N", 0.0),
+}
+# Faults of the published models as they are: name of the body -> pair (its right one) -> what is wrong.
+# The tolerances of "axis" and "position" let pass that both arms of musclemimic-models 1.0.6 are turned by 0.1 degree.
+KNOWN_FAULTS: dict[str, dict[str, str]] = {
+    "MyoFullBody": {"LTpT_T12_r": "LTpT_T12_l runs along the right side: its sites are those of LTpT_T12_r"},
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One pair that differs by more than the tolerance of its kind."""
+
+    kind: str  # key of KINDS
+    name: str  # the right one
+    left: float  # value on the left, mirrored to the right where it has a direction
+    right: float
+    detail: str = ""  # what else says where: a joint, a coordinate
+
+    @property
+    def difference(self) -> float:
+        return abs(self.left - self.right)
+
+    def __str__(self) -> str:
+        what, unit, _ = KINDS[self.kind]
+        where = f"{self.name} ({self.detail})" if self.detail else self.name
+        return f"{where}: {what} {self.left:.4g} left, {self.right:.4g} right [{unit}]"
+
+
+def known(embodiment: Embodiment, finding: Finding) -> bool:
+    """Whether the finding is a fault of the published model that has an entry in `KNOWN_FAULTS`."""
+    return finding.name in KNOWN_FAULTS.get(embodiment.name, {})
+
+
+def mirror_findings(embodiment: Embodiment, num_poses: int = 16, seed: int = 0) -> list[Finding]:
+    """Every pair that is no mirror image, the largest difference first within its kind; () for one-sided bodies.
+
+    num_poses: random poses inside the joint ranges, coupled joints in place; what depends on the pose is reported where
+    it differs most. Raises InputError where names say left and right but the body has no such sides.
+    """
+    sides = Sides(embodiment)
+    if not sides.bodies:
+        return []
+    found = [*_masses(sides), *_axes(sides), *_ranges(sides), *_couplings(sides), *_muscles(sides)]
+    found += _poses(sides, num_poses, np.random.default_rng(seed))
+    order = list(KINDS)
+    return sorted(found, key=lambda f: (order.index(f.kind), -f.difference))
+
+
+class Sides:
+    """Pairs (left id, right id) of a body, its sagittal plane, and how joints turn in the mirror."""
+
+    def __init__(self, embodiment: Embodiment):
+        self.embodiment, self.model = embodiment, embodiment.model
+        self.data = mujoco.MjData(self.model)
+        mujoco.mj_kinematics(self.model, self.data)
+        self.body_names, self.joint_names = names_of(self.model, "body"), embodiment.joint_names
+        self.bodies, self.joints = _pairs(self.body_names), _pairs(self.joint_names)
+        names = embodiment.actuator_names
+        self.muscles = [(names.index(left), names.index(right)) for left, right in embodiment.left_right]
+        if self.bodies:
+            self._find_plane()
+
+    def _find_plane(self) -> None:
+        """The plane half-way between the pairs: its normal is the world axis along which they lie apart."""
+        left, right = np.array(self.bodies).T
+        apart = (self.data.xpos[left] - self.data.xpos[right]).mean(0)
+        self.axis = int(np.abs(apart).argmax())
+        if abs(apart[self.axis]) < 0.9 * np.linalg.norm(apart) or abs(apart[self.axis]) < 1e-3:
+            raise InputError(f"{self.embodiment.name}: bodies named left and right do not lie apart along one axis")
+        self.reflection = np.diag([-1.0 if i == self.axis else 1.0 for i in range(3)])
+        middle = (self.data.xpos[left] + self.data.xpos[right])[:, self.axis] / 2
+        self.offset = 2 * float(np.median(middle)) * np.eye(3)[self.axis]
+
+    def mirrored(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 3) on the other side."""
+        return points @ self.reflection + self.offset
+
+    @cached_property
+    def turns(self) -> dict[int, tuple[int, float, float]]:
+        """Joint id -> (id of the joint it becomes in the mirror, +1 or -1, angle between their axes [rad]).
+
+        Hinges and slides only: a free root stays where it is.
+        """
+        other = {a: b for pair in self.joints for a, b in (pair, pair[::-1])}
+        found = {}
+        for joint in self.embodiment.scalar_joint_ids.tolist():
+            twin = other.get(joint, joint)
+            axial = -1.0 if self.model.jnt_type[joint] == HINGE else 1.0
+            cosine = float(axial * self.reflection @ self.data.xaxis[joint] @ self.data.xaxis[twin])
+            found[joint] = (twin, 1.0 if cosine > 0 else -1.0, float(np.arccos(min(abs(cosine), 1.0))))
+        return found
+
+    def mirror_pose(self, qpos: np.ndarray) -> np.ndarray:
+        """The pose (nq,) with left and right exchanged."""
+        out, address, start = qpos.copy(), self.model.jnt_qposadr, self.model.qpos0
+        for joint, (twin, sign, _) in self.turns.items():
+            away = qpos[address[joint]] - start[address[joint]]
+            out[address[twin]] = start[address[twin]] + sign * away
+        return out
+
+
+def _pairs(names: tuple[str, ...]) -> list[tuple[int, int]]:
+    ids = {name: i for i, name in enumerate(names)}
+    return [(ids[name[:-2] + "_l"], i) for name, i in ids.items() if name[-2:] == "_r" and name[:-2] + "_l" in ids]
+
+
+def _finding(kind: str, name: str, left: float, right: float, detail: str = "") -> Iterator[Finding]:
+    if abs(left - right) > KINDS[kind][2]:
+        yield Finding(kind, name, float(left), float(right), detail)
+
+
+def _masses(sides: Sides) -> Iterator[Finding]:
+    mass = sides.model.body_mass
+    for left, right in sides.bodies:
+        yield from _finding("mass", sides.body_names[right], mass[left], mass[right])
+
+
+def _axes(sides: Sides) -> Iterator[Finding]:
+    for joint, (_, _, angle) in sides.turns.items():
+        if not sides.joint_names[joint].endswith("_l"):
+            yield from _finding("axis", sides.joint_names[joint], angle, 0.0)
+
+
+def _ranges(sides: Sides) -> Iterator[Finding]:
+    """Ranges count from qpos0, as joint positions in the mirror do."""
+    model, limits = sides.model, sides.model.jnt_range - sides.model.qpos0[sides.model.jnt_qposadr, None]
+    for left, right in sides.joints:
+        if right not in sides.turns or not (model.jnt_limited[left] and model.jnt_limited[right]):
+            continue
+        seen = limits[left] if sides.turns[right][1] > 0 else -limits[left][::-1]
+        for end, name in enumerate(("lower", "upper")):
+            yield from _finding("range", sides.joint_names[right], seen[end], limits[right][end], name)
+
+
+def _couplings(sides: Sides) -> Iterator[Finding]:
+    """q - q0 = poly(p - p0) on both sides, compared where p can be."""
+    model, coupling = sides.model, sides.embodiment.dependent
+    joint_of = {int(a): j for j, a in enumerate(model.jnt_qposadr)}
+    rows = {
+        joint_of[int(q)]: (joint_of.get(int(p), -1), polynomial)
+        for q, p, polynomial in zip(coupling.qpos_ids, coupling.independent_qpos_ids, coupling.polynomials, strict=True)
+    }
+    for left, right in sides.joints:
+        if (left in rows) != (right in rows):
+            yield Finding("coupling", sides.joint_names[right], float(left in rows), float(right in rows), "exists")
+        if left not in rows or right not in rows:
+            continue
+        (leader, polynomial), sign = rows[right], sides.turns[right][1]
+        away, turn = np.zeros(1), 1.0
+        if leader >= 0:
+            low, high = model.jnt_range[leader] - model.qpos0[model.jnt_qposadr[leader]]
+            away, turn = np.linspace(low, high, 50), sides.turns[leader][1]
+        value = np.polynomial.polynomial.polyval
+        here, there = value(away, polynomial), sign * value(turn * away, rows[left][1])
+        worst = int(np.abs(here - there).argmax())
+        follows = sides.joint_names[leader] if leader >= 0 else "a constant"
+        detail = f"following {follows} at {away[worst]:.3g}"
+        yield from _finding("coupling", sides.joint_names[right], there[worst], here[worst], detail)
+
+
+def _muscles(sides: Sides) -> Iterator[Finding]:
+    """Parameters, and the sign of the force: MuJoCo's muscles pull with a negative one."""
+    model, names = sides.model, sides.embodiment.actuator_names
+    force, limits = model.actuator_gainprm[:, 2], model.actuator_lengthrange
+    for left, right in sides.muscles:
+        yield from _finding("force", names[right], force[left], force[right])
+        for end, name in enumerate(("shortest", "longest")):
+            yield from _finding("length_range", names[right], limits[left, end], limits[right, end], name)
+    for muscle in range(model.nu):
+        for length in np.linspace(limits[muscle, 0], limits[muscle, 1], 5):
+            gain = mujoco.mju_muscleGain(
+                length, 0.0, limits[muscle], model.actuator_acc0[muscle], model.actuator_gainprm[muscle, :9]
+            )
+            if gain > KINDS["push"][2]:
+                yield Finding("push", names[muscle], float(gain), float(gain), f"at {length:.3f} m")
+                break
+
+
+def _poses(sides: Sides, count: int, random: np.random.Generator) -> Iterator[Finding]:
+    """Right side in random poses against left side in their mirror images, each pair where it differs most."""
+    worst: dict[tuple[str, str, str], Finding] = {}
+    for _ in range(count):
+        pose = random_pose(sides.embodiment, random)
+        for finding in _pose(sides, pose):
+            key = (finding.kind, finding.name, finding.detail)
+            if key not in worst or worst[key].difference < finding.difference:
+                worst[key] = finding
+    yield from worst.values()
+
+
+def _pose(sides: Sides, pose: np.ndarray) -> Iterator[Finding]:
+    names, model = sides.embodiment.actuator_names, sides.model
+    place, length, arm = _measure(sides, pose)
+    place_mirrored, length_mirrored, arm_mirrored = _measure(sides, sides.mirror_pose(pose))
+    seen = sides.mirrored(place_mirrored)
+    for left, right in sides.bodies:
+        away = float(np.linalg.norm(seen[left] - place[right]))
+        yield from _finding("position", sides.body_names[right], away, 0.0)
+    for left, right in sides.muscles:
+        yield from _finding("length", names[right], length_mirrored[left], length[right])
+        for joint, (twin, sign, _) in sides.turns.items():
+            a, b = sign * arm_mirrored[left, model.jnt_dofadr[twin]], arm[right, model.jnt_dofadr[joint]]
+            limit = KINDS["sign"][2]
+            kind = "sign" if a * b < 0 and min(abs(a), abs(b)) > limit else "moment_arm"
+            yield from _finding(kind, names[right], a, b, sides.joint_names[joint])
+
+
+def _measure(sides: Sides, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Body positions (nbody, 3) [m], muscle lengths (nu,) [m], moment arms (nu, nv) [m] in a pose."""
+    model, data = sides.model, sides.data
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_tendon(model, data)
+    mujoco.mj_transmission(model, data)
+    dense = np.zeros((model.nu, model.nv))
+    mujoco.mju_sparse2dense(
+        dense, data.actuator_moment.ravel(), data.moment_rownnz, data.moment_rowadr, data.moment_colind.ravel()
+    )
+    return data.xpos.copy(), data.actuator_length.copy(), dense
+
+
+def random_pose(embodiment: Embodiment, random: np.random.Generator) -> np.ndarray:
+    """(nq,): each joint uniformly inside its range, coupled joints following, the root where the model has it."""
+    model, joints = embodiment.model, embodiment.scalar_joint_ids
+    pose = model.qpos0.copy()
+    low, high = model.jnt_range[joints].T
+    pose[embodiment.joint_qpos_ids] = random.uniform(low, high)
+    return embodiment.project(pose)

@@ -1,0 +1,170 @@
+"""Exported policies act as the originals, know what they are, and need nothing of ours."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from commands import script, train
+from env_cases import small_env
+from tensordict.nn import TensorDictModule
+from torch import nn
+
+from muscle_torch.config import config_to_dict
+from muscle_torch.errors import InputError
+from muscle_torch.models import POLICIES, load_policy, make_policy
+from muscle_torch.models.build import Inference
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+REFLEX = {
+    "observation": {"terms": ["joint_pos", "muscle", "phase", "muscle_length_error", "muscle_velocity_error"]},
+    "env": {"action_mapping": "half"},
+    "network": {"hidden": [32, 32, 16]},
+}
+export_tool = script("tools/export.py")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A toy run of two updates."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu", "evaluate=false")
+    done = train(*words, "max_iterations=2", "experiment=toy", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "toy"
+
+
+@pytest.fixture(scope="module")
+def env():
+    made = small_env("toy_arm", 4, **REFLEX)
+    yield made
+    made.close()
+
+
+def trained(policy: nn.Module, env) -> Inference:
+    """The policy with every weight away from its initial value, and a normaliser that has seen something."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
+        if hasattr(policy, "normalizer"):
+            policy.normalizer.observe(2 + 3 * torch.rand(50, env.observation_size, generator=generator))
+            policy.normalizer.commit()
+    return Inference(policy, {"config": config_to_dict(env.config), "task": env.config.task})
+
+
+def inputs(env, count: int = 32) -> torch.Tensor:
+    """Observations in and far outside what the normaliser has seen, so that its clipping shows."""
+    scale = torch.logspace(-1, 2, count)[:, None]
+    return scale * torch.randn(count, env.observation_size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt"])
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_makes_the_round_trip(env, tmp_path, name, suffix):
+    policy = trained(make_policy(name, env, env.config.network), env)
+    observations, path = inputs(env), tmp_path / f"policy{suffix}"
+    export_tool.export(policy, path, observations, {"task": "toy_arm"})
+    act = export_tool.READERS[suffix](path)
+    wanted = policy.act(observations).numpy()
+    scale = np.maximum(1, np.abs(wanted))
+    assert np.abs((act(observations.numpy()) - wanted) / scale).max() < 1e-5
+    assert np.abs((act(observations[:1].numpy()) - wanted[:1]) / scale[:1]).max() < 1e-5  # any batch size
+    assert np.abs(wanted).max() > 0.1
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # one file, weights inside
+
+
+def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, capsys):
+    path = tmp_path / "policy.onnx"
+    assert export_tool.main([f"checkpoint={run_folder}", f"output={path}", "opset=19"]) == 0
+    assert "ONNX opset 19" in capsys.readouterr().out
+    model = onnx.load(path)
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    assert model.opset_import[0].version == 19
+    assert facts["task"] == "toy_arm" and facts["embodiment"] == "ToyArm" and facts["model_version"] == "toy-1"
+    assert json.loads(facts["actuator_names"]) == ["flexor", "extensor"]
+    layout, size = json.loads(facts["observation_layout"]), load_policy(run_folder).policy.spec["observation_size"]
+    assert layout["joint_pos"] == [0, 1, 1] and layout["phase"] == [size - 1, size, 1]
+    assert layout["muscle_force"][2] == 2  # force and activation take turns
+    (given,), (made,) = (
+        onnxruntime.InferenceSession(path).get_inputs(),
+        onnxruntime.InferenceSession(path).get_outputs(),
+    )
+    assert (given.name, given.shape[1]) == ("observation", size) and isinstance(given.shape[0], str)
+    assert (made.name, made.shape[1]) == ("action", 2)
+
+
+def test_torchscript_runs_where_muscle_torch_is_not_installed(run_folder, tmp_path):
+    path = tmp_path / "policy.pt"
+    assert export_tool.main([f"checkpoint={run_folder}", f"output={path}"]) == 0
+    policy = load_policy(run_folder)
+    observation = torch.linspace(-1, 1, 3 * policy.policy.spec["observation_size"]).reshape(3, -1)
+    np.save(tmp_path / "observation.npy", observation.numpy())
+    code = f"""
+import sys, json
+sys.modules["muscle_torch"] = sys.modules["tensordict"] = None  # importing them fails
+import numpy, torch
+extra = {{"metadata.json": ""}}
+policy = torch.jit.load(r"{path}", _extra_files=extra)
+assert json.loads(extra["metadata.json"])["actuator_names"] == ["flexor", "extensor"]
+observation = torch.from_numpy(numpy.load(r"{tmp_path / "observation.npy"}"))
+numpy.save(r"{tmp_path / "action.npy"}", policy(observation).numpy())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert np.abs(np.load(tmp_path / "action.npy") - policy.act(observation).numpy()).max() < 1e-5
+
+
+class Branching(nn.Module):
+    """Acts otherwise when the observation is large: a decision that no fixed graph holds."""
+
+    def __init__(self, observation_size: int, action_size: int, **network):
+        super().__init__()
+        self.layer = nn.Linear(observation_size, action_size)
+
+    def forward(self, observation):
+        loc = self.layer(observation)
+        if observation.abs().max() > 5:
+            loc = -loc
+        return loc, torch.ones_like(loc)
+
+
+class BranchingPolicy(nn.Module):
+    def __init__(self, observation_size: int, action_size: int, in_keys=("observation",)):
+        super().__init__()
+        actor = Branching(observation_size, action_size)
+        self.actor = TensorDictModule(actor, in_keys=list(in_keys), out_keys=["loc", "scale"])
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt"])
+def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, suffix):
+    policy = trained(BranchingPolicy(env.observation_size, env.action_size), env)
+    with pytest.raises(InputError) as refused:
+        export_tool.export(policy, tmp_path / f"policy{suffix}", inputs(env), {})
+    message = str(refused.value)
+    assert "cannot be exported" in message and "\n" not in message and len(message) < 400
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_policy_that_reads_more_than_the_observation_is_refused(env, tmp_path):
+    policy = trained(BranchingPolicy(env.observation_size, env.action_size, ("observation", "memory")), env)
+    with pytest.raises(InputError, match="memory"):
+        export_tool.export(policy, tmp_path / "policy.onnx", inputs(env), {})
+
+
+def test_what_a_user_can_get_wrong(run_folder, tmp_path):
+    main, given = export_tool.main, f"checkpoint={run_folder}"
+    with pytest.raises(InputError, match="no checkpoint"):
+        main([])
+    with pytest.raises(InputError, match=r"\.onnx or \.pt"):
+        main([given, "output=policy.tflite"])
+    with pytest.raises(InputError, match="opset"):
+        main([given, f"output={tmp_path / 'policy.onnx'}", "opset=17"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="choose another output="):
+        main([given, f"output={tmp_path / 'file' / 'policy.pt'}"])

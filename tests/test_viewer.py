@@ -1,0 +1,241 @@
+"""The viewer: what is shown when (no drawing), the scene that is served, and the page in a real browser."""
+
+import shutil
+import urllib.request
+
+import mujoco
+import numpy as np
+import pytest
+from commands import script
+
+from muscle_torch.embodiments import make_embodiment
+from muscle_torch.errors import InputError
+from muscle_torch.player import Player, activation_bars, bars_html
+from muscle_torch.video import Recording
+
+pytest.importorskip("viser")
+
+from muscle_torch.viewer import Viewer, body_meshes, muscle_segments
+
+ARM = make_embodiment("toy_arm")
+NAMES = ("flexor", "extensor")
+
+
+def recording(name: str, seconds: float = 1.0, start: float = 0.0) -> Recording:
+    """An elbow that bends by 1 rad/s from `start`; the flexor's activation rises from 0 to 1."""
+    frames = round(seconds * 100) + 1
+    bend = start + np.arange(frames)[:, None] / 100
+    activation = np.stack([np.linspace(0, 1, frames), np.zeros(frames)], axis=1)
+    return Recording(name, bend, 100.0, reference=bend + 0.3, activation=activation)
+
+
+@pytest.fixture
+def player():
+    made = {"trained": lambda: [recording("bend"), recording("long", 3.0, 0.2)]}
+    return Player(made | {"alone": lambda: [recording("long", 3.0, 0.5)]})
+
+
+@pytest.fixture
+def viewer(player):
+    made = Viewer(player, ARM, port=8377)
+    yield made
+    made.close()
+
+
+class Event:
+    """What viser hands to a callback when a person in a browser did something."""
+
+    def __init__(self):
+        self.client, self.said = self, []
+
+    def add_notification(self, title, body, **options):
+        self.said.append(body)
+
+
+def test_time_passes_only_while_playing_and_begins_anew_at_the_end(player):
+    assert player.advance(0.4) and player.time == pytest.approx(0.4)
+    assert player.frame.qpos == pytest.approx(0.4) and player.frame.reference == pytest.approx(0.7)
+    assert player.frame.activation == pytest.approx([0.4, 0.0])
+    player.speed = 0.25
+    player.advance(0.4)
+    assert player.time == pytest.approx(0.5)
+    player.playing = False
+    assert not player.advance(1.0) and player.time == pytest.approx(0.5)
+    player.playing = True
+    player.advance(10.0)
+    assert player.time == 0.0
+
+
+def test_scrubbing_stays_inside_the_motion_and_steps_are_frames(player):
+    player.seek(99.0)
+    assert player.time == player.recording.seconds == 1.0 and player.frame.qpos == pytest.approx(1.0)
+    player.seek(-3.0)
+    assert player.time == 0.0
+    player.seek(0.2)
+    player.step(3)
+    assert not player.playing and player.frame.qpos == pytest.approx(0.23)
+
+
+def test_choosing_keeps_what_it_can(player):
+    player.choose_clip("long")
+    player.seek(2.0)
+    player.choose_source("alone")  # the same motion, the same moment
+    assert (player.source, player.recording.name, player.time) == ("alone", "long", 2.0)
+    assert player.frame.qpos == pytest.approx(2.5)
+    player.choose_source("trained")
+    assert player.recording.name == "long"
+    player.choose_clip("bend")
+    assert player.time == 0.0
+    player.seek(0.9)
+    player.choose_source("alone")  # has no "bend"
+    assert player.recording.name == "long"
+    with pytest.raises(InputError, match="'trained'"):
+        player.choose_source("traned")
+    with pytest.raises(InputError, match="'long'"):
+        player.choose_clip("lng")
+
+
+def test_a_source_is_made_once_and_only_when_chosen():
+    calls = []
+    sources = {name: lambda n=name: calls.append(n) or [recording("bend")] for name in ("a", "b")}
+    player = Player(sources)
+    assert calls == ["a"]
+    for name in ("b", "a", "b"):
+        player.choose_source(name)
+    assert calls == ["a", "b"]
+    with pytest.raises(InputError, match="nothing to show"):
+        Player({})
+
+
+def test_every_muscle_has_one_bar_as_high_as_its_activation():
+    arms = make_embodiment("bimanual_arm")
+    shown = np.concatenate([ids for _, ids in activation_bars(arms.groups, arms.actuator_names)])
+    assert sorted(shown) == list(range(64))
+    bars = activation_bars({"front": ("flexor",)}, NAMES)
+    assert [(group, ids.tolist()) for group, ids in bars] == [("front", [0]), ("other", [1])]
+    html = bars_html(bars, NAMES, np.array([0.25, 1.7]))
+    assert 'title="flexor 0.25"' in html and "height:25%" in html
+    assert 'title="extensor 1.00"' in html and "height:100%" in html
+    assert "height:0%" in bars_html(bars, NAMES, None)
+
+
+def test_the_drawn_body_is_the_models():
+    """Boxes around the drawn meshes against MuJoCo's own boxes around the same geometry."""
+    for name in ("toy_arm", "bimanual_arm"):
+        model = make_embodiment(name).model
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        meshes = body_meshes(model)
+        for body, (vertices, faces) in meshes.items():
+            assert faces.max() == len(vertices) - 1
+            geoms = [g for g in range(model.ngeom) if model.geom_bodyid[g] == body and model.geom_group[g] == 0]
+            reach = max(
+                float(np.linalg.norm(data.geom_xpos[g] - data.xpos[body]) + model.geom_rbound[g]) for g in geoms
+            )
+            assert np.linalg.norm(vertices, axis=1).max() <= reach * 1.001
+    hand = body_meshes(ARM.model)[ARM.model.body("hand").id][0]
+    assert np.allclose(np.abs(hand).max(0), [0.03, 0.02, 0.05], rtol=0.02)  # an ellipsoid
+    upper = body_meshes(ARM.model)[ARM.model.body("upper_arm").id][0]
+    assert upper[:, 2].min() == pytest.approx(-0.332, abs=2e-3) and upper[:, 2].max() == pytest.approx(0.03, abs=2e-3)
+
+
+def test_muscles_are_drawn_along_their_paths_and_redden():
+    model, data = ARM.model, mujoco.MjData(ARM.model)
+    data.qpos[:] = 1.0
+    mujoco.mj_forward(model, data)
+    owner = np.array([0, 1])
+    points, colours = muscle_segments(model, data, owner, np.array([1.0, 0.0]))
+    lengths = np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
+    assert lengths[0] == pytest.approx(data.ten_length[0], rel=1e-5)  # the flexor is one straight line
+    # the extensor bends around the elbow: chords are shorter than the arc, by little
+    assert data.ten_length[1] * 0.95 < lengths[1:].sum() < data.ten_length[1]
+    assert colours[0, 0, 0] > 250 and colours[0, 0, 1] < 5 and colours[1, 0, 0] < 60
+    assert points.shape == muscle_segments(model, data, owner, None)[0].shape
+
+
+def test_the_scene_follows_the_player(viewer):
+    hand = ARM.model.body("hand").id
+    viewer.player.playing = False
+    viewer.player.seek(0.5)
+    viewer.refresh()
+    data = mujoco.MjData(ARM.model)
+    data.qpos[:] = 0.5
+    mujoco.mj_kinematics(ARM.model, data)
+    assert np.allclose(viewer.scene.bodies[hand].position, data.xpos[hand], atol=1e-6)
+    data.qpos[:] = 0.8
+    mujoco.mj_kinematics(ARM.model, data)
+    assert viewer.scene.ghosts[hand].visible
+    assert np.allclose(viewer.scene.ghosts[hand].position, data.xpos[hand], atol=1e-6)
+    assert "flexor 0.50" in viewer.bars.content and viewer.slider.value == 0.5
+    assert urllib.request.urlopen(viewer.url, timeout=10).status == 200
+
+
+def test_the_controls_move_the_player(viewer):
+    event = Event()
+    viewer.clip.value = "long"
+    viewer._asked(lambda: viewer._choose_clip(viewer.clip.value))(event)
+    assert viewer.player.recording.name == "long" and viewer.slider.max == 3.0
+    viewer._asked(viewer._toggle)(event)
+    assert not viewer.player.playing and viewer.play.label == "play"
+    viewer.ghost.value = False
+    viewer._asked(lambda: None)(event)
+    viewer.tick(0.1)
+    assert not any(handle.visible for handle in viewer.scene.ghosts.values())
+    viewer._asked(lambda: viewer._choose_source("nobody"))(event)
+    assert "nobody" in event.said[0]  # told in the browser, and the page goes on
+    viewer.tick(0.1)
+
+
+def test_the_command_offers_the_motions_of_a_task():
+    view = script("tools/view.py")
+    made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=toy_arm", "port=8377", "max_seconds=1"]))
+    try:
+        assert made.player.source == view.ALONE and len(made.player.clip_names) >= 2
+        assert made.player.recording.seconds == pytest.approx(1.0)
+        made.tick(0.05)
+    finally:
+        made.close()
+    for words, said in (
+        (["max_seconds=0"], "max_seconds"),
+        (["port=99999"], "port"),
+        (["checkpoint=no"], "not found"),
+        (["host=192.0.2.1"], "host="),
+    ):
+        with pytest.raises(InputError, match=said):
+            view.main(["task=toy_arm", *words])
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_body_and_its_buttons_work(viewer, tmp_path):
+    from matplotlib.image import imread
+
+    playwright = pytest.importorskip("playwright.sync_api")
+    browser = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
+    options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+
+    def screenshot(name: str) -> np.ndarray:
+        page.wait_for_timeout(3000)
+        page.screenshot(path=str(tmp_path / name))
+        return imread(tmp_path / name)[..., :3]
+
+    with playwright.sync_playwright() as running:
+        try:
+            chromium = running.chromium.launch(executable_path=browser, args=options)
+        except playwright.Error as error:
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
+        page = chromium.new_page(viewport={"width": 900, "height": 600})
+        page.goto(viewer.url)
+        page.get_by_role("button", name="pause").wait_for(timeout=60_000)
+        shown = screenshot("shown.png")
+        assert page.get_by_title("flexor").count() == 1
+        page.get_by_role("button", name="pause").click()
+        page.get_by_role("button", name="play").wait_for(timeout=20_000)
+        assert not viewer.player.playing
+        viewer.scene._world.visible = False
+        hidden = screenshot("hidden.png")
+        chromium.close()
+    different = (np.abs(shown - hidden).max(axis=-1) > 0.1)[:, :600]  # left of the controls
+    assert different.mean() > 0.005
+    rows, columns = different.nonzero()
+    assert np.ptp(rows) > 150  # from shoulder to hand
+    assert np.ptp(columns) > 20

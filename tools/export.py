@@ -1,0 +1,267 @@
+"""Write a trained policy as one file that runs without muscle_torch: ONNX (.onnx) or TorchScript (.pt).
+
+`python tools/export.py checkpoint=runs/my_run output=policy.onnx`. The file maps `observation` (batch, D) float32, as
+the environment gives it, to the mean `action` (batch, nu) float32; the observation normaliser is inside, any batch
+size goes. It names the observation's columns, the muscles, the task and the body (ONNX: metadata_props; TorchScript:
+the extra file `metadata.json`). Before the file appears it is read back and compared on observations of the
+environment.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+try:
+    from muscle_torch.config import config_from_dict, key, parse_words, run_command
+    from muscle_torch.errors import InputError
+except ImportError as error:
+    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
+        raise
+    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
+    sys.exit(2)
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+TOLERANCE = 1e-5  # of an action; float32 sums in another order differ by less
+OLDEST_OPSET = 18  # what torch's exporter itself writes
+METADATA_FILE = "metadata.json"  # of a TorchScript file
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
+    output: str = key("policy.onnx", "the file to write: .onnx or .pt (TorchScript)")
+    opset: int = key(18, "ONNX operator set, 18 or newer")
+    motion: Any = key("", "motion to check the file on; empty: the training's")
+
+
+def main(words: Sequence[str]) -> int:
+    """Writes one file; returns the exit code."""
+    options = parse_words(ExportOptions, words)
+    if not options.checkpoint:
+        raise InputError("no checkpoint given: write checkpoint=<run folder or checkpoint file>")
+    output = Path(options.output)
+    if output.suffix not in WRITERS:
+        raise InputError(f"cannot write {output}: output= must end in {' or '.join(WRITERS)}")
+    from muscle_torch.models import load_policy
+
+    policy = load_policy(options.checkpoint)
+    observations, facts = observe(policy, options.motion)
+    facts |= {"checkpoint": options.checkpoint}
+    difference = export(policy, output, observations, facts, options.opset)
+    size = output.stat().st_size / 1e6
+    kind = f"ONNX opset {options.opset}" if output.suffix == ".onnx" else "TorchScript"
+    print(f"{output}: {kind}, {size:.2f} MB, observation (batch, {observations.shape[1]}) -> action (batch, ", end="")
+    print(f"{len(facts['actuator_names'])})")
+    print(f"read back: actions on {len(observations)} observations differ by at most {difference:.1e}")
+    return 0
+
+
+class MeanAction(nn.Module):
+    """Observation (B, D) -> mean action (B, nu), without the TensorDict around it."""
+
+    def __init__(self, policy: Any):
+        super().__init__()
+        actor = policy.actor
+        reads, writes = list(getattr(actor, "in_keys", [])), list(getattr(actor, "out_keys", []))
+        if reads != ["observation"] or "loc" not in writes or not isinstance(getattr(actor, "module", None), nn.Module):
+            kind = type(policy.policy).__name__
+            raise InputError(
+                f"{kind} cannot be exported: its actor must be one TensorDictModule that reads `observation` and "
+                f"writes `loc`; it reads {reads or 'unknown keys'}"
+            )
+        self.network, self.place = actor.module, writes.index("loc")
+        self.single = len(writes) == 1
+
+    def forward(self, observation: Tensor) -> Tensor:
+        out = self.network(observation)
+        return out if self.single else out[self.place]
+
+
+def export(policy: Any, output: Path, observations: Tensor, facts: dict[str, Any], opset: int = 18) -> float:
+    """Writes `policy` (of `load_policy`) to `output` with `facts` inside; its suffix decides the format.
+
+    Returns the largest difference of an action between the file and the policy on `observations` (N, D). Raises
+    InputError, and leaves no file, where the policy cannot be exported or that difference is above `TOLERANCE`.
+    """
+    network = MeanAction(policy).to("cpu").eval()
+    partial = output.with_name(f"{output.stem}.partial{output.suffix}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror}; choose another output=") from None
+    try:
+        WRITERS[output.suffix](network, observations, partial, facts, opset)
+        difference = compare(READERS[output.suffix](partial), network, observations)
+        if not difference <= TOLERANCE:
+            raise InputError(
+                f"{type(policy.policy).__name__} cannot be exported: the {output.suffix} file's actions differ from "
+                f"the policy's by {difference:.1e}; does its forward depend on values or on the batch size?"
+            )
+        os.replace(partial, output)
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror or error}; choose another output=") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return difference
+
+
+def compare(run: Callable[[np.ndarray], np.ndarray], network: nn.Module, observations: Tensor) -> float:
+    """Largest difference of an action between `run` and `network`, for one observation and for many at a time."""
+    with torch.no_grad():
+        wanted = network(observations).numpy()
+    batches = [slice(0, 1), slice(1, None), slice(0, None)]
+    try:
+        found = [np.abs(run(observations[rows].numpy()) - wanted[rows]).max() for rows in batches]
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"the file does not run at every batch size: {_line(error)}") from None
+    return float(np.max(found))
+
+
+def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dict[str, Any]]:
+    """(steps, D) observations that the policy sees in its own task, and the facts that go into the file."""
+    from muscle_torch import __version__
+    from muscle_torch.envs import make_env
+
+    config = config_from_dict(policy.config)
+    options = {"motion": motion} if motion else {}
+    env = make_env(config, 1, "cpu", backend="mujoco", threads=1, **options)
+    try:
+        wanted = policy.policy.spec["observation_size"], policy.policy.spec["action_size"]
+        if (env.observation_size, env.action_size) != wanted:
+            raise InputError(
+                f"the checkpoint's policy has sizes {wanted}, its task here ({env.observation_size}, "
+                f"{env.action_size}): it is of another version of muscle_torch"
+            )
+        seen = [env.begin()]
+        while len(seen) < steps:
+            step = env.advance(policy.act(seen[-1]))
+            seen.append(env.restart(step.terminated | step.truncated))
+        body = env.embodiment
+        facts = {
+            "producer": f"muscle_torch {__version__}",
+            "task": policy.task,
+            "policy": policy.policy.spec["name"],
+            "embodiment": body.name,
+            "fingers": body.fingers,
+            "model_version": body.model_version,
+            "control_frequency": body.control_frequency,
+            "action_mapping": config.env.action_mapping,
+            "actuator_names": list(body.actuator_names),
+            "observation_layout": {k: [s.start, s.stop, s.step or 1] for k, s in env.observation_layout.items()},
+        }
+    finally:
+        env.close()
+    return torch.cat(seen), facts
+
+
+def write_onnx(network: nn.Module, observations: Tensor, path: Path, facts: dict[str, Any], opset: int) -> None:
+    """One .onnx file, weights inside, batch size free, `facts` in metadata_props (all but text as JSON)."""
+    _need("onnx", "onnxscript", "onnxruntime")
+    if opset < OLDEST_OPSET:
+        raise InputError(f"opset={opset}: {OLDEST_OPSET} or newer is needed")
+    import onnx
+
+    batch = torch.export.Dim("batch")
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (observations[:2],),
+                input_names=["observation"],
+                output_names=["action"],
+                dynamic_shapes=({0: batch},),
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+        assert program is not None
+        model = program.model_proto
+    except (torch.onnx.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"the policy cannot be exported to ONNX: {_line(error)}") from None
+    written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if written != opset:
+        raise InputError(f"opset={opset} cannot be written here, {written} can: leave opset= away")
+    onnx.helper.set_model_props(model, _texts(facts))
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def write_torchscript(network: nn.Module, observations: Tensor, path: Path, facts: dict[str, Any], opset: int) -> None:
+    """A traced TorchScript file with `facts` in its extra file `metadata.json`; opset says nothing here."""
+    try:
+        with _quiet(), torch.no_grad():
+            traced = torch.jit.trace(network, (observations[:2],), check_trace=False)
+            torch.jit.save(traced, str(path), _extra_files={METADATA_FILE: json.dumps(facts)})
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"the policy cannot be exported to TorchScript: {_line(error)}") from None
+
+
+def read_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda observation: session.run(["action"], {"observation": observation})[0]  # type: ignore[return-value]
+
+
+def read_torchscript(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    loaded = torch.jit.load(str(path))
+    return lambda observation: loaded(torch.from_numpy(observation)).numpy()
+
+
+WRITERS: dict[str, Callable[[nn.Module, Tensor, Path, dict[str, Any], int], None]] = {
+    ".onnx": write_onnx,
+    ".pt": write_torchscript,
+}
+READERS: dict[str, Callable[[Path], Callable[[np.ndarray], np.ndarray]]] = {
+    ".onnx": read_onnx,
+    ".pt": read_torchscript,
+}
+
+
+def _texts(facts: dict[str, Any]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+
+
+def _need(*packages: str) -> None:
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{package} is not installed: run `pip install 'muscle_torch[export]'`, or write a .pt")
+
+
+def _line(error: BaseException) -> str:
+    """The line of an exporter's long story that says what happened."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no reason given'}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters talk about their own insides."""
+    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(None), redirect_stderr(None):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+if __name__ == "__main__":
+    run_command(main, ExportOptions, __doc__ or "")
