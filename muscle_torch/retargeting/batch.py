@@ -6,6 +6,7 @@ of pelvis, trunk and feet, a weak pull to the rest pose, second differences in t
 then on all.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,21 +27,22 @@ POSITION = 1e4  # 1 / (1 cm)^2
 ORIENTATION = {"calcn": 2500.0}  # 1 / (1.1 degrees)^2; ankle angles are small, and the floor pulls at them
 ORIENTATION_OTHERS = 150.0  # 1 / (5 degrees)^2
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
-STIFF_REST = {"subtalar_angle": 8.0, "mtp_angle": 4.0, "deviation": 4.0, "flexion": 4.0}
+STIFF_REST = {"elv_angle": 10.0, "shoulder_rot": 10.0, "pro_sup": 10.0, "subtalar_angle": 8.0, "mtp_angle": 4.0,
+              "deviation": 4.0, "flexion": 4.0}  # fmt: skip
 FLOOR = 5e6  # 1 / (0.4 mm)^2, below the floor
 STAND_HEIGHT = 5e4  # 1 / (4 mm)^2
-STAND_STILL = 2e5
-APART = 2e5
+STAND_STILL = 3e5
+APART = 1e6  # 1 / (1 mm)^2, parts in each other
 CLEARANCE = 0.004  # [m] kept between body parts
-SUNK = 0.0015  # [m] at which more steps are worth their time
-MORE_ITERATIONS = 6
+SUNK = 0.001  # [m] at which more steps are worth their time
+REPAIRS, AROUND = 2, 12  # rounds of them; frames on both sides that give way
 COARSE = 5  # the first, rough solution takes every 5th frame
 
 
 @dataclass(frozen=True)
 class BatchOptions:
     cutoff: float = 10.0  # [Hz]
-    coarse_iterations: int = 8
+    coarse_iterations: int = 5
     iterations: int = 2
     device: str = "cpu"
 
@@ -60,6 +62,18 @@ class Terms:
     still: Tensor | None = None  # (T, P) soles that stand
     anchor: Tensor | None = None  # (T, P, 2) where
     contacts: Contacts | None = None
+
+    def frames(self, start: int, stop: int) -> "Terms":
+        """Those of a stretch of the clip, without contacts."""
+        stretch = slice(start, stop)
+        return dataclasses.replace(
+            self,
+            goal=self.goal[stretch],
+            turns=self.turns[stretch],
+            still=None if self.still is None else self.still[stretch],
+            anchor=None if self.anchor is None else self.anchor[stretch],
+            contacts=None,
+        )
 
 
 def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tuple[np.ndarray, Targets]:
@@ -84,7 +98,7 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
             terms.soles = soles
             terms.still, terms.anchor = _stance(tree, soles, pose, at.rate)
         pose = _keep_apart(tree, terms, pose, count, options.cutoff)
-    return tree.qpos(pose), targets
+    return tree.qpos(_repaired(tree, terms, pose, options.cutoff)), targets
 
 
 def _lowest(tree: BodyTree, soles: Soles, pose: Pose) -> np.ndarray:
@@ -102,12 +116,34 @@ def followed(body: Proportions) -> list[str]:
 
 
 def _keep_apart(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float) -> Pose:
-    """Steps with all terms, with what touches found anew every other one; more of them while a foot is in the floor."""
-    for done in range(0, iterations + MORE_ITERATIONS, 2):
-        if done >= iterations and (terms.soles is None or _lowest(tree, terms.soles, pose)[..., 2].min() > -SUNK):
-            break
+    """Steps with all terms, with what touches found anew every other one."""
+    for _ in range(0, iterations, 2):
         terms.contacts = find_contacts(tree, pose, CLEARANCE)
         pose = _solve(tree, terms, pose, 2, cutoff)
+    return pose
+
+
+def _repaired(tree: BodyTree, terms: Terms, pose: Pose, cutoff: float) -> Pose:
+    """More steps for the stretches of a clip where a foot is still in the floor or parts in each other."""
+    count = len(pose.joints)
+    for _ in range(REPAIRS):
+        contacts = find_contacts(tree, pose, CLEARANCE)
+        bad = np.zeros(count, dtype=bool) if contacts is None else contacts.nearest < -SUNK
+        if terms.soles is not None:
+            bad |= _lowest(tree, terms.soles, pose)[..., 2].min(axis=1) < -SUNK
+        if not bad.any():
+            break
+        if terms.soles is not None and terms.still is not None:  # feet may have to stand further apart
+            terms.anchor = _anchors(tree, _lowest(tree, terms.soles, pose), terms.still.cpu().numpy() > 0)
+        around = np.convolve(bad, np.ones(2 * AROUND + 1), mode="same") > 0
+        for start, stop in runs(around):
+            part = Pose(*(values[start:stop] for values in pose))
+            few = terms.frames(start, stop)
+            few.contacts = find_contacts(tree, part, CLEARANCE)
+            held = (2 * (start > 0), 2 * (stop < count))
+            part = _solve(tree, few, part, 2, cutoff, held)
+            for whole, piece in zip(pose, part, strict=True):
+                whole[start:stop] = piece
     return pose
 
 
@@ -138,14 +174,20 @@ def _terms(tree: BodyTree, targets: Targets, points: Points) -> Terms:
     )
 
 
-def _solve(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float) -> Pose:
+def _solve(
+    tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float, held: tuple[int, int] = (0, 0)
+) -> Pose:
+    """Gauss-Newton steps; the first and last `held` frames stay as they are."""
     rest = torch.full((len(tree.names),), REST, device=tree.device, dtype=tree.dtype)
     for i, name in enumerate(tree.names):
         rest[i] = STIFF_REST.get(name[:-2], REST)
     # A low-pass of `cutoff`: there the second differences weigh as much as the typical pull of the targets.
     smoothing = (2 * np.pi * min(cutoff / terms.rate, 0.45)) ** -4
     for _ in range(iterations):
-        pose = tree.move(pose, solve(_linearised(tree, terms, pose, rest), smoothing))
+        problem = _linearised(tree, terms, pose, rest)
+        for end in (slice(0, held[0]), slice(len(pose.joints) - held[1], None)):
+            problem.low[end], problem.high[end] = 0.0, 0.0
+        pose = tree.move(pose, solve(problem, smoothing))
     return pose
 
 
@@ -220,8 +262,13 @@ def _stance(tree: BodyTree, soles: Soles, pose: Pose, rate: float) -> tuple[Tens
     """Which support points stand (T, P), and where each stands while it does (T, P, 2)."""
     low = _lowest(tree, soles, pose)
     still = standing(low, rate) & soles.rigid.cpu().numpy()
+    return tree._tensor(still) > 0, _anchors(tree, low, still)
+
+
+def _anchors(tree: BodyTree, low: np.ndarray, still: np.ndarray) -> Tensor:
+    """Where each point stands while it does: its middle place of that time (T, P, 2)."""
     anchor = low[..., :2].copy()
     for point in range(still.shape[1]):
         for start, stop in runs(still[:, point]):
             anchor[start:stop, point] = np.median(low[start:stop, point, :2], axis=0)
-    return tree._tensor(still) > 0, tree._tensor(anchor)
+    return tree._tensor(anchor)

@@ -18,6 +18,7 @@ class Contacts:
     local: Tensor  # (2, T, C, 3) the nearest points in the axes of their bodies [m]
     normal: Tensor  # (T, C, 3) from the first to the second, world
     near: Tensor  # (T, C) 1 where the pair is near in that frame
+    nearest: np.ndarray  # (T,) smallest distance of all pairs [m]
 
     def __len__(self) -> int:
         return self.bodies.shape[1]
@@ -48,6 +49,7 @@ def find_contacts(tree: BodyTree, pose: Pose, clearance: float) -> Contacts | No
     found = np.zeros((len(qpos), len(both)), dtype=bool)
     ends = np.zeros((2, len(qpos), len(both), 3))
     normals = np.zeros((len(qpos), len(both), 3))
+    nearest = np.full(len(qpos), np.inf)
     line = np.zeros(6)
     sizes = model.geom_rbound[both].sum(axis=1) + reach
     for t, q in enumerate(qpos):
@@ -59,6 +61,7 @@ def find_contacts(tree: BodyTree, pose: Pose, clearance: float) -> Contacts | No
             gap = mujoco.mj_geomDistance(model, data, first, second, reach, line)
             if gap >= reach:
                 continue
+            nearest[t] = min(nearest[t], gap)
             along = (line[3:] - line[:3]) * (1.0 if gap >= 0 else -1.0)
             length = np.linalg.norm(along)
             if length < 1e-9:
@@ -75,4 +78,5 @@ def find_contacts(tree: BodyTree, pose: Pose, clearance: float) -> Contacts | No
         local=tree._tensor(ends[:, :, used]),
         normal=tree._tensor(normals[:, used]),
         near=tree._tensor(found[:, used]),
+        nearest=nearest,
     )

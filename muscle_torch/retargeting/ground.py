@@ -72,11 +72,11 @@ class Soles:
         return self.radius > 0
 
 
-def standing(points: np.ndarray, rate: float, floor: float = 0.0) -> np.ndarray:
-    """(T, P) bool: which of the points (T, P, 3) are near the floor's height and slow for long enough."""
+def standing(points: np.ndarray, rate: float) -> np.ndarray:
+    """(T, P) bool: which of the points (T, P, 3) are near the floor, and slow along it and upwards for long enough."""
     velocity = np.gradient(points, axis=0) * rate
     level, rising = np.linalg.norm(velocity[..., :2], axis=-1), np.abs(velocity[..., 2])
-    still = (points[..., 2] < floor + NEAR) & (level < SLOW) & (rising < RISING)
+    still = (points[..., 2] < NEAR) & (level < SLOW) & (rising < RISING)
     shortest = max(2, round(SHORTEST_STANCE * rate))
     for column in still.T:
         for start, stop in runs(column):

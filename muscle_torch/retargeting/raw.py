@@ -20,7 +20,8 @@ LANDMARKS = (*CENTRE, *(f"{side}_{joint}" for side in SIDES for joint in (*ARM, 
 ORIENTED = ("pelvis", "thorax")
 SHORTEST = 0.2  # [s]
 LONGEST_GAP = 0.25  # [s]; longer gaps are not filled
-STILL = 0.005  # [m]; nothing moves more than this: a static trial
+STILL = 0.03  # [m]; nothing moves more than this: a static trial, in which a person sways
+BELT = 0.3  # [m/s]; feet that glide back faster than this under a pelvis that stays: a treadmill
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class RawMotion:
     subject: str = ""
     source: str = ""
     licence: str = ""
+    notes: tuple[str, ...] = ()  # what was changed on the way, for the user
 
     @property
     def num_frames(self) -> int:
@@ -69,7 +71,27 @@ def check(raw: RawMotion) -> RawMotion:
     moved = [np.ptp(v, axis=0).max() for v in positions.values()]
     if max(moved, default=0.0) < STILL:
         raise InputError(f"{where}: a static trial, nothing moves by more than {1000 * STILL:.0f} mm; give a motion")
-    return raw
+    return _off_the_treadmill(raw)
+
+
+def _off_the_treadmill(raw: RawMotion) -> RawMotion:
+    """A walk on a belt becomes the same walk over ground: the simulated floor does not move."""
+    feet = [raw.positions[f"{side}_ankle"] for side in SIDES if f"{side}_ankle" in raw.positions]
+    if len(feet) < 2 or "pelvis" not in raw.positions:
+        return raw
+    both = np.stack(feet, axis=1)
+    velocity = np.gradient(both[..., :2], axis=0) * raw.rate
+    belt = np.median(velocity[np.arange(len(both)), both[..., 2].argmin(axis=1)], axis=0)
+    pelvis = (raw.positions["pelvis"][-1] - raw.positions["pelvis"][0])[:2] / raw.duration
+    speed = float(np.linalg.norm(belt))
+    if speed < BELT or np.linalg.norm(pelvis) > 0.25 * speed:
+        return raw
+    shift = np.zeros((raw.num_frames, 3))
+    shift[:, :2] = -belt * (np.arange(raw.num_frames) / raw.rate)[:, None]
+    moved = {name: values + shift for name, values in raw.positions.items()}
+    return dataclasses.replace(
+        raw, positions=moved, notes=(*raw.notes, f"a treadmill's {speed:.2f} m/s were added to walk over ground")
+    )
 
 
 def at_rate(raw: RawMotion, rate: float) -> RawMotion:

@@ -103,7 +103,7 @@ class Retargeter:
             joint_names=self.embodiment.joint_names,
             embodiment=self.embodiment.name,
             model_version=self.embodiment.model_version,
-            source=f"{raw.source or raw.name}, retargeted with {self.options.method}",
+            source="; ".join((f"{raw.source or raw.name}, retargeted with {self.options.method}", *raw.notes)),
             licence=self.options.licence or raw.licence,
         )
         return Result(clip.validate(), quality, series, targets)

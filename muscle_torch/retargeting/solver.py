@@ -15,6 +15,7 @@ INNER = 15  # steps of the conjugate gradient; inexact is enough, the next Gauss
 ROUNDS = 3  # of the active set
 ENOUGH = 1e-3
 DAMPING, DAMPING_TYPICAL = 1e-3, 1e-4
+LEAST_TYPICAL = 0.1  # joints that the targets hardly tell are smoothed as if they told so much of the median
 LARGEST_STEP = 0.6  # [rad, m]
 
 
@@ -36,7 +37,7 @@ def solve(problem: Normal, smoothing: float) -> Tensor:
     """The step (T, d). `smoothing`: weight of the second differences by that of a typical diagonal entry."""
     diagonal = torch.diagonal(problem.hessian, dim1=1, dim2=2)
     typical = diagonal.median(dim=0).values
-    typical = typical.clamp_min(0.02 * typical.median()).clamp_min(1e-3)
+    typical = typical.clamp_min(LEAST_TYPICAL * typical.median()).clamp_min(1e-3)
     smooth = smoothing * typical if len(problem.gradient) > 2 else torch.zeros_like(typical)
     base = (
         problem.gradient + second_transposed(smooth * problem.bend) if len(problem.gradient) > 2 else problem.gradient
