@@ -4,9 +4,13 @@ The scheme and weights are those of general motion retargeting as the published 
 made symmetric, the couplings one hard constraint of every step, and limits on angles and speeds that act.
 """
 
+import copy
+
 import mink
 import mujoco
 import numpy as np
+
+from muscle_torch.embodiments import Embodiment
 
 from .fit import LANDMARK_BODIES, Proportions, Targets
 
@@ -44,7 +48,7 @@ def fit_frames(targets: Targets, body: Proportions) -> np.ndarray:
     equality = mink.EqualityConstraintTask(model, cost=1.0)
     step = 1.0 / targets.rate
     joints = [embodiment.joint_names[j] for j in embodiment.scalar_joint_ids]
-    limits = [mink.ConfigurationLimit(model), mink.VelocityLimit(model, dict.fromkeys(joints, FASTEST))]
+    limits = [mink.ConfigurationLimit(_uncoupled(embodiment)), mink.VelocityLimit(model, dict.fromkeys(joints, FASTEST))]
     goals = frame_goals(targets, body)
     out = np.empty((targets.num_frames, model.nq))
     for t in range(targets.num_frames):
@@ -56,6 +60,13 @@ def fit_frames(targets: Targets, body: Proportions) -> np.ndarray:
             _solve(configuration, list(tasks.values()), equality, limits, step, FIRST_TRIES if t == 0 else TRIES)
         out[t] = configuration.q
     return out
+
+
+def _uncoupled(embodiment: Embodiment) -> mujoco.MjModel:
+    """The model without limits of coupled joints: in a hard coupling both ends' limits would stop each other midway."""
+    model = copy.deepcopy(embodiment.model)
+    model.jnt_limited[np.isin(model.jnt_qposadr, embodiment.dependent.qpos_ids)] = 0
+    return model
 
 
 def _solve(configuration: mink.Configuration, tasks: list, equality, limits: list, step: float, tries: int) -> None:
