@@ -24,8 +24,9 @@ from .kinematics import BodyTree, Points, Pose
 from .solver import Normal, second, solve
 
 POSITION = 1e4  # 1 / (1 cm)^2
-ORIENTATION = {"calcn": 2500.0}  # 1 / (1.1 degrees)^2; ankle angles are small, and the floor pulls at them
-ORIENTATION_OTHERS = 150.0  # 1 / (5 degrees)^2
+ORIENTATION = 150.0  # 1 / (5 degrees)^2
+FOOT_PITCH, FOOT_TWIST = 3500.0, 300.0  # 1 / (1 degree)^2: ankle angles are small, and the floor pulls at them
+ACROSS = 2  # the heel bone's axis to the right
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"elv_angle": 10.0, "shoulder_rot": 10.0, "pro_sup": 10.0, "subtalar_angle": 8.0, "mtp_angle": 4.0,
               "deviation": 4.0, "flexion": 4.0}  # fmt: skip
@@ -56,7 +57,7 @@ class Terms:
     weight: Tensor  # (K,)
     turned: Tensor  # (B,) bodies with a wanted orientation
     turns: Tensor  # (T, B, 3, 3)
-    turn_weight: Tensor  # (B,)
+    turn_weight: Tensor  # (T, B, 3, 3) root of the weight, by direction of the world
     rate: float
     soles: Soles | None = None
     still: Tensor | None = None  # (T, P) soles that stand
@@ -70,6 +71,7 @@ class Terms:
             self,
             goal=self.goal[stretch],
             turns=self.turns[stretch],
+            turn_weight=self.turn_weight[stretch],
             still=None if self.still is None else self.still[stretch],
             anchor=None if self.anchor is None else self.anchor[stretch],
             contacts=None,
@@ -169,9 +171,20 @@ def _terms(tree: BodyTree, targets: Targets, points: Points) -> Terms:
         weight=tree._tensor(targets.weights) * POSITION,
         turned=tree._index([tree.body(b) for b in bodies]),
         turns=tree._tensor(turns),
-        turn_weight=tree._tensor([ORIENTATION.get(b.split("_")[0], ORIENTATION_OTHERS) for b in bodies]),
+        turn_weight=tree._tensor(_turn_weights(bodies, turns)),
         rate=targets.rate,
     )
+
+
+def _turn_weights(bodies: list[str], turns: np.ndarray) -> np.ndarray:
+    """(T, B, 3, 3): a foot's pitch counts more than its roll and yaw, in which recordings and body differ."""
+    weights = np.broadcast_to(np.sqrt(ORIENTATION) * np.eye(3), turns.shape).copy()
+    for b, name in enumerate(bodies):
+        if name.startswith("calcn"):
+            across = turns[:, b, :, ACROSS]
+            more = np.sqrt(FOOT_PITCH) - np.sqrt(FOOT_TWIST)
+            weights[:, b] = np.sqrt(FOOT_TWIST) * np.eye(3) + more * across[:, :, None] * across[:, None, :]
+    return weights
 
 
 def _solve(
@@ -206,7 +219,12 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Norma
     add(tree.point_jacobian(frames, terms.points.bodies, where), where - terms.goal, weight)
     if len(terms.turned):
         error = matrix_to_rotvec(frames.mat[:, terms.turned] @ terms.turns.transpose(-1, -2))
-        add(tree.turn_jacobian(frames, terms.turned), error, terms.turn_weight.expand(error.shape[:2]))
+        by = terms.turn_weight
+        add(
+            (by @ tree.turn_jacobian(frames, terms.turned)),
+            (by @ error[..., None])[..., 0],
+            torch.ones_like(error[..., 0]),
+        )
     if terms.soles is not None:
         assert terms.still is not None and terms.anchor is not None
         low = terms.soles.lowest(frames)
@@ -219,7 +237,7 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Norma
         sided.append(terms.contacts.rows(tree, frames, CLEARANCE, APART))
     stacked, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
     hessian = stacked.transpose(1, 2) @ stacked
-    gradient = (stacked.transpose(1, 2) @ error[..., None])[..., 0]
+    gradient = (error[:, None] @ stacked)[:, 0]
     first = tree.num_dof - len(tree.names)
     index = torch.arange(first, tree.num_dof, device=tree.device)
     hessian[:, index, index] += rest

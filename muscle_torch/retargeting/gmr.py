@@ -48,7 +48,10 @@ def fit_frames(targets: Targets, body: Proportions) -> np.ndarray:
     equality = mink.EqualityConstraintTask(model, cost=1.0)
     step = 1.0 / targets.rate
     joints = [embodiment.joint_names[j] for j in embodiment.scalar_joint_ids]
-    limits = [mink.ConfigurationLimit(_uncoupled(embodiment)), mink.VelocityLimit(model, dict.fromkeys(joints, FASTEST))]
+    limits = [
+        mink.ConfigurationLimit(_uncoupled(embodiment)),
+        mink.VelocityLimit(model, dict.fromkeys(joints, FASTEST)),
+    ]
     goals = frame_goals(targets, body)
     out = np.empty((targets.num_frames, model.nq))
     for t in range(targets.num_frames):

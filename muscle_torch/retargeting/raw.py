@@ -76,7 +76,8 @@ def check(raw: RawMotion) -> RawMotion:
 
 def _off_the_treadmill(raw: RawMotion) -> RawMotion:
     """A walk on a belt becomes the same walk over ground: the simulated floor does not move."""
-    feet = [raw.positions[f"{side}_ankle"] for side in SIDES if f"{side}_ankle" in raw.positions]
+    joint = "toe" if {"left_toe", "right_toe"} <= raw.positions.keys() else "ankle"
+    feet = [raw.positions[f"{side}_{joint}"] for side in SIDES if f"{side}_{joint}" in raw.positions]
     if len(feet) < 2 or "pelvis" not in raw.positions:
         return raw
     both = np.stack(feet, axis=1)

@@ -6,6 +6,7 @@ is let go, and the step is solved again. The linear systems go to a conjugate gr
 preconditioner, so all work is batched and runs on a CPU or a GPU alike.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 INNER = 15  # steps of the conjugate gradient; inexact is enough, the next Gauss-Newton step corrects
 ROUNDS = 3  # of the active set
 ENOUGH = 1e-3
+DENSE = 500  # frames
 DAMPING, DAMPING_TYPICAL = 1e-3, 1e-4
 LEAST_TYPICAL = 0.1  # joints that the targets hardly tell are smoothed as if they told so much of the median
 LARGEST_STEP = 0.6  # [rad, m]
@@ -54,7 +56,7 @@ def solve(problem: Normal, smoothing: float) -> Tensor:
         gradient = base + pull[:, 0]
         step = _solve(hessian, gradient, damping, smooth, step, ~stuck)
         residual = gradient + _product(hessian, damping, smooth, step)
-        below = problem.value + (problem.jacobian @ step[..., None])[..., 0] < 0
+        below = problem.value + torch.linalg.vecdot(problem.jacobian, step[:, None]) < 0
         past = (step < low) | (step > high)
         # At a bound the cost must fall towards the outside, or the bound is let go.
         inward = stuck & (((step <= low) & (residual < 0)) | ((step >= high) & (residual > 0)))
@@ -67,7 +69,7 @@ def solve(problem: Normal, smoothing: float) -> Tensor:
 
 
 def _product(hessian: Tensor, damping: Tensor, smooth: Tensor, x: Tensor) -> Tensor:
-    out = (hessian @ x[..., None])[..., 0] + damping * x
+    out = _times(hessian, x) + damping * x
     return out + second_transposed(smooth * second(x)) if len(x) > 2 else out
 
 
@@ -76,24 +78,52 @@ def _solve(hessian: Tensor, gradient: Tensor, damping: Tensor, smooth: Tensor, x
     mask = free.to(x.dtype)
     block = hessian * mask[:, :, None] * mask[:, None, :]
     index = torch.arange(x.shape[1], device=x.device)
-    block[:, index, index] += damping + 6 * smooth + (1 - mask)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(block))
+    block[:, index, index] += damping
+    coupling = _coupling(x)
+    local = block.clone()
+    local[:, index, index] += 6 * smooth + (1 - mask)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(local))
+
+    def product(direction: Tensor) -> Tensor:
+        return _times(block, direction) + mask * smooth * coupling(direction)
+
     left = -mask * (gradient + _product(hessian, damping, smooth, x))
-    z = mask * (inverse @ left[..., None])[..., 0]
-    direction, energy = z, torch.sum(left * z)
-    first = torch.sum((mask * (inverse @ gradient[..., None])[..., 0]) * gradient).abs()
+    z = mask * _times(inverse, left)
+    direction, energy = z, _dot(left, z)
+    first = _dot(mask * _times(inverse, gradient), gradient).abs()
     for _ in range(INNER):
         if energy <= ENOUGH**2 * first:
             break
-        moved = mask * _product(hessian, damping, smooth, direction)
-        length = energy / torch.sum(direction * moved)
-        x = x + length * direction
-        left = left - length * moved
-        z = mask * (inverse @ left[..., None])[..., 0]
-        new = torch.sum(left * z)
-        direction = z + (new / energy) * direction
+        moved = product(direction)
+        length = energy / _dot(direction, moved)
+        x = torch.addcmul(x, length, direction)
+        left = torch.addcmul(left, -length, moved)
+        z = mask * _times(inverse, left)
+        new = _dot(left, z)
+        direction = torch.addcmul(z, new / energy, direction)
         energy = new
     return x
+
+
+def _times(symmetric: Tensor, x: Tensor) -> Tensor:
+    """Products (T, d) of matrices (T, d, d) and vectors (T, d), from the left: several times faster on a CPU."""
+    return (x[:, None] @ symmetric)[:, 0]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.flatten(), b.flatten())
+
+
+def _coupling(like: Tensor) -> Callable[[Tensor], Tensor]:
+    """`second_transposed` of `second`; of short clips as one matrix, which costs less than many small steps."""
+    count = len(like)
+    if count <= 2:
+        return torch.zeros_like
+    if count > DENSE:
+        return lambda x: second_transposed(second(x))
+    differences = second(torch.eye(count, dtype=like.dtype, device=like.device))
+    matrix = differences.T @ differences
+    return lambda x: matrix @ x
 
 
 def second(x: Tensor) -> Tensor:
