@@ -25,14 +25,14 @@ from .solver import Normal, second, solve
 
 POSITION = 1e4  # 1 / (1 cm)^2
 ORIENTATION = 150.0  # 1 / (5 degrees)^2
-FOOT_PITCH, FOOT_TWIST = 3500.0, 300.0  # 1 / (1 degree)^2: ankle angles are small, and the floor pulls at them
+FOOT_PITCH, FOOT_TWIST = 6000.0, 200.0  # 1 / (0.7 degrees)^2: ankle angles are small, and the floor pulls at them
 ACROSS = 2  # the heel bone's axis to the right
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"elv_angle": 10.0, "shoulder_rot": 10.0, "pro_sup": 10.0, "subtalar_angle": 8.0, "mtp_angle": 4.0,
               "deviation": 4.0, "flexion": 4.0}  # fmt: skip
 FLOOR = 5e6  # 1 / (0.4 mm)^2, below the floor
 STAND_HEIGHT = 5e4  # 1 / (4 mm)^2
-STAND_STILL = 3e5
+STAND_STILL = 2e5
 APART = 1e6  # 1 / (1 mm)^2, parts in each other
 CLEARANCE = 0.004  # [m] kept between body parts
 SUNK = 0.001  # [m] at which more steps are worth their time
