@@ -1,8 +1,9 @@
 """Turn motion capture into motions of a muscle-driven body: `python tools/retarget.py input=walk.bvh output=clips`.
 
-Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers. Into `output` go the clips
-(what motion= of train.py takes), and below `output/quality` a table (summary.csv), a JSON and a figure a clip, and what
-was rejected or failed and why. Run again, it makes only what is missing.
+Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers, and MuscleMimic's trajectory
+files, also of data sets on the Hugging Face hub. Into `output` go the clips (what motion= of train.py takes), and below
+`output/quality` a table (summary.csv), a JSON and a figure a clip, and what was rejected or failed and why. Run again,
+it makes only what is missing.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ except ImportError as error:
 
 @dataclasses.dataclass(frozen=True)
 class RetargetToolOptions:
-    input: Any = key("", "file, folder, glob, or a list of these")
+    input: Any = key("", "file, folder, glob, data set hf://owner/name[/folder], or a list of these")
     output: str = key("clips", "folder for the clips")
     embodiment: str = key("full_body", "full_body or bimanual_arm (relative to the thorax)")
     method: str = key("batch", "batch, gmr or mocap_body")
@@ -50,7 +51,7 @@ def main(words: Sequence[str]) -> int:
         raise InputError("no input given: write input=<file, folder or glob>")
     from muscle_torch.retargeting.run import find_jobs, run
 
-    jobs = find_jobs(_plain(options.input), _group(options.group) if options.group else None)
+    jobs = find_jobs(_local(options.input), _group(options.group) if options.group else None)
     plan = _plan(options, len(jobs))
     from tqdm import tqdm
 
@@ -113,8 +114,13 @@ def _group(name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _plain(given: Any) -> Any:
-    return [str(one) for one in given] if not isinstance(given, str | int | float) else str(given)
+def _local(given: Any) -> Any:
+    """Paths as text; data sets of the Hugging Face hub are downloaded first."""
+    from muscle_torch.hub import download, is_hub
+
+    if not isinstance(given, str | int | float):
+        return [_local(one) for one in given]
+    return str(download(str(given), kind="dataset")) if is_hub(str(given)) else str(given)
 
 
 if __name__ == "__main__":

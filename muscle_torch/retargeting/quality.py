@@ -115,7 +115,8 @@ def assess(
         self_collision_rate=float((scene["self"] < -TOUCHING).mean()),
         self_collision_depth=float(max(-scene["self"].min(), 0.0)),
     )
-    step = np.concatenate(([0.0], jumps.max(axis=1)))
+    step = jumps.max(axis=1)
+    step = np.concatenate((step[:1], step))[: len(qpos)]
     return quality, Series(lowest, error, fast.max(axis=1), step)
 
 

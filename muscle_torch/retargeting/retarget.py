@@ -105,6 +105,8 @@ class Retargeter:
             model_version=self.embodiment.model_version,
             source="; ".join((f"{raw.source or raw.name}, retargeted with {self.options.method}", *raw.notes)),
             licence=self.options.licence or raw.licence,
+            landmarks=targets.positions.astype(np.float32),
+            landmark_names=targets.names,
         )
         return Result(clip.validate(), quality, series, targets)
 

@@ -1,5 +1,6 @@
 """Many files: what to do, what is done already, worker processes; one clip that fails never stops the rest."""
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -16,7 +17,7 @@ from typing import Any
 from muscle_torch.errors import InputError
 
 from .quality import reasons
-from .readers import READERS, ReadOptions, read_motion
+from .readers import READERS, ReadOptions, count_clips, read_motion
 from .report import draw, read_json, write_json, write_summary
 from .retarget import Retargeter, RetargetOptions
 
@@ -31,6 +32,7 @@ class Job:
 
     source: Path
     name: str  # its path below the output folder, without suffix
+    part: int = 0  # which clip of a file that holds several
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def find_jobs(source: str | Sequence[str], group: Sequence[str] | None = None) -
     names = [job.name for job in jobs]
     for index, job in enumerate(jobs):  # one name, one file
         if names.count(job.name) > 1:
-            jobs[index] = Job(job.source, f"{job.name}_{job.source.suffix.lstrip('.')}")
+            jobs[index] = dataclasses.replace(job, name=f"{job.name}_{job.source.suffix.lstrip('.')}")
     twice = {job.name for job in jobs if [other.name for other in jobs].count(job.name) > 1}
     if twice:
         raise InputError(f"several files would become {sorted(twice)[0]}.npz: retarget them into folders of their own")
@@ -94,7 +96,9 @@ def make_clip(job: Job, options: RunOptions) -> dict[str, Any]:
     target = options.output / f"{job.name}.npz"
     other = target.with_name(target.name.removesuffix(".npz") + REJECTED)
     try:
-        result = _retargeter(options.embodiment, _Key(options.retarget))(read_motion(job.source, options.read))
+        result = _retargeter(options.embodiment, _Key(options.retarget))(
+            read_motion(job.source, dataclasses.replace(options.read, part=job.part))
+        )
         told = reasons(result.quality, options.retarget.thresholds)
         record |= {"status": "rejected" if told else "passed", "reasons": told, "quality": result.quality.row()}
         for stale in (target, other):
@@ -185,16 +189,25 @@ def _expand(text: str) -> list[Job]:
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS and p.is_file())
         if not found:
             raise InputError(f"folder {path} has no motion file ({', '.join(READERS)})")
-        return [Job(p, p.relative_to(path).with_suffix("").as_posix()) for p in found]
+        return _jobs(found, path)
     if path.exists():
-        return [Job(path, path.stem)]
+        return _jobs([path], path.parent)
     if has_magic(text):
         found = sorted(Path(p) for p in glob(str(path), recursive=True) if Path(p).suffix.lower() in READERS)
         if not found:
             raise InputError(f"nothing matches input={text}")
         base = Path(os.path.commonpath([p.parent for p in found]))
-        return [Job(p, p.relative_to(base).with_suffix("").as_posix()) for p in found]
+        return _jobs(found, base)
     raise InputError(f"input {text} does not exist (in {Path.cwd()})")
+
+
+def _jobs(paths: Sequence[Path], base: Path) -> list[Job]:
+    jobs = []
+    for path in paths:
+        name = path.relative_to(base).with_suffix("").as_posix()
+        count = count_clips(path) if path.suffix.lower() == ".npz" else 1
+        jobs += [Job(path, name if count == 1 else f"{name}_{part}", part) for part in range(count)]
+    return jobs
 
 
 def _member(root: Path, name: str) -> Path:

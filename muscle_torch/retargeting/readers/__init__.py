@@ -12,6 +12,7 @@ from .asf_amc import read_asf_amc
 from .bvh import read_bvh
 from .markers import read_c3d, read_trc
 from .opensim import read_opensim
+from .trajectory import count_clips, is_trajectory, read_trajectory
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,11 @@ class ReadOptions:
     rate: float = 0.0  # [Hz]; 0: as the file says
     smpl: str = ""  # body model file or folder, for AMASS
     markers: dict[str, str] = field(default_factory=dict)  # role -> marker name
+    part: int = 0  # which clip of a trajectory file that holds several
 
 
 READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
-    ".npz": lambda path, o: read_amass(path, o.smpl, o.rate),
+    ".npz": lambda path, o: read_trajectory(path, o.part) if is_trajectory(path) else read_amass(path, o.smpl, o.rate),
     ".amc": lambda path, o: read_asf_amc(path, o.unit, o.rate),
     ".bvh": lambda path, o: read_bvh(path, o.unit, o.rate),
     ".mot": lambda path, o: read_opensim(path, o.rate),
@@ -48,4 +50,4 @@ def read_motion(path: str | Path, options: ReadOptions | None = None) -> RawMoti
     return check(reader(path, options or ReadOptions()))
 
 
-__all__ = ["READERS", "ReadOptions", "read_motion"]
+__all__ = ["READERS", "ReadOptions", "count_clips", "read_motion"]

@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class BodyModel:
         return Skeleton(tuple(map(str, range(len(joints)))), self.parents, offsets)
 
 
-def load_body(smpl: str, gender: str, poses: int) -> BodyModel:
+def load_body(smpl: str, gender: str) -> BodyModel:
     """The model file for `gender`; `smpl` is a file, or a folder with <gender>/model.npz or *_<GENDER>.npz."""
     if not smpl:
         raise InputError(f"AMASS files need the SMPL body model, which is licensed and not shipped. {WHERE}")
@@ -52,17 +53,23 @@ def load_body(smpl: str, gender: str, poses: int) -> BodyModel:
     if path.suffix != ".npz":
         raise InputError(f"{path}: body models are read as .npz (pickles can run code). {WHERE}")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            regressor, vertices = _dense(stored["J_regressor"]), stored["v_template"]
-            shapes, tree = stored["shapedirs"], stored["kintree_table"]
+        return _read_body(path, path.stat().st_mtime_ns)
     except DAMAGED as error:
         raise InputError(f"{path}: not an SMPL body model ({error}). {WHERE}") from None
+
+
+@lru_cache(maxsize=4)
+def _read_body(path: Path, changed: int) -> BodyModel:
+    """Kept in memory until the file changes (`changed` [ns]): it is large, and the subjects of a data set share it."""
+    with np.load(path, allow_pickle=False) as stored:
+        regressor, vertices = _dense(stored["J_regressor"]), stored["v_template"]
+        shapes, tree = stored["shapedirs"], stored["kintree_table"]
     parents = tuple(-1 if p < 0 or p > 1000 else int(p) for p in tree[0].astype(np.int64))
     if len(parents) < BODY_JOINTS:
-        raise InputError(f"{path}: has {len(parents)} joints, SMPL has at least {BODY_JOINTS}. {WHERE}")
-    parents = (-1, *parents[1:BODY_JOINTS])
+        raise ValueError(f"has {len(parents)} joints, SMPL has at least {BODY_JOINTS}")
     regressor = regressor[:BODY_JOINTS]
-    return BodyModel(regressor @ vertices, np.einsum("jv,vcb->jcb", regressor, shapes), parents)
+    joints, directions = regressor @ vertices, np.einsum("jv,vcb->jcb", regressor, shapes)
+    return BodyModel(joints, directions, (-1, *parents[1:BODY_JOINTS]))
 
 
 def read_amass(path: Path, smpl: str = "", rate: float = 0.0) -> RawMotion:
@@ -82,7 +89,7 @@ def read_amass(path: Path, smpl: str = "", rate: float = 0.0) -> RawMotion:
     frequency = rate or _rate(arrays, path)
     gender = _gender(arrays)
     betas = np.asarray(arrays.get("betas", np.zeros(0)), dtype=float).reshape(-1)
-    skeleton = load_body(smpl, gender, poses.shape[1]).skeleton(betas)
+    skeleton = load_body(smpl, gender).skeleton(betas)
     body = poses[:, : 3 * BODY_JOINTS].astype(float).reshape(-1, 3)
     turns = Rotation.from_rotvec(body).as_matrix().reshape(len(poses), BODY_JOINTS, 3, 3)
     positions, rotations = skeleton.pose(trans + skeleton.offsets[0], turns)

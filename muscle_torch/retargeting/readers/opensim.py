@@ -49,6 +49,11 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
     if time is None:
         raise InputError(f"{path}: has no time column")
     missing = [name for name in NEEDED if name not in columns]
+    if len(missing) == len(NEEDED):
+        raise InputError(
+            f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of the OpenSim gait models (forces, "
+            "moments, muscle activity and other models are not read)"
+        )
     if missing:
         raise InputError(
             f"{path}: lacks the coordinates {', '.join(missing)} of the OpenSim gait models; it has "
