@@ -5,6 +5,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -138,7 +139,7 @@ def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[
     """Records as they come; only as many clips are under way as keep the workers busy."""
     waiting = iter(jobs)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(options.workers, mp_context=context, initializer=_prepare_worker) as pool:
         running: dict[Future[dict[str, Any]], Job] = {}
         try:
             while True:
@@ -160,10 +161,19 @@ def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[
             raise
 
 
-def _one_thread() -> None:
+def _prepare_worker() -> None:
+    """One thread each; and a worker whose parent was killed ends, it would wait for work for ever."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _made(job: Job, options: RunOptions) -> dict[str, Any] | None:
