@@ -1,5 +1,6 @@
 """Many real clips: killed half-way and started again, workers, and learning from what came out (minutes: -m slow)."""
 
+import json
 import os
 import signal
 import subprocess
@@ -111,3 +112,23 @@ def test_a_folder_killed_half_way_ends_as_if_undisturbed(tmp_path):
             np.testing.assert_array_equal(values, second[name][key], err_msg=f"{name} {key}")
     assert (whole / "quality" / "rejected.txt").read_text() == (cut / "quality" / "rejected.txt").read_text()
     print(f"{CLIPS} clips, killed after {done}: identical")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_policy_trains_on_retargeted_recordings(tmp_path):
+    """A short run on two real clips: every motion is taken, learned from and evaluated."""
+    names = ("cmu_mocap/02_01.amc", "opensim_core_walk3d/markers_walk.trc")
+    recordings = [str(data_file(f"data/{name}")) for name in names]
+    clips, run = tmp_path / "clips", tmp_path / "runs" / "walk"
+    tool = [sys.executable, str(TOOL), f"input=[{','.join(recordings)}]", f"output={clips}", "figures=false"]
+    assert subprocess.run(tool, capture_output=True, timeout=300).returncode == 0
+    words = ["task=fullbody", f"motion={clips}", "num_envs=8", "total_steps=4096", "ppo.minibatches=4", "device=cpu"]
+    command = [sys.executable, str(ROOT / "train.py"), *words, f"runs_dir={run.parent}", "experiment=walk"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1000)
+    assert done.returncode == 0, done.stderr[-2000:]
+    final = json.loads((run / "eval" / "final" / "metrics.json").read_text())
+    assert sorted(clip["name"] for clip in final["per_clip"]) == ["02_01", "markers_walk"]
+    assert np.isfinite(final["mean_episode_return"]) and final["frame_coverage"] > 0
+    updates = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert updates[-1]["step"] >= 4096
