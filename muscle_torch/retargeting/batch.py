@@ -37,6 +37,7 @@ APART = 1e6  # 1 / (1 mm)^2, parts in each other
 CLEARANCE = 0.004  # [m] kept between body parts
 SUNK = 0.001  # [m] at which more steps are worth their time
 REPAIRS, AROUND = 2, 12  # rounds of them; frames on both sides that give way
+IMPACT, IMPACT_SHARE, IMPACT_RATE = 3, 0.03, 50.0  # frames around a landing, their smoothing, least rate [Hz]
 COARSE = 5  # the first, rough solution takes every 5th frame
 
 
@@ -62,6 +63,7 @@ class Terms:
     soles: Soles | None = None
     still: Tensor | None = None  # (T, P) soles that stand
     anchor: Tensor | None = None  # (T, P, 2) where
+    stiff: Tensor | None = None  # (T - 2, d) share of the smoothing
     contacts: Contacts | None = None
 
     def frames(self, start: int, stop: int) -> "Terms":
@@ -74,6 +76,7 @@ class Terms:
             turn_weight=self.turn_weight[stretch],
             still=None if self.still is None else self.still[stretch],
             anchor=None if self.anchor is None else self.anchor[stretch],
+            stiff=None if self.stiff is None else self.stiff[start : stop - 2],
             contacts=None,
         )
 
@@ -99,6 +102,8 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
         if soles is not None:
             terms.soles = soles
             terms.still, terms.anchor = _stance(tree, soles, pose, at.rate)
+            if at.rate > IMPACT_RATE:
+                terms.stiff = _softened(tree, terms.still)
         pose = _keep_apart(tree, terms, pose, count, options.cutoff)
     return tree.qpos(_repaired(tree, terms, pose, options.cutoff)), targets
 
@@ -249,7 +254,8 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Norma
         sided = [(none[:, :, None].expand(-1, 0, tree.num_dof), none, none)]
     push, value, pull = (torch.cat(part, dim=1) for part in zip(*sided, strict=True))
     bend = _bend(tree, pose) if len(gradient) > 2 else gradient[:0]
-    return Normal(hessian, gradient, push, value, pull, bend, low, high)
+    stiff = terms.stiff if terms.stiff is not None else torch.ones_like(bend)
+    return Normal(hessian, gradient, push, value, pull, bend, low, high, stiff)
 
 
 def _bend(tree: BodyTree, pose: Pose) -> Tensor:
@@ -281,6 +287,18 @@ def _stance(tree: BodyTree, soles: Soles, pose: Pose, rate: float) -> tuple[Tens
     low = _lowest(tree, soles, pose)
     still = standing(low, rate) & soles.rigid.cpu().numpy()
     return tree._tensor(still) > 0, _anchors(tree, low, still)
+
+
+def _softened(tree: BodyTree, still: Tensor) -> Tensor:
+    """(T - 2, d): the legs are smoothed less around the frames in which a sole comes to stand: impacts stay sharp."""
+    landing = torch.zeros(len(still), dtype=torch.bool, device=still.device)
+    landing[1:] = (still[1:] & ~still[:-1]).any(dim=1)
+    feet = tree._index([tree.body(f"calcn_{side}") for side in "rl"])
+    legs = tree.twists(tree.forward(tree.rest(1)), feet)[1].any(dim=0)
+    share = torch.ones(len(still), tree.num_dof, dtype=tree.dtype, device=tree.device)
+    for frame in landing.nonzero()[:, 0].tolist():
+        share[max(frame - IMPACT, 0) : frame + IMPACT, legs] = IMPACT_SHARE
+    return share[1:-1]
 
 
 def _anchors(tree: BodyTree, low: np.ndarray, still: np.ndarray) -> Tensor:

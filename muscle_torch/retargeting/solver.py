@@ -33,6 +33,7 @@ class Normal:
     bend: Tensor  # (T - 2, d) second differences of the pose
     low: Tensor  # (T, d) smallest step
     high: Tensor  # (T, d)
+    stiff: Tensor  # (T - 2, d) share of the smoothing; less where an impact should stay sharp
 
 
 def solve(problem: Normal, smoothing: float) -> Tensor:
@@ -40,10 +41,8 @@ def solve(problem: Normal, smoothing: float) -> Tensor:
     diagonal = torch.diagonal(problem.hessian, dim1=1, dim2=2)
     typical = diagonal.median(dim=0).values
     typical = typical.clamp_min(LEAST_TYPICAL * typical.median()).clamp_min(1e-3)
-    smooth = smoothing * typical if len(problem.gradient) > 2 else torch.zeros_like(typical)
-    base = (
-        problem.gradient + second_transposed(smooth * problem.bend) if len(problem.gradient) > 2 else problem.gradient
-    )
+    smooth = _Smooth(smoothing * typical, problem.stiff)
+    base = problem.gradient + smooth.pull(problem.bend, len(problem.gradient))
     damping = DAMPING * diagonal + DAMPING_TYPICAL * typical
     low, high = problem.low.clamp_min(-LARGEST_STEP), problem.high.clamp_max(LARGEST_STEP)
     step = torch.zeros_like(base)
@@ -68,24 +67,23 @@ def solve(problem: Normal, smoothing: float) -> Tensor:
     return step
 
 
-def _product(hessian: Tensor, damping: Tensor, smooth: Tensor, x: Tensor) -> Tensor:
-    out = _times(hessian, x) + damping * x
-    return out + second_transposed(smooth * second(x)) if len(x) > 2 else out
+def _product(hessian: Tensor, damping: Tensor, smooth: "_Smooth", x: Tensor) -> Tensor:
+    return _times(hessian, x) + damping * x + smooth.pull(second(x), len(x))
 
 
-def _solve(hessian: Tensor, gradient: Tensor, damping: Tensor, smooth: Tensor, x: Tensor, free: Tensor) -> Tensor:
+def _solve(hessian: Tensor, gradient: Tensor, damping: Tensor, smooth: "_Smooth", x: Tensor, free: Tensor) -> Tensor:
     """Conjugate gradient from `x`; entries that are not `free` stay as they are."""
     mask = free.to(x.dtype)
     block = hessian * mask[:, :, None] * mask[:, None, :]
     index = torch.arange(x.shape[1], device=x.device)
     block[:, index, index] += damping
-    coupling = _coupling(x)
+    coupling = smooth.product(x)
     local = block.clone()
-    local[:, index, index] += 6 * smooth + (1 - mask)
+    local[:, index, index] += smooth.diagonal(x) + (1 - mask)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(local))
 
     def product(direction: Tensor) -> Tensor:
-        return _times(block, direction) + mask * smooth * coupling(direction)
+        return _times(block, direction) + mask * coupling(direction)
 
     left = -mask * (gradient + _product(hessian, damping, smooth, x))
     z = mask * _times(inverse, left)
@@ -114,16 +112,36 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.dot(a.flatten(), b.flatten())
 
 
-def _coupling(like: Tensor) -> Callable[[Tensor], Tensor]:
-    """`second_transposed` of `second`; of short clips as one matrix, which costs less than many small steps."""
-    count = len(like)
-    if count <= 2:
-        return torch.zeros_like
-    if count > DENSE:
-        return lambda x: second_transposed(second(x))
-    differences = second(torch.eye(count, dtype=like.dtype, device=like.device))
-    matrix = differences.T @ differences
-    return lambda x: matrix @ x
+@dataclass(frozen=True)
+class _Smooth:
+    """Weights of squared second differences: by degree of freedom (d,), times a share by frame (T - 2, d)."""
+
+    weight: Tensor
+    share: Tensor
+
+    def pull(self, bend: Tensor, count: int) -> Tensor:
+        """The gradient (T, d) of `bend`, which are second differences of T = `count` frames."""
+        if count <= 2:
+            return self.weight.new_zeros(count, len(self.weight))
+        return second_transposed(self.share * self.weight * bend)
+
+    def diagonal(self, x: Tensor) -> Tensor:
+        """Of its Hessian (T, d)."""
+        out = torch.zeros_like(x)
+        if len(x) > 2:
+            out[2:] += self.share
+            out[1:-1] += 4 * self.share
+            out[:-2] += self.share
+        return out * self.weight
+
+    def product(self, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Multiplies with its Hessian; for short clips by a matrix, which costs less than many small steps."""
+        count = len(like)
+        if count > DENSE or count <= 2:
+            return lambda x: self.pull(second(x), count)
+        differences = second(torch.eye(count, dtype=like.dtype, device=like.device))
+        back, weight = differences.T, self.share * self.weight
+        return lambda x: back @ (weight * (differences @ x))
 
 
 def second(x: Tensor) -> Tensor:
