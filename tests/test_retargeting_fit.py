@@ -257,6 +257,18 @@ def test_one_recorded_arm_is_enough(whole):
     assert result.quality.rmse < 0.01 and np.ptp(right) > 0.5 and np.ptp(left) < 0.05
 
 
+def test_a_shoulder_trial_lifts_the_arm_as_another_method_says(whole):
+    """Elevation of the humerus against the trunk, which the file gives only through the gliding scapula."""
+    clip = Retargeter("bimanual_arm")(read_motion(data_file("data/rmr_shoulder/ABD01.mot"))).clip
+    with np.load(data_file("data/clips/MyoBimanualArm/rmr_abd01_abduction.npz"), allow_pickle=False) as stored:
+        names, other = [str(name) for name in stored["joint_names"]], stored["qpos"]
+    for name, most in (("shoulder_elv_r", 4.0), ("elv_angle_r", 6.0)):
+        own = np.degrees(clip.qpos[230 : 230 + len(other), clip.joint_names.index(name)])
+        theirs = np.degrees(other[: len(own), names.index(name)])
+        assert np.corrcoef(own, theirs)[0, 1] > 0.99 and np.sqrt(np.mean((own - theirs) ** 2)) < most, name
+        assert np.ptp(theirs) > 50
+
+
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "batch"])
 def test_other_methods_keep_limits_and_couplings(method):
     import dataclasses

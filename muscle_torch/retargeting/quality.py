@@ -32,6 +32,7 @@ class Quality:
     penetration_depth: float
     floating_height: float  # the paper's: lowest centre of any geom over the clip
     floating_lowest: float  # highest the lowest point of the feet gets above the floor while a foot stands
+    floating_highest: float  # the same over the whole clip, flight included
     tendon_jump: float  # largest flagged change of a tendon's length in one frame, by its length in the first
     tendon_jump_rate: float
     tendon_jump_name: str
@@ -103,6 +104,7 @@ def assess(
         penetration_depth=float(max(depth.max(), 0.0)),
         floating_height=float(scene["centre"].min()),
         floating_lowest=floating,
+        floating_highest=float(max(lowest.max(), 0.0)),
         tendon_jump=float(jumps[where] if flagged.any() else 0.0),
         tendon_jump_rate=float(flagged.any(axis=1).mean()),
         tendon_jump_name=embodiment.model.tendon(int(where[1])).name if flagged.any() else "",

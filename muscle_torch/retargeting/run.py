@@ -84,8 +84,7 @@ def run(
     skipped = len(jobs) - len(todo)
     if progress is not None and skipped:
         progress({"status": "skipped", "count": skipped})
-    alone = (make_clip(job, options) for job in todo)
-    for record in _made_by_workers(todo, options) if options.workers > 1 else alone:
+    for record in _made_by_workers(todo, options) if options.workers > 1 else _made_here(todo, options):
         if progress is not None:
             progress(record)
     return write_summary(options.output / "quality", (_record(job, options) for job in jobs))
@@ -133,6 +132,19 @@ class _Key:
 @cache
 def _retargeter(embodiment: str, key: _Key) -> Retargeter:
     return Retargeter(embodiment, key.options)
+
+
+def _made_here(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[str, Any]]:
+    """On one thread, as workers do: sums in another order would change the last digits."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for job in jobs:
+            yield make_clip(job, options)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from muscle_torch.errors import InputError
 
 from ..raw import RawMotion
+from . import shoulder
 from .skeleton import Skeleton
 
 # OpenSim: x forward, y up, z to the right. Rows give the axes of RawMotion.
@@ -48,17 +49,6 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
     time = columns.pop("time", None)
     if time is None:
         raise InputError(f"{path}: has no time column")
-    missing = [name for name in NEEDED if name not in columns]
-    if len(missing) == len(NEEDED):
-        raise InputError(
-            f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of the OpenSim gait models (forces, "
-            "moments, muscle activity and other models are not read)"
-        )
-    if missing:
-        raise InputError(
-            f"{path}: lacks the coordinates {', '.join(missing)} of the OpenSim gait models; it has "
-            f"{', '.join(list(columns)[:8])}, ...: rename its columns to theirs"
-        )
     steps = np.diff(time)
     if len(time) < 2 or steps.min() <= 0:
         raise InputError(f"{path}: time does not increase in row {int(np.argmin(steps)) + 2 if len(time) > 1 else 1}")
@@ -68,6 +58,20 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
         columns = {name: np.interp(even, time, values) for name, values in columns.items()}
     angle = np.pi / 180 if degrees else 1.0
     count = len(time)
+    rate = rate or (count - 1) / float(time[-1] - time[0])
+    if set(shoulder.NEEDED) <= columns.keys():
+        return shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
+    missing = [name for name in NEEDED if name not in columns]
+    if len(missing) == len(NEEDED):
+        raise InputError(
+            f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of a model that is read: gait models, thoracoscapular shoulder (forces, "
+            "moments, muscle activity and other models are not read)"
+        )
+    if missing:
+        raise InputError(
+            f"{path}: lacks the coordinates {', '.join(missing)} of the OpenSim gait models; it has "
+            f"{', '.join(list(columns)[:8])}, ...: rename its columns to theirs"
+        )
 
     def coordinate(name: str) -> np.ndarray:
         return columns.get(name, np.zeros(count)) * angle
@@ -91,7 +95,7 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
     rest = skeleton.rest()
     return RawMotion(
         name=path.stem,
-        rate=rate or (count - 1) / float(time[-1] - time[0]),
+        rate=rate,
         positions={n: p @ TO_Z_UP.T for n, p in _landmarks(positions, places, arms).items()},
         orientations={
             n: TO_Z_UP @ rotations[:, places[k]] @ TO_Z_UP.T for n, k in (("pelvis", "root"), ("thorax", "thorax"))
