@@ -40,9 +40,10 @@ Frame Time: 0.01
 """
 
 
-def limb(names: tuple[str, ...], offsets: tuple[str, ...], level: int = 1) -> str:
-    inner = limb(names[1:], offsets[1:], level + 1) if len(names) > 1 else "End Site\n{\nOFFSET 0 0 5\n}"
-    return f"JOINT {names[0]}\n{{\nOFFSET {offsets[0]}\nCHANNELS 3 Zrotation Xrotation Yrotation\n{inner}\n}}"
+def limb(names: Sequence[str], offsets: Sequence[str]) -> str:
+    (name, *below), (offset, *others) = names, offsets
+    inner = limb(below, others) if below else "End Site\n{\nOFFSET 0 0 5\n}"
+    return f"JOINT {name}\n{{\nOFFSET {offset}\nCHANNELS 3 Zrotation Xrotation Yrotation\n{inner}\n}}"
 
 
 def bvh_text(frames: int = 40, forward: int = 1) -> str:

@@ -64,8 +64,8 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
     missing = [name for name in NEEDED if name not in columns]
     if len(missing) == len(NEEDED):
         raise InputError(
-            f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of a model that is read: gait models, thoracoscapular shoulder (forces, "
-            "moments, muscle activity and other models are not read)"
+            f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of a model that is read (the gait "
+            "models and the thoracoscapular shoulder of OpenSim; no forces, moments or muscle activity)"
         )
     if missing:
         raise InputError(
