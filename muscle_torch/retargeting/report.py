@@ -83,21 +83,26 @@ def draw(result: Result, path: Path) -> None:
     from matplotlib import pyplot
 
     series, time = result.series, np.arange(result.quality.frames) / result.clip.frequency
+    feet = [(1000 * series.lowest, "lowest point\nof feet [mm]", -1000 * PENETRATION)] * result.clip.has_root
     rows = [
         (1000 * series.error, "landmark\nerror [mm]", None),
-        (1000 * series.lowest, "lowest point\nof feet [mm]", -1000 * PENETRATION),
+        *feet,
         (series.speed, "fastest joint\n[rad/s]", None),
         (100 * series.jump, "largest tendon\nstep [%]", None),
     ]
-    figure, axes = pyplot.subplots(len(rows), 1, figsize=(7, 6.5), sharex=True, layout="constrained")
+    figure, axes = pyplot.subplots(len(rows), 1, figsize=(7, 1.7 * len(rows)), sharex=True, layout="constrained")
     for axis, (values, label, line) in zip(axes, rows, strict=True):
         axis.plot(time, values, linewidth=1.0)
         if line is not None:
-            axis.axhline(line, color="0.6", linewidth=0.8)
+            axis.axhline(line, color="tab:red", linewidth=0.8, linestyle="--", label="counts as penetration")
+            axis.legend(loc="upper right", fontsize="small")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel("time [s]")
-    axes[0].set_title(f"{result.clip.name}: landmark RMSE {1000 * result.quality.rmse:.1f} mm")
+    quality = result.quality
+    axes[0].set_title(
+        f"{result.clip.name}: RMSE {1000 * quality.rmse:.1f} mm, fastest {quality.joint_speed_name}", fontsize="medium"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
