@@ -5,10 +5,12 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from glob import glob, has_magic
@@ -156,7 +158,8 @@ def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[
         try:
             while True:
                 while len(running) < 2 * options.workers and (job := next(waiting, None)) is not None:
-                    running[pool.submit(make_clip, job, options)] = job
+                    with _ignoring_interrupts():  # as the workers that this starts then do
+                        running[pool.submit(make_clip, job, options)] = job
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -171,6 +174,19 @@ def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Ctrl-C goes to all processes: the workers finish their clip, and only the one who asked says that it stops."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _prepare_worker() -> None:
