@@ -1,11 +1,13 @@
 """RawMotion -> MotionClip with its quality."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.errors import InputError, nearest
@@ -80,7 +82,11 @@ class Retargeter:
         return self.body if self.body.free else Proportions(make_embodiment("full_body"))
 
     def __call__(self, raw: RawMotion) -> Result:
-        """Raises InputError for a recording that the body cannot follow."""
+        """Raises InputError for a recording that the body cannot follow. Uses one thread of a CPU."""
+        with _one_thread():
+            return self._retarget(raw)
+
+    def _retarget(self, raw: RawMotion) -> Result:
         raw = at_rate(raw, self.embodiment.control_frequency)
         method = METHODS[self.options.method]
         start = time.perf_counter()
@@ -109,6 +115,17 @@ class Retargeter:
             landmark_names=targets.names,
         )
         return Result(clip.validate(), quality, series, targets)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The matrices are small, so more threads of torch would wait for each other, and change the last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _is_whole(raw: RawMotion) -> bool:

@@ -86,7 +86,8 @@ def run(
     skipped = len(jobs) - len(todo)
     if progress is not None and skipped:
         progress({"status": "skipped", "count": skipped})
-    for record in _made_by_workers(todo, options) if options.workers > 1 else _made_here(todo, options):
+    alone = (make_clip(job, options) for job in todo)
+    for record in _made_by_workers(todo, options) if options.workers > 1 else alone:
         if progress is not None:
             progress(record)
     return write_summary(options.output / "quality", (_record(job, options) for job in jobs))
@@ -136,19 +137,6 @@ def _retargeter(embodiment: str, key: _Key) -> Retargeter:
     return Retargeter(embodiment, key.options)
 
 
-def _made_here(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[str, Any]]:
-    """On one thread, as workers do: sums in another order would change the last digits."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for job in jobs:
-            yield make_clip(job, options)
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[str, Any]]:
     """Records as they come; only as many clips are under way as keep the workers busy."""
     waiting = iter(jobs)
@@ -190,10 +178,7 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 
 def _prepare_worker() -> None:
-    """One thread each; and a worker whose parent was killed ends, it would wait for work for ever."""
-    import torch
-
-    torch.set_num_threads(1)
+    """A worker whose parent was killed ends: it would wait for work for ever."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
