@@ -7,7 +7,8 @@ from setuptools import setup
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
 LIBRARY = [
     "muscle_torch",
-    *(f"muscle_torch.{name}" for name in ("biomechanics", "embodiments", "motion", "physics", "rl")),
+    *("muscle_torch.biomechanics", "muscle_torch.embodiments", "muscle_torch.motion", "muscle_torch.physics"),
+    *("muscle_torch.retargeting", "muscle_torch.retargeting.readers", "muscle_torch.rl"),
 ]
 
 # Each is imported only by the files that need it.

@@ -26,6 +26,8 @@ GHOST = np.array([0.10, 0.38, 0.85, 0.30], dtype=np.float32)
 RELAXED = np.array([0.45, 0.27, 0.32, 1.0])  # colour of a muscle at activation 0
 ACTIVE = np.array([1.0, 0.08, 0.03, 1.0])  # and at activation 1
 BONE = [0.90, 0.87, 0.80, 1.0]
+LANDMARK = np.array([1.0, 0.62, 0.0, 1.0], dtype=np.float32)
+LANDMARK_SIZE = 0.022  # [m]
 MAX_GEOMS = 20_000
 PROBE = """
 import sys, mujoco, importlib
@@ -46,6 +48,7 @@ class Recording:
     frequency: float
     reference: np.ndarray | None = None  # (T, nq), drawn as a ghost
     activation: np.ndarray | None = None  # (T, nu) in [0, 1]; None: muscles in one colour
+    landmarks: np.ndarray | None = None  # (T, K, 3) [m], recorded points, drawn as small spheres
 
     @property
     def seconds(self) -> float:
@@ -55,6 +58,7 @@ class Recording:
         """What `SceneRenderer.draw` needs for the frame nearest to `time` [s]."""
         frame = min(round(time * self.frequency), len(self.qpos) - 1)
         rows = {"qpos": self.qpos, "reference": self.reference, "activation": self.activation}
+        rows["landmarks"] = self.landmarks
         return {key: None if values is None else values[frame] for key, values in rows.items()}
 
 
@@ -171,9 +175,10 @@ class SceneRenderer:
         reference: np.ndarray | None = None,
         activation: np.ndarray | None = None,
         view: View | None = None,
+        landmarks: np.ndarray | None = None,
         label: tuple[str, str] = ("", ""),
     ) -> np.ndarray:
-        """One image (height, width, 3) uint8 of a pose (nq,), its ghost and its muscles' activation (nu,)."""
+        """One image (height, width, 3) uint8: a pose (nq,), its ghost, muscles by activation (nu,), points (K, 3)."""
         self._gl.make_current()
         self._pose(self._data, qpos)
         if activation is not None:
@@ -194,6 +199,11 @@ class SceneRenderer:
         )
         if reference is not None:
             self._add_ghost(reference, nothing)
+        for point in () if landmarks is None else landmarks:
+            geom = self._scene.geoms[self._scene.ngeom]
+            size, at, turn = np.full(3, LANDMARK_SIZE), point.astype(np.float64), np.eye(3).ravel()
+            mujoco.mjv_initGeom(geom, GeomType.mjGEOM_SPHERE, size, at, turn, LANDMARK)
+            self._scene.ngeom += 1
         return self._read(label)
 
     def _add_ghost(self, reference: np.ndarray, nothing: mujoco.MjvPerturb) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.player import Frame, Player, activation_bars, bars_html
-from muscle_torch.video import ACTIVE, BONE, GHOST, RELAXED
+from muscle_torch.video import ACTIVE, BONE, GHOST, LANDMARK, LANDMARK_SIZE, RELAXED
 
 try:
     import trimesh
@@ -44,6 +44,10 @@ class BodyScene:
         self._owner[self.model.actuator_trnid[:, 0]] = np.arange(self.model.nu)
         segments, colours = np.zeros((2 * self.model.nwrap, 2, 3)), np.zeros((2 * self.model.nwrap, 2, 3), np.uint8)
         self.muscles = server.scene.add_line_segments("/world/muscles", segments, colours, thickness=THICKNESS)
+        self.landmarks = server.scene.add_point_cloud(
+            "/world/landmarks", np.zeros((1, 3), np.float32), _rgb(LANDMARK), point_size=2 * LANDMARK_SIZE,
+            point_shape="circle", precision="float32", visible=False,
+        )  # fmt: skip
         self._place_camera()
 
     def _add_mesh(self, kind: str, body: int, colour: tuple[int, int, int], opacity: float | None) -> Any:
@@ -80,6 +84,9 @@ class BodyScene:
             for handle in self.ghosts.values():
                 handle.visible = show
             self.muscles.points, self.muscles.colors = points, colours
+            self.landmarks.visible = ghost and frame.landmarks is not None
+            if frame.landmarks is not None:
+                self.landmarks.points = frame.landmarks.astype(np.float32)
             if self.embodiment.root_joint is not None:
                 away = frame.qpos[:2] if follow else np.zeros(2)
                 self._world.position = (-float(away[0]), -float(away[1]), 0.0)

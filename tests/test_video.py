@@ -54,6 +54,21 @@ def test_muscles_redden_with_activation_and_the_ghost_is_blue(renderer):
     assert _bluish(ghost) > _bluish(renderer.draw(pose)) + 50
 
 
+def test_landmarks_are_spheres_where_they_were_recorded(renderer):
+    """Two points half a metre apart: two orange spots, of the same size, none without landmarks."""
+
+    def orange(image):
+        image = image.astype(int)
+        return (image[..., 0] > 180) & (image[..., 1] > 120) & (image[..., 2] < 30)
+
+    pose = np.array([1.0])
+    renderer.aim(pose[None])
+    points = np.array([[0.14, -0.03, 1.33], [0.14, 0.03, 0.79]])
+    one, two = (orange(renderer.draw(pose, landmarks=points[:count])) for count in (1, 2))
+    assert not orange(renderer.draw(pose)).any() and one.sum() > 3
+    assert two[one].all() and two.sum() == pytest.approx(2 * one.sum(), rel=0.5)
+
+
 def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
     qpos = np.linspace(0, 2, 101)[:, None]
     recording = video.Recording("bend", qpos, 100.0, reference=qpos * 0.5, activation=np.tile(qpos / 2, 2))

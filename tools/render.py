@@ -104,7 +104,7 @@ def _show_motions(options: RenderOptions) -> tuple[Any, list[Any]]:
     cfg = load_config(options.task, fingers=options.fingers)
     embodiment = make_embodiment(cfg.embodiment, cfg.fingers)
     clips = load_motion(options.motion or cfg.motion, embodiment)
-    return embodiment, [Recording(clip.name, clip.qpos, clip.frequency) for clip in clips]
+    return embodiment, [Recording(c.name, c.qpos, c.frequency, landmarks=c.landmarks) for c in clips]
 
 
 def _progress(done: int, total: int) -> None:

@@ -112,7 +112,10 @@ def _alone(options: ViewOptions, cfg: Any, embodiment: Any) -> list[Any]:
 
     clips = load_motion(options.motion or cfg.motion, embodiment)
     most = [int(options.max_seconds * clip.frequency) + 1 for clip in clips]
-    return [Recording(c.name, c.qpos[:frames], c.frequency) for c, frames in zip(clips, most, strict=True)]
+    return [
+        Recording(c.name, c.qpos[:frames], c.frequency, landmarks=None if c.landmarks is None else c.landmarks[:frames])
+        for c, frames in zip(clips, most, strict=True)
+    ]
 
 
 if __name__ == "__main__":

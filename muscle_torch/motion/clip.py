@@ -14,7 +14,7 @@ from muscle_torch.errors import InputError
 
 FORMAT = "muscle_torch.MotionClip/1"
 REQUIRED = ("qpos", "frequency", "joint_names", "embodiment", "model_version")
-STORED = (*REQUIRED, "qvel", "name", "source", "licence")
+STORED = (*REQUIRED, "qvel", "name", "source", "licence", "landmarks", "landmark_names")
 MIN_FRAMES = 2
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -32,6 +32,8 @@ class MotionClip:
     source: str = ""
     licence: str = ""
     qvel: np.ndarray | None = None  # (T, nv) float32; None: the derivative of qpos is used
+    landmarks: np.ndarray | None = None  # (T, K, 3) float32 [m], where recorded points wanted the body: to look at
+    landmark_names: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -82,6 +84,9 @@ class MotionClip:
         }
         if self.qvel is not None:
             arrays["qvel"] = np.asarray(self.qvel, dtype=np.float32)
+        if self.landmarks is not None:
+            arrays["landmarks"] = np.asarray(self.landmarks, dtype=np.float32)
+            arrays["landmark_names"] = np.array(self.landmark_names, dtype=np.str_)
         return write_arrays(Path(path), arrays)
 
     @classmethod
@@ -106,6 +111,8 @@ class MotionClip:
             source=str(arrays.get("source", "")),
             licence=str(arrays.get("licence", "")),
             qvel=as_numbers(arrays["qvel"], "qvel", path) if "qvel" in arrays else None,
+            landmarks=as_numbers(arrays["landmarks"], "landmarks", path) if "landmarks" in arrays else None,
+            landmark_names=tuple(str(name) for name in arrays.get("landmark_names", np.zeros(0)).reshape(-1)),
         )
         return clip.validate(str(path))
 
@@ -177,6 +184,9 @@ def _check_shapes(clip: MotionClip, where: str) -> None:
         twice = next(name for name in clip.joint_names if clip.joint_names.count(name) > 1)
         raise InputError(f"{where}: joint {twice!r} is there twice")
     wanted = (clip.num_frames, clip.qpos.shape[1] - clip.has_root)
+    points = (clip.num_frames, len(clip.landmark_names), 3)
+    if clip.landmarks is not None and clip.landmarks.shape != points:
+        raise InputError(f"{where}: landmarks has shape {clip.landmarks.shape}, their names and qpos ask for {points}")
     if clip.qvel is not None and clip.qvel.shape != wanted:
         raise InputError(f"{where}: qvel has shape {clip.qvel.shape}, qpos asks for {wanted}")
 

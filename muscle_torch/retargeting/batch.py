@@ -1,0 +1,310 @@
+"""Method `batch`: every frame of a clip in one least-squares problem on torch, on a CPU or a GPU.
+
+Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations
+of pelvis, trunk and feet, a weak pull to the rest pose, second differences in time (a zero-phase low-pass, `cutoff`
+[Hz]), feet that neither sink nor slide, and parts that keep apart. Gauss-Newton steps (solver.py) on few frames first,
+then on all.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation, Slerp
+from torch import Tensor
+
+from muscle_torch.rotations import matrix_to_rotvec
+
+from .collisions import Contacts, find_contacts, pairs
+from .fit import LANDMARK_BODIES, Proportions, Targets, spread_frames
+from .ground import FEET, Soles, find_floor, runs, standing
+from .kinematics import BodyTree, Points, Pose
+from .solver import Normal, second, solve
+
+POSITION = 1e4  # 1 / (1 cm)^2
+ORIENTATION = 150.0  # 1 / (5 degrees)^2
+FOOT_PITCH, FOOT_TWIST = 6000.0, 200.0  # 1 / (0.7 degrees)^2: ankle angles are small, and the floor pulls at them
+ACROSS = 2  # the heel bone's axis to the right
+REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
+STIFF_REST = {"elv_angle": 10.0, "shoulder_rot": 10.0, "pro_sup": 10.0, "subtalar_angle": 8.0, "mtp_angle": 4.0,
+              "deviation": 4.0, "flexion": 4.0}  # fmt: skip
+FLOOR = 5e6  # 1 / (0.4 mm)^2, below the floor
+STAND_HEIGHT = 5e4  # 1 / (4 mm)^2
+STAND_STILL = 2e5
+APART = 1e6  # 1 / (1 mm)^2, parts in each other
+CLEARANCE = 0.004  # [m] kept between body parts
+SUNK = 0.001  # [m] at which more steps are worth their time
+REPAIRS, AROUND = 2, 12  # rounds of them; frames on both sides that give way
+IMPACT, IMPACT_SHARE, IMPACT_RATE = 3, 0.03, 50.0  # frames around a landing, their smoothing, least rate [Hz]
+COARSE = 5  # the first, rough solution takes every 5th frame
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    cutoff: float = 10.0  # [Hz]
+    coarse_iterations: int = 5
+    iterations: int = 2
+    device: str = "cpu"
+
+
+@dataclass
+class Terms:
+    """What stays the same during one solve."""
+
+    points: Points
+    goal: Tensor  # (T, K, 3)
+    weight: Tensor  # (K,)
+    turned: Tensor  # (B,) bodies with a wanted orientation
+    turns: Tensor  # (T, B, 3, 3)
+    turn_weight: Tensor  # (T, B, 3, 3) root of the weight, by direction of the world
+    rate: float
+    soles: Soles | None = None
+    still: Tensor | None = None  # (T, P) soles that stand
+    anchor: Tensor | None = None  # (T, P, 2) where
+    stiff: Tensor | None = None  # (T - 2, d) share of the smoothing
+    contacts: Contacts | None = None
+
+    def frames(self, start: int, stop: int) -> "Terms":
+        """Those of a stretch of the clip, without contacts."""
+        stretch = slice(start, stop)
+        return dataclasses.replace(
+            self,
+            goal=self.goal[stretch],
+            turns=self.turns[stretch],
+            turn_weight=self.turn_weight[stretch],
+            still=None if self.still is None else self.still[stretch],
+            anchor=None if self.anchor is None else self.anchor[stretch],
+            stiff=None if self.stiff is None else self.stiff[start : stop - 2],
+            contacts=None,
+        )
+
+
+def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tuple[np.ndarray, Targets]:
+    """(qpos (T, nq), the targets on a level floor at height 0)."""
+    tree = BodyTree(body.tree.embodiment, options.device, torch.float32, followed(body))
+    points = body.points(targets.names, tree)
+    few = spread_frames(targets.num_frames, COARSE if targets.num_frames > 8 * COARSE else 1)
+    rough = targets.at(few)
+    pose = _solve(tree, _terms(tree, rough, points), _start(tree, rough), options.coarse_iterations, options.cutoff)
+    soles = Soles.of(tree) if tree.free else None
+    if soles is not None:
+        turn, height = find_floor(_lowest(tree, soles, pose), rough.rate)
+        targets = targets.turned(turn, np.array([0.0, 0.0, -height]))
+        pose = _turned(tree, pose, turn, height)
+    # All terms on the few frames first: what is left for all frames is small.
+    everything = np.arange(targets.num_frames)
+    for chosen, count in ((few, options.coarse_iterations), (everything, options.iterations)):
+        at = targets.at(chosen)
+        pose = _spread(tree, pose, few, chosen)
+        terms = _terms(tree, at, points)
+        if soles is not None:
+            terms.soles = soles
+            terms.still, terms.anchor = _stance(tree, soles, pose, at.rate)
+            if at.rate > IMPACT_RATE:
+                terms.stiff = _softened(tree, terms.still)
+        pose = _keep_apart(tree, terms, pose, count, options.cutoff)
+    return tree.qpos(_repaired(tree, terms, pose, options.cutoff)), targets
+
+
+def _lowest(tree: BodyTree, soles: Soles, pose: Pose) -> np.ndarray:
+    return soles.lowest(tree.forward(pose)).double().cpu().numpy()
+
+
+def followed(body: Proportions) -> list[str]:
+    """Bodies that the problem asks about: those with landmarks, orientations, soles, or parts that may collide."""
+    model = body.tree.model
+    names = {model.body(int(b)).name for b in model.geom_bodyid[pairs(model)].ravel()} | {"thorax"}
+    names |= {LANDMARK_BODIES[name] for name in body.rest if name in LANDMARK_BODIES}
+    if body.free:
+        names |= {"pelvis", *(f"{part}_{side}" for part in FEET for side in "rl")}
+    return sorted(names - {"world"})
+
+
+def _keep_apart(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float) -> Pose:
+    """Steps with all terms, with what touches found anew every other one."""
+    for _ in range(0, iterations, 2):
+        terms.contacts = find_contacts(tree, pose, CLEARANCE)
+        pose = _solve(tree, terms, pose, 2, cutoff)
+    return pose
+
+
+def _repaired(tree: BodyTree, terms: Terms, pose: Pose, cutoff: float) -> Pose:
+    """More steps for the stretches of a clip where a foot is still in the floor or parts in each other."""
+    count = len(pose.joints)
+    for _ in range(REPAIRS):
+        contacts = find_contacts(tree, pose, CLEARANCE)
+        bad = np.zeros(count, dtype=bool) if contacts is None else contacts.nearest < -SUNK
+        if terms.soles is not None:
+            bad |= _lowest(tree, terms.soles, pose)[..., 2].min(axis=1) < -SUNK
+        if not bad.any():
+            break
+        if terms.soles is not None and terms.still is not None:  # feet may have to stand further apart
+            terms.anchor = _anchors(tree, _lowest(tree, terms.soles, pose), terms.still.cpu().numpy() > 0)
+        around = np.convolve(bad, np.ones(2 * AROUND + 1), mode="same") > 0
+        for start, stop in runs(around):
+            part = Pose(*(values[start:stop] for values in pose))
+            few = terms.frames(start, stop)
+            few.contacts = find_contacts(tree, part, CLEARANCE)
+            held = (2 * (start > 0), 2 * (stop < count))
+            part = _solve(tree, few, part, 2, cutoff, held)
+            for whole, piece in zip(pose, part, strict=True):
+                whole[start:stop] = piece
+    return pose
+
+
+def _start(tree: BodyTree, targets: Targets) -> Pose:
+    pose = tree.rest(targets.num_frames)
+    if not tree.free:
+        return pose
+    turn = tree._tensor(targets.orientations["pelvis"])
+    local = tree.forward(pose).mat[0, tree.body("pelvis")]  # the root body's axes against the pelvis' at rest
+    root = turn @ local.T @ pose.root_mat
+    here = tree._tensor(targets.positions[:, targets.names.index("pelvis")])
+    return Pose(here, root, pose.joints)
+
+
+def _terms(tree: BodyTree, targets: Targets, points: Points) -> Terms:
+    bodies = list(targets.orientations)
+    turns = (
+        np.stack([targets.orientations[b] for b in bodies], 1) if bodies else np.zeros((targets.num_frames, 0, 3, 3))
+    )
+    return Terms(
+        points=points,
+        goal=tree._tensor(targets.positions),
+        weight=tree._tensor(targets.weights) * POSITION,
+        turned=tree._index([tree.body(b) for b in bodies]),
+        turns=tree._tensor(turns),
+        turn_weight=tree._tensor(_turn_weights(bodies, turns)),
+        rate=targets.rate,
+    )
+
+
+def _turn_weights(bodies: list[str], turns: np.ndarray) -> np.ndarray:
+    """(T, B, 3, 3): a foot's pitch counts more than its roll and yaw, in which recordings and body differ."""
+    weights = np.broadcast_to(np.sqrt(ORIENTATION) * np.eye(3), turns.shape).copy()
+    for b, name in enumerate(bodies):
+        if name.startswith("calcn"):
+            across = turns[:, b, :, ACROSS]
+            more = np.sqrt(FOOT_PITCH) - np.sqrt(FOOT_TWIST)
+            weights[:, b] = np.sqrt(FOOT_TWIST) * np.eye(3) + more * across[:, :, None] * across[:, None, :]
+    return weights
+
+
+def _solve(
+    tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float, held: tuple[int, int] = (0, 0)
+) -> Pose:
+    """Gauss-Newton steps; the first and last `held` frames stay as they are."""
+    rest = torch.full((len(tree.names),), REST, device=tree.device, dtype=tree.dtype)
+    for i, name in enumerate(tree.names):
+        rest[i] = STIFF_REST.get(name[:-2], REST)
+    # A low-pass of `cutoff`: there the second differences weigh as much as the typical pull of the targets.
+    smoothing = (2 * np.pi * min(cutoff / terms.rate, 0.45)) ** -4
+    for _ in range(iterations):
+        problem = _linearised(tree, terms, pose, rest)
+        for end in (slice(0, held[0]), slice(len(pose.joints) - held[1], None)):
+            problem.low[end], problem.high[end] = 0.0, 0.0
+        pose = tree.move(pose, solve(problem, smoothing))
+    return pose
+
+
+def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Normal:
+    frames = tree.forward(pose)
+    rows, errors = [], []
+    sided: list[tuple[Tensor, Tensor, Tensor]] = []  # Jacobian, value, weight
+
+    def add(jacobian: Tensor, error: Tensor, weight: Tensor) -> None:
+        root = weight.sqrt()[..., None]
+        rows.append((jacobian * root[..., None]).flatten(1, 2))
+        errors.append((error * root).flatten(1))
+
+    where = tree.points(frames, terms.points)
+    weight = terms.weight.expand(where.shape[:2])
+    add(tree.point_jacobian(frames, terms.points.bodies, where), where - terms.goal, weight)
+    if len(terms.turned):
+        error = matrix_to_rotvec(frames.mat[:, terms.turned] @ terms.turns.transpose(-1, -2))
+        by = terms.turn_weight
+        add(
+            (by @ tree.turn_jacobian(frames, terms.turned)),
+            (by @ error[..., None])[..., 0],
+            torch.ones_like(error[..., 0]),
+        )
+    if terms.soles is not None:
+        assert terms.still is not None and terms.anchor is not None
+        low = terms.soles.lowest(frames)
+        jacobian = tree.point_jacobian(frames, terms.soles.bodies, low)
+        sided.append((jacobian[:, :, 2], low[..., 2], torch.full_like(low[..., 2], FLOOR)))
+        still = terms.still.to(low.dtype)
+        add(jacobian[:, :, 2:], low[..., 2:], STAND_HEIGHT * still)
+        add(jacobian[:, :, :2], low[..., :2] - terms.anchor, STAND_STILL * still)
+    if terms.contacts is not None:
+        sided.append(terms.contacts.rows(tree, frames, CLEARANCE, APART))
+    stacked, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
+    hessian = stacked.transpose(1, 2) @ stacked
+    gradient = (error[:, None] @ stacked)[:, 0]
+    first = tree.num_dof - len(tree.names)
+    index = torch.arange(first, tree.num_dof, device=tree.device)
+    hessian[:, index, index] += rest
+    gradient[:, first:] += rest * (pose.joints - tree.neutral)
+    low, high = torch.full_like(gradient, -torch.inf), torch.full_like(gradient, torch.inf)
+    low[:, first:], high[:, first:] = tree.lower - pose.joints, tree.upper - pose.joints
+    if not sided:
+        none = gradient.new_zeros(len(gradient), 0)
+        sided = [(none[:, :, None].expand(-1, 0, tree.num_dof), none, none)]
+    push, value, pull = (torch.cat(part, dim=1) for part in zip(*sided, strict=True))
+    bend = _bend(tree, pose) if len(gradient) > 2 else gradient[:0]
+    stiff = terms.stiff if terms.stiff is not None else torch.ones_like(bend)
+    return Normal(hessian, gradient, push, value, pull, bend, low, high, stiff)
+
+
+def _bend(tree: BodyTree, pose: Pose) -> Tensor:
+    """Second differences of the pose (T - 2, d), those of the root's rotation in its own axes."""
+    if not tree.free:
+        return second(pose.joints)
+    turn = matrix_to_rotvec(pose.root_mat[:-1].transpose(1, 2) @ pose.root_mat[1:])
+    return torch.cat((second(pose.root_pos), turn[1:] - turn[:-1], second(pose.joints)), dim=1)
+
+
+def _spread(tree: BodyTree, pose: Pose, known: np.ndarray, wanted: np.ndarray) -> Pose:
+    """A pose at the frames `known` -> at the frames `wanted`."""
+    if len(known) == len(wanted):
+        return pose
+    joints = CubicSpline(known, pose.joints.double().cpu().numpy())(wanted)
+    root = CubicSpline(known, pose.root_pos.double().cpu().numpy())(wanted)
+    turn = Slerp(known, Rotation.from_matrix(pose.root_mat.double().cpu().numpy()))(wanted).as_matrix()
+    spread = Pose(tree._tensor(root), tree._tensor(turn), tree._tensor(joints))
+    return spread._replace(joints=spread.joints.clamp(tree.lower, tree.upper))
+
+
+def _turned(tree: BodyTree, pose: Pose, turn: np.ndarray, height: float) -> Pose:
+    by, shift = tree._tensor(turn), tree._tensor([0.0, 0.0, height])
+    return pose._replace(root_pos=pose.root_pos @ by.T - shift, root_mat=by @ pose.root_mat)
+
+
+def _stance(tree: BodyTree, soles: Soles, pose: Pose, rate: float) -> tuple[Tensor, Tensor]:
+    """Which support points stand (T, P), and where each stands while it does (T, P, 2)."""
+    low = _lowest(tree, soles, pose)
+    still = standing(low, rate) & soles.rigid.cpu().numpy()
+    return tree._tensor(still) > 0, _anchors(tree, low, still)
+
+
+def _softened(tree: BodyTree, still: Tensor) -> Tensor:
+    """(T - 2, d): the legs are smoothed less around the frames in which a sole comes to stand: impacts stay sharp."""
+    landing = torch.zeros(len(still), dtype=torch.bool, device=still.device)
+    landing[1:] = (still[1:] & ~still[:-1]).any(dim=1)
+    feet = tree._index([tree.body(f"calcn_{side}") for side in "rl"])
+    legs = tree.twists(tree.forward(tree.rest(1)), feet)[1].any(dim=0)
+    share = torch.ones(len(still), tree.num_dof, dtype=tree.dtype, device=tree.device)
+    for frame in landing.nonzero()[:, 0].tolist():
+        share[max(frame - IMPACT, 0) : frame + IMPACT, legs] = IMPACT_SHARE
+    return share[1:-1]
+
+
+def _anchors(tree: BodyTree, low: np.ndarray, still: np.ndarray) -> Tensor:
+    """Where each point stands while it does: its middle place of that time (T, P, 2)."""
+    anchor = low[..., :2].copy()
+    for point in range(still.shape[1]):
+        for start, stop in runs(still[:, point]):
+            anchor[start:stop, point] = np.median(low[start:stop, point, :2], axis=0)
+    return tree._tensor(anchor)

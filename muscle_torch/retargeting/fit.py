@@ -1,0 +1,262 @@
+"""From a subject's landmarks to a body's: every segment gets the body's length and keeps the subject's direction.
+
+The result, `Targets`, is what all methods aim at and what their landmark error is measured against.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+
+from .kinematics import BodyTree, Points
+from .raw import SIDES, RawMotion, leg_length
+
+# landmark -> the body whose origin it is; pelvis is set apart: midway between the femurs.
+LANDMARK_BODIES = {"neck": "cervical_spine"} | {
+    f"{side}_{landmark}": f"{body}_{side[0]}"
+    for side in SIDES
+    for landmark, body in {
+        "shoulder": "humerus",
+        "elbow": "ulna",
+        "wrist": "lunate",
+        "hand": "thirdmc",
+        "hip": "femur",
+        "knee": "tibia",
+        "ankle": "talus",
+        "toe": "toes",
+    }.items()
+}
+WEIGHTS = {"pelvis": 1.0, "neck": 1.0, "shoulder": 0.5, "elbow": 1.0, "wrist": 1.5, "hand": 0.15,
+           "hip": 1.0, "knee": 1.0, "ankle": 2.0, "toe": 1.5}  # fmt: skip
+SCORED_WEIGHT = 0.3  # landmarks that weigh less guide the pose and are left out of the error
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where a body's landmarks should be, T frames at `rate` [Hz]."""
+
+    rate: float
+    names: tuple[str, ...]
+    positions: np.ndarray  # (T, K, 3) world [m]
+    weights: np.ndarray  # (K,)
+    orientations: dict[str, np.ndarray]  # body -> (T, 3, 3) its axes in the world
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.positions)
+
+    def at(self, frames: np.ndarray) -> "Targets":
+        """These frames alone, which are about evenly spaced."""
+        turns = {body: values[frames] for body, values in self.orientations.items()}
+        rate = self.rate * (len(frames) - 1) / max(int(frames[-1] - frames[0]), 1)
+        return dataclasses.replace(self, rate=rate, positions=self.positions[frames], orientations=turns)
+
+    def turned(self, turn: np.ndarray, shift: np.ndarray) -> "Targets":
+        """Rotated about the world's origin by `turn` (3, 3), then shifted (3,) [m]."""
+        turns = {body: turn @ values for body, values in self.orientations.items()}
+        return dataclasses.replace(self, positions=self.positions @ turn.T + shift, orientations=turns)
+
+
+def spread_frames(count: int, stride: int) -> np.ndarray:
+    """About every stride-th of `count` frames, the first and the last among them."""
+    return np.round(np.linspace(0, count - 1, (count - 1) // stride + 1)).astype(int)
+
+
+class Proportions:
+    """The body's landmarks in its T-pose, and how its shoulder centres move with elevation."""
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        self.tree = BodyTree(embodiment, dtype=torch.float64)
+        self.rest, self.turns = self._pose(np.pi / 2)
+        elevations = np.linspace(0, np.pi, 19)
+        poses = [self._pose(e)[0] for e in elevations]
+        self.elevations = elevations
+        self.shoulders = {side: np.array([pose[f"{side}_shoulder"] - pose["neck"] for pose in poses]) for side in SIDES}
+
+    @property
+    def free(self) -> bool:
+        return self.tree.free
+
+    def points(self, names: tuple[str, ...], tree: BodyTree) -> Points:
+        """The landmarks as points of `tree`'s bodies."""
+        bodies = [tree.body(LANDMARK_BODIES.get(name, "pelvis")) for name in names]
+        local = np.zeros((len(names), 3))
+        if "pelvis" in names:
+            local[names.index("pelvis")] = self.turns["pelvis"].T @ (self.rest["pelvis"] - self.pelvis_origin)
+        return Points(torch.tensor(bodies, device=tree.device), tree._tensor(local))
+
+    def length(self, start: str, end: str) -> float:
+        return float(np.linalg.norm(self.rest[end] - self.rest[start]))
+
+    def shoulder(self, side: str, elevation: np.ndarray) -> np.ndarray:
+        """Shoulder centre from the neck in thorax rest axes (T, 3) for the arm's elevation (T,) [rad]."""
+        table = self.shoulders[side]
+        return np.stack([np.interp(elevation, self.elevations, table[:, i]) for i in range(3)], axis=1)
+
+    def _pose(self, elevation: float) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        tree = self.tree
+        pose = tree.rest(1)
+        pose.joints[:] = torch.zeros_like(pose.joints).clamp(tree.lower, tree.upper)
+        for side in "rl":
+            pose.joints[0, tree.names.index(f"shoulder_elv_{side}")] = elevation
+        frames = tree.forward(tree.move(pose, torch.zeros(1, tree.num_dof, dtype=torch.float64)))
+        self.foot_turns: dict[str, np.ndarray] = {}
+        known = {
+            n: b for n, b in LANDMARK_BODIES.items() if self.free or not n.endswith(("hip", "knee", "ankle", "toe"))
+        }
+        # A fixed body stands as its file has it: facing -y, here turned to face x.
+        turn = np.eye(3) if self.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        at = {name: turn @ frames.pos[0, tree.body(body)].numpy() for name, body in known.items()}
+        turns = {b: turn @ frames.mat[0, tree.body(b)].numpy() for b in (*known.values(), "thorax")}
+        if self.free:
+            at["pelvis"] = (at["left_hip"] + at["right_hip"]) / 2
+            self.foot_turns = {s: frames.mat[0, tree.body(f"calcn_{s[0]}")].numpy() for s in SIDES}
+            turns["pelvis"] = frames.mat[0, tree.body("pelvis")].numpy()
+            self.pelvis_origin = frames.pos[0, tree.body("pelvis")].numpy()
+        return at, turns
+
+
+def make_targets(raw: RawMotion, body: Proportions) -> Targets:
+    """Targets for a whole body, or relative to the thorax for one that is fixed there.
+
+    Raises InputError where the recording lacks what the body needs.
+    """
+    p = raw.positions
+    thorax = raw.orientations.get("thorax")
+    arms = [side for side in SIDES if f"{side}_shoulder" in p and f"{side}_elbow" in p]
+    if thorax is None:
+        raise InputError(f"{raw.source or raw.name}: the orientation of the trunk is unknown (neck and both shoulders)")
+    found: dict[str, np.ndarray] = {}
+    orientations: dict[str, np.ndarray] = {}
+    if body.free:
+        _legs(raw, body, found)
+        for side in SIDES:
+            if f"{side}_toe" in found:
+                orientations[f"calcn_{side[0]}"] = _sole(found, side, body)
+        orientations["pelvis"] = raw.orientations["pelvis"] @ body.turns["pelvis"]
+        orientations["thorax"] = thorax @ body.turns["thorax"]
+        trunk = _aligned(raw, body, p["neck"] - p["pelvis"], thorax)
+        found["neck"] = found["pelvis"] + trunk
+        turn = thorax
+    else:
+        if not arms:
+            raise InputError(f"{raw.source or raw.name}: has no arm (shoulder and elbow), the body consists of two")
+        # Into the axes of the fixed thorax, which faces -y.
+        turn = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        back = turn @ thorax.transpose(0, 2, 1)
+        p = {name: np.einsum("tij,tj->ti", back, values - p.get("neck", 0.0)) for name, values in p.items()}
+        turn = np.broadcast_to(turn, (raw.num_frames, 3, 3))
+        found["neck"] = np.broadcast_to(turn[0] @ body.rest["neck"], (raw.num_frames, 3))
+    for side in arms:
+        _arm(p, side, body, turn, found)
+    names = tuple(name for name in found if body.free or name != "neck")
+    weights = np.array([WEIGHTS[name.removeprefix("left_").removeprefix("right_")] for name in names])
+    return Targets(raw.rate, names, np.stack([found[name] for name in names], axis=1), weights, orientations)
+
+
+def _legs(raw: RawMotion, body: Proportions, found: dict[str, np.ndarray]) -> None:
+    p, where = raw.positions, raw.source or raw.name
+    needed = [f"{side}_{joint}" for side in SIDES for joint in ("hip", "knee", "ankle")]
+    missing = [name for name in (*needed, "pelvis", "neck") if name not in p]
+    if missing or "pelvis" not in raw.orientations:
+        raise InputError(
+            f"{where}: a whole body needs {', '.join(missing) or 'the orientation of the pelvis'}, which the recording "
+            "lacks; for arms alone use embodiment=bimanual_arm"
+        )
+    subject = leg_length(p)
+    assert subject is not None
+    scale = (body.length("left_hip", "left_knee") + body.length("left_knee", "left_ankle")) / subject
+    found["pelvis"] = p["pelvis"] * scale
+    pelvis = raw.orientations["pelvis"]
+    for side in SIDES:
+        found[f"{side}_hip"] = found["pelvis"] + pelvis @ (body.rest[f"{side}_hip"] - body.rest["pelvis"])
+        for start, end in (("hip", "knee"), ("knee", "ankle")):
+            step = p[f"{side}_{end}"] - p[f"{side}_{start}"]
+            found[f"{side}_{end}"] = found[f"{side}_{start}"] + _unit(step) * body.length(
+                f"{side}_{start}", f"{side}_{end}"
+            )
+        if f"{side}_toe" in p:
+            found[f"{side}_toe"] = found[f"{side}_ankle"] + _foot(raw, side, body)
+
+
+def _foot(raw: RawMotion, side: str, body: Proportions) -> np.ndarray:
+    """Ankle to toe joint (T, 3): turned about the ankle's axis so that both feet are flat in their rest poses."""
+    ankle, knee, toe = f"{side}_ankle", f"{side}_knee", f"{side}_toe"
+    p = raw.positions
+    foot, shank = _unit(p[toe] - p[ankle]), _unit(p[knee] - p[ankle])
+    if raw.rest:
+        flat = _angle(_unit(raw.rest[toe] - raw.rest[ankle]), _unit(raw.rest[knee] - raw.rest[ankle]))
+    else:
+        flat = float(np.pi / 2 - _resting_pitch(p[toe] - p[ankle], raw.rate))
+    own = _angle(_unit(body.rest[toe] - body.rest[ankle]), _unit(body.rest[knee] - body.rest[ankle]))
+    axis = _unit(np.cross(shank, foot))
+    return _turn(foot, axis, own - flat) * body.length(ankle, toe)
+
+
+def _sole(found: dict[str, np.ndarray], side: str, body: Proportions) -> np.ndarray:
+    """Orientation of the heel bone (T, 3, 3): along the foot, and not rolled against the shank more than at rest."""
+    names = [f"{side}_{joint}" for joint in ("knee", "ankle", "toe")]
+    now = _two_axes(*(found[name] for name in names))
+    rest = _two_axes(*(body.rest[name][None] for name in names))[0]
+    return now @ rest.T @ body.foot_turns[side]
+
+
+def _two_axes(knee: np.ndarray, ankle: np.ndarray, toe: np.ndarray) -> np.ndarray:
+    """Frames (T, 3, 3) of the plane through shank and foot; the first axis along the foot."""
+    along = _unit(toe - ankle)
+    across = _unit(np.cross(knee - ankle, along))
+    return np.stack((along, across, np.cross(along, across)), axis=-1)
+
+
+def _resting_pitch(foot: np.ndarray, rate: float) -> float:
+    """How far below its start the foot's end lies when the foot rests, as an angle [rad] (negative: it points down)."""
+    pitch = np.arcsin(_unit(foot)[:, 2])
+    turning = np.abs(np.gradient(pitch)) * rate
+    still = turning <= np.quantile(turning, 0.25)
+    return float(np.median(pitch[still]))
+
+
+def _aligned(raw: RawMotion, body: Proportions, trunk: np.ndarray, thorax: np.ndarray) -> np.ndarray:
+    """Pelvis to neck (T, 3) with the body's length, turned by what both differ by when they stand upright."""
+    own = body.rest["neck"] - body.rest["pelvis"]
+    there = raw.rest["neck"] - raw.rest["pelvis"] if raw.rest else own
+    axis = np.cross(_unit(there), _unit(own))
+    angle = float(np.arcsin(np.clip(np.linalg.norm(axis), -1, 1)))
+    local = np.einsum("tji,tj->ti", thorax, _unit(trunk))
+    if angle > 1e-9:
+        local = _turn(local, np.broadcast_to(_unit(axis), local.shape), angle)
+    return np.einsum("tij,tj->ti", thorax, local) * float(np.linalg.norm(own))
+
+
+def _arm(
+    p: dict[str, np.ndarray], side: str, body: Proportions, thorax: np.ndarray, found: dict[str, np.ndarray]
+) -> None:
+    """Shoulder by the body's scapular rhythm for the recorded elevation, then segment by segment."""
+    upper = _unit(p[f"{side}_elbow"] - p[f"{side}_shoulder"])
+    elevation = np.arccos(np.clip(np.sum(-thorax[..., 2] * upper, axis=1), -1, 1))
+    found[f"{side}_shoulder"] = found["neck"] + np.einsum("tij,tj->ti", thorax, body.shoulder(side, elevation))
+    for start, end in (("shoulder", "elbow"), ("elbow", "wrist"), ("wrist", "hand")):
+        if f"{side}_{end}" not in p:
+            return
+        step = p[f"{side}_{end}"] - p[f"{side}_{start}"]
+        found[f"{side}_{end}"] = found[f"{side}_{start}"] + _unit(step) * body.length(
+            f"{side}_{start}", f"{side}_{end}"
+        )
+
+
+def _unit(v: np.ndarray) -> np.ndarray:
+    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
+
+
+def _angle(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.arccos(np.clip(np.sum(a * b, axis=-1), -1, 1)))
+
+
+def _turn(v: np.ndarray, axis: np.ndarray, angle: float) -> np.ndarray:
+    """Rodrigues' rotation of v (T, 3) about unit axes (T, 3)."""
+    along = np.sum(axis * v, axis=1, keepdims=True) * axis
+    return v * np.cos(angle) + np.cross(axis, v) * np.sin(angle) + along * (1 - np.cos(angle))

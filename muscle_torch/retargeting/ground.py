@@ -1,0 +1,127 @@
+"""The soles and the floor: lowest points of the feet, which of them stand, tilt and height of the floor."""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from .kinematics import BodyTree, Frames
+
+GeomType = mujoco.mjtGeom
+FEET = ("calcn", "toes")
+NEAR = 0.02  # [m] above the floor: may be in contact
+SLOW = 0.25  # [m/s] along the floor: stands
+RISING = 0.10  # [m/s] away from the floor: a heel that lifts stands no more
+SHORTEST_STANCE = 0.05  # [s]
+STEEPEST = 3.0  # [deg]; a larger tilt is in the motion, not in the floor
+LEVEL = 0.15  # [deg]; a smaller tilt is left alone
+
+
+@dataclass(frozen=True)
+class Soles:
+    """Support points of both feet: ends of capsules, and ellipsoids."""
+
+    bodies: Tensor  # (P,)
+    local: Tensor  # (P, 3) centres in the body's axes [m]
+    radius: Tensor  # (P,) of capsule ends [m]
+    axes: Tensor  # (P, 3, 3) of ellipsoids in the body's axes
+    sizes: Tensor  # (P, 3) half axes of ellipsoids; 0 for capsule ends
+
+    @classmethod
+    def of(cls, tree: BodyTree) -> "Soles":
+        model = tree.model
+        rows = []
+        names = {tree.body(f"{part}_{side}") for part in FEET for side in "rl"}
+        for geom in range(model.ngeom):
+            body = int(tree.place[model.geom_bodyid[geom]])
+            if body not in names or not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+                continue
+            turn = np.zeros(9)
+            mujoco.mju_quat2Mat(turn, model.geom_quat[geom])
+            turn, size, at = turn.reshape(3, 3), model.geom_size[geom], model.geom_pos[geom]
+            kind = model.geom_type[geom]
+            if kind == GeomType.mjGEOM_CAPSULE:
+                rows += [(body, at + sign * size[1] * turn[:, 2], size[0], turn, np.zeros(3)) for sign in (-1, 1)]
+            elif kind == GeomType.mjGEOM_SPHERE:
+                rows.append((body, at, size[0], turn, np.zeros(3)))
+            elif kind == GeomType.mjGEOM_ELLIPSOID:
+                rows.append((body, at, 0.0, turn, size))
+            else:
+                raise NotImplementedError(f"a sole of geom type {kind}")
+        body, at, radius, turn, size = (np.array(column) for column in zip(*rows, strict=True))
+        return cls(tree._index(body), *(tree._tensor(a) for a in (at, radius, turn, size)))
+
+    def lowest(self, frames: Frames) -> Tensor:
+        """The lowest point of each, world (T, P, 3)."""
+        mat = frames.mat[:, self.bodies]
+        at = frames.pos[:, self.bodies] + (mat @ self.local[..., None])[..., 0]
+        down = torch.zeros_like(at)
+        down[..., 2] = self.radius
+        # Support of an ellipsoid: centre - R S^2 R' z / |S R' z|.
+        turn = mat @ self.axes
+        scaled = self.sizes * turn[..., 2, :]
+        reach = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).clamp_min(1e-9)
+        bulge = (turn @ (self.sizes * scaled / reach)[..., None])[..., 0]
+        return at - down - bulge
+
+    @property
+    def rigid(self) -> Tensor:
+        """(P,) capsule ends: points of the foot that can stand still; an ellipsoid's lowest point wanders over it."""
+        return self.radius > 0
+
+
+def standing(points: np.ndarray, rate: float) -> np.ndarray:
+    """(T, P) bool: which of the points (T, P, 3) are near the floor, and slow along it and upwards for long enough."""
+    velocity = np.gradient(points, axis=0) * rate
+    level, rising = np.linalg.norm(velocity[..., :2], axis=-1), np.abs(velocity[..., 2])
+    still = (points[..., 2] < NEAR) & (level < SLOW) & (rising < RISING)
+    shortest = max(2, round(SHORTEST_STANCE * rate))
+    for column in still.T:
+        for start, stop in runs(column):
+            if stop - start < shortest:
+                column[start:stop] = False
+    return still
+
+
+def runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """[start, stop) of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def find_floor(points: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
+    """(turn (3, 3), height [m]): turn the motion by `turn`, and the floor lies level at `height`.
+
+    points (T, P, 3): the soles. The plane through the points that stand still, drawn towards the level where the
+    recording says little (a straight walk says nothing about the tilt across it).
+    """
+    speed = np.linalg.norm(np.gradient(points, axis=0), axis=-1) * rate
+    lowest = points[..., 2].min(axis=1)
+    # Of each slow frame the lowest point; heights may drift along a tilted floor by centimetres.
+    point = points[np.arange(len(points)), points[..., 2].argmin(axis=1)]
+    slow = speed[np.arange(len(points)), points[..., 2].argmin(axis=1)] < SLOW
+    if slow.sum() < 5:
+        return np.eye(3), float(np.quantile(lowest, 0.02))
+    at = point[slow]
+    at = at[at[:, 2] < np.quantile(at[:, 2], 0.1) + 0.10]
+    plane, height = np.zeros(2), float(np.median(at[:, 2]))
+    centre = at[:, :2].mean(axis=0)
+    for _ in range(5):  # iteratively reweighted: a foot in the air is no floor
+        flat = at[:, :2] - centre
+        left = at[:, 2] - height - flat @ plane
+        weight = 1.0 / (1.0 + (left / 0.01) ** 2)
+        design = np.column_stack((flat, np.ones(len(flat))))
+        ridge = np.diag([0.01 * len(flat), 0.01 * len(flat), 0.0])
+        solved = np.linalg.solve(design.T @ (design * weight[:, None]) + ridge, design.T @ (weight * at[:, 2]))
+        plane, height = solved[:2], float(solved[2])
+    angle = np.degrees(np.arctan(np.linalg.norm(plane)))
+    if not LEVEL < angle < STEEPEST:
+        return np.eye(3), float(np.median(at[:, 2]))
+    normal = np.array([-plane[0], -plane[1], 1.0]) / np.sqrt(1 + plane @ plane)
+    axis = np.cross(normal, [0.0, 0.0, 1.0])
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    turn = np.eye(3) + cross + cross @ cross / (1 + normal[2])
+    level = float((turn @ np.array([*centre, height]))[2])
+    return turn, level

@@ -1,0 +1,313 @@
+"""Forward kinematics of a MuJoCo model in torch: all frames at once, with Jacobians, over independent joints only.
+
+The pose of a frame is a root position (3,), a root rotation (3, 3) where the body is free, and the independent joints
+(n,). Coupled joints follow by their polynomials, so no pose that this file makes can break a coupling. Tangent of a
+frame: root translation in world axes, root rotation in the root's own axes (as MuJoCo's qvel), then the joints.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.rotations import matrix_to_quat, quat_to_matrix
+
+MARGIN = 2e-6  # [rad, m] kept from the limits, so that rounding to float32 does not pass them
+HANGING = 0.25  # [rad] elevation of an arm at rest: straight down it would be in the ribs, and at a singularity
+DEPENDENT_TOLERANCE = 3e-4  # the model's own knee polynomials pass their ranges by that much
+
+
+class Pose(NamedTuple):
+    """Poses of T frames."""
+
+    root_pos: Tensor  # (T, 3) [m]; unused for a fixed body
+    root_mat: Tensor  # (T, 3, 3)
+    joints: Tensor  # (T, n) independent joints [rad]
+
+
+class Frames(NamedTuple):
+    """What `BodyTree.forward` knows about each frame; B bodies, J scalar joints."""
+
+    pos: Tensor  # (T, B, 3) body origins in the world [m]
+    mat: Tensor  # (T, B, 3, 3)
+    axis: Tensor  # (T, J, 3) joint axes in the world
+    anchor: Tensor  # (T, J, 3) points the axes go through
+    slope: Tensor  # (T, E) derivative of each coupled joint by the joint that it follows
+
+
+class Points(NamedTuple):
+    """Points fixed to bodies."""
+
+    bodies: Tensor  # (P,) index into the tree's bodies
+    local: Tensor  # (P, 3) or (T, P, 3) in the body's axes [m]
+
+
+@dataclass(frozen=True)
+class _Level:
+    bodies: Tensor
+    parents: Tensor
+
+
+class BodyTree:
+    """The joints and bodies of one embodiment as tensors."""
+
+    def __init__(
+        self,
+        embodiment: Embodiment,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        bodies: Sequence[str] | None = None,
+    ) -> None:
+        """`bodies`: only these and what carries them are followed; None: all."""
+        model = embodiment.model
+        self.embodiment, self.model, self.device, self.dtype = embodiment, model, device, dtype
+        self.free = embodiment.root_joint is not None
+        self._keep(model, bodies)
+        self._joints(model)
+        self._couplings(embodiment)
+        self._bodies(model)
+        self._ancestors(model)
+
+    # ---- structure
+    def _keep(self, model: mujoco.MjModel, bodies: Sequence[str] | None) -> None:
+        """Model ids of the bodies that are followed, and the place of each model body among them (-1: none)."""
+        kept = set(range(model.nbody)) if bodies is None else {0}
+        for body in () if bodies is None else self.embodiment.resolve("body", bodies).tolist():
+            while body not in kept:
+                kept.add(body)
+                body = int(model.body_parentid[body])
+        self.body_ids = np.array(sorted(kept))
+        self.place = np.full(model.nbody, -1)
+        self.place[self.body_ids] = np.arange(len(self.body_ids))
+
+    def _joints(self, model: mujoco.MjModel) -> None:
+        self.scalar = self.embodiment.scalar_joint_ids
+        self.qpos_ids = model.jnt_qposadr[self.scalar]
+        of_address = {int(a): i for i, a in enumerate(self.qpos_ids)}
+        coupling = self.embodiment.dependent
+        self.dependent = np.array([of_address[int(a)] for a in coupling.qpos_ids], dtype=np.int64)
+        self.follows = np.array([of_address.get(int(a), -1) for a in coupling.independent_qpos_ids], dtype=np.int64)
+        self.independent = np.setdiff1d(np.arange(len(self.scalar)), self.dependent)
+        self.names = tuple(self.embodiment.joint_names[j] for j in self.scalar[self.independent])
+        self.num_dof = len(self.independent) + 6 * self.free
+        self.slides = self._tensor(model.jnt_type[self.scalar] == mujoco.mjtJoint.mjJNT_SLIDE)
+        self.qpos0 = self._tensor(model.qpos0[self.qpos_ids])
+
+    def _couplings(self, embodiment: Embodiment) -> None:
+        polynomials = embodiment.dependent.polynomials
+        if set(self.follows) - {-1} & set(self.dependent.tolist()):
+            raise NotImplementedError("a coupled joint that follows another coupled joint")
+        self.polynomials = self._tensor(polynomials)
+        self._parent_joint = self._index(np.maximum(self.follows, 0))
+        self._held = self._tensor(self.follows < 0)
+        column = {int(j): i for i, j in enumerate(self.independent)}
+        self._parent_column = self._index([column.get(int(j), 0) for j in self.follows])
+        self._dependent, self._independent = self._index(self.dependent), self._index(self.independent)
+        low, high = self.model.jnt_range[self.scalar].T
+        lower, upper = low[self.independent] + MARGIN, high[self.independent] - MARGIN
+        for i, joint in enumerate(self.independent):
+            lower[i], upper[i] = self._inside(joint, lower[i], upper[i], low, high)
+        self.lower, self.upper = self._tensor(lower), self._tensor(upper)
+        hanging = self._tensor([HANGING * name.startswith("shoulder_elv") for name in self.names])
+        self.neutral = hanging.clamp(self.lower, self.upper)  # (n,) [rad] where nothing is known
+
+    def _inside(self, joint: int, lower: float, upper: float, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+        """The part of an independent joint's range, around its rest, where the joints that follow it keep theirs."""
+        grid = np.linspace(lower, upper, 2001)
+        fine = np.ones(len(grid), dtype=bool)
+        start = self.model.qpos0[self.qpos_ids]
+        for row in np.flatnonzero(self.follows == joint):
+            other = self.dependent[row]
+            value = start[other] + np.polynomial.polynomial.polyval(
+                grid - start[joint], self.embodiment.dependent.polynomials[row]
+            )
+            slack = DEPENDENT_TOLERANCE
+            fine &= (value >= low[other] - slack) & (value <= high[other] + slack)
+        rest = int(np.argmin(np.abs(grid - np.clip(start[joint], lower, upper))))
+        bad = np.flatnonzero(~fine)
+        before, after = bad[bad < rest], bad[bad > rest]
+        first, last = (before[-1] + 1 if len(before) else 0), (after[0] - 1 if len(after) else len(grid) - 1)
+        return float(grid[first]), float(grid[last])
+
+    def _bodies(self, model: mujoco.MjModel) -> None:
+        parents = self.place[model.body_parentid[self.body_ids]]
+        depth = np.zeros(len(parents), dtype=int)
+        for body in range(1, len(parents)):
+            depth[body] = depth[parents[body]] + 1
+        levels = [np.flatnonzero(depth == d) for d in range(1, depth.max() + 1)]
+        self._levels = [_Level(self._index(ids), self._index(parents[ids])) for ids in levels]
+        self._body_pos = self._tensor(model.body_pos[self.body_ids])
+        self._body_mat = quat_to_matrix(self._tensor(model.body_quat[self.body_ids]))
+        # Joints of one body one after the other: slot 0 of all bodies, then slot 1, ...
+        body_of = self.place[model.jnt_bodyid[self.scalar]]
+        slot = np.array([np.sum(body_of[:i] == b) for i, b in enumerate(body_of)])
+        slot[body_of < 0] = -1
+        self._slots = [self._index(np.flatnonzero(slot == s)) for s in range(int(slot.max()) + 1)]
+        self._joint_body = self._index(np.maximum(body_of, 0))
+        self._joint_up = self._index(parents[np.maximum(body_of, 0)])
+        self._joint_axis = self._tensor(model.jnt_axis[self.scalar])
+        self._joint_pos = self._tensor(model.jnt_pos[self.scalar])
+        x, y, z = self._joint_axis.unbind(-1)
+        zero = torch.zeros_like(x)
+        self._cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
+        self._cross2 = self._cross @ self._cross
+        self._parents, self._body_of = parents, body_of
+
+    def _ancestors(self, model: mujoco.MjModel) -> None:
+        """(B, J) 1 where moving joint j moves body b."""
+        count = len(self.body_ids)
+        mask, carried = np.zeros((count, len(self.scalar))), np.zeros(count)
+        root = 0
+        if self.free:
+            root = int(self.place[model.jnt_bodyid[model.joint(self.embodiment.root_joint).id]])
+        for body in range(1, count):
+            mask[body] = mask[self._parents[body]]
+            mask[body, self._body_of == body] = 1
+            carried[body] = carried[self._parents[body]] or float(self.free and body == root)
+        self._moves = self._tensor(mask)
+        self._root_body, self._carried = root, self._tensor(carried)
+
+    # ---- poses
+    def body(self, name: str) -> int:
+        """Its place among the bodies that are followed."""
+        place = int(self.place[self.embodiment.resolve("body", [name])[0]])
+        if place < 0:
+            raise KeyError(f"body {name} is not followed")
+        return place
+
+    def rest(self, frames: int) -> Pose:
+        """Upright, facing x, joints at `neutral`."""
+        quarter = self._tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        turn = quarter if self.free else torch.eye(3, device=self.device, dtype=self.dtype)
+        root = torch.zeros(frames, 3, device=self.device, dtype=self.dtype)
+        return Pose(root, turn.expand(frames, 3, 3).clone(), self.neutral.repeat(frames, 1))
+
+    def all_joints(self, joints: Tensor) -> tuple[Tensor, Tensor]:
+        """Every scalar joint (T, J) from the independent ones (T, n), and the slopes of the coupled ones (T, E)."""
+        full = joints.new_zeros(len(joints), len(self.scalar))
+        full[:, self._independent] = joints
+        away = torch.where(self._held > 0, 0.0, full[:, self._parent_joint] - self.qpos0[self._parent_joint])
+        c = self.polynomials
+        value = c[:, 0] + away * (c[:, 1] + away * (c[:, 2] + away * (c[:, 3] + away * c[:, 4])))
+        slope = c[:, 1] + away * (2 * c[:, 2] + away * (3 * c[:, 3] + away * 4 * c[:, 4]))
+        full[:, self._dependent] = self.qpos0[self._dependent] + value
+        return full, torch.where(self._held > 0, 0.0, slope)
+
+    def qpos(self, pose: Pose) -> np.ndarray:
+        """(T, nq) float64 for MuJoCo; coupled joints in double precision."""
+        out = np.tile(self.model.qpos0, (len(pose.joints), 1))
+        if self.free:
+            out[:, :3] = pose.root_pos.cpu().numpy()
+            out[:, 3:7] = matrix_to_quat(pose.root_mat.double()).cpu().numpy()
+        out[:, self.qpos_ids[self.independent]] = pose.joints.double().cpu().numpy()
+        return self.embodiment.project(out)
+
+    def pose(self, qpos: np.ndarray) -> Pose:
+        """The inverse of `qpos`, joints clamped to their limits."""
+        joints = self._tensor(qpos[:, self.qpos_ids[self.independent]]).clamp(self.lower, self.upper)
+        if not self.free:
+            return self.rest(len(qpos))._replace(joints=joints)
+        return Pose(self._tensor(qpos[:, :3]), quat_to_matrix(self._tensor(qpos[:, 3:7])), joints)
+
+    def forward(self, pose: Pose) -> Frames:
+        """Where bodies and joint axes are."""
+        full, slope = self.all_joints(pose.joints)
+        away = full - self.qpos0
+        count, bodies = len(full), len(self.body_ids)
+        mat = self._body_mat.expand(count, bodies, 3, 3).clone()
+        pos = self._body_pos.expand(count, bodies, 3).clone()
+        angle = torch.where(self.slides > 0, 0.0, away)[..., None, None]
+        eye = torch.eye(3, device=self.device, dtype=self.dtype)
+        turns = eye + torch.sin(angle) * self._cross + (1 - torch.cos(angle)) * self._cross2
+        shift = torch.where(self.slides > 0, away, 0.0)[..., None] * self._joint_axis
+        axis, anchor = full.new_zeros(count, len(self.scalar), 3), full.new_zeros(count, len(self.scalar), 3)
+        for ids in self._slots:  # in the axes of the parent body
+            at = self._joint_body[ids]
+            here, local = mat[:, at], self._joint_pos[ids]
+            axis[:, ids] = (here @ self._joint_axis[ids][..., None])[..., 0]
+            anchor[:, ids] = pos[:, at] + (here @ local[..., None])[..., 0]
+            turned = here @ turns[:, ids]
+            mat[:, at] = turned
+            pos[:, at] = anchor[:, ids] + (here @ shift[:, ids][..., None] - turned @ local[..., None])[..., 0]
+        if self.free:
+            mat[:, self._root_body], pos[:, self._root_body] = pose.root_mat, pose.root_pos
+        mats, positions = mat.clone(), pos.clone()
+        for level in self._levels:
+            up_mat, up_pos = mats[:, level.parents], positions[:, level.parents]
+            mats[:, level.bodies] = up_mat @ mat[:, level.bodies]
+            positions[:, level.bodies] = up_pos + (up_mat @ pos[:, level.bodies][..., None])[..., 0]
+        up = self._joint_up
+        axis = (mats[:, up] @ axis[..., None])[..., 0]
+        anchor = positions[:, up] + (mats[:, up] @ anchor[..., None])[..., 0]
+        return Frames(positions, mats, axis, anchor, slope)
+
+    def points(self, frames: Frames, points: Points) -> Tensor:
+        """World positions (T, P, 3)."""
+        local = points.local.expand(len(frames.pos), -1, 3)
+        return frames.pos[:, points.bodies] + (frames.mat[:, points.bodies] @ local[..., None])[..., 0]
+
+    def twists(self, frames: Frames, bodies: Tensor) -> tuple[Tensor, Tensor]:
+        """How each degree of freedom moves `bodies` (P,): twists (T, 6, dof), and who is moved at all (P, dof).
+
+        A twist is the angular velocity and the linear velocity at the world's origin, that of the coupled joints
+        included. A body moves with all joints of a coupling or with none (`ValueError` otherwise: such bodies lie
+        inside a coupled chain).
+        """
+        moves = self._moves[bodies]
+        lead = moves[:, self._independent]
+        used = moves.any(0)[self._dependent] & (self._held == 0)
+        if not torch.equal(moves[:, self._dependent][:, used], lead[:, self._parent_column[used]]):
+            raise ValueError("a body inside a coupled chain has no common twist")
+        slide = self.slides[:, None] > 0
+        turning = torch.where(slide, 0.0, frames.axis)
+        linear = torch.where(slide, frames.axis, torch.linalg.cross(frames.anchor, turning))
+        each = torch.cat((turning, linear), dim=-1).transpose(-1, -2)  # (T, 6, J)
+        out = each[..., self._independent]
+        through = each[..., self._dependent[used]] * frames.slope[:, None, used]
+        out = out.index_add(-1, self._parent_column[used], through)
+        if not self.free:
+            return out, lead
+        turn, at = frames.mat[:, self._root_body], frames.pos[:, self._root_body, :, None]
+        eye = torch.eye(3, device=self.device, dtype=self.dtype).expand_as(turn)
+        shift = torch.cat((torch.zeros_like(turn), eye), dim=-2)
+        spin = torch.cat((turn, torch.linalg.cross(at.expand_as(turn), turn, dim=-2)), dim=-2)
+        carried = self._carried[bodies][:, None].expand(-1, 6)
+        return torch.cat((shift, spin, out), dim=-1), torch.cat((carried, lead), dim=-1)
+
+    def point_jacobian(self, frames: Frames, bodies: Tensor, where: Tensor) -> Tensor:
+        """Derivative (T, P, 3, dof) of points at `where` (T, P, 3) fixed to `bodies` (P,)."""
+        twists, moved = self.twists(frames, bodies)
+        x, y, z = where.unbind(-1)
+        o, i = torch.zeros_like(x), torch.ones_like(x)
+        # v + w x p, as a matrix that acts on (w, v).
+        rows = torch.stack((o, z, -y, i, o, o, -z, o, x, o, i, o, y, -x, o, o, o, i), -1).unflatten(-1, (3, 6))
+        return (rows.flatten(1, 2) @ twists).unflatten(1, (-1, 3)) * moved[:, None]
+
+    def turn_jacobian(self, frames: Frames, bodies: Tensor) -> Tensor:
+        """Angular velocity in world axes (T, P, 3, dof) of `bodies` (P,) for each degree of freedom."""
+        twists, moved = self.twists(frames, bodies)
+        return twists[:, None, :3] * moved[:, None]
+
+    def move(self, pose: Pose, step: Tensor) -> Pose:
+        """`pose` moved by a tangent (T, dof), joints clamped to their limits."""
+        joints = (pose.joints + step[:, 6 * self.free :]).clamp(self.lower, self.upper)
+        if not self.free:
+            return pose._replace(joints=joints)
+        return Pose(pose.root_pos + step[:, :3], pose.root_mat @ exp(step[:, 3:6]), joints)
+
+    def _tensor(self, values) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float64), dtype=self.dtype, device=self.device)
+
+    def _index(self, values) -> Tensor:
+        return torch.as_tensor(np.asarray(values, dtype=np.int64), device=self.device)
+
+
+def exp(vector: Tensor) -> Tensor:
+    """Rotation (..., 3, 3) by the rotation vector (..., 3) [rad]."""
+    half = torch.linalg.vector_norm(vector, dim=-1, keepdim=True) / 2
+    return quat_to_matrix(torch.cat((torch.cos(half), torch.sinc(half / torch.pi) / 2 * vector), dim=-1))

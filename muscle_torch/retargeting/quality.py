@@ -1,0 +1,217 @@
+"""How good a retargeted clip is: the paper's metrics (section 5.3, Eq. 2 to 4, Table 4) and the ones it lacks."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+
+from muscle_torch.embodiments import Embodiment
+
+from .collisions import pairs
+from .fit import SCORED_WEIGHT, Proportions, Targets
+from .ground import Soles, standing
+from .kinematics import BodyTree
+
+LIMIT_TOLERANCE = 1e-5  # [rad, m]
+PENETRATION = 0.001  # [m] deeper than this counts as a penetrating frame
+TOUCHING = 0.001  # [m] body parts deeper in each other than this collide
+JUMP_RATIO, JUMP_FLOOR, EMA = 10.0, 1e-3, 0.01  # Eq. 2 to 4
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One clip. Lengths in metres, angles in radians, rates as shares of 1."""
+
+    frames: int
+    joint_violation_rate: float  # (frame, joint) samples outside their range, coupled joints included
+    joint_violation_rate_independent: float
+    joint_violation_max: float
+    penetration_rate: float  # frames deeper than 1 mm in the floor
+    penetration_depth: float
+    floating_height: float  # the paper's: lowest centre of any geom over the clip
+    floating_lowest: float  # highest the lowest point of the feet gets above the floor while a foot stands
+    floating_highest: float  # the same over the whole clip, flight included
+    tendon_jump: float  # largest flagged change of a tendon's length in one frame, by its length in the first
+    tendon_jump_rate: float
+    tendon_jump_name: str
+    rmse: float  # of the landmarks
+    time_per_frame: float  # [s]
+    foot_slide: float  # mean speed of standing soles along the floor [m/s]
+    joint_speed: float  # [rad/s]
+    joint_speed_name: str
+    coupling_residual: float
+    self_collision_rate: float
+    self_collision_depth: float
+
+    def row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Per frame, for the figure."""
+
+    lowest: np.ndarray  # (T,) lowest point of the feet [m]
+    error: np.ndarray  # (T,) root mean square landmark error [m]
+    speed: np.ndarray  # (T,) fastest joint [rad/s]
+    jump: np.ndarray  # (T,) largest tendon step, by first length
+
+
+# metric -> largest value that passes; `thresholds.<metric>=` of tools/retarget.py changes one.
+THRESHOLDS = {
+    "joint_violation_rate_independent": 0.0,
+    "joint_violation_max": 3.1e-4,
+    "penetration_depth": 0.005,
+    "floating_lowest": 0.025,
+    "tendon_jump": 0.05,
+    "rmse": 0.05,
+    "joint_speed": 40.0,
+    "coupling_residual": 1e-4,
+}
+
+
+def assess(
+    embodiment: Embodiment,
+    qpos: np.ndarray,
+    rate: float,
+    targets: Targets | None,
+    body: Proportions | None,
+    seconds: float,
+) -> tuple[Quality, Series]:
+    """Everything about qpos (T, nq) at `rate` [Hz]; `seconds`: what it took to make."""
+    qpos = np.asarray(qpos, dtype=np.float64)
+    outside, coupled = _limits(embodiment, qpos)
+    scene = _scene(embodiment, qpos)
+    lowest, slide, floating = _feet(embodiment, qpos, rate)
+    velocity = _velocity(embodiment, qpos, rate)
+    hinge = embodiment.model.jnt_type[embodiment.scalar_joint_ids] == mujoco.mjtJoint.mjJNT_HINGE
+    fast = np.abs(velocity[:, embodiment.joint_qvel_ids]) * hinge
+    jumps, flagged = tendon_jumps(scene["tendon"])
+    error = np.zeros(len(qpos))
+    if targets is not None and body is not None:
+        error = landmark_error(embodiment, qpos, targets, body)
+    where = np.unravel_index(np.argmax(np.where(flagged, jumps, 0.0)), jumps.shape)
+    depth = -scene["floor"]
+    fastest = int(np.argmax(fast.max(axis=0)))
+    quality = Quality(
+        frames=len(qpos),
+        joint_violation_rate=float((outside > LIMIT_TOLERANCE).mean()),
+        joint_violation_rate_independent=float((outside[:, ~coupled] > LIMIT_TOLERANCE).mean()),
+        joint_violation_max=float(outside.max()),
+        penetration_rate=float((depth > PENETRATION).mean()),
+        penetration_depth=float(max(depth.max(), 0.0)),
+        floating_height=float(scene["centre"].min()),
+        floating_lowest=floating,
+        floating_highest=float(max(lowest.max(), 0.0)),
+        tendon_jump=float(jumps[where] if flagged.any() else 0.0),
+        tendon_jump_rate=float(flagged.any(axis=1).mean()),
+        tendon_jump_name=embodiment.model.tendon(int(where[1])).name if flagged.any() else "",
+        rmse=float(np.sqrt((error**2).mean())),
+        time_per_frame=seconds / len(qpos),
+        foot_slide=slide,
+        joint_speed=float(fast.max()),
+        joint_speed_name=embodiment.joint_names[embodiment.scalar_joint_ids[fastest]],
+        coupling_residual=float(np.abs(embodiment.project(qpos) - qpos).max()),
+        self_collision_rate=float((scene["self"] < -TOUCHING).mean()),
+        self_collision_depth=float(max(-scene["self"].min(), 0.0)),
+    )
+    step = jumps.max(axis=1)
+    step = np.concatenate((step[:1], step))[: len(qpos)]
+    return quality, Series(lowest, error, fast.max(axis=1), step)
+
+
+def reasons(quality: Quality, thresholds: dict[str, float]) -> list[str]:
+    """Why a clip does not pass; empty: it does."""
+    told = []
+    for name, most in thresholds.items():
+        value = getattr(quality, name)
+        if value > most:
+            also = {"tendon_jump": quality.tendon_jump_name, "joint_speed": quality.joint_speed_name}.get(name, "")
+            told.append(f"{name} {value:.3g} > {most:g}" + (f" ({also})" if also else ""))
+    return told
+
+
+def tendon_jumps(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(steps (T-1, N) by the first length, which of them are jumps (T-1, N)) for lengths (T, N) (Eq. 2 to 4).
+
+    A jump is more than 10 times the moving average of the steps so far, which counts the step itself with 1 %.
+    """
+    steps = np.abs(np.diff(length, axis=0)) / np.maximum(length[:1], 1e-6)
+    flagged = np.zeros(steps.shape, dtype=bool)
+    if not len(steps):
+        return np.zeros((1, length.shape[1])), np.zeros((1, length.shape[1]), dtype=bool)
+    average = steps[0].copy()
+    for t in range(1, len(steps)):
+        average = (1 - EMA) * average + EMA * steps[t]
+        flagged[t] = steps[t] > np.maximum(JUMP_RATIO * average, JUMP_FLOOR)
+    return steps, flagged
+
+
+def landmark_error(embodiment: Embodiment, qpos: np.ndarray, targets: Targets, body: Proportions) -> np.ndarray:
+    """Root mean square over the scored landmarks (T,) [m]."""
+    tree = BodyTree(embodiment, dtype=torch.float64)
+    at = tree.points(tree.forward(tree.pose(qpos)), body.points(targets.names, tree)).numpy()
+    scored = targets.weights >= SCORED_WEIGHT
+    squared = np.sum((at - targets.positions)[:, scored] ** 2, axis=-1)
+    return np.sqrt(squared.mean(axis=1))
+
+
+def _limits(embodiment: Embodiment, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    model, joints = embodiment.model, embodiment.scalar_joint_ids
+    value = qpos[:, model.jnt_qposadr[joints]]
+    low, high = model.jnt_range[joints].T
+    outside = np.maximum(np.maximum(low - value, value - high), 0.0) * (model.jnt_limited[joints] > 0)
+    coupled = np.isin(model.jnt_qposadr[joints], embodiment.dependent.qpos_ids)
+    return outside, coupled
+
+
+def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
+    """Per frame: tendon lengths, lowest floor contact [m], nearest pair of parts [m], lowest geom centre [m]."""
+    model, data = embodiment.model, mujoco.MjData(embodiment.model)
+    floor = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
+    others = np.flatnonzero(model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
+    both = pairs(model)
+    reach = model.geom_rbound[both].sum(axis=1)
+    tendon = np.empty((len(qpos), model.ntendon))
+    ground, near, centre = np.zeros(len(qpos)), np.full(len(qpos), np.inf), np.empty(len(qpos))
+    for t, q in enumerate(qpos):
+        data.qpos[:] = q
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_tendon(model, data)
+        tendon[t] = data.ten_length
+        centre[t] = data.geom_xpos[others, 2].min()
+        apart = np.linalg.norm(data.geom_xpos[both[:, 0]] - data.geom_xpos[both[:, 1]], axis=1)
+        for c in np.flatnonzero(apart < reach):
+            near[t] = min(near[t], mujoco.mj_geomDistance(model, data, *both[c], 0.0, None))
+        if embodiment.root_joint is not None:
+            mujoco.mj_collision(model, data)
+            contact = data.contact
+            on_floor = np.isin(contact.geom, floor).any(axis=1) if data.ncon else np.zeros(0, dtype=bool)
+            ground[t] = min(contact.dist[on_floor].min(initial=0.0), 0.0) if data.ncon else 0.0
+    return {"tendon": tendon, "floor": ground, "self": np.minimum(near, 0.0), "centre": centre}
+
+
+def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.ndarray, float, float]:
+    """(lowest point of the feet (T,), mean slide of standing soles [m/s], highest float while one stands [m])."""
+    if embodiment.root_joint is None:
+        return np.zeros(len(qpos)), 0.0, 0.0
+    tree = BodyTree(embodiment, dtype=torch.float64)
+    soles = Soles.of(tree)
+    points = soles.lowest(tree.forward(tree.pose(qpos))).numpy()
+    lowest = points[..., 2].min(axis=1)
+    still = standing(points, rate) & soles.rigid.numpy()
+    speed = np.linalg.norm(np.diff(points[..., :2], axis=0), axis=-1) * rate
+    both = still[1:] & still[:-1]
+    slide = float(speed[both].mean()) if both.any() else 0.0
+    stands = still.any(axis=1)
+    return lowest, slide, float(max(lowest[stands].max(initial=0.0), 0.0))
+
+
+def _velocity(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> np.ndarray:
+    velocity = np.zeros((max(len(qpos) - 1, 1), embodiment.model.nv))
+    for t in range(len(qpos) - 1):
+        mujoco.mj_differentiatePos(embodiment.model, velocity[t], 1 / rate, qpos[t], qpos[t + 1])
+    return np.concatenate((velocity, velocity[-1:]))[: len(qpos)]

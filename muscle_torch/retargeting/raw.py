@@ -1,0 +1,204 @@
+"""RawMotion: a recorded motion before it has a body. Named points in metres, orientations where known.
+
+World axes are x, y horizontal and z up. Body axes at rest (upright, feet forward): x forward, y left, z up.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation, Slerp
+
+from muscle_torch.errors import InputError
+
+SIDES = ("left", "right")
+ARM = ("shoulder", "elbow", "wrist", "hand")
+LEG = ("hip", "knee", "ankle", "toe")
+CENTRE = ("pelvis", "neck", "head")  # pelvis: midway between the hips; neck: where it leaves the shoulders
+LANDMARKS = (*CENTRE, *(f"{side}_{joint}" for side in SIDES for joint in (*ARM, *LEG)))
+ORIENTED = ("pelvis", "thorax")
+SHORTEST = 0.2  # [s]
+LONGEST_GAP = 0.25  # [s]; longer gaps are not filled
+STILL = 0.03  # [m]; nothing moves more than this: a static trial, in which a person sways
+BELT = 0.3  # [m/s]; feet that glide back faster than this under a pelvis that stays: a treadmill
+
+
+@dataclass(frozen=True)
+class RawMotion:
+    """One recording. Arrays have T frames at `rate` [Hz]."""
+
+    name: str
+    rate: float
+    positions: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (T, 3) [m], NaN where unseen
+    orientations: dict[str, np.ndarray] = field(default_factory=dict)  # "pelvis", "thorax" -> (T, 3, 3) to world
+    rest: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (3,) [m] upright in body axes, if known
+    subject: str = ""
+    source: str = ""
+    licence: str = ""
+    notes: tuple[str, ...] = ()  # what was changed on the way, for the user
+
+    @property
+    def num_frames(self) -> int:
+        for group in (self.positions, self.orientations):
+            for values in group.values():
+                return len(values)
+        return 0
+
+    @property
+    def duration(self) -> float:
+        """From the first frame to the last [s]."""
+        return (self.num_frames - 1) / self.rate
+
+
+def check(raw: RawMotion) -> RawMotion:
+    """`raw` with short gaps filled. Raises InputError, one line, for what cannot be retargeted."""
+    where = raw.source or raw.name
+    unknown = set(raw.positions) - set(LANDMARKS)
+    if unknown:
+        raise InputError(f"{where}: unknown landmarks {sorted(unknown)}; known: {', '.join(LANDMARKS)}")
+    if not np.isfinite(raw.rate) or not 5 <= raw.rate <= 5000:
+        raise InputError(f"{where}: a rate of {raw.rate} Hz; expected 5 to 5000")
+    if raw.duration < SHORTEST:
+        raise InputError(f"{where}: lasts {max(raw.duration, 0):.3g} s, a motion needs at least {SHORTEST} s")
+    raw = _trimmed(raw, where)
+    positions = {name: _filled(name, values, raw.rate, where) for name, values in raw.positions.items()}
+    positions = {name: values for name, values in positions.items() if values is not None}
+    turns = {name: _filled_turns(values, raw.rate, f"{where}: the {name}") for name, values in raw.orientations.items()}
+    raw = dataclasses.replace(raw, positions=positions, orientations=turns)
+    _check_size(raw, where)
+    _check_sides(raw, where)
+    moved = [np.ptp(v, axis=0).max() for v in positions.values()]
+    if max(moved, default=0.0) < STILL:
+        raise InputError(f"{where}: a static trial, nothing moves by more than {1000 * STILL:.0f} mm; give a motion")
+    return _off_the_treadmill(raw)
+
+
+def _off_the_treadmill(raw: RawMotion) -> RawMotion:
+    """A walk on a belt becomes the same walk over ground: the simulated floor does not move."""
+    joint = "toe" if {"left_toe", "right_toe"} <= raw.positions.keys() else "ankle"
+    feet = [raw.positions[f"{side}_{joint}"] for side in SIDES if f"{side}_{joint}" in raw.positions]
+    if len(feet) < 2 or "pelvis" not in raw.positions:
+        return raw
+    both = np.stack(feet, axis=1)
+    velocity = np.gradient(both[..., :2], axis=0) * raw.rate
+    belt = np.median(velocity[np.arange(len(both)), both[..., 2].argmin(axis=1)], axis=0)
+    pelvis = (raw.positions["pelvis"][-1] - raw.positions["pelvis"][0])[:2] / raw.duration
+    speed = float(np.linalg.norm(belt))
+    if speed < BELT or np.linalg.norm(pelvis) > 0.25 * speed:
+        return raw
+    shift = np.zeros((raw.num_frames, 3))
+    shift[:, :2] = -belt * (np.arange(raw.num_frames) / raw.rate)[:, None]
+    moved = {name: values + shift for name, values in raw.positions.items()}
+    return dataclasses.replace(
+        raw, positions=moved, notes=(*raw.notes, f"a treadmill's {speed:.2f} m/s were added to walk over ground")
+    )
+
+
+def at_rate(raw: RawMotion, rate: float) -> RawMotion:
+    """The motion on the time grid of `rate` [Hz], by cubic splines and slerp; the grid ends at or before the end."""
+    if abs(raw.rate - rate) < 1e-6 * rate:
+        return dataclasses.replace(raw, rate=rate)
+    old = np.arange(raw.num_frames) / raw.rate
+    new = np.arange(int(np.floor(raw.duration * rate + 1e-6)) + 1) / rate
+    new = np.minimum(new, old[-1])
+
+    def splined(values: np.ndarray) -> np.ndarray:
+        return CubicSpline(old, values, axis=0)(new)
+
+    return dataclasses.replace(
+        raw,
+        rate=rate,
+        positions={name: splined(values) for name, values in raw.positions.items()},
+        orientations={n: Slerp(old, Rotation.from_matrix(v))(new).as_matrix() for n, v in raw.orientations.items()},
+    )
+
+
+def _trimmed(raw: RawMotion, where: str) -> RawMotion:
+    """Without the ends where something that is seen elsewhere is not seen yet, or no more."""
+    seen = np.ones(raw.num_frames, dtype=bool)
+    for values in (*raw.positions.values(), *raw.orientations.values()):
+        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if finite.any():
+            seen &= finite
+    whole = np.flatnonzero(seen)
+    if not len(whole) or (whole[-1] - whole[0]) / raw.rate < SHORTEST:
+        raise InputError(f"{where}: its landmarks are never all seen for {SHORTEST} s; fill the gaps first")
+    cut = slice(int(whole[0]), int(whole[-1]) + 1)
+    return dataclasses.replace(
+        raw,
+        positions={name: values[cut] for name, values in raw.positions.items()},
+        orientations={name: values[cut] for name, values in raw.orientations.items()},
+    )
+
+
+def _filled_turns(values: np.ndarray, rate: float, what: str) -> np.ndarray:
+    """Short gaps in rotations (T, 3, 3) by slerp."""
+    seen = np.isfinite(values).all(axis=(1, 2))
+    if seen.all():
+        return values
+    frames = np.arange(len(values))
+    if np.diff(frames[seen]).max(initial=0) > LONGEST_GAP * rate + 1:
+        raise InputError(f"{what} cannot be told for more than {LONGEST_GAP} s; fill the gap, or cut there")
+    return Slerp(frames[seen], Rotation.from_matrix(values[seen]))(frames).as_matrix()
+
+
+def _filled(name: str, values: np.ndarray, rate: float, where: str) -> np.ndarray | None:
+    """Gaps up to LONGEST_GAP by a spline, ends held; None where the landmark was never seen."""
+    seen = np.asarray(np.isfinite(values).all(axis=1))
+    if seen.all():
+        return values
+    if not seen.any():
+        return None
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], seen, [True])).astype(int)))
+    longest = int((edges[1::2] - edges[::2]).max())
+    if longest > LONGEST_GAP * rate:
+        raise InputError(
+            f"{where}: {name} is missing for {longest / rate:.2f} s (at most {LONGEST_GAP} s are filled); "
+            "fill the gap, or cut the recording there"
+        )
+    frames = np.arange(len(values))
+    spline = CubicSpline(frames[seen], values[seen], axis=0)
+    known = np.flatnonzero(seen)
+    inside = np.clip(frames, known[0], known[-1])
+    return np.where(seen[:, None], values, spline(inside))
+
+
+def leg_length(positions: dict[str, np.ndarray]) -> float | None:
+    """Thigh and shank of the mean subject leg [m]; None without legs."""
+    sides = [side for side in SIDES if all(f"{side}_{joint}" in positions for joint in LEG[:3])]
+    if not sides:
+        return None
+    return float(np.mean([segment(positions, side, "hip", "knee") + segment(positions, side, "knee", "ankle")
+                          for side in sides]))  # fmt: skip
+
+
+def segment(positions: dict[str, np.ndarray], side: str, start: str, end: str) -> float:
+    """Median distance between two landmarks of a side [m]."""
+    apart = positions[f"{side}_{end}"] - positions[f"{side}_{start}"]
+    return float(np.median(np.linalg.norm(apart, axis=-1)))
+
+
+def _check_size(raw: RawMotion, where: str) -> None:
+    leg = leg_length(raw.positions)
+    arms = [segment(raw.positions, s, "shoulder", "elbow") for s in SIDES
+            if {f"{s}_shoulder", f"{s}_elbow"} <= raw.positions.keys()]  # fmt: skip
+    size, usual, part = (leg, (0.4, 1.3), "leg") if leg else (np.mean(arms), (0.13, 0.5), "upper arm") if arms else (
+        None, (0, 0), "")  # fmt: skip
+    if size is not None and not usual[0] <= size <= usual[1]:
+        raise InputError(
+            f"{where}: the {part} would be {size:.3g} m long; the positions are not in metres (or the units that the "
+            "file states are wrong): set unit= to the length of one unit in metres, such as unit=0.001"
+        )
+
+
+def _check_sides(raw: RawMotion, where: str) -> None:
+    """Left and right swapped: the feet would point backwards."""
+    p = raw.positions
+    if not {f"{side}_{joint}" for side in SIDES for joint in ("hip", "ankle", "toe")} <= p.keys():
+        return
+    left = p["left_hip"] - p["right_hip"]
+    forward = np.cross(left, [0.0, 0.0, 1.0])
+    feet = sum(p[f"{side}_toe"] - p[f"{side}_ankle"] for side in SIDES)
+    if np.median(np.sum(forward * feet, axis=1)) < 0:
+        raise InputError(f"{where}: the feet point backwards: left and right are swapped; exchange them in the file")

@@ -1,0 +1,33 @@
+"""A chain of joints with fixed offsets, posed by local rotations: what ASF/AMC, BVH and SMPL have in common."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# A skeleton's own axes: y up, facing z, x to its left. Rows give the axes of RawMotion.
+TO_Z_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Joints in an order where parents come first."""
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]  # -1: the root
+    offsets: np.ndarray  # (J, 3) from the parent joint at rest
+
+    def pose(self, root: np.ndarray, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Global (positions (T, J, 3), rotations (T, J, 3, 3)) for the root's position (T, 3) and local rotations."""
+        positions, turns = np.empty(rotations.shape[:-1]), np.empty(rotations.shape)
+        for index, parent in enumerate(self.parents):
+            if parent < 0:
+                positions[:, index], turns[:, index] = root, rotations[:, index]
+            else:
+                turns[:, index] = turns[:, parent] @ rotations[:, index]
+                positions[:, index] = positions[:, parent] + turns[:, parent] @ self.offsets[index]
+        return positions, turns
+
+    def rest(self) -> np.ndarray:
+        """Joint positions (J, 3) without any rotation, the root at the origin."""
+        identity = np.tile(np.eye(3), (1, len(self.names), 1, 1))
+        return self.pose(np.zeros((1, 3)), identity)[0][0]

@@ -1,0 +1,71 @@
+"""Joint angles of these bodies: MuscleMimic's trajectory files and our own clips, of any version of the body.
+
+The pose gives the landmarks, which then go the way of every other recording's: they meet the floor, the limits and the
+couplings of the installed body anew.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from muscle_torch.embodiments import Embodiment, make_embodiment
+from muscle_torch.errors import InputError
+from muscle_torch.motion.clip import read_arrays
+from muscle_torch.motion.joints import fit_to
+from muscle_torch.motion.trajectory_file import trajectory_clips
+
+from ..fit import Proportions
+from ..kinematics import BodyTree
+from ..raw import RawMotion
+
+WANTED = ("qpos", "frequency", "joint_names", "split_points", "jnt_type", "name", "source", "licence")
+
+
+def is_trajectory(path: Path) -> bool:
+    """Whether the .npz holds qpos (AMASS files hold poses). Raises InputError for a damaged one."""
+    return "joint_names" in read_arrays(path, ("joint_names",))
+
+
+def count_clips(path: Path) -> int:
+    """Clips in an .npz; 1 for what is no trajectory file, or a damaged one: reading it says so."""
+    try:
+        splits = read_arrays(path, ("split_points",)).get("split_points")
+    except InputError:
+        return 1
+    return 1 if splits is None else max(1, splits.size - 1)
+
+
+def read_trajectory(path: Path, part: int = 0) -> RawMotion:
+    """The clip number `part` of the file as landmarks of the body that the joints belong to."""
+    arrays = read_arrays(path, WANTED)
+    arrays.setdefault("split_points", np.array([0, len(arrays.get("qpos", ()))]))
+    name = "full_body" if "knee_angle_r" in arrays["joint_names"] else "bimanual_arm"
+    embodiment, body, tree = _body(name)
+    clips = trajectory_clips(arrays, embodiment, path)
+    if part >= len(clips):
+        raise InputError(f"{path}: has {len(clips)} clips, number {part} is not among them")
+    clip = fit_to(clips[part], embodiment, str(path))
+    frames = tree.forward(tree.pose(clip.qpos.astype(float)))
+    names = tuple(body.rest)
+    points = tree.points(frames, body.points(names, tree)).numpy()
+    # A fixed body faces -y; landmarks are told of a trunk that faces x.
+    turn = np.eye(3) if body.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    turned = ("pelvis", "thorax") if body.free else ("thorax",)
+    return RawMotion(
+        name=clips[part].name,
+        rate=clip.frequency,
+        positions={name: points[:, i] @ turn.T for i, name in enumerate(names)},
+        orientations={name: turn @ frames.mat[:, tree.body(name)].numpy() @ body.turns[name].T for name in turned},
+        rest=dict(body.rest),
+        subject=embodiment.name,
+        source=str(arrays["source"]) if "source" in arrays else str(path),
+        licence=str(arrays.get("licence", "")),
+    )
+
+
+@cache
+def _body(name: str) -> tuple[Embodiment, Proportions, BodyTree]:
+    embodiment = make_embodiment(name)
+    return embodiment, Proportions(embodiment), BodyTree(embodiment, dtype=torch.float64)

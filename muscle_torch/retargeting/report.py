@@ -1,0 +1,108 @@
+"""What a run leaves behind beside the clips: a JSON and a figure per clip, a table, the rejected and the failed."""
+
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .quality import PENETRATION, Quality
+from .retarget import Result
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """A half-written file never stands under `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        json.dump(values, stream, indent=1)
+        stream.write("\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """None where there is none, or a broken one."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write_summary(folder: Path, records: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """summary.csv, rejected.txt, failed.txt and summary.json in `folder`; one record in memory at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = {"passed": 0, "rejected": 0, "failed": 0}
+    frames, sums, worst = 0, dict.fromkeys(_numbers(), 0.0), dict.fromkeys(_numbers(), 0.0)
+    with (
+        open(folder / "summary.csv", "w", newline="", encoding="utf-8") as table,
+        open(folder / "rejected.txt", "w", encoding="utf-8") as rejected,
+        open(folder / "failed.txt", "w", encoding="utf-8") as failed,
+    ):
+        writer = csv.DictWriter(table, ["name", "status", *Quality.__dataclass_fields__])
+        writer.writeheader()
+        for record in records:
+            counts[record["status"]] += 1
+            if record["status"] == "failed":
+                failed.write(f"{record['name']}: {record['error']}\n")
+                continue
+            if record["status"] == "rejected":
+                rejected.write(f"{record['name']}: {'; '.join(record['reasons'])}\n")
+            quality = record["quality"]
+            writer.writerow({"name": record["name"], "status": record["status"], **quality})
+            frames += quality["frames"]
+            for key in sums:
+                sums[key] += quality[key]
+                worst[key] = max(worst[key], quality[key])
+    clips = max(counts["passed"] + counts["rejected"], 1)
+    summary = {
+        **counts,
+        "frames": frames,
+        "mean": {key: value / clips for key, value in sums.items()},
+        "worst": worst,
+    }
+    write_json(folder / "summary.json", summary)
+    return counts
+
+
+def _numbers() -> Iterator[str]:
+    for name, field in Quality.__dataclass_fields__.items():
+        if field.type is float:
+            yield name
+
+
+def draw(result: Result, path: Path) -> None:
+    """Landmark error, lowest point of the feet, fastest joint and tendon steps over time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    series, time = result.series, np.arange(result.quality.frames) / result.clip.frequency
+    feet = [(1000 * series.lowest, "lowest point\nof feet [mm]", -1000 * PENETRATION)] * result.clip.has_root
+    rows = [
+        (1000 * series.error, "landmark\nerror [mm]", None),
+        *feet,
+        (series.speed, "fastest joint\n[rad/s]", None),
+        (100 * series.jump, "largest tendon\nstep [%]", None),
+    ]
+    figure, axes = pyplot.subplots(len(rows), 1, figsize=(7, 1.7 * len(rows)), sharex=True, layout="constrained")
+    for axis, (values, label, line) in zip(axes, rows, strict=True):
+        axis.plot(time, values, linewidth=1.0)
+        if line is not None:
+            axis.axhline(line, color="tab:red", linewidth=0.8, linestyle="--", label="counts as penetration")
+            axis.legend(loc="upper right", fontsize="small")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("time [s]")
+    quality = result.quality
+    axes[0].set_title(
+        f"{result.clip.name}: RMSE {1000 * quality.rmse:.1f} mm, fastest {quality.joint_speed_name}", fontsize="medium"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,133 @@
+"""RawMotion -> MotionClip with its quality."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from muscle_torch.embodiments import Embodiment, make_embodiment
+from muscle_torch.errors import InputError, nearest
+from muscle_torch.motion import MotionClip
+
+from .batch import BatchOptions, fit_clip
+from .fit import Proportions, Targets, make_targets
+from .gmr import fit_frames
+from .mocap_body import drag
+from .post import arms_of, at_origin, on_floor, smooth
+from .quality import Quality, Series, assess
+from .raw import LEG, SIDES, RawMotion, at_rate
+
+
+@dataclass(frozen=True)
+class RetargetOptions:
+    method: str = "batch"
+    cutoff: float = 10.0  # [Hz]
+    device: str = "cpu"
+    licence: str = ""
+    thresholds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    clip: MotionClip
+    quality: Quality
+    series: Series
+    targets: Targets
+
+
+Method = Callable[[Targets, Proportions, RetargetOptions], tuple[np.ndarray, Targets]]
+
+
+def _batch(targets: Targets, body: Proportions, options: RetargetOptions) -> tuple[np.ndarray, Targets]:
+    return fit_clip(targets, body, BatchOptions(cutoff=options.cutoff, device=options.device))
+
+
+def _gmr(targets: Targets, body: Proportions, options: RetargetOptions) -> tuple[np.ndarray, Targets]:
+    return _finished(fit_frames(targets, body), targets, body, options)
+
+
+def _mocap_body(targets: Targets, body: Proportions, options: RetargetOptions) -> tuple[np.ndarray, Targets]:
+    return _finished(drag(targets, body), targets, body, options)
+
+
+def _finished(
+    qpos: np.ndarray, targets: Targets, body: Proportions, options: RetargetOptions
+) -> tuple[np.ndarray, Targets]:
+    qpos = smooth(qpos, targets.rate, body, options.cutoff)
+    return on_floor(qpos, targets, body) if body.free else (qpos, targets)
+
+
+METHODS: dict[str, Method] = {"batch": _batch, "gmr": _gmr, "mocap_body": _mocap_body}
+
+
+class Retargeter:
+    """One body and one method; what depends on them alone is made once."""
+
+    def __init__(self, embodiment: str = "full_body", options: RetargetOptions | None = None) -> None:
+        self.options = options or RetargetOptions()
+        if self.options.method not in METHODS:
+            raise InputError(f"unknown method {self.options.method!r}{nearest(self.options.method, tuple(METHODS))}")
+        if embodiment not in ("full_body", "bimanual_arm"):
+            raise InputError(f"cannot retarget to {embodiment!r}; known: full_body, bimanual_arm")
+        self.embodiment: Embodiment = make_embodiment(embodiment)
+        self.body = Proportions(self.embodiment)
+
+    @cached_property
+    def whole(self) -> Proportions:
+        """The whole body, whose trunk takes the recorded trunk's motion from the arms."""
+        return self.body if self.body.free else Proportions(make_embodiment("full_body"))
+
+    def __call__(self, raw: RawMotion) -> Result:
+        """Raises InputError for a recording that the body cannot follow. Uses one thread of a CPU."""
+        with _one_thread():
+            return self._retarget(raw)
+
+    def _retarget(self, raw: RawMotion) -> Result:
+        raw = at_rate(raw, self.embodiment.control_frequency)
+        method = METHODS[self.options.method]
+        start = time.perf_counter()
+        targets = make_targets(raw, self.body)
+        if self.body.free:
+            qpos, targets = method(targets, self.body, self.options)
+            qpos, targets = at_origin(qpos, targets)
+        elif _is_whole(raw):
+            qpos, _ = method(make_targets(raw, self.whole), self.whole, self.options)
+            qpos = arms_of(qpos, self.whole.tree.embodiment, self.embodiment)
+        else:
+            qpos, targets = method(targets, self.body, self.options)
+        seconds = time.perf_counter() - start
+        stored = qpos.astype(np.float32)
+        quality, series = assess(self.embodiment, stored, targets.rate, targets, self.body, seconds)
+        clip = MotionClip(
+            name=raw.name,
+            qpos=stored,
+            frequency=targets.rate,
+            joint_names=self.embodiment.joint_names,
+            embodiment=self.embodiment.name,
+            model_version=self.embodiment.model_version,
+            source="; ".join((f"{raw.source or raw.name}, retargeted with {self.options.method}", *raw.notes)),
+            licence=self.options.licence or raw.licence,
+            landmarks=targets.positions.astype(np.float32),
+            landmark_names=targets.names,
+        )
+        return Result(clip.validate(), quality, series, targets)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The matrices are small, so more threads of torch would wait for each other, and change the last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _is_whole(raw: RawMotion) -> bool:
+    legs = {f"{side}_{joint}" for side in SIDES for joint in LEG[:3]}
+    return legs <= raw.positions.keys() and "pelvis" in raw.orientations

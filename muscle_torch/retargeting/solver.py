@@ -1,0 +1,158 @@
+"""One Gauss-Newton step over a whole clip: blocks per frame, neighbours coupled by second differences, bounds, floors.
+
+Least squares with one-sided terms (a sole above the floor costs nothing) and box limits is a quadratic programme. Its
+active set is found by prediction: what the step would push below zero, or past a limit, is taken in, what it lifts off
+is let go, and the step is solved again. The linear systems go to a conjugate gradient with each frame's own block as
+preconditioner, so all work is batched and runs on a CPU or a GPU alike.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+INNER = 15  # steps of the conjugate gradient; inexact is enough, the next Gauss-Newton step corrects
+ROUNDS = 3  # of the active set
+ENOUGH = 1e-3
+DENSE = 500  # frames
+DAMPING, DAMPING_TYPICAL = 1e-3, 1e-4
+LEAST_TYPICAL = 0.1  # joints that the targets hardly tell are smoothed as if they told so much of the median
+LARGEST_STEP = 0.6  # [rad, m]
+
+
+@dataclass(frozen=True)
+class Normal:
+    """A clip's linearised problem: minimise x'Hx/2 + g'x + sum of weight min(0, value + Jx)^2 / 2, within bounds."""
+
+    hessian: Tensor  # (T, d, d)
+    gradient: Tensor  # (T, d)
+    jacobian: Tensor  # (T, R, d) of the one-sided terms
+    value: Tensor  # (T, R)
+    weight: Tensor  # (T, R)
+    bend: Tensor  # (T - 2, d) second differences of the pose
+    low: Tensor  # (T, d) smallest step
+    high: Tensor  # (T, d)
+    stiff: Tensor  # (T - 2, d) share of the smoothing; less where an impact should stay sharp
+
+
+def solve(problem: Normal, smoothing: float) -> Tensor:
+    """The step (T, d). `smoothing`: weight of the second differences by that of a typical diagonal entry."""
+    diagonal = torch.diagonal(problem.hessian, dim1=1, dim2=2)
+    typical = diagonal.median(dim=0).values
+    typical = typical.clamp_min(LEAST_TYPICAL * typical.median()).clamp_min(1e-3)
+    smooth = _Smooth(smoothing * typical, problem.stiff)
+    base = problem.gradient + smooth.pull(problem.bend, len(problem.gradient))
+    damping = DAMPING * diagonal + DAMPING_TYPICAL * typical
+    low, high = problem.low.clamp_min(-LARGEST_STEP), problem.high.clamp_max(LARGEST_STEP)
+    step = torch.zeros_like(base)
+    active = problem.value < 0
+    stuck = ((low >= 0) & (base > 0)) | ((high <= 0) & (base < 0))
+    for _ in range(ROUNDS):
+        rows = problem.jacobian * (problem.weight * active).sqrt()[..., None]
+        hessian = problem.hessian + rows.transpose(1, 2) @ rows
+        pull = (problem.weight * active * problem.value)[:, None] @ problem.jacobian
+        gradient = base + pull[:, 0]
+        step = _solve(hessian, gradient, damping, smooth, step, ~stuck)
+        residual = gradient + _product(hessian, damping, smooth, step)
+        below = problem.value + torch.linalg.vecdot(problem.jacobian, step[:, None]) < 0
+        past = (step < low) | (step > high)
+        # At a bound the cost must fall towards the outside, or the bound is let go.
+        inward = stuck & (((step <= low) & (residual < 0)) | ((step >= high) & (residual > 0)))
+        settled = torch.equal(below, active) and not bool((past & ~stuck).any()) and not bool(inward.any())
+        step = step.clamp(low, high)
+        active, stuck = below, (stuck & ~inward) | past
+        if settled:
+            break
+    return step
+
+
+def _product(hessian: Tensor, damping: Tensor, smooth: "_Smooth", x: Tensor) -> Tensor:
+    return _times(hessian, x) + damping * x + smooth.pull(second(x), len(x))
+
+
+def _solve(hessian: Tensor, gradient: Tensor, damping: Tensor, smooth: "_Smooth", x: Tensor, free: Tensor) -> Tensor:
+    """Conjugate gradient from `x`; entries that are not `free` stay as they are."""
+    mask = free.to(x.dtype)
+    block = hessian * mask[:, :, None] * mask[:, None, :]
+    index = torch.arange(x.shape[1], device=x.device)
+    block[:, index, index] += damping
+    coupling = smooth.product(x)
+    local = block.clone()
+    local[:, index, index] += smooth.diagonal(x) + (1 - mask)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(local))
+
+    def product(direction: Tensor) -> Tensor:
+        return _times(block, direction) + mask * coupling(direction)
+
+    left = -mask * (gradient + _product(hessian, damping, smooth, x))
+    z = mask * _times(inverse, left)
+    direction, energy = z, _dot(left, z)
+    first = _dot(mask * _times(inverse, gradient), gradient).abs()
+    for _ in range(INNER):
+        if energy <= ENOUGH**2 * first:
+            break
+        moved = product(direction)
+        length = energy / _dot(direction, moved)
+        x = torch.addcmul(x, length, direction)
+        left = torch.addcmul(left, -length, moved)
+        z = mask * _times(inverse, left)
+        new = _dot(left, z)
+        direction = torch.addcmul(z, new / energy, direction)
+        energy = new
+    return x
+
+
+def _times(symmetric: Tensor, x: Tensor) -> Tensor:
+    """Products (T, d) of matrices (T, d, d) and vectors (T, d), from the left: several times faster on a CPU."""
+    return (x[:, None] @ symmetric)[:, 0]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.flatten(), b.flatten())
+
+
+@dataclass(frozen=True)
+class _Smooth:
+    """Weights of squared second differences: by degree of freedom (d,), times a share by frame (T - 2, d)."""
+
+    weight: Tensor
+    share: Tensor
+
+    def pull(self, bend: Tensor, count: int) -> Tensor:
+        """The gradient (T, d) of `bend`, which are second differences of T = `count` frames."""
+        if count <= 2:
+            return self.weight.new_zeros(count, len(self.weight))
+        return second_transposed(self.share * self.weight * bend)
+
+    def diagonal(self, x: Tensor) -> Tensor:
+        """Of its Hessian (T, d)."""
+        out = torch.zeros_like(x)
+        if len(x) > 2:
+            out[2:] += self.share
+            out[1:-1] += 4 * self.share
+            out[:-2] += self.share
+        return out * self.weight
+
+    def product(self, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Multiplies with its Hessian; for short clips by a matrix, which costs less than many small steps."""
+        count = len(like)
+        if count > DENSE or count <= 2:
+            return lambda x: self.pull(second(x), count)
+        differences = second(torch.eye(count, dtype=like.dtype, device=like.device))
+        back, weight = differences.T, self.share * self.weight
+        return lambda x: back @ (weight * (differences @ x))
+
+
+def second(x: Tensor) -> Tensor:
+    """Second differences (T - 2, d)."""
+    return x[2:] - 2 * x[1:-1] + x[:-2]
+
+
+def second_transposed(y: Tensor) -> Tensor:
+    """The transpose of `second`."""
+    out = y.new_zeros(len(y) + 2, y.shape[1])
+    out[2:] += y
+    out[1:-1] -= 2 * y
+    out[:-2] += y
+    return out

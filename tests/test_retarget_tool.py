@@ -1,0 +1,153 @@
+"""tools/retarget.py as a user runs it: folders, restart after a kill, workers, failures, what it leaves behind."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import data_file
+from test_retargeting_readers import bvh_text
+
+from muscle_torch.embodiments import make_embodiment
+from muscle_torch.errors import InputError
+from muscle_torch.motion import load_motion
+from muscle_torch.retargeting.run import find_jobs
+from muscle_torch.tools.retarget import main
+
+TOOL = Path(__file__).parents[1] / "tools" / "retarget.py"
+
+
+def folder_of(tmp_path: Path, clips: int) -> Path:
+    source = tmp_path / "in"
+    for index in range(clips):
+        path = source / f"s{index % 2}" / f"clip{index}.bvh"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(bvh_text(30 + index))
+    return source
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for path in sorted([*folder.rglob("*.npz"), *folder.rglob("*.rejected")]):
+        with np.load(path) as stored:
+            found[path.relative_to(folder).as_posix()] = stored["qpos"]
+    return found
+
+
+def test_a_real_clip_becomes_a_motion(tmp_path, capsys):
+    source = data_file("data/cmu_mocap/02_01.amc")
+    assert main([f"input={source}", f"output={tmp_path}", "licence=CMU"]) == 0
+    assert "1 passed, 0 rejected, 0 failed" in capsys.readouterr().out
+    (clip,) = load_motion(str(tmp_path), make_embodiment("full_body"))
+    assert clip.name == "02_01" and clip.licence == "CMU" and "02_01.amc" in clip.source
+    record = json.loads((tmp_path / "quality" / "02_01.json").read_text())
+    assert record["status"] == "passed" and record["quality"]["frames"] == clip.num_frames
+    with open(tmp_path / "quality" / "summary.csv", newline="") as table:
+        (row,) = csv.DictReader(table)
+    assert float(row["rmse"]) == pytest.approx(record["quality"]["rmse"])
+    assert (tmp_path / "quality" / "02_01.png").stat().st_size > 1000
+
+
+def test_one_bad_file_stops_nothing(tmp_path, capsys):
+    source = folder_of(tmp_path, 2)
+    (source / "bad.bvh").write_text("no motion")
+    (source / "alien.c3d").write_bytes(b"xx")
+    out = tmp_path / "out"
+    words = [f"input={source}", f"output={out}", "figures=false", "thresholds.rmse=1", "thresholds.joint_speed=1000"]
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    assert "2 failed" in captured.out
+    told = (out / "quality" / "failed.txt").read_text().splitlines()
+    assert [line.split(":")[0] for line in told] == ["alien", "bad"]
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz*")}
+    assert len(before) == 2
+    assert main(words) == 1
+    assert "2 clips are there already" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npz*")} == before
+
+
+def test_a_rejected_clip_is_kept_apart_with_its_reasons(tmp_path):
+    source = folder_of(tmp_path, 1)
+    assert main([f"input={source}", f"output={tmp_path / 'out'}", "figures=false", "thresholds.rmse=1e-9"]) == 1
+    assert not list((tmp_path / "out").rglob("*.npz"))
+    assert [p.name for p in (tmp_path / "out").rglob("*.rejected")] == ["clip0.npz.rejected"]
+    assert "rmse" in (tmp_path / "out" / "quality" / "rejected.txt").read_text()
+
+
+def test_killed_and_started_again_it_ends_the_same(tmp_path):
+    source = folder_of(tmp_path, 6)
+    command = [sys.executable, str(TOOL), f"input={source}", "figures=false", "thresholds.rmse=1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run([*command, f"output={whole}"], env=environment, capture_output=True, check=False, timeout=300)
+    process = subprocess.Popen(
+        [*command, f"output={cut}"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(list((cut / "quality").rglob("clip*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 0 < len(list((cut / "quality").rglob("clip*.json"))) < 6
+    subprocess.run(
+        [*command, f"output={cut}", "workers=2"], env=environment, capture_output=True, check=False, timeout=300
+    )
+    first, second = arrays(whole), arrays(cut)
+    assert list(first) == list(second) and len(first) == 6
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_jobs_of_files_folders_globs_and_groups(tmp_path):
+    source = folder_of(tmp_path, 3)
+    names = ["s0/clip0", "s0/clip2", "s1/clip1"]
+    assert [job.name for job in find_jobs(str(source))] == names
+    assert [job.name for job in find_jobs(f"{source}/**/*.bvh")] == names
+    assert [job.name for job in find_jobs([str(source / "s1" / "clip1.bvh")])] == ["clip1"]
+    group = find_jobs(str(source), ["s1/clip1", "KIT/3/none"])
+    assert [job.source.exists() for job in group] == [True, False]
+    for wrong in (str(tmp_path / "none"), str(tmp_path / "*.xyz")):
+        with pytest.raises(InputError):
+            find_jobs(wrong)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "no input given"),
+        (["input=."], "has no motion file"),
+        (["input=nothing.bvh"], "does not exist"),
+        (["inptu=x"], "did you mean 'input'"),
+        (["input=x.bvh", "method=gmrr"], "did you mean 'gmr'"),
+        (["input=x.bvh", "embodiment=toy_arm"], "cannot retarget to 'toy_arm'"),
+        (["input=x.bvh", "group=kit_kinesis_testing_motion"], "did you mean 'kit_kinesis_testing_motions'"),
+        (["input=x.bvh", "thresholds.rmsee=1"], "did you mean 'rmse'"),
+        (["input=x.bvh", "markers=none.yaml"], "does not exist"),
+        (["input=x.bvh", "cutoff=0"], "cutoff"),
+    ],
+)
+def test_wrong_words_are_told(tmp_path, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    if "input=x.bvh" in words:
+        (tmp_path / "x.bvh").write_text(bvh_text())
+    with pytest.raises(InputError) as error:
+        main(words)
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_groups_are_shipped(tmp_path, capsys):
+    """KINESIS: 972 training and 108 test motions; those that lack are failures, one line each."""
+    from muscle_torch.tools.retarget import _group
+
+    training, testing = _group("kit_kinesis_training_motions"), _group("kit_kinesis_testing_motions")
+    assert (len(training), len(testing)) == (972, 108) and not set(training) & set(testing)
+    assert len(_group("amass_bimanual_train_motions")) == 1770
+    words = [f"input={tmp_path}", f"output={tmp_path / 'out'}", "group=amass_transition_motions"]
+    assert main(words) == 1
+    assert "110 failed" in capsys.readouterr().out

@@ -1,0 +1,127 @@
+"""Turn motion capture into motions of a muscle-driven body: `python tools/retarget.py input=walk.bvh output=clips`.
+
+Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers, and MuscleMimic's trajectory
+files, also of data sets on the Hugging Face hub. Into `output` go the clips (what motion= of train.py takes), and below
+`output/quality` a table (summary.csv), a JSON and a figure a clip, and what was rejected or failed and why. Run again,
+it makes only what is missing.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+try:
+    from omegaconf import OmegaConf
+
+    from muscle_torch.config import key, parse_words, run_command
+    from muscle_torch.errors import InputError, nearest
+except ImportError as error:
+    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
+        raise
+    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
+    sys.exit(2)
+
+
+@dataclasses.dataclass(frozen=True)
+class RetargetToolOptions:
+    input: Any = key("", "file, folder, glob, data set hf://owner/name[/folder], or a list of these")
+    output: str = key("clips", "folder for the clips")
+    embodiment: str = key("full_body", "full_body or bimanual_arm (relative to the thorax)")
+    method: str = key("batch", "batch, gmr or mocap_body")
+    group: str = key("", "only the clips of this list (cfg/motions/<group>.txt) below the folder input=")
+    workers: int = key(1, "processes side by side; 0: one a processor")
+    device: str = key("cpu", "batch: cpu, cuda or cuda:N")
+    cutoff: float = key(10.0, "low-pass of the motion", "Hz")
+    smpl: str = key("", "SMPL-H or SMPL-X body model (.npz file or folder) for AMASS files")
+    unit: float = key(0.0, "length of one unit of the file; 0: as the file says, or by the size of the body", "m")
+    rate: float = key(0.0, "frames a second of the file; 0: as the file says", "Hz")
+    markers: str = key("", "YAML file of role: marker name, for unusual marker sets")
+    licence: str = key("", "licence of the recordings, stored in the clips")
+    figures: bool = key(True, "a figure a clip")
+    overwrite: bool = key(False, "make again what is there already")
+    thresholds: dict[str, float] = key({}, "largest value of a metric that passes, e.g. thresholds.rmse=0.03")
+
+
+def main(words: Sequence[str]) -> int:
+    """Retargets everything that is asked for; 0: all passed, 1: some were rejected or failed."""
+    options = parse_words(RetargetToolOptions, words)
+    if not options.input:
+        raise InputError("no input given: write input=<file, folder or glob>")
+    from muscle_torch.retargeting.run import find_jobs, run
+
+    jobs = find_jobs(_local(options.input), _group(options.group) if options.group else None)
+    plan = _plan(options, len(jobs))
+    from tqdm import tqdm
+
+    with tqdm(total=len(jobs), unit="clip", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+
+        def show(record: dict[str, Any]) -> None:
+            bar.update(record.get("count", 1))
+            if record["status"] == "skipped":
+                bar.write(f"{record['count']} clips are there already", file=sys.stderr)
+            elif record["status"] == "failed":
+                bar.write(f"failed: {record['name']}: {record['error']}", file=sys.stderr)
+            elif record["status"] == "rejected":
+                bar.write(f"rejected: {record['name']}: {'; '.join(record['reasons'])}", file=sys.stderr)
+
+        counts = run(jobs, plan, show)
+    print(", ".join(f"{count} {status}" for status, count in counts.items()) + f"; clips in {plan.output}")
+    print(f"quality in {plan.output / 'quality' / 'summary.csv'}")
+    return int(counts["rejected"] + counts["failed"] > 0)
+
+
+def _plan(options: RetargetToolOptions, count: int) -> Any:
+    from muscle_torch.retargeting import THRESHOLDS, Quality, ReadOptions, RetargetOptions
+    from muscle_torch.retargeting.run import RunOptions, thread_count
+
+    known = tuple(name for name, f in Quality.__dataclass_fields__.items() if f.type is float)
+    for name in options.thresholds:
+        if name not in known:
+            raise InputError(f"unknown metric thresholds.{name}{nearest(name, known)}")
+    markers: dict[str, str] = {}
+    if options.markers:
+        if not Path(options.markers).is_file():
+            raise InputError(f"markers file {options.markers} does not exist")
+        loaded = OmegaConf.to_container(OmegaConf.load(options.markers))
+        if not isinstance(loaded, dict):
+            raise InputError(f"{options.markers}: expected lines of role: marker name")
+        markers = {str(role): str(name) for role, name in loaded.items()}
+    if options.cutoff <= 0 or options.unit < 0 or options.rate < 0:
+        raise InputError("cutoff must be more than 0, unit and rate 0 or more")
+    return RunOptions(
+        output=Path(options.output),
+        embodiment=options.embodiment,
+        figures=options.figures,
+        overwrite=options.overwrite,
+        workers=max(1, min(options.workers or thread_count(), count)),
+        read=ReadOptions(options.unit, options.rate, options.smpl, markers),
+        retarget=RetargetOptions(
+            options.method, options.cutoff, options.device, options.licence, {**THRESHOLDS, **options.thresholds}
+        ),
+    )
+
+
+def _group(name: str) -> list[str]:
+    from importlib import resources
+
+    folder = resources.files("muscle_torch.cfg") / "motions"
+    known = tuple(sorted(p.name.removesuffix(".txt") for p in folder.iterdir() if p.name.endswith(".txt")))
+    if name not in known:
+        raise InputError(f"unknown group {name!r}{nearest(name, known)}")
+    lines = (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _local(given: Any) -> Any:
+    """Paths as text; data sets of the Hugging Face hub are downloaded first."""
+    from muscle_torch.hub import download, is_hub
+
+    if not isinstance(given, str | int | float):
+        return [_local(one) for one in given]
+    return str(download(str(given), kind="dataset")) if is_hub(str(given)) else str(given)
+
+
+if __name__ == "__main__":
+    run_command(main, RetargetToolOptions, __doc__ or "")
