@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.evaluation import clip_table, evaluate, policy_mean, write_evaluation
-from muscle_torch.video import Recording, choose_gl, render
+from muscle_torch.scene import choose_gl
+from muscle_torch.video import Recording, render
 
 PANELS = 12  # joints in a figure
 VIDEO_SECONDS = 10.0  # of a clip

@@ -14,7 +14,7 @@ import numpy as np
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.player import Frame, Player, activation_bars, bars_html
-from muscle_torch.video import ACTIVE, BONE, GHOST, LANDMARK, LANDMARK_SIZE, RELAXED
+from muscle_torch.scene import ACTIVE, BONE, GHOST, LANDMARK, LANDMARK_SIZE, RELAXED
 
 try:
     import trimesh

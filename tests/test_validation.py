@@ -8,7 +8,7 @@ from commands import script
 from env_cases import clip, saved, small_env
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from muscle_torch import video
+from muscle_torch import scene
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import evaluate, zero_excitation
@@ -66,7 +66,7 @@ def test_held_out_motions_are_validated_on(tmp_path):
 
 def test_a_video_is_written_at_each_validation(tmp_path):
     try:
-        video.choose_gl()
+        scene.choose_gl()
     except InputError as error:
         pytest.skip(str(error))
     motion = saved(tmp_path, clip(np.linspace(0, 0.5, 20), "short"))

@@ -10,7 +10,7 @@ import pytest
 from tensordict.nn import TensorDictModule
 from torch import nn
 
-from muscle_torch import video
+from muscle_torch import scene, video
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
@@ -19,7 +19,7 @@ from muscle_torch.errors import InputError
 @pytest.fixture(scope="module")
 def renderer():
     try:
-        made = video.SceneRenderer(make_embodiment("toy_arm"), 160, 120)
+        made = scene.SceneRenderer(make_embodiment("toy_arm"), 160, 120)
     except InputError as error:
         pytest.skip(str(error))
     with made:
@@ -149,20 +149,20 @@ def test_still_is_a_png(tmp_path, renderer):
 
 def test_bad_sizes_and_no_motion_are_named(tmp_path):
     with pytest.raises(InputError, match="161 x 120"):
-        video.SceneRenderer(make_embodiment("toy_arm"), 161, 120)
+        scene.SceneRenderer(make_embodiment("toy_arm"), 161, 120)
     with pytest.raises(InputError, match="no motion"):
         video.render(make_embodiment("toy_arm"), [], tmp_path / "x.mp4")
 
 
 def test_without_opengl_the_remedy_is_one_line(monkeypatch):
-    monkeypatch.setattr(video.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(video, "PROBE", "raise SystemExit(1)")
+    monkeypatch.setattr(scene.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(scene, "PROBE", "raise SystemExit(1)")
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
-    video.choose_gl.cache_clear()
+    scene.choose_gl.cache_clear()
     with pytest.raises(InputError, match="apt-get install libosmesa6") as caught:
-        video.choose_gl()
+        scene.choose_gl()
     assert "\n" not in str(caught.value) and "MUJOCO_GL=osmesa" in str(caught.value)
-    video.choose_gl.cache_clear()
+    scene.choose_gl.cache_clear()
 
 
 @pytest.mark.parametrize(

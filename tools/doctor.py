@@ -271,7 +271,7 @@ def check_kernels(cfg: Config) -> Result:
 
 
 def check_rendering(cfg: Config) -> Result:
-    from muscle_torch.video import choose_gl
+    from muscle_torch.scene import choose_gl
 
     return Result("ok", f"MUJOCO_GL={choose_gl()} draws without a screen")
 

@@ -45,7 +45,8 @@ def main(words: Sequence[str]) -> int:
     """Writes one video or picture; returns the exit code."""
     options = parse_words(RenderOptions, words)
     output = _checked(options)
-    from muscle_torch.video import choose_gl, render, render_still
+    from muscle_torch.scene import choose_gl
+    from muscle_torch.video import render, render_still
 
     choose_gl()  # before the policy plays: no OpenGL is known at once
     embodiment, recordings = _play(options) if options.checkpoint else _show_motions(options)
