@@ -22,6 +22,13 @@ def main(words: Sequence[str]) -> int:
     """Runs one training command; returns the exit code."""
     cfg = load_config(words=words)
     # Imported after the words are read: a mistyped key answers at once, without loading torch.
+    from muscle_torch.rl import StopSignals
+
+    with StopSignals() as stop:
+        return _train(cfg, words, stop)
+
+
+def _train(cfg: Config, words: Sequence[str], stop) -> int:
     import torch
 
     from muscle_torch.checkpoint import load_checkpoint, load_weights
@@ -37,28 +44,27 @@ def main(words: Sequence[str]) -> int:
     policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
     counts = [sum(p.numel() for p in part.parameters()) for part in (policy.actor, policy.critic)]
     print(f"{cfg.policy}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
-    if cfg.checkpoint:
+    if cfg.checkpoint and resumed is None:
         load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
     trainer = Trainer(env, policy, cfg, run_dir)
     if resumed is not None:
         trainer.load_state(resumed)
+        print(f"continuing {run_dir} after {trainer.step:,} steps")
     else:
         write_facts(cfg, run_dir)
 
     start = time.monotonic()
     validation = _validation(cfg, trainer, run_dir)
-    finished = trainer.run(validation)
+    code = trainer.run(validation, stop)
     if validation is not None:
         validation.close()
-    if not finished:
+    if code:
         print(f"stopped and saved; continue with: python train.py resume={run_dir}")
-        return 130
+        return code
     if cfg.evaluate:
         _evaluate(cfg, trainer, run_dir)
     if cfg.capture_video:
-        from muscle_torch.video import render_policy
-
-        render_policy(make_env(cfg, evaluation=True, library=env.library), policy, run_dir / "videos" / "final.mp4")
+        _film(cfg, trainer, run_dir)
     print(f"done in {time.monotonic() - start:.0f} s; everything is in {run_dir} (tensorboard --logdir {cfg.runs_dir})")
     return 0
 
@@ -74,6 +80,7 @@ def _validation(cfg: Config, trainer, run_dir: Path):
     worlds = cfg.validation_clips if library is None else min(cfg.validation_clips, library.num_clips)
     env = make_env(cfg, worlds or None, motion=motion, evaluation=True, library=library)
     options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "video": cfg.capture_video}
+    options |= {"keep_videos": cfg.keep_videos}
     return Validation(env, trainer.env, trainer.policy, run_dir, **options)
 
 
@@ -85,6 +92,18 @@ def _evaluate(cfg: Config, trainer, run_dir: Path) -> None:
     env = make_env(cfg, evaluation=True, library=trainer.env.library)
     print(compare_policies(env, trainer.policy, trainer.untrained_policy(), run_dir / "eval"))
     env.close()
+
+
+def _film(cfg: Config, trainer, run_dir: Path) -> None:
+    """A video of the trained policy; where that fails, the run is done all the same."""
+    from muscle_torch.envs import make_env
+    from muscle_torch.video import FAILURES, render_policy
+
+    env = make_env(cfg, evaluation=True, library=trainer.env.library)
+    try:
+        render_policy(env, trainer.policy, run_dir / "videos" / "final.mp4")
+    except FAILURES as error:
+        print(f"warning: no video: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -186,12 +186,16 @@ class Config:
     experiment: str = key("", "name of the run folder; empty: <task>_<date>_<time>")
     runs_dir: str = key("runs", "where run folders go")
     checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
-    resume: str = key("", "continue this run exactly: a run folder, or auto for the newest of experiment=")
+    resume: str = key(
+        "",
+        "continue this run exactly: a run folder, or auto: that of experiment=, else the task's newest, else a new one",
+    )
     headless: bool = key(True, "accepted for habit: training never opens a window")
     capture_video: bool = key(False, "render videos/final.mp4 when the run ends, and one at each validation")
     log_interval: int = key(1, "log every so many updates", "updates")
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
+    keep_videos: int = key(20, "validation videos kept, the newest; 0: all")
     validation_interval: int = key(0, "follow some clips from start to end every so many updates; 0: never", "updates")
     validation_clips: int = key(16, "so many, spread over all; 0: all")
     validation_motion: Any = key("", "the motions they are taken from; empty: those trained on")

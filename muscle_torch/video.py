@@ -57,6 +57,10 @@ class Recording:
         return {key: None if values is None else values[frame] for key, values in rows.items()}
 
 
+# What drawing or encoding fails with (InputError is a ValueError): no reason to end a training run.
+FAILURES = (OSError, RuntimeError, ValueError, mujoco.FatalError)
+
+
 @functools.cache
 def choose_gl() -> str:
     """The OpenGL that draws without a screen here, `egl` or `osmesa`; `MUJOCO_GL` decides where it names one.

@@ -21,6 +21,7 @@ from .optimizer import Optimizer
 from .ppo import PPO, explained_variance
 from .reward_scale import RewardScale
 from .rollout import Rollout, distribution
+from .stop import StopSignals
 
 
 class Trainer:
@@ -56,34 +57,36 @@ class Trainer:
         """The policy as it was before the first update (resumed or fine-tuned runs: as they were given)."""
         return self._untrained
 
-    def run(self, after_update: Callable[[int, int, Logger], None] | None = None) -> bool:
-        """Trains; False where Ctrl-C stopped it (everything saved).
+    def run(
+        self, after_update: Callable[[int, int, Logger], None] | None = None, stop: StopSignals | None = None
+    ) -> int:
+        """Trains; 0, or the exit code of the signal that stopped it (everything saved).
 
         after_update: called with (updates so far, control steps so far, logger) after each.
         """
         assert self.run_dir is not None
-        if self.observation is None:
-            self.prepare()
+        stop = stop or StopSignals()
         logger = Logger(self.run_dir, self.step)
         try:
-            while self.update < self.num_updates:
-                metrics = self.iteration()
-                if self.update % self.cfg.log_interval == 0 or self.update == self.num_updates:
-                    logger.write(self.step, metrics)
-                    logger.progress(self.step, self.num_updates * self.per_update, metrics)
-                if self.update % self.cfg.save_interval == 0:
-                    self.save(metrics)
-                if after_update is not None:
-                    after_update(self.update, self.step, logger)
-            self.save(metrics if self.num_updates else {})
-        except KeyboardInterrupt:
-            # The update under way is dropped: a state between two updates is one that can be continued exactly.
-            self._back_to_last_update()
-            self.save({})
-            return False
+            with stop.deferred():
+                if self.observation is None:
+                    self.prepare()
+                while self.update < self.num_updates and not stop.code:
+                    metrics = self.iteration()
+                    if self.update % self.cfg.log_interval == 0 or self.update == self.num_updates:
+                        logger.write(self.step, metrics)
+                        logger.progress(self.step, self.num_updates * self.per_update, metrics)
+                    if after_update is not None:
+                        after_update(self.update, self.step, logger)
+                    if self.update % self.cfg.save_interval == 0 or self.update == self.num_updates:
+                        logger.flush()
+                        self.save(metrics)
+                if stop.code:
+                    logger.flush()
+                    self.save({})
         finally:
             logger.close()
-        return True
+        return stop.code
 
     def prepare(self) -> None:
         """Before the first update: a rollout to normalise by."""
@@ -94,7 +97,6 @@ class Trainer:
         """One rollout and one update; the metrics."""
         if self.observation is None:
             self.prepare()
-        self._kept = self.state_dict()
         begin = time.perf_counter()
         self.optimizer.schedule(self.update / self.num_updates, self.last_kl)
         if (normalizer := getattr(self.policy, "normalizer", None)) is not None:
@@ -233,11 +235,6 @@ class Trainer:
             "step": self.step,
         }
 
-    def _back_to_last_update(self) -> None:
-        kept = getattr(self, "_kept", None)
-        if kept is not None and kept["update"] == self.update:
-            self.load_state(kept)
-
 
 def check_budget(cfg: Any) -> None:
     """Raises InputError for numbers that no training can be made of."""
@@ -247,7 +244,7 @@ def check_budget(cfg: Any) -> None:
     for name, value in at_least_one.items():
         if value < 1:
             raise InputError(f"{name}={value}: at least 1 is needed")
-    for name in ("max_iterations", "keep_checkpoints", "validation_interval", "validation_clips"):
+    for name in ("max_iterations", "keep_checkpoints", "keep_videos", "validation_interval", "validation_clips"):
         if getattr(cfg, name) < 0:
             raise InputError(f"{name}={getattr(cfg, name)}: cannot be negative")
 
