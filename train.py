@@ -22,13 +22,13 @@ def main(words: Sequence[str]) -> int:
     """Runs one training command; returns the exit code."""
     cfg = load_config(words=words)
     # Imported after the words are read: a mistyped key answers at once, without loading torch.
-    from muscle_torch.rl import StopSignals
+    from muscle_torch.rl import StopSignals, make_processes
 
-    with StopSignals() as stop:
-        return _train(cfg, words, stop)
+    with StopSignals() as stop, make_processes(cfg) as processes:
+        return _train(cfg, words, processes, stop)
 
 
-def _train(cfg: Config, words: Sequence[str], stop) -> int:
+def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
     import torch
 
     from muscle_torch.checkpoint import load_checkpoint, load_weights
@@ -37,27 +37,34 @@ def _train(cfg: Config, words: Sequence[str], stop) -> int:
     from muscle_torch.rl import Trainer
     from muscle_torch.run_folder import find_run, write_facts
 
-    cfg, run_dir, resumed = find_run(cfg, words)
+    cfg, run_dir, resumed = processes.from_first(lambda: find_run(cfg, words))
+    own = processes.share(cfg)
     torch.manual_seed(cfg.seed)
 
-    env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
-    counts = [sum(p.numel() for p in part.parameters()) for part in (policy.actor, policy.critic)]
-    print(f"{cfg.policy}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
-    if cfg.checkpoint and resumed is None:
-        load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
-    trainer = Trainer(env, policy, cfg, run_dir)
+    def build():
+        env = make_env(own)
+        policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+        if cfg.checkpoint and resumed is None:
+            load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
+        return env, policy
+
+    env, policy = processes.together(build)
+    trainer = Trainer(env, policy, cfg, run_dir, processes)
     if resumed is not None:
         trainer.load_state(resumed)
-        print(f"continuing {run_dir} after {trainer.step:,} steps")
     else:
-        write_facts(cfg, run_dir)
+        processes.from_first(lambda: write_facts(cfg, run_dir))
+    if processes.first:
+        _introduce(cfg, trainer, run_dir)
 
     start = time.monotonic()
-    validation = _validation(cfg, trainer, run_dir)
+    validation = _validation(cfg, trainer, run_dir) if processes.first else None
     code = trainer.run(validation, stop)
     if validation is not None:
         validation.close()
+    processes.leave()
+    if not processes.first:
+        return code
     if code:
         print(f"stopped and saved; continue with: python train.py resume={run_dir}")
         return code
@@ -67,6 +74,13 @@ def _train(cfg: Config, words: Sequence[str], stop) -> int:
         _film(cfg, trainer, run_dir)
     print(f"done in {time.monotonic() - start:.0f} s; everything is in {run_dir} (tensorboard --logdir {cfg.runs_dir})")
     return 0
+
+
+def _introduce(cfg: Config, trainer, run_dir: Path) -> None:
+    counts = [sum(p.numel() for p in part.parameters()) for part in (trainer.policy.actor, trainer.policy.critic)]
+    print(f"{cfg.policy}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
+    if trainer.step:
+        print(f"continuing {run_dir} after {trainer.step:,} steps")
 
 
 def _validation(cfg: Config, trainer, run_dir: Path):

@@ -5,6 +5,7 @@ By hand, for as long as wanted: `python tests/soak.py updates=3000 kills=40 fold
 
 import dataclasses
 import json
+import logging
 import os
 import random
 import subprocess
@@ -117,6 +118,7 @@ def _compare(killed: Path, straight: Path, updates: int) -> None:
     assert kept[0] == kept[1]
     wanted = [PER_UPDATE * (i + 1) for i in range(updates)]
     assert [row["step"] for row in kept[0]] == wanted
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every purge
     board = EventAccumulator(str(killed), size_guidance={"scalars": 0})
     board.Reload()
     assert [event.step for event in board.Scalars("ppo/kl")] == wanted

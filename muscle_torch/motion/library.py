@@ -22,6 +22,7 @@ from .relative import relative_sites
 from .resample import at_control_rate
 
 CHUNK = 1 << 16  # frames
+tqdm.set_lock(threading.RLock())  # its own is shared with other processes: a semaphore that a killed run leaks
 ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel", "muscle_length", "muscle_velocity")
 
 

@@ -138,6 +138,22 @@ class Logger:
         os.replace(partial, self.path)
 
 
+class NoLogger:
+    """Of the processes that do not write."""
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        pass
+
+    def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _step_of(line: str) -> float:
     try:
         found: Any = json.loads(line)
