@@ -3,6 +3,7 @@
 The whole story: config -> environment -> policy -> trainer -> evaluation. The run folder holds all it wrote.
 """
 
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -33,23 +34,26 @@ def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
 
     from muscle_torch.checkpoint import load_checkpoint, load_weights
     from muscle_torch.envs import make_env
+    from muscle_torch.memory import full_memory_is_one_line
     from muscle_torch.models import make_policy
     from muscle_torch.rl import Trainer
     from muscle_torch.run_folder import find_run, write_facts
 
     cfg, run_dir, resumed = processes.from_first(lambda: find_run(cfg, words))
+    cfg, library = _fitted(cfg, processes)
     own = processes.share(cfg)
     torch.manual_seed(cfg.seed)
 
     def build():
-        env = make_env(own)
+        env = make_env(own, library=library)
         policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
         if cfg.checkpoint and resumed is None:
             load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
         return env, policy
 
-    env, policy = processes.together(build)
-    trainer = Trainer(env, policy, cfg, run_dir, processes)
+    with full_memory_is_one_line(cfg, cfg.num_envs):
+        env, policy = processes.together(build)
+        trainer = Trainer(env, policy, cfg, run_dir, processes)
     if resumed is not None:
         trainer.load_state(resumed)
     else:
@@ -59,7 +63,8 @@ def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
 
     start = time.monotonic()
     validation = _validation(cfg, trainer, run_dir) if processes.first else None
-    code = trainer.run(validation, stop)
+    with full_memory_is_one_line(cfg, cfg.num_envs):
+        code = trainer.run(validation, stop)
     if validation is not None:
         validation.close()
     processes.leave()
@@ -74,6 +79,31 @@ def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
         _film(cfg, trainer, run_dir)
     print(f"done in {time.monotonic() - start:.0f} s; everything is in {run_dir} (tensorboard --logdir {cfg.runs_dir})")
     return 0
+
+
+def _fitted(cfg: Config, processes):
+    """(config with a number of worlds that the memory holds, the motion library): where `max` was given, the most."""
+    import torch
+
+    from muscle_torch.envs import make_env, resolved_device
+    from muscle_torch.memory import estimate, fitting, free_memory
+    from muscle_torch.models import make_policy
+
+    def look():
+        device = processes.device or resolved_device(cfg)
+        # One world on the CPU says how large everything is; random numbers are left as they were.
+        probe = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
+        with torch.random.fork_rng(devices=[]):
+            policy = make_policy(cfg.policy, probe, cfg.network)
+        memory = estimate(probe, sum(p.numel() for p in policy.parameters()), cfg, device.type == "cuda")
+        worlds = fitting(cfg, memory, device, processes.local_size, processes.size)
+        if processes.first:
+            print(memory.line(worlds // processes.size, free_memory(device)))
+        probe.close()
+        return worlds, probe.library.to(device)
+
+    worlds, library = processes.together(look)
+    return dataclasses.replace(cfg, num_envs=-processes.largest(-worlds)), library
 
 
 def _introduce(cfg: Config, trainer, run_dir: Path) -> None:

@@ -176,7 +176,8 @@ class Config:
     motion_interpolation: str = key(
         "derivative", "resampled velocities: derivative (of the positions) or reference (the published system's)"
     )
-    num_envs: int = key(256, "worlds stepped together")
+    num_envs: Any = key(256, "worlds stepped together, or max: as many as fit (docs/scale.md)")
+    check_memory: bool = key(True, "refuse to begin what seems not to fit into the memory")
     seed: int = key(0, "seed of everything random")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
@@ -213,6 +214,11 @@ class Config:
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")
+
+    def __post_init__(self) -> None:
+        worlds = self.num_envs
+        if isinstance(worlds, bool) or not (isinstance(worlds, int) or worlds == "max"):
+            raise InputError(f"bad value for 'num_envs': {worlds!r} is neither a whole number nor max")
 
 
 Schema = TypeVar("Schema")

@@ -29,7 +29,9 @@ PACKAGES = (
     "warp-lang",
 )
 # What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
-RESUMABLE = ("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment")
+RESUMABLE = (
+    *("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment", "check_memory"),
+)
 WRITTEN = (
     *("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless"),
     *("validation_interval", "validation_clips", "validation_motion", "keep_videos"),
@@ -79,7 +81,8 @@ def _reopen(cfg: Config, words: Sequence[str], run_dir: Path) -> tuple[Config, P
     own, asked = config_to_dict(stored), config_to_dict(cfg)
     for name in given:
         # The same words may start a run and continue it: only another value is refused.
-        if name.split(".")[0] not in (*RESUMABLE, *WRITTEN) and _value(own, name) != _value(asked, name):
+        same = _value(own, name) == _value(asked, name) or (name, cfg.num_envs) == ("num_envs", "max")
+        if name.split(".")[0] not in (*RESUMABLE, *WRITTEN) and not same:
             raise InputError(
                 f"{name} is {_value(own, name)!r} in {run_dir} and cannot change in a resumed run: use "
                 f"checkpoint={run_dir} to start a new one from it"

@@ -35,7 +35,8 @@ COMMON = ("adaptation", "sampler", "moments")  # of a stored state: what has no 
 class Alone:
     """One process: the contract, with nothing to exchange."""
 
-    rank, size = 0, 1
+    rank, size, local_size = 0, 1, 1
+    device: torch.device | None = None  # where one is assigned
 
     @property
     def first(self) -> bool:
@@ -209,7 +210,7 @@ class Processes(Alone):
                 text = str(error).splitlines()[0] if str(error) else ""
                 self._watch.tell(text if isinstance(error, InputError) else f"{type(error).__name__}: {text}")
             self._watch.stop()
-            if known or self.device.type == "cpu":  # NCCL would wait for the others
+            if known or str(self.device) == "cpu":  # NCCL would wait for the others
                 dist.destroy_process_group()
 
     def _meet(self, host: str, port: int) -> tuple[Any, Any]:

@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import nn
 
 from muscle_torch.checkpoint import restore_policy, save_checkpoint
 from muscle_torch.errors import InputError
+from muscle_torch.memory import resident_bytes, rows_at_once
 
 from .distributed import Alone, own_part
 from .logger import Logger, NoLogger
@@ -146,7 +145,9 @@ class Trainer:
         """Shows the rollout to the normaliser; it takes effect before the next rollout."""
         normalizer = getattr(self.policy, "normalizer", None)
         if normalizer is not None:
-            normalizer.observe(self.rollout.observation[:-1].flatten(0, 1))
+            seen = self.rollout.observation[:-1].flatten(0, 1)
+            for part in seen.split(rows_at_once(seen.shape[1])):  # as a whole, its copies would take most memory of all
+                normalizer.observe(part)
             self.processes.merge(normalizer)
 
     def _metrics(self, found: dict[str, float], begin: float, collected: float) -> dict[str, float]:
@@ -173,7 +174,7 @@ class Trainer:
             "speed/learning_share": learning / spent,
             "health/nan_resets": float(health[0]),
             "health/overflow": float(health[1]),
-            "memory/resident_bytes": float(_resident_bytes()),
+            "memory/resident_bytes": float(resident_bytes()),
         }
         if self.env.device.type == "cuda":
             metrics["memory/device_bytes"] = float(torch.cuda.max_memory_allocated(self.env.device))
@@ -284,9 +285,3 @@ def distribution_std(policy: nn.Module, observation: torch.Tensor) -> float:
     """Mean standard deviation of the action."""
     with torch.no_grad():
         return float(distribution(policy, observation)[1].mean())
-
-
-def _resident_bytes() -> int:
-    """This process's highest so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
