@@ -202,6 +202,7 @@ class Config:
     validation_motion: Any = key("", "the motions they are taken from; empty: those trained on")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
     policy: str = key("gated_residual", "gated_residual, mlp, moe, or your own package.module:Class or file.py:Class")
+    precision: str = key("float32", "of the networks: float32, tf32 (CUDA) or bf16 (hidden layers)")
     env: EnvConfig = key(EnvConfig(), "episode")
     observation: ObservationConfig = key(ObservationConfig(), "observation")
     reward: RewardConfig = key(RewardConfig(), "reward")
