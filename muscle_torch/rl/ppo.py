@@ -97,8 +97,7 @@ class PPO:
         limit = self.cfg.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(given, limit)
         finite = torch.isfinite(norm)
-        if bool(finite):
-            self.optimizer.step()
+        self.optimizer.step(finite, ask=norm.device.type == "cpu")
         return norm.detach(), finite
 
 

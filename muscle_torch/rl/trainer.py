@@ -19,6 +19,7 @@ from .distributed import Alone, own_part
 from .logger import Logger, NoLogger
 from .optimizer import Optimizer
 from .ppo import PPO, explained_variance
+from .precision import prepare
 from .reward_scale import RewardScale
 from .rollout import Rollout, distribution
 from .stop import StopSignals
@@ -38,6 +39,7 @@ class Trainer:
         check_budget(cfg)
         self.processes.begin(policy, cfg.seed)
         self._untrained = copy.deepcopy(policy).requires_grad_(False)
+        prepare(policy, cfg.precision, cfg.compile, env.observation_size, env.device)
         samples = env.num_envs * cfg.ppo.num_steps
         self.per_update = samples * self.processes.size
         self.num_updates = cfg.max_iterations or max(1, round(cfg.total_steps / self.per_update))
