@@ -71,13 +71,15 @@ def test_batched_muon_is_torchs():
 
 
 def test_bfloat16_learns_nearly_the_same_and_resumes_exactly(tmp_path):
-    plain, half = small(tmp_path / "plain", 6), small(tmp_path / "half", 6, precision="bf16")
+    plain = small(tmp_path / "plain", 6)
+    wanted = [plain.iteration() for _ in range(3)]
+    half = small(tmp_path / "half", 6, precision="bf16")
     assert plain.policy.state_dict().keys() == half.policy.state_dict().keys()
     assert all(value.dtype == torch.float32 for value in half.policy.state_dict().values())
-    for _ in range(3):
-        a, b = plain.iteration(), half.iteration()
+    for a in wanted:
+        b = half.iteration()
         assert b["ppo/first_ratio"] == pytest.approx(1.0, abs=0.02) and b["ppo/skipped_updates"] == 0
-        assert b["episode/reward"] == pytest.approx(a["episode/reward"], rel=0.1)
+        assert b["episode/reward"] == pytest.approx(a["episode/reward"], rel=0.02)
         assert b["ppo/policy_loss"] != a["ppo/policy_loss"]
     half.save({})
     straight = half.iteration()
@@ -90,10 +92,12 @@ def test_bfloat16_learns_nearly_the_same_and_resumes_exactly(tmp_path):
 
 @pytest.mark.slow
 def test_compiled_networks_learn_the_same_and_the_plain_ones_go_on_without_a_compiler(tmp_path):
-    plain, compiled = small(tmp_path / "plain", 6), small(tmp_path / "compiled", 6, compile=True)
+    plain = small(tmp_path / "plain", 6)
+    wanted = [plain.iteration() for _ in range(2)]
+    compiled = small(tmp_path / "compiled", 6, compile=True)
     assert plain.policy.state_dict().keys() == compiled.policy.state_dict().keys()
-    for _ in range(2):
-        a, b = plain.iteration(), compiled.iteration()
+    for a in wanted:
+        b = compiled.iteration()
         for name in ("ppo/policy_loss", "ppo/value_loss", "ppo/grad_norm", "episode/reward"):
             assert b[name] == pytest.approx(a[name], rel=1e-2, abs=1e-4), name
     compiled.save({})
