@@ -59,8 +59,8 @@ class Memory:
     def line(self, worlds: int, free: int | None) -> str:
         known = "" if free is None else f", {free / GIB:.1f} GiB free"
         return (
-            f"memory: about {self.total(worlds) / GIB:.2f} GiB for {worlds} worlds ({self.world / 2**20:.2f} MiB each, "
-            f"motion {self.motion / 2**20:.0f} MiB){known}"
+            f"memory: about {self.total(worlds) / 2**20:,.0f} MiB for {worlds} worlds ({self.world / 2**20:.2f} MiB "
+            f"each, motion {self.motion / 2**20:.1f} MiB){known}"
         )
 
 
