@@ -1,6 +1,6 @@
 """Tensor environments. `make_env("bimanual", num_envs=256)`; `VecTask(env)` for the Isaac habit."""
 
-from .factory import make_env
+from .factory import make_env, resolved_device
 from .imitation import ImitationEnv, Transition
 from .observations import OBSERVATIONS
 from .rewards import PENALTIES, REWARDS
@@ -16,4 +16,5 @@ __all__ = [
     "Transition",
     "VecTask",
     "make_env",
+    "resolved_device",
 ]

@@ -1,5 +1,6 @@
 """What the environment makes of success and failure: its curricula and the clips it draws."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,9 +43,12 @@ class Adaptation:
         self._ended.zero_()
         self._failed.zero_()
 
-    def update(self) -> dict[str, float]:
-        """Adapts to the episodes ended since the last update; metrics of what is adapted. Synchronises once."""
-        ended, failed = torch.stack((self._ended, self._failed)).cpu()
+    def update(self, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Adapts to the episodes ended since the last update; metrics of what is adapted. Synchronises once.
+
+        total: from this environment's counts to those of all that learn together.
+        """
+        ended, failed = total(torch.stack((self._ended, self._failed))).cpu()
         self.forget()
         self.failures.observe(ended, failed)
         if ended.sum() > 0:  # a rollout without an end says nothing

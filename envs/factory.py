@@ -36,9 +36,11 @@ def make_env(
     given = {"num_envs": num_envs, "device": None if device is None else str(device), "motion": motion}
     overrides |= {name: value for name, value in given.items() if value is not None}
     config = _overridden(task, overrides) if isinstance(task, Config) else load_config(task, **overrides)
+    if config.num_envs == "max":
+        raise InputError("num_envs=max is for train.py; here, give a number of worlds")
     if config.num_envs < 1:
         raise InputError(f"num_envs={config.num_envs}: at least one world is needed")
-    chosen = resolve_device("cpu" if config.device == "auto" and config.backend == "mujoco" else config.device)
+    chosen = resolved_device(config)
     embodiment = make_embodiment(config.embodiment, config.fingers)
     if library is None:
         library = MotionLibrary(
@@ -56,6 +58,11 @@ def make_env(
     sampler = Sampler(library, generator, start=config.env.start)
     physics = make_physics(embodiment.model, config.num_envs, str(chosen), config.backend, config.threads)
     return ImitationEnv(config, embodiment, library, sampler, physics, evaluation)
+
+
+def resolved_device(config: Config) -> torch.device:
+    """Where the environment of a config lives. Raises InputError where that is not to be had."""
+    return resolve_device("cpu" if config.device == "auto" and config.backend == "mujoco" else config.device)
 
 
 def _overridden(config: Config, overrides: Mapping[str, Any]) -> Config:

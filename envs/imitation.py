@@ -4,7 +4,7 @@
 they return is never changed later. `reset`, `step` and `rollout` of TorchRL stand on top.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -162,9 +162,12 @@ class ImitationEnv(EnvBase):
                 self._observation = torch.where(done.unsqueeze(1), begun, self._observation)
         return self._observation
 
-    def adapt(self) -> dict[str, float]:
-        """Once an update: curricula and sampling follow how the episodes since the last call ended; metrics."""
-        return {} if self._adaptation is None else self._adaptation.update()
+    def adapt(self, total: Callable[[Tensor], Tensor] = lambda counts: counts) -> dict[str, float]:
+        """Once an update: curricula and sampling follow how the episodes since the last call ended; metrics.
+
+        total: where several environments learn together, what adds their counts up.
+        """
+        return {} if self._adaptation is None else self._adaptation.update(total)
 
     @property
     def clip_failure_rate(self) -> Tensor:

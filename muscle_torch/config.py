@@ -179,7 +179,8 @@ class Config:
     motion_interpolation: str = key(
         "derivative", "resampled velocities: derivative (of the positions) or reference (the published system's)"
     )
-    num_envs: int = key(256, "worlds stepped together")
+    num_envs: Any = key(256, "worlds stepped together, or max: as many as fit (docs/scale.md)")
+    check_memory: bool = key(True, "refuse to begin what seems not to fit into the memory")
     seed: int = key(0, "seed of everything random")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
@@ -193,17 +194,23 @@ class Config:
     schedule_start: float = key(
         0.0, "share of the schedules (learning rate, noise) that is behind; -1: as much as the checkpoint had"
     )
-    resume: str = key("", "continue this run exactly: a run folder, or auto for the newest of experiment=")
+    resume: str = key(
+        "",
+        "continue this run exactly: a run folder, or auto: that of experiment=, else the task's newest, else a new one",
+    )
     headless: bool = key(True, "accepted for habit: training never opens a window")
     capture_video: bool = key(False, "render videos/final.mp4 when the run ends, and one at each validation")
     log_interval: int = key(1, "log every so many updates", "updates")
     save_interval: int = key(10, "save checkpoints/last.pt every so many updates", "updates")
     keep_checkpoints: int = key(0, "also keep the newest N step_<N>.pt files")
+    keep_videos: int = key(20, "validation videos kept, the newest; 0: all")
     validation_interval: int = key(0, "follow some clips from start to end every so many updates; 0: never", "updates")
     validation_clips: int = key(16, "so many, spread over all; 0: all")
     validation_motion: Any = key("", "the motions they are taken from; empty: those trained on")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
     policy: str = key("gated_residual", "gated_residual, mlp, moe, or your own package.module:Class or file.py:Class")
+    precision: str = key("float32", "of the networks: float32, tf32 (CUDA), or bf16 (their matrix products)")
+    compile: bool = key(False, "compile the networks with torch.compile; plain ones where that fails")
     env: EnvConfig = key(EnvConfig(), "episode")
     observation: ObservationConfig = key(ObservationConfig(), "observation")
     reward: RewardConfig = key(RewardConfig(), "reward")
@@ -216,6 +223,11 @@ class Config:
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")
+
+    def __post_init__(self) -> None:
+        worlds = self.num_envs
+        if isinstance(worlds, bool) or not (isinstance(worlds, int) or worlds == "max"):
+            raise InputError(f"bad value for 'num_envs': {worlds!r} is neither a whole number nor max")
 
 
 Schema = TypeVar("Schema")

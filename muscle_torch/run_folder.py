@@ -17,6 +17,7 @@ from muscle_torch.checkpoint import LOG_STD, load_checkpoint
 from muscle_torch.config import Config, config_from_dict, config_to_dict
 from muscle_torch.errors import InputError
 
+LAST = Path("checkpoints") / "last.pt"
 PACKAGES = (
     "muscle_torch",
     "mujoco",
@@ -28,10 +29,12 @@ PACKAGES = (
     "warp-lang",
 )
 # What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
-RESUMABLE = ("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment")
+RESUMABLE = (
+    *("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment", "check_memory"),
+)
 WRITTEN = (
     *("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless"),
-    *("validation_interval", "validation_clips", "validation_motion"),
+    *("validation_interval", "validation_clips", "validation_motion", "keep_videos"),
 )
 
 
@@ -42,12 +45,15 @@ def find_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str,
     Raises InputError where the folder is missing, taken, or holds no checkpoint.
     """
     if cfg.resume:
-        return _reopen(cfg, words)
+        run_dir = _newest(cfg) if cfg.resume == "auto" else Path(cfg.resume)
+        if run_dir is not None:
+            return _reopen(cfg, words, run_dir)
     name = cfg.experiment or f"{cfg.task}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
     run_dir = Path(cfg.runs_dir) / name
-    if (run_dir / "checkpoints" / "last.pt").exists():
+    if (run_dir / LAST).exists():
         raise InputError(
-            f"{run_dir} already holds a run: continue it with resume={run_dir} or choose another experiment="
+            f"{run_dir} already holds a run: continue it with resume={run_dir} (or resume=auto) or choose another "
+            "experiment="
         )
     return cfg, run_dir, None
 
@@ -83,32 +89,42 @@ def write_facts(cfg: Config, run_dir: Path) -> None:
         raise InputError(f"cannot write {run_dir}: {error.strerror}; choose another place with runs_dir=") from None
 
 
-def _reopen(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any]]:
-    run_dir = _newest(cfg) if cfg.resume == "auto" else Path(cfg.resume)
+def _reopen(cfg: Config, words: Sequence[str], run_dir: Path) -> tuple[Config, Path, dict[str, Any]]:
     if not run_dir.is_dir():
         raise InputError(f"resume={run_dir}: no such run folder")
+    for partial in run_dir.glob("checkpoints/*.partial"):  # a kill in the middle of a save left it
+        partial.unlink(missing_ok=True)
     state = load_checkpoint(run_dir)
     stored = config_from_dict(state["config"])
     given = [word.split("=", 1)[0] for word in words]
-    fixed = [name for name in given if name.split(".")[0] not in (*RESUMABLE, *WRITTEN, "task")]
-    if fixed:
-        raise InputError(
-            f"{fixed[0]} cannot change in a resumed run: use checkpoint={run_dir} to start a new one from it"
-        )
     if "task" in given and cfg.task != stored.task:
         raise InputError(f"resume={run_dir} is a run of task={stored.task}, not {cfg.task}")
+    own, asked = config_to_dict(stored), config_to_dict(cfg)
+    for name in given:
+        # The same words may start a run and continue it: only another value is refused.
+        same = _value(own, name) == _value(asked, name) or (name, cfg.num_envs) == ("num_envs", "max")
+        if name.split(".")[0] not in (*RESUMABLE, *WRITTEN) and not same:
+            raise InputError(
+                f"{name} is {_value(own, name)!r} in {run_dir} and cannot change in a resumed run: use "
+                f"checkpoint={run_dir} to start a new one from it"
+            )
     changes = {name: getattr(cfg, name) for name in given if name in (*RESUMABLE, *WRITTEN)}
     return dataclasses.replace(stored, **changes), run_dir, state
 
 
-def _newest(cfg: Config) -> Path:
-    """The run `experiment=` names, else the newest run folder of this task."""
-    if cfg.experiment:
-        return Path(cfg.runs_dir) / cfg.experiment
-    runs = sorted(Path(cfg.runs_dir).glob(f"{cfg.task}_*/checkpoints/last.pt"), key=lambda p: p.stat().st_mtime)
-    if not runs:
-        raise InputError(f"resume=auto: no run of task={cfg.task} in {cfg.runs_dir}")
-    return runs[-1].parents[1]
+def _value(values: Any, name: str) -> Any:
+    """The value of a dotted key; None where there is none."""
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _newest(cfg: Config) -> Path | None:
+    """The run `experiment=` names, else the newest of this task; None where it has not saved yet: then it begins."""
+    runs = Path(cfg.runs_dir)
+    found = [runs / cfg.experiment / LAST] if cfg.experiment else list(runs.glob(f"{cfg.task}_*/{LAST}"))
+    saved = sorted((path for path in found if path.exists()), key=lambda path: path.stat().st_mtime)
+    return saved[-1].parents[1] if saved else None
 
 
 def _write(cfg: Config, run_dir: Path) -> None:

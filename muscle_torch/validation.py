@@ -4,6 +4,7 @@ To TensorBoard: the evaluation's numbers, joint angles against their reference, 
 folder: `eval/step_<N>/metrics.json` and, where videos are wanted, `videos/step_<N>.mp4`. Learning is not touched.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.evaluation import clip_table, evaluate, policy_mean, write_evaluation
 from muscle_torch.scene import choose_gl
-from muscle_torch.video import Recording, render
+from muscle_torch.video import FAILURES, Recording, render
 
 PANELS = 12  # joints in a figure
 VIDEO_SECONDS = 10.0  # of a clip
@@ -58,10 +59,12 @@ class Validation:
         interval: int,
         most: int = 0,
         video: bool = False,
+        keep_videos: int = 0,
     ):
-        """env: made with `evaluation=True`. most: clips at most, spread evenly; 0: all. video: write one each time."""
+        """env: made with `evaluation=True`. most: clips at most, spread evenly; 0: all. video: write one each time,
+        and keep the newest `keep_videos` (0: all)."""
         self.env, self.training_env, self.policy = env, training_env, policy
-        self.interval, self.run_dir, self.video = interval, run_dir, video
+        self.interval, self.run_dir, self.video, self.keep_videos = interval, run_dir, video, keep_videos
         self.clips = spread(env.library.num_clips, most)
         if video:
             choose_gl()  # where nothing can be drawn, training should not begin
@@ -87,7 +90,11 @@ class Validation:
         for title, clip in (("first", self.clips[0]), ("worst", worst)):
             board.figure(f"joint_angles/{title}_clip", joint_figure(self.env.embodiment, played[clip]), step)
         if self.video:
-            self._film(played[worst], step)
+            try:
+                self._film(played[worst], step)
+            except FAILURES as error:
+                self.video = False
+                print(f"warning: no video from now on: {error}", file=sys.stderr)
 
     def close(self) -> None:
         self.env.close()
@@ -105,6 +112,10 @@ class Validation:
         recording = Recording(played.name, played.qpos, frequency, played.reference, played.activation)
         path = self.run_dir / "videos" / f"step_{step}.mp4"
         render(self.env.embodiment, [recording], path, max_seconds=VIDEO_SECONDS)
+        if self.keep_videos:
+            made = sorted(path.parent.glob("step_*.mp4"), key=lambda p: p.stat().st_mtime)
+            for old in made[: -self.keep_videos]:
+                old.unlink()
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import torch
 from torch import nn
@@ -38,6 +39,10 @@ class Recording:
         rows = {"qpos": self.qpos, "reference": self.reference, "activation": self.activation}
         rows["landmarks"] = self.landmarks
         return {key: None if values is None else values[frame] for key, values in rows.items()}
+
+
+# What drawing or encoding fails with (InputError is a ValueError): no reason to end a training run.
+FAILURES = (OSError, RuntimeError, ValueError, mujoco.FatalError)
 
 
 @torch.no_grad()

@@ -67,42 +67,6 @@ def test_a_full_disk_and_a_folder_that_is_not_ones_own(tmp_path):
         assert doctor.judge_disk(tmp_path, needed=1).status == "fail"
 
 
-def test_memory_counts_observations_worlds_and_the_rollout():
-    short, long = (load_config("toy_arm", ppo={"num_steps": steps}) for steps in (16, 32))
-    grown = doctor.bytes_per_world(long, on_gpu=False) - doctor.bytes_per_world(short, on_gpu=False)
-    assert grown == 4 * 16 * (8 * 10 + 4 * 2 + 16)  # float32 x 16 steps more x (10 observations, 2 muscles)
-
-
-@pytest.mark.slow
-def test_memory_is_what_a_training_takes():
-    """Within 40 %: growth of the resident memory from 32 to 288 worlds of the arms, after one update."""
-    code = """
-import resource, sys
-from muscle_torch.config import load_config
-from muscle_torch.envs import make_env
-from muscle_torch.models import make_policy
-from muscle_torch.rl import Trainer
-cfg = load_config("bimanual", num_envs=int(sys.argv[1]), device="cpu", threads=2, policy="mlp")
-env = make_env(cfg)
-trainer = Trainer(env, make_policy("mlp", env, cfg.network), cfg, None)
-trainer.observation = env.begin()
-trainer.iteration()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-"""
-    small, large = (
-        int(subprocess.run([sys.executable, "-c", code, n], capture_output=True, text=True, check=True).stdout)
-        for n in ("32", "288")
-    )
-    measured = (large - small) / 256
-    estimate = doctor.bytes_per_world(load_config("bimanual", device="cpu", policy="mlp"), on_gpu=False)
-    assert 0.6 < estimate / measured < 1.4
-
-
-def test_warp_memory_grows_with_the_body():
-    toy, arms = (make_embodiment(name).model for name in ("toy_arm", "bimanual_arm"))
-    assert 1_000 < doctor._warp_bytes(toy) < doctor._warp_bytes(arms) < 10_000_000
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_gpu_that_is_asked_for_and_absent_fails():
     assert doctor.check_gpu(load_config("toy_arm", device="cuda")).status == "fail"

@@ -1,6 +1,8 @@
 """Measure speed in control steps per second: environment, + inference, + learning, beside plain MuJoCo C on a CPU.
 
-`python tools/benchmark.py task=bimanual num_envs=[256,1024] output=speed.json`. Other words are train.py's own keys.
+`python tools/benchmark.py task=bimanual num_envs=[256,1024] output=speed.json plot=speed.png`. Other words are
+train.py's own keys; task, fingers, policy, precision and num_envs take lists, and every combination is measured.
+`compare=[old.json,new.json]` measures nothing and shows the ratios of two result files.
 
 Every column is timed `repeats` times, the columns taking turns, so that a busy machine disturbs all alike; medians are
 reported, and every single timing is in the output file. Environment, inference and plain MuJoCo start each repeat from
@@ -10,8 +12,8 @@ the environment's worlds had, so it does the same physics: `env / raw` is what o
 
 import copy
 import dataclasses
+import itertools
 import os
-import resource
 import statistics
 import sys
 import time
@@ -37,34 +39,35 @@ from tensordict import TensorDict
 
 from muscle_torch.envs import make_env
 from muscle_torch.evaluation import write_evaluation
+from muscle_torch.memory import resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.physics import resolve_device
 from muscle_torch.rl import Trainer
+from muscle_torch.tools.benchmark_report import COLUMNS, compared, plot, read_results, table
+from muscle_torch.tools.step_profile import profile
 
-COLUMNS = {
-    "env_steps_per_s": "environment",
-    "env_inference_steps_per_s": "+ inference",
-    "train_steps_per_s": "+ learning",
-    "raw_rollout_steps_per_s": "mujoco.rollout",
-}
 PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "torch", "torchrl", "tensordict", "warp-lang")
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkOptions:
-    task: str = key("bimanual", "cfg/task/<task>.yaml")
+    task: Any = key("bimanual", "cfg/task/<task>.yaml, or a list")
     num_envs: Any = key(0, "worlds stepped together, or a list [512,1024]; 0: the task's")
-    fingers: bool = key(False, "with movable fingers")
-    policy: str = key("", "the policy of the inference and learning columns; empty: the task's")
+    fingers: Any = key(False, "with movable fingers, or [false,true]")
+    policy: Any = key("", "the policy of the inference and learning columns, or a list; empty: the task's")
+    precision: Any = key("", "of the networks (float32, tf32, bf16), or a list; empty: the task's")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
     threads: int = key(0, "physics threads on a CPU; 0: all cores")
     steps: int = key(100, "length of one timing", "control steps a world")
     repeats: int = key(5, "timings of each column")
     output: str = key("", "write the figures to this JSON file")
+    plot: str = key("", "draw them into this PNG file")
+    compare: list[str] = key([], "two result files: show their ratios and measure nothing")
 
 
-OWN = ("num_envs", "steps", "repeats", "output")
+OWN = ("steps", "repeats", "output", "plot", "compare")
+SWEPT = ("task", "fingers", "policy", "precision", "num_envs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,22 +82,44 @@ class Recording:
 
 def main(words: Sequence[str]) -> int:
     """Runs the benchmark; returns the exit code."""
-    options = parse_words(BenchmarkOptions, [w for w in words if w.split("=", 1)[0] in OWN])
-    training = [w for w in words if w.split("=", 1)[0] not in OWN]
+    options = parse_words(BenchmarkOptions, [w for w in words if w.split("=", 1)[0] in (*OWN, *SWEPT)])
+    if options.compare:
+        if len(options.compare) != 2:
+            raise InputError(f"compare={options.compare}: give two files, compare=[old.json,new.json]")
+        print(compared(*(read_results(path) for path in options.compare)))
+        return 0
     if options.steps < 1 or options.repeats < 1:
         raise InputError(f"steps={options.steps} repeats={options.repeats}: both must be at least 1")
-    asked = options.num_envs if isinstance(options.num_envs, list) else [options.num_envs]
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in asked):
-        raise InputError(f"num_envs={options.num_envs}: give a number of worlds or a list like [512,1024]")
+    fixed = [w for w in words if w.split("=", 1)[0] not in (*OWN, *SWEPT)]
     results = []
-    for count in sorted(asked):
-        cfg = load_config(words=training, **({"num_envs": count} if count else {}))
+    for cfg in [load_config(words=[*fixed, *swept]) for swept in combinations(options)]:
         results.append(benchmark(cfg, options.steps, options.repeats))
         print(table(results[-1]), flush=True)
     if options.output:
         write_evaluation(Path(options.output), results[0] if len(results) == 1 else {"results": results})
         print(f"written to {options.output}")
+    if options.plot:
+        plot(results, Path(options.plot))
+        print(f"drawn into {options.plot}")
     return 0
+
+
+def combinations(options: BenchmarkOptions) -> list[list[str]]:
+    """The words of every setting asked for; fewest worlds first."""
+    lists = []
+    for name in SWEPT:
+        asked = getattr(options, name)
+        values = asked if isinstance(asked, list) else [asked]
+        if name == "num_envs":
+            if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in values):
+                raise InputError(f"num_envs={asked}: give a number of worlds or a list like [512,1024]")
+            values = sorted(values)
+        given = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for value in values]
+        # What was left empty is the task's own.
+        lists.append(
+            [[] if value in (0, "") and name != "fingers" else [w] for value, w in zip(values, given, strict=True)]
+        )
+    return [[word for part in chosen for word in part] for chosen in itertools.product(*lists)]
 
 
 def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
@@ -116,6 +141,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     if env.device.type == "cpu":
         columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, _threads(cfg)).time
     samples = measure(columns, repeats)
+    parts = profile(env, lambda observation: sample(frozen, observation), steps)
     median = {name: statistics.median(values) for name, values in samples.items()}
     memory = _used_memory(env.device) - others
     env.close()
@@ -127,12 +153,14 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         **{name: median.get(name) for name in COLUMNS},
         "env_over_raw": statistics.median(ratios) if ratios else None,
         "learning_fraction": statistics.median(training.learning[1:]),
+        "profile": parts | {"learning": 1e6 * statistics.median(training.learning_seconds[1:])},
         "threads": _threads(cfg),
         "substeps": env.embodiment.substeps,
         "device": _device_name(env.device),
         "backend": type(env.physics).__name__.removesuffix("Physics").lower(),
         "fingers": cfg.fingers,
         "policy": cfg.policy,
+        "precision": cfg.precision,
         "steps": steps,
         "repeats": repeats,
         "versions": {name: _version(name) for name in PACKAGES},
@@ -231,6 +259,7 @@ class Training:
         self.trainer = trainer
         self.updates = max(1, round(steps / trainer.cfg.ppo.num_steps))
         self.learning: list[float] = []  # fraction of each timing that was not collecting
+        self.learning_seconds: list[float] = []  # the same, of one control step of one world
 
     def time(self) -> tuple[int, float]:
         trainer, device = self.trainer, self.trainer.env.device
@@ -252,6 +281,7 @@ class Training:
         seconds = _now(device) - begin
         trainer.rollout.collect = collect  # type: ignore[method-assign]
         self.learning.append(1 - collecting / seconds)
+        self.learning_seconds.append((seconds - collecting) / (self.updates * trainer.per_update))
         return self.updates * trainer.per_update, seconds
 
 
@@ -260,26 +290,6 @@ def sample(policy: Any, observation: torch.Tensor) -> torch.Tensor:
     """An action drawn from the policy's normal distribution, (W, nu)."""
     out = policy.actor(TensorDict({"observation": observation}, batch_size=observation.shape[:1]))
     return torch.normal(out["loc"], out["scale"])
-
-
-def table(result: dict[str, Any]) -> str:
-    """The figures of one number of worlds, for reading."""
-    head = (
-        f"{result['task']}, {result['num_envs']} worlds, {result['backend']} on {result['device']}, "
-        f"{result['threads']} threads, {result['substeps']} substeps: control steps per second"
-    )
-    lines = [head, f"{'':16s}{'median':>12s}{'lowest':>12s}{'highest':>12s}"]
-    for name, label in COLUMNS.items():
-        values = result["samples"].get(name)
-        if values:
-            lines.append(f"{label:16s}{result[name]:12,.0f}{min(values):12,.0f}{max(values):12,.0f}")
-    if result["env_over_raw"] is not None:
-        lines.append(f"environment / mujoco.rollout: {result['env_over_raw']:.3f} (median of the repeats' ratios)")
-    lines.append(
-        f"learning takes {100 * result['learning_fraction']:.0f} % of training; "
-        f"peak memory {result['peak_memory_bytes'] / 2**30:.2f} GiB"
-    )
-    return "\n".join(lines)
 
 
 def _now(device: torch.device) -> float:
@@ -303,8 +313,7 @@ def _used_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total - free
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resident_bytes()
 
 
 def _version(package: str) -> str:

@@ -30,8 +30,6 @@ PINS = Path(__file__).resolve().parents[1] / "requirements.txt"
 INSTALL = "pip install -r requirements.txt"
 EXTRAS = {"viewer": "viser", "export": "onnxruntime", "faces": "gymnasium", "hub": "huggingface_hub"}
 DISK = 2 * GIB  # checkpoints, logs and a video of one run, with room to spare
-# Of each control step of a rollout at the peak of an update, widest layers included; measured on the default arms.
-OBSERVATION_COPIES = 8
 COLOURS = {"ok": 32, "note": 33, "fail": 31}
 # What a check may meet on a broken installation; anything else is a bug of ours and shows itself.
 EXPECTED = (InputError, ImportError, OSError, RuntimeError)
@@ -192,72 +190,31 @@ def replay(device: str) -> Result:
 def check_memory(cfg: Config) -> Result:
     import torch
 
+    from muscle_torch.memory import FILL, free_memory
+
     on_gpu = cfg.device != "cpu" and torch.cuda.is_available()
-    free = torch.cuda.mem_get_info()[0] if on_gpu else available_memory()
-    world = bytes_per_world(cfg, on_gpu)
-    text = f"{cfg.num_envs} worlds need about {cfg.num_envs * world / GIB:.2f} GiB ({world / 2**20:.2f} MiB each)"
+    free = free_memory(torch.device("cuda" if on_gpu else "cpu"))
+    memory = training_memory(cfg, on_gpu)
+    text = memory.line(cfg.num_envs, free).removeprefix("memory: ")
     if free is None:
         return Result("note", f"{text}; free memory is not known here")
-    where = "GPU memory" if on_gpu else "memory"
-    if cfg.num_envs * world > 0.9 * free:
-        return Result("fail", f"{text}, {free / GIB:.1f} GiB {where} free: use num_envs={int(0.8 * free / world)}")
-    return Result("ok", f"{text}, {free / GIB:.1f} GiB {where} free")
+    if memory.total(cfg.num_envs) > 0.9 * free:
+        return Result("fail", f"{text}: use num_envs={memory.most(int(FILL * free))}")
+    return Result("ok", text)
 
 
-def bytes_per_world(cfg: Config, on_gpu: bool) -> int:
-    """Physics and rollout of one world [bytes]; what does not grow with worlds (libraries, kernels) is left out."""
+def training_memory(cfg: Config, on_gpu: bool) -> Any:
+    """The estimate that training itself begins with."""
     from muscle_torch.envs import make_env
+    from muscle_torch.memory import estimate
+    from muscle_torch.models import make_policy
 
     env = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
     try:
-        numbers = OBSERVATION_COPIES * env.observation_size + 4 * env.action_size + 16
-        rollout = 4 * cfg.ppo.num_steps * numbers
-        model = env.embodiment.model
+        policy = make_policy(cfg.policy, env, cfg.network)
+        return estimate(env, sum(p.numel() for p in policy.parameters()), cfg, on_gpu)
     finally:
         env.close()
-    return rollout + (_warp_bytes(model) if on_gpu else _mujoco_bytes(model))
-
-
-def _mujoco_bytes(model: Any) -> int:
-    import mujoco
-
-    data = mujoco.MjData(model)
-    mujoco.mj_step(model, data)
-    # The arena is large, but the system gives out only the pages that were used; a fifth more for copies of fields.
-    return int(1.2 * (data.nbuffer + data.maxuse_arena))
-
-
-def _warp_bytes(model: Any) -> int:
-    """What one more world adds to MuJoCo Warp's arrays, counted on Warp's CPU device."""
-    import mujoco_warp as mjw
-
-    from muscle_torch.physics.warp_budget import calibrate
-
-    wp, budget, sizes = _warp(), calibrate(model), []
-    with wp.ScopedDevice("cpu"):
-        for worlds in (4, 8):
-            data = mjw.make_data(model, nworld=worlds, nconmax=budget.contacts, njmax=budget.constraints)
-            sizes.append(_array_bytes(data))
-    return (sizes[1] - sizes[0]) // 4
-
-
-def _array_bytes(value: Any) -> int:
-    import warp as wp
-
-    if isinstance(value, wp.array):
-        return value.capacity or 0
-    if dataclasses.is_dataclass(value):
-        return sum(_array_bytes(getattr(value, f.name, None)) for f in dataclasses.fields(value))
-    return 0
-
-
-def available_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
-    try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
 
 
 def check_kernels(cfg: Config) -> Result:

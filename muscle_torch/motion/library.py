@@ -1,5 +1,6 @@
 """All reference motion, flat on the device, ready to be indexed by world."""
 
+import copy
 import os
 import threading
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from .relative import relative_sites
 from .resample import at_control_rate
 
 CHUNK = 1 << 16  # frames
+tqdm.set_lock(threading.RLock())  # its own is shared with other processes: a semaphore that a killed run leaks
 ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel", "muscle_length", "muscle_velocity")
 
 
@@ -77,6 +79,23 @@ class MotionLibrary:
     def num_frames(self) -> int:
         """Of all clips together."""
         return len(self.qpos)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all its tensors."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
+
+    def to(self, device: torch.device | str) -> "MotionLibrary":
+        """The same motions on another device; itself where they are there."""
+        chosen = torch.device(device)
+        if chosen == self.device:
+            return self
+        moved = copy.copy(self)
+        moved.device = chosen
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(moved, name, value.to(chosen))
+        return moved
 
     def rows(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Row of each (clip, frame); frames outside a clip become its first or last. Shapes broadcast, long."""

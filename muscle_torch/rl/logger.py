@@ -1,10 +1,13 @@
 """One flat dict of metrics an update: to the console, `metrics.jsonl` and TensorBoard."""
 
+import errno
 import json
 import math
+import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +20,61 @@ SPARE_BYTES = 64 * 1024
 
 
 class Logger:
-    """Metrics are named as in TensorBoard (`ppo/kl`); `step` is control steps so far, all worlds together."""
+    """Metrics are named as in TensorBoard (`ppo/kl`); `step` is control steps so far, all worlds together.
+
+    A run that continues drops what was logged after its checkpoint, and TensorBoard is told to. What cannot be written
+    later on does not end the run: one warning line, and learning goes on.
+    """
 
     def __init__(self, folder: Path, start_step: int = 0):
+        """Raises InputError where the folder cannot be written."""
         self.path = folder / "metrics.jsonl"
-        self._check_space()
-        self._keep_until(start_step)
-        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  held for the run
-        self._board = SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
+        self._warned: set[str] = set()
+        try:
+            self._require_space()
+            self._keep_until(start_step)
+            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  held for the run
+            self._board: SummaryWriter | None = SummaryWriter(str(folder), purge_step=start_step + 1)
+        except OSError as error:
+            raise InputError(
+                f"cannot write {self.path}: {error.strerror}; free disk space (the last checkpoint is kept)"
+            ) from None
         self._begin, self._first_step = time.monotonic(), start_step
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Raises InputError where the disk is full: the last checkpoint is kept."""
         line = {"step": step} | {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-        self._check_space()
         try:
+            self._require_space()
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
         except OSError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror}; the last checkpoint is kept") from None
+            self._warn(self.path.name, error)
+        self.scalars(step, metrics)
 
     def scalars(self, step: int, metrics: dict[str, float]) -> None:
         """To TensorBoard only: what is not measured at every update."""
         for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+            self._to_board(lambda board, name=name, value=value: board.add_scalar(name, value, step))
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        self._board.add_histogram(name, values.cpu().numpy(), step)
+        self._to_board(lambda board: board.add_histogram(name, values.cpu().numpy(), step))
 
     def figure(self, name: str, figure: Any, step: int) -> None:
         """A matplotlib figure."""
-        self._board.add_figure(name, figure, step)
+        self._to_board(lambda board: board.add_figure(name, figure, step))
 
     def text(self, name: str, text: str, step: int) -> None:
         """Markdown."""
-        self._board.add_text(name, text, step)
+        self._to_board(lambda board: board.add_text(name, text, step))
 
-    def _check_space(self) -> None:
-        """Before TensorBoard's own thread meets the full disk and fails where nobody can catch it."""
-        if shutil.disk_usage(self.path.parent).free < SPARE_BYTES:
-            raise InputError(
-                f"cannot write {self.path}: No space left on device; free disk space (the last checkpoint is kept)"
-            )
+    def flush(self) -> None:
+        """To the disk with all of it: before a checkpoint that says it happened."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._warn(self.path.name, error)
+        self._to_board(lambda board: board.flush())
 
     def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
         """One line: how far, how fast, how long still, how good."""
@@ -84,15 +98,60 @@ class Logger:
     def close(self) -> None:
         if sys.stdout.isatty():
             print()
-        self._file.close()
-        self._board.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            self._warn(self.path.name, error)
+        self._to_board(lambda board: board.close())
+
+    def _to_board(self, write: Callable[[SummaryWriter], None]) -> None:
+        """Before TensorBoard's own thread meets a full disk and dies, it is left alone for the rest of the run."""
+        if self._board is None:
+            return
+        try:
+            self._require_space()
+            write(self._board)
+        except OSError as error:
+            self._board = None
+            self._warn("TensorBoard", error)
+
+    def _require_space(self) -> None:
+        if shutil.disk_usage(self.path.parent).free < SPARE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _warn(self, what: str, error: OSError) -> None:
+        if what not in self._warned:
+            self._warned.add(what)
+            print(f"warning: cannot write {what}: {error.strerror or error}; the run goes on", file=sys.stderr)
 
     def _keep_until(self, step: int) -> None:
         """Drops what an interrupted run logged after its last checkpoint: those updates are made again."""
         if not self.path.exists():
             return
-        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _step_of(line) <= step]
+        if kept == lines:
+            return
+        # Renamed into place: a kill in between must not cost the log.
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        os.replace(partial, self.path)
+
+
+class NoLogger:
+    """Of the processes that do not write."""
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        pass
+
+    def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def _step_of(line: str) -> float:

@@ -1,13 +1,15 @@
 """Optimisers and learning-rate schedules."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from muscle_torch.errors import InputError, nearest
+
+from .muon import BatchedMuon
 
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("linear", "cosine", "constant", "adaptive")
@@ -36,8 +38,10 @@ class Optimizer:
         groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": 0.0}]
         self.parts: list[torch.optim.Optimizer] = []
         if cfg.name == "muon":
+            on_gpu = any(p.device.type == "cuda" for p in matrices)
+            kind = BatchedMuon if on_gpu else torch.optim.Muon
             self.parts.append(
-                torch.optim.Muon(
+                kind(
                     matrices,
                     lr=cfg.learning_rate,
                     weight_decay=cfg.weight_decay,
@@ -46,7 +50,13 @@ class Optimizer:
                 )
             )
             self.parts.append(
-                torch.optim.NAdam(groups, lr=cfg.learning_rate, eps=cfg.epsilon, momentum_decay=NO_MOMENTUM_SCHEDULE)
+                torch.optim.NAdam(
+                    groups,
+                    lr=cfg.learning_rate,
+                    eps=cfg.epsilon,
+                    momentum_decay=NO_MOMENTUM_SCHEDULE,
+                    capturable=on_gpu,  # its counters on the device: the host never reads them
+                )
             )
         else:
             groups.append({"params": matrices, "weight_decay": cfg.weight_decay})
@@ -78,9 +88,34 @@ class Optimizer:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
-    def step(self) -> None:
+    def step(self, finite: Tensor, ask: bool) -> None:
+        """One step where `finite` () bool holds, none where it does not.
+
+        ask=False does not ask the device, which would have to catch up first: it makes the step, and takes it back.
+        """
+        if not ask:
+            self._step_and_take_back(finite)
+        elif bool(finite):
+            for part in self.parts:
+                part.step()
+
+    @torch.no_grad()
+    def _step_and_take_back(self, finite: Tensor) -> None:
+        before = {id(value): value.clone() for _, value in self._values()}
         for part in self.parts:
             part.step()
+        for name, value in self._values():
+            old = before.get(id(value))
+            if old is None:  # made by this first step: moments begin with 0, products with 1
+                old = torch.full_like(value, 1.0 if name == "mu_product" else 0.0)
+            torch.where(finite, value, old, out=value)
+
+    def _values(self) -> Iterator[tuple[str, Tensor]]:
+        """All tensors that a step changes, with their names."""
+        yield from (("parameter", p) for p in self.parameters if p.grad is not None)
+        for part in self.parts:
+            for state in part.state.values():
+                yield from ((name, value) for name, value in state.items() if torch.is_tensor(value))
 
     def state_dict(self) -> dict[str, Any]:
         return {"parts": [part.state_dict() for part in self.parts], "learning_rate": self.learning_rate}
@@ -88,8 +123,11 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for part, stored in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(stored)
-            for kept in part.state.values():
-                # torch moves it to the parameters' device, where reading it would wait for the device at every step.
-                if "mu_product" in kept:
-                    kept["mu_product"] = kept["mu_product"].cpu()
+            own = {name: part.defaults[name] for name in ("capturable", "fused") if name in part.defaults}
+            for group in part.param_groups:
+                group.update(own)  # of this machine, not of the one that saved
+            for parameter, kept in part.state.items():
+                # Counters are where the step reads them: elsewhere it would wait for the device each time.
+                where = parameter.device if any(own.values()) else torch.device("cpu")
+                kept |= {name: kept[name].to(where) for name in ("step", "mu_product") if name in kept}
         self.learning_rate = state["learning_rate"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchrl.modules import IndependentNormal
 from torchrl.objectives import ClipPPOLoss
 
+from .distributed import Alone
 from .optimizer import Optimizer
 
 SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm", "auxiliary_loss")
@@ -21,8 +22,8 @@ class PPO:
     A policy with a method `auxiliary_loss()` is asked for it after each forward pass, and its loss is added.
     """
 
-    def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any):
-        self.cfg, self.optimizer = cfg, optimizer
+    def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any, processes: Alone | None = None):
+        self.cfg, self.optimizer, self.processes = cfg, optimizer, processes or Alone()
         self.auxiliary = getattr(policy, "auxiliary_loss", None)
         sample = ProbabilisticTensorDictModule(
             in_keys=["loc", "scale"],
@@ -49,7 +50,8 @@ class PPO:
         """Learns from a flat batch (N,) of observation, action, action_log_prob, advantage, value_target, state_value.
 
         learn_actor=False moves only the critic (its first fit, so that advantages mean something). Metrics are means
-        over the minibatches; `kl` is mean(log p_old - log p_new) over the last pass.
+        over the minibatches; `kl` is mean(log p_old - log p_new) over the last pass. Several processes call it
+        together: a minibatch is then the union of theirs.
         """
         device = batch["advantage"].device
         sums = dict.fromkeys(SUMMED, torch.zeros((), device=device))
@@ -57,9 +59,9 @@ class PPO:
         kl, count, first_ratio = torch.zeros((), device=device), 0, None
         for _ in range(self.cfg.epochs):
             kls = []
-            order = torch.randperm(len(batch), device=device)
-            for ids in order.chunk(self.cfg.minibatches):
-                found = self.loss(normalized(batch[ids]))
+            parts = minibatches(len(batch), self.cfg.minibatches, device)
+            for ids, mean, variance in zip(parts, *self._advantage_moments(batch, parts), strict=True):
+                found = self.loss(normalized(batch[ids], mean, variance))
                 extra = self.auxiliary() if self.auxiliary else torch.zeros((), device=device)
                 # Where the policy has moved far enough only the critic goes on: its fit is what advantages are worth.
                 actor_loss = found["loss_objective"] + found["loss_entropy"] + extra if learn_actor else 0.0
@@ -72,34 +74,45 @@ class PPO:
                 for name, value in zip(SUMMED, values, strict=True):
                     sums[name] = sums[name] + torch.where(finite, value.detach(), 0.0)
                 count += 1
-            kl = torch.stack(kls).mean()
+            kl = self.processes.mean(torch.stack(kls).mean())
             learn_actor = learn_actor and not (self.cfg.target_kl and float(kl) > self.cfg.target_kl)
-        done = max(1.0, count - float(skipped))
-        metrics = {name: float(value) / done for name, value in sums.items()}
         assert first_ratio is not None
-        return metrics | {"kl": float(kl), "skipped_updates": float(skipped), "first_ratio": float(first_ratio)}
+        *totals, first_ratio = self.processes.mean(torch.stack((*sums.values(), first_ratio))).tolist()
+        done = max(1.0, count - float(skipped))
+        metrics = {name: value / done for name, value in zip(SUMMED, totals, strict=True)}
+        return metrics | {"kl": float(kl), "skipped_updates": float(skipped), "first_ratio": first_ratio}
+
+    def _advantage_moments(self, batch: TensorDict, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the advantages of each minibatch."""
+        advantages = [batch["advantage"][ids] for ids in parts]
+        mean = torch.stack([advantage.mean() for advantage in advantages])
+        return self.processes.moments(mean, torch.stack([advantage.var(correction=0) for advantage in advantages]))
 
     def _step(self, loss: Tensor) -> tuple[Tensor, Tensor]:
         """One optimiser step unless the gradient is not finite; (gradient norm, whether it was finite)."""
         self.optimizer.zero_grad()
         loss.backward()
+        self.processes.average_gradients(self.optimizer.parameters)
         given = [p for p in self.optimizer.parameters if p.grad is not None]
         limit = self.cfg.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(given, limit)
         finite = torch.isfinite(norm)
-        if bool(finite):
-            self.optimizer.step()
+        self.optimizer.step(finite, ask=norm.device.type == "cpu")
         return norm.detach(), finite
 
 
-def normalized(batch: TensorDict) -> TensorDict:
-    """With advantages of mean 0 and (population) standard deviation 1."""
-    advantage = batch["advantage"]
-    centred = advantage - advantage.mean()
-    return batch.set("advantage", centred / (advantage.std(correction=0) + 1e-8))
+def minibatches(count: int, parts: int, device: Any) -> list[Tensor]:
+    """Random ids, each of 0 to count - 1 once, in `parts` parts."""
+    return list(torch.randperm(count, device=device).chunk(parts))
 
 
-def explained_variance(value: Tensor, target: Tensor) -> float:
+def normalized(batch: TensorDict, mean: Tensor, variance: Tensor) -> TensorDict:
+    """With advantages less their mean, over their (population) standard deviation."""
+    return batch.set("advantage", (batch["advantage"] - mean) / (variance.sqrt() + 1e-8))
+
+
+def explained_variance(value: Tensor, target: Tensor, processes: Alone) -> float:
     """1 - var(target - value) / var(target); 0 where the target does not vary."""
-    spread = target.var()
-    return float(1 - (target - value).var() / spread) if float(spread) > 1e-8 else 0.0
+    pair = torch.stack((target - value, target)).flatten(1)
+    left, spread = processes.moments(pair.mean(1), pair.var(1, correction=0))[1].tolist()
+    return 1 - left / spread if spread > 1e-8 else 0.0

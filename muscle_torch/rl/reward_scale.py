@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .distributed import Alone
+
 
 class RewardScale:
     """G <- gamma G (1 - done) + r per world; rewards are divided by sqrt(var(G)), the mean is not subtracted.
@@ -10,19 +12,21 @@ class RewardScale:
     Observed step by step while collecting, applied to a whole rollout at once. Changed in place: no host sync.
     """
 
-    def __init__(self, num_envs: int, gamma: float, device: torch.device):
-        self.gamma = gamma
+    def __init__(self, num_envs: int, gamma: float, device: torch.device, processes: Alone | None = None):
+        """processes: those that the worlds are divided among; num_envs: the worlds of this one."""
+        self.gamma, self.processes = gamma, processes or Alone()
         self.running = torch.zeros(num_envs, device=device)
         self.moments = torch.tensor([0.0, 1.0, 1e-4], device=device)  # mean, variance, count
 
     def observe(self, reward: Tensor, done: Tensor) -> None:
-        """reward and done of one step, (W,)."""
+        """reward and done of one step, (W,). Several processes observe together."""
         self.running.mul_(self.gamma * (~done)).add_(reward)
         mean, var, count = self.moments.unbind()
-        new = len(reward)
+        new = len(reward) * self.processes.size
         total = count + new
-        apart = self.running.mean() - mean
-        spread = var * count + self.running.var(correction=0) * new + apart.square() * count * new / total
+        new_mean, new_var = self.processes.moments(self.running.mean(), self.running.var(correction=0))
+        apart = new_mean - mean
+        spread = var * count + new_var * new + apart.square() * count * new / total
         self.moments.copy_(torch.stack((mean + apart * new / total, spread / total, total)))
 
     def __call__(self, reward: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
+from muscle_torch.memory import rows_at_once
+
 
 class Rollout:
     """Storage of one rollout, first axes (T, W), and what collecting measured."""
@@ -86,7 +88,8 @@ class Rollout:
         The next value is that of the true next observation: after a truncation the one before the reset, after a
         termination nothing.
         """
-        values = critic(policy, self.observation)
+        steps = max(1, rows_at_once(self.observation.shape[2]) // self.observation.shape[1])
+        values = torch.cat([critic(policy, part) for part in self.observation.split(steps)])
         following = values[1:].clone()
         ended = self.done.nonzero(as_tuple=True)  # once a rollout, after it
         if len(ended[0]):

@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +13,16 @@ from torch import nn
 
 from muscle_torch.checkpoint import restore_policy, save_checkpoint
 from muscle_torch.errors import InputError
+from muscle_torch.memory import resident_bytes, rows_at_once
 
-from .logger import Logger
+from .distributed import Alone, own_part
+from .logger import Logger, NoLogger
 from .optimizer import Optimizer
 from .ppo import PPO, explained_variance
+from .precision import prepare
 from .reward_scale import RewardScale
 from .rollout import Rollout, distribution
+from .stop import StopSignals
 
 
 class Trainer:
@@ -28,20 +30,25 @@ class Trainer:
 
     env: `begin`, `advance`, `restart`, `adapt`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`).
     policy: `.actor`, `.critic`, optionally `.normalizer` and `.anneal`. run_dir: None writes nothing.
+    processes: those that the worlds are divided among; `env` holds this one's, `cfg` is of the whole.
     """
 
-    def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None):
+    def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None, processes: Alone | None = None):
         self.env, self.policy, self.cfg, self.run_dir = env, policy, cfg, run_dir
-        self._untrained = copy.deepcopy(policy).requires_grad_(False)
+        self.processes = processes or Alone()
         check_budget(cfg)
-        self.per_update = env.num_envs * cfg.ppo.num_steps
+        self.processes.begin(policy, cfg.seed)
+        self._untrained = copy.deepcopy(policy).requires_grad_(False)
+        prepare(policy, cfg.precision, cfg.compile, env.observation_size, env.device)
+        samples = env.num_envs * cfg.ppo.num_steps
+        self.per_update = samples * self.processes.size
         self.num_updates = cfg.max_iterations or max(1, round(cfg.total_steps / self.per_update))
-        if cfg.ppo.minibatches > self.per_update:
-            raise InputError(f"ppo.minibatches={cfg.ppo.minibatches} for {self.per_update} samples: use fewer")
+        if cfg.ppo.minibatches > samples:
+            raise InputError(f"ppo.minibatches={cfg.ppo.minibatches} for {samples} samples: use fewer")
         self.optimizer = Optimizer(policy.parameters(), cfg.optimizer)
-        self.ppo = PPO(policy, self.optimizer, cfg.ppo)
+        self.ppo = PPO(policy, self.optimizer, cfg.ppo, self.processes)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
-        self.reward_scale = RewardScale(env.num_envs, cfg.ppo.gamma, env.device)
+        self.reward_scale = RewardScale(env.num_envs, cfg.ppo.gamma, env.device, self.processes)
         self.update = 0  # updates made
         self.best = float("inf")
         self.last_kl = 0.0
@@ -62,34 +69,39 @@ class Trainer:
         """The policy as it was before the first update (resumed or fine-tuned runs: as they were given)."""
         return self._untrained
 
-    def run(self, after_update: Callable[[int, int, Logger], None] | None = None) -> bool:
-        """Trains; False where Ctrl-C stopped it (everything saved).
+    def run(self, after_update: Callable[[int, int, Any], None] | None = None, stop: StopSignals | None = None) -> int:
+        """Trains; 0, or the exit code of the signal that stopped it (everything saved).
 
         after_update: called with (updates so far, control steps so far, logger) after each.
         """
         assert self.run_dir is not None
-        if self.observation is None:
-            self.prepare()
-        logger = Logger(self.run_dir, self.step)
+        stop = stop or StopSignals()
+        logger = Logger(self.run_dir, self.step) if self.processes.first else NoLogger()
         try:
-            while self.update < self.num_updates:
-                metrics = self.iteration()
-                if self.update % self.cfg.log_interval == 0 or self.update == self.num_updates:
-                    logger.write(self.step, metrics)
-                    logger.progress(self.step, self.num_updates * self.per_update, metrics)
-                if self.update % self.cfg.save_interval == 0:
-                    self.save(metrics)
-                if after_update is not None:
-                    after_update(self.update, self.step, logger)
-            self.save(metrics if self.num_updates else {})
-        except KeyboardInterrupt:
-            # The update under way is dropped: a state between two updates is one that can be continued exactly.
-            self._back_to_last_update()
-            self.save({})
-            return False
+            with stop.deferred():
+                if self.observation is None:
+                    self.prepare()
+                while self.update < self.num_updates and not self._stopped(stop):
+                    metrics = self.iteration()
+                    if self.update % self.cfg.log_interval == 0 or self.update == self.num_updates:
+                        logger.write(self.step, metrics)
+                        logger.progress(self.step, self.num_updates * self.per_update, metrics)
+                    if after_update is not None:
+                        after_update(self.update, self.step, logger)
+                    if self.update % self.cfg.save_interval == 0 or self.update == self.num_updates:
+                        logger.flush()
+                        self.save(metrics)
+                if stop.code:
+                    logger.flush()
+                    self.save({})
         finally:
             logger.close()
-        return True
+        return stop.code
+
+    def _stopped(self, stop: StopSignals) -> bool:
+        """A signal to one process stops all after the same update."""
+        stop.code = self.processes.largest(stop.code)
+        return stop.code > 0
 
     def prepare(self) -> None:
         """Before the first update: a rollout to normalise by."""
@@ -100,7 +112,6 @@ class Trainer:
         """One rollout and one update; the metrics."""
         if self.observation is None:
             self.prepare()
-        self._kept = self.state_dict()
         begin = time.perf_counter()
         progress = self.progress
         self.optimizer.schedule(progress, self.last_kl)
@@ -126,11 +137,11 @@ class Trainer:
             batch_size=rollout.reward.shape,
         ).reshape(-1)
         found = self.ppo.update(batch, learn_actor=self.update >= cfg.critic_warmup)
-        found["explained_variance"] = explained_variance(value, target)
+        found["explained_variance"] = explained_variance(value, target, self.processes)
         self._observe()
         self.last_kl = found["kl"]
         self.update += 1
-        return self._metrics(found, begin, collected) | self.env.adapt()
+        return self._metrics(found, begin, collected) | self.env.adapt(self.processes.sum)
 
     def _scaled_reward(self) -> torch.Tensor:
         if not self.cfg.ppo.normalize_reward:
@@ -143,11 +154,17 @@ class Trainer:
         """Shows the rollout to the normaliser; it takes effect before the next rollout."""
         normalizer = getattr(self.policy, "normalizer", None)
         if normalizer is not None:
-            normalizer.observe(self.rollout.observation[:-1].flatten(0, 1))
+            seen = self.rollout.observation[:-1].flatten(0, 1)
+            for part in seen.split(rows_at_once(seen.shape[1])):  # as a whole, its copies would take most memory of all
+                normalizer.observe(part)
+            self.processes.merge(normalizer)
 
     def _metrics(self, found: dict[str, float], begin: float, collected: float) -> dict[str, float]:
         rollout, spent = self.rollout, time.perf_counter() - begin
-        episodes, total_return, total_length, early = rollout.finished.tolist()
+        overflow = torch.full_like(self.env.nan_resets, sum(self.env.physics.overflow().values()))
+        health = self.processes.sum(torch.stack((self.env.nan_resets, overflow)))
+        episodes, total_return, total_length, early = self.processes.sum(rollout.finished).tolist()
+        reward, *terms = self.processes.mean(torch.stack((rollout.reward.mean(), *rollout.terms.values()))).tolist()
         physics = rollout.seconds["physics"]
         learning = time.perf_counter() - collected
         scale = distribution_std(self.policy, rollout.observation[0])
@@ -155,8 +172,8 @@ class Trainer:
             "episode/return": total_return / episodes if episodes else float("nan"),
             "episode/length": total_length / episodes if episodes else float("nan"),
             "episode/early_termination_rate": early / episodes if episodes else 0.0,
-            "episode/reward": float(rollout.reward.mean()),
-            **{name: float(value) / rollout.steps for name, value in rollout.terms.items()},
+            "episode/reward": reward,
+            **{name: value / rollout.steps for name, value in zip(rollout.terms, terms, strict=True)},
             **{f"ppo/{name}": value for name, value in found.items()},
             "ppo/std": scale,
             "ppo/learning_rate": self.optimizer.learning_rate,
@@ -164,37 +181,56 @@ class Trainer:
             "speed/environment_share": physics / spent,
             "speed/inference_share": rollout.seconds["inference"] / spent,
             "speed/learning_share": learning / spent,
-            "health/nan_resets": float(self.env.nan_resets),
-            "health/overflow": float(sum(self.env.physics.overflow().values())),
-            "memory/resident_bytes": float(_resident_bytes()),
+            "health/nan_resets": float(health[0]),
+            "health/overflow": float(health[1]),
+            "memory/resident_bytes": float(resident_bytes()),
         }
         if self.env.device.type == "cuda":
             metrics["memory/device_bytes"] = float(torch.cuda.max_memory_allocated(self.env.device))
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact continuation needs."""
-        device = self.env.device
-        return {
+        """All that an exact continuation needs; whole on the first process, to which the others send their part."""
+        own, *others = self.processes.gather(self._own_state()) or [{}]
+        return own | {
             "policy": copy.deepcopy(self.policy.state_dict()),
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
-            "reward_scale": self.reward_scale.state_dict(),
-            "env": self.env.snapshot(),
-            "observation": None if self.observation is None else self.observation.clone(),
-            "episode": (self.rollout.episode_return.clone(), self.rollout.episode_length.clone()),
             "untrained": copy.deepcopy(self._untrained.state_dict()),
             "update": self.update,
             "best": self.best,
             "last_kl": self.last_kl,
+            "others": others,
+        }
+
+    def _own_state(self) -> dict[str, Any]:
+        """What each process has for itself."""
+        device = self.env.device
+        return {
+            "reward_scale": self.reward_scale.state_dict(),
+            "env": self.env.snapshot(),
+            "observation": None if self.observation is None else self.observation.clone(),
+            "episode": (self.rollout.episode_return.clone(), self.rollout.episode_length.clone()),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
 
     def load_state(self, stored: dict[str, Any]) -> None:
-        """Continues from a checkpoint's contents (or `state_dict()`) exactly."""
+        """Continues from a checkpoint's contents (or `state_dict()`) exactly.
+
+        Where another number of processes saved it, the worlds are divided anew and go on where they were, but every
+        process draws new random numbers.
+        """
         restore_policy(self.policy, stored)
         self._untrained.load_state_dict(stored["untrained"], strict=False)
         self.optimizer.load_state_dict(copy.deepcopy(stored["optimizer"]))
+        self.update = stored["update"]
+        self.best, self.last_kl = stored["best"], stored["last_kl"]
+        parts = [{name: stored[name] for name in self._OWN}, *stored.get("others", [])]
+        self._load_own(own_part(parts, self.processes, self.cfg.seed + self.update, self.env.device))
+
+    _OWN = ("reward_scale", "env", "observation", "episode", "rng", "cuda_rng")
+
+    def _load_own(self, stored: dict[str, Any]) -> None:
         self.reward_scale.load_state_dict(stored["reward_scale"])
         self.env.load_snapshot(stored["env"])
         if stored["observation"] is not None:
@@ -202,8 +238,6 @@ class Trainer:
         episode_return, episode_length = stored["episode"]
         self.rollout.episode_return.copy_(episode_return)
         self.rollout.episode_length.copy_(episode_length)
-        self.update = stored["update"]
-        self.best, self.last_kl = stored["best"], stored["last_kl"]
         torch.set_rng_state(stored["rng"].cpu())
         if stored["cuda_rng"] is not None and self.env.device.type == "cuda":
             torch.cuda.set_rng_state(stored["cuda_rng"].cpu(), self.env.device)
@@ -216,6 +250,8 @@ class Trainer:
         error = metrics.get("err/site_abs", float("inf"))
         improved, self.best = error < self.best, min(error, self.best)
         contents = self.state_dict() | self._facts()
+        if not self.processes.first:
+            return
         save_checkpoint(folder / "last.pt", contents)
         if improved:
             save_checkpoint(folder / "best.pt", contents)
@@ -241,11 +277,6 @@ class Trainer:
             "progress": self.progress,
         }
 
-    def _back_to_last_update(self) -> None:
-        kept = getattr(self, "_kept", None)
-        if kept is not None and kept["update"] == self.update:
-            self.load_state(kept)
-
 
 def check_budget(cfg: Any) -> None:
     """Raises InputError for numbers that no training can be made of."""
@@ -255,7 +286,7 @@ def check_budget(cfg: Any) -> None:
     for name, value in at_least_one.items():
         if value < 1:
             raise InputError(f"{name}={value}: at least 1 is needed")
-    for name in ("max_iterations", "keep_checkpoints", "validation_interval", "validation_clips"):
+    for name in ("max_iterations", "keep_checkpoints", "keep_videos", "validation_interval", "validation_clips"):
         if getattr(cfg, name) < 0:
             raise InputError(f"{name}={getattr(cfg, name)}: cannot be negative")
 
@@ -264,9 +295,3 @@ def distribution_std(policy: nn.Module, observation: torch.Tensor) -> float:
     """Mean standard deviation of the action."""
     with torch.no_grad():
         return float(distribution(policy, observation)[1].mean())
-
-
-def _resident_bytes() -> int:
-    """This process's highest so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

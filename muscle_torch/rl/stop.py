@@ -1,0 +1,59 @@
+"""Stopping a run so that it can go on: Ctrl-C by a person, SIGTERM or SIGUSR1 by a scheduler."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+REQUEUE = 75  # exit code after SIGTERM or SIGUSR1: saved, not finished, to be started again (EX_TEMPFAIL of sysexits.h)
+INTERRUPTED = 130  # exit code after Ctrl-C, as of any program
+CODES = {
+    getattr(signal, name): code
+    for name, code in (("SIGINT", INTERRUPTED), ("SIGTERM", REQUEUE), ("SIGUSR1", REQUEUE))
+    if hasattr(signal, name)
+}
+IMPATIENCE = 2.0  # seconds after which a second Ctrl-C counts: launchers pass the terminal's own on once more
+
+
+class StopSignals:
+    """Listens to the signals while it is entered (`with StopSignals() as stop:`).
+
+    Inside `stop.deferred()` the first one only sets `stop.code`: the loop there ends after the update under way, a
+    state that can be continued exactly. A second Ctrl-C leaves at once. Elsewhere every one leaves at once.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0  # the exit code asked for; 0: nobody asked
+        self._deferring = False
+        self._since = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        self._before = {number: signal.signal(number, self._told) for number in CODES}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+
+    def _told(self, number: int, frame: FrameType | None) -> None:
+        code = CODES[signal.Signals(number)]
+        if not self._deferring:
+            sys.exit(code)
+        if self.code == 0:
+            self.code, self._since = code, time.monotonic()
+            name = "Ctrl-C" if code == INTERRUPTED else signal.Signals(number).name
+            print(f"\n{name}: stopping after this update (Ctrl-C again: at once, without saving)", flush=True)
+        elif code == INTERRUPTED and time.monotonic() - self._since > IMPATIENCE:
+            raise KeyboardInterrupt

@@ -1,0 +1,104 @@
+"""Starting a command as several processes that find each other, and what one of them does in the tests."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CASE = {
+    "num_envs": 8,
+    "threads": 1,
+    "max_iterations": 4,
+    "device": "cpu",
+    "ppo": {"num_steps": 16, "minibatches": 4, "epochs": 2, "target_kl": 0.02},
+    "optimizer": {"schedule": "adaptive", "epsilon": 1e-3},
+    "sampling": {"adaptive": True},
+    "curriculum": {"termination": {"enabled": True, "patience": 1, "low": 0.5, "high": 0.6, "smoothing": 0.5}},
+}
+STORED = ("observation", "final_observation", "action", "log_prob", "reward", "terminated", "done")
+UPDATES = 4
+
+
+def launch(command: Sequence[str | list[str]], count: int, cwd: Path, **environment: str) -> list[subprocess.Popen]:
+    """`count` processes of one command on this machine; a list in it gives each process its own word."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    started = []
+    for rank in range(count):
+        own = [word if isinstance(word, str) else word[rank] for word in command]
+        variables = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+        variables |= {"LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} | environment
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(own, cwd=cwd, env=os.environ | variables, **pipes))
+    return started
+
+
+def finish(started: Sequence[subprocess.Popen], timeout: float = 120) -> list[tuple[int, str, str]]:
+    """(exit code, stdout, stderr) of each; kills what is left after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    ended = []
+    for process in started:
+        try:
+            out, err = process.communicate(timeout=max(1.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            err += "\nkilled: did not end in time"
+        ended.append((process.returncode, out, err))
+    return ended
+
+
+def make_trainer(cfg: Any, processes: Any = None) -> Any:
+    from muscle_torch.envs import make_env
+    from muscle_torch.models import make_policy
+    from muscle_torch.rl import Trainer
+
+    env = make_env(processes.share(cfg) if processes else cfg)
+    torch.manual_seed(cfg.seed)
+    return Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None, processes)
+
+
+def learn_and_tell(folder: Path) -> None:
+    """A few updates; everything that went into them and what came out, to `folder`."""
+    from muscle_torch.config import load_config
+    from muscle_torch.rl import make_processes, ppo
+
+    cfg = load_config("toy_arm", **CASE)
+    told: dict[str, Any] = {"rollouts": [], "minibatches": [], "metrics": [], "counts": []}
+    with make_processes(cfg) as processes:
+        trainer = make_trainer(cfg, processes)
+        told["weights"] = {name: value.clone() for name, value in trainer.policy.state_dict().items()}
+        collect, split, adapt = trainer.rollout.collect, ppo.minibatches, trainer.env.adapt
+
+        def collected(*given: Any) -> torch.Tensor:
+            following, rollout = collect(*given), trainer.rollout
+            kept = {name: getattr(rollout, name).clone() for name in STORED}
+            told["rollouts"].append(kept | {"finished": rollout.finished.clone(), "terms": dict(rollout.terms)})
+            return following
+
+        def divided(*given: Any) -> list[torch.Tensor]:
+            told["minibatches"].append(split(*given))
+            return told["minibatches"][-1]
+
+        def adapted(total: Any) -> dict[str, float]:
+            kept = trainer.env._adaptation
+            told["counts"].append((kept._ended.clone(), kept._failed.clone()))
+            return adapt(total)
+
+        trainer.rollout.collect, ppo.minibatches, trainer.env.adapt = collected, divided, adapted
+        told["metrics"] = [trainer.iteration() for _ in range(UPDATES)]
+        told["after"] = trainer.policy.state_dict()
+        told["moments"] = trainer.reward_scale.moments
+        told["clips"], told["thresholds"] = trainer.env._sampler.weights, trainer.env._termination.thresholds
+        torch.save(told, folder / f"{processes.rank}.pt")
+
+
+if __name__ == "__main__":
+    learn_and_tell(Path(sys.argv[1]))

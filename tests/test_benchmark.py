@@ -1,0 +1,62 @@
+"""The benchmark's sweep, its profile of a step, its plot, and the comparison of two files."""
+
+import json
+import time
+
+import pytest
+import torch
+from commands import script
+from env_cases import all_equal, play, small_env
+
+from muscle_torch.errors import InputError
+
+TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=16", "device=cpu", "network.hidden=[16]", "steps=10", "repeats=1")
+benchmark = script("tools/benchmark.py")
+
+
+def test_a_sweep_is_measured_drawn_and_compared(tmp_path, capsys):
+    path = tmp_path / "speed.json"
+    words = (*TOY, "num_envs=[8,4]", "policy=[mlp,gated_residual]", f"output={path}", f"plot={tmp_path / 'speed.png'}")
+    assert benchmark.main(words) == 0
+    results = json.loads(path.read_text())["results"]
+    settings = [(r["policy"], r["num_envs"], r["precision"]) for r in results]
+    assert settings == [(p, n, "float32") for p in ("mlp", "gated_residual") for n in (4, 8)]
+    assert (tmp_path / "speed.png").read_bytes()[1:4] == b"PNG"
+    faster = [r | {"train_steps_per_s": 2 * r["train_steps_per_s"]} for r in results[1:]]
+    (tmp_path / "faster.json").write_text(json.dumps({"results": faster}))
+    capsys.readouterr()
+    assert benchmark.main([f"compare=[{path},{tmp_path / 'faster.json'}]"]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.split()[-4:] == ["1.000", "1.000", "2.000", "1.000"] for line in lines)
+
+
+def test_the_profile_is_the_time_of_a_step():
+    """Parts that sleep are found where they sleep; the environment is as it was afterwards."""
+    env = small_env(num_envs=4)
+    physics, reward = type(env.physics).step, env._reward
+
+    def slow(ctrl, substeps):
+        time.sleep(0.01)
+        return physics(env.physics, ctrl, substeps)
+
+    def act(observation):
+        time.sleep(0.02)
+        return torch.zeros(4, 2)
+
+    env.physics.step = slow
+    begin = time.perf_counter()
+    parts = script("tools/step_profile.py").profile(env, act, 10)
+    whole = 1e6 * (time.perf_counter() - begin) / 40
+    assert parts["physics"] >= 2500 and parts["inference"] >= 5000 and parts["observation"] > 0 and parts["reward"] > 0
+    assert 0.5 * whole < sum(parts.values()) <= whole
+    assert env._reward is reward
+    assert all_equal(
+        play(small_env(num_envs=4), torch.zeros(3, 4, 2)), play(small_env(num_envs=4), torch.zeros(3, 4, 2))
+    )
+
+
+def test_what_cannot_be_compared_is_named(tmp_path):
+    (tmp_path / "other.json").write_text("{}")
+    for words in (["compare=[a.json]"], ["compare=[a.json,b.json]"], [f"compare=[{tmp_path}/other.json,b.json]"]):
+        with pytest.raises(InputError, match=r"compare|a\.json|other\.json"):
+            benchmark.main(words)

@@ -1,0 +1,113 @@
+"""What makes learning fast on a GPU gives what the plain way gives: shown on the CPU."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from test_rl import small, without_times
+
+from muscle_torch.checkpoint import load_checkpoint
+from muscle_torch.config import load_config
+from muscle_torch.errors import InputError
+from muscle_torch.rl.muon import BatchedMuon
+from muscle_torch.rl.optimizer import Optimizer
+
+SHAPES = [(8, 6), (6, 8), (8, 6), (6, 8), (5,), (3, 3)]
+
+
+def weights(seed: int = 0) -> list[torch.nn.Parameter]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+
+
+def give_gradients(parameters, step: int, finite: bool = True) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(100 + step)
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        if not finite:
+            parameter.grad[0] = float("nan")
+    return torch.tensor(finite)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("broken", [(), (0,), (2,), (0, 1, 4)], ids=str)
+def test_a_step_that_asks_nobody_is_the_step_that_asks(name, broken):
+    """Gradients that are not finite leave weights and moments as they were, from the first step on."""
+    cfg = load_config("toy_arm", optimizer={"name": name, "weight_decay": 0.01}).optimizer
+    found = []
+    for ask in (True, False):
+        own = weights()
+        optimizer = Optimizer(own, cfg)
+        for step in range(5):
+            optimizer.step(give_gradients(own, step, finite=step not in broken), ask)
+            if step == 0 and broken[:1] == (0,):
+                assert all(torch.equal(a, b) for a, b in zip(own, weights(), strict=True))
+        found.append(own)
+    assert all(torch.isfinite(parameter).all() for parameter in found[0])
+    assert all(torch.equal(plain, silent) for plain, silent in zip(*found, strict=True))
+
+
+def test_batched_muon_is_torchs():
+    """To what bfloat16 leaves of an update: 1 % of its largest entry."""
+    options = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.9, "adjust_lr_fn": "original"}
+    matrices = [[p for p in weights() if p.dim() == 2] for _ in range(2)]
+    plain, batched = torch.optim.Muon(matrices[0], **options), BatchedMuon(matrices[1], **options)
+    for step in range(4):
+        before = [p.detach().clone() for p in matrices[0]]
+        for own, optimizer in zip(matrices, (plain, batched), strict=True):
+            give_gradients(own, step)
+            optimizer.step()
+        for old, a, b in zip(before, *matrices, strict=True):
+            assert (a - b).abs().max() < 0.02 * (a - old).abs().max()
+        for one, other in zip(*matrices, strict=True):
+            assert torch.equal(plain.state[one]["momentum_buffer"], batched.state[other]["momentum_buffer"])
+            other.data.copy_(one.data)
+    again = BatchedMuon(matrices[1], **options)
+    again.load_state_dict(copy.deepcopy(plain.state_dict()))  # a checkpoint goes from one to the other
+
+
+def test_bfloat16_learns_nearly_the_same_and_resumes_exactly(tmp_path):
+    plain = small(tmp_path / "plain", 6)
+    wanted = [plain.iteration() for _ in range(3)]
+    half = small(tmp_path / "half", 6, precision="bf16")
+    assert plain.policy.state_dict().keys() == half.policy.state_dict().keys()
+    assert all(value.dtype == torch.float32 for value in half.policy.state_dict().values())
+    for a in wanted:
+        b = half.iteration()
+        assert b["ppo/first_ratio"] == pytest.approx(1.0, abs=0.02) and b["ppo/skipped_updates"] == 0
+        assert b["episode/reward"] == pytest.approx(a["episode/reward"], rel=0.02)
+        assert b["ppo/policy_loss"] != a["ppo/policy_loss"]
+    half.save({})
+    straight = half.iteration()
+    again = small(tmp_path / "half", 6, precision="bf16")
+    again.load_state(load_checkpoint(tmp_path / "half"))
+    np.testing.assert_equal(without_times(again.iteration()), without_times(straight))
+    with pytest.raises(InputError, match="bf16"):
+        small(tmp_path / "other", 1, precision="bf61")
+
+
+@pytest.mark.slow
+def test_compiled_networks_learn_the_same_and_the_plain_ones_go_on_without_a_compiler(tmp_path):
+    plain = small(tmp_path / "plain", 6)
+    wanted = [plain.iteration() for _ in range(2)]
+    compiled = small(tmp_path / "compiled", 6, compile=True)
+    assert plain.policy.state_dict().keys() == compiled.policy.state_dict().keys()
+    for a in wanted:
+        b = compiled.iteration()
+        for name in ("ppo/policy_loss", "ppo/value_loss", "ppo/grad_norm", "episode/reward"):
+            assert b[name] == pytest.approx(a[name], rel=1e-2, abs=1e-4), name
+    compiled.save({})
+    load_checkpoint(tmp_path / "compiled")
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]\nfrom pathlib import Path\nfrom test_rl import small\n"
+        "trainer = small(Path(sys.argv[1]) / 'x', 2, compile=True)\ntrainer.iteration()\nprint('learned')"
+    )
+    environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", code, str(tmp_path), os.path.dirname(__file__)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "learned" in done.stdout, done.stderr[-2000:]
+    assert "not compiled" in done.stderr
