@@ -95,6 +95,10 @@ class ImitationEnv(EnvBase):
             return self.assign(clip, torch.zeros_like(clip))
         return self.assign(*self._sampler.sample(self.num_envs))
 
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """(clip, frame), each (count,), to begin on: as training begins its episodes."""
+        return self._sampler.sample(count)
+
     @torch.no_grad()
     def assign(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Puts every world on a frame (W,) of a clip (W,), at rest but for the motion's velocity; (W, D)."""

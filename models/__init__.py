@@ -4,6 +4,7 @@ from .actor_critic import GatedResidualPolicy, MLPPolicy
 from .build import POLICIES, build_policy, load_policy, make_policy
 from .moe import MoEPolicy
 from .normalizer import ObservationNormalizer
+from .reflex import ReflexPolicy
 
 __all__ = [
     "POLICIES",
@@ -11,6 +12,7 @@ __all__ = [
     "MLPPolicy",
     "MoEPolicy",
     "ObservationNormalizer",
+    "ReflexPolicy",
     "build_policy",
     "load_policy",
     "make_policy",

@@ -58,11 +58,15 @@ class ActorCritic(nn.Module):
             observation_size, network["normalizer_epsilon"], network["normalizer_clip"]
         )
         trunk = self.trunk("actor", observation_size, hidden, action_size, network)
-        gaussian = GaussianActor(self.normalizer, trunk, action_size, network)
+        gaussian = self.gaussian(trunk, action_size, network)
         value = self.trunk("critic", observation_size, network["critic_hidden"] or hidden, 1, network)
         self.actor = TensorDictModule(gaussian, in_keys=["observation"], out_keys=["loc", "scale"])
         critic = nn.Sequential(self.normalizer, value)
         self.critic = TensorDictModule(critic, in_keys=["observation"], out_keys=["state_value"])
+
+    def gaussian(self, trunk: nn.Module, action_size: int, network: dict[str, Any]) -> GaussianActor:
+        """What turns the actor's network into a distribution."""
+        return GaussianActor(self.normalizer, trunk, action_size, network)
 
     @torch.no_grad()
     def anneal(self, progress: float) -> None:

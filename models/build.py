@@ -18,11 +18,13 @@ from muscle_torch.errors import InputError, nearest
 
 from .actor_critic import GatedResidualPolicy, MLPPolicy
 from .moe import MoEPolicy
+from .reflex import ReflexPolicy
 
 POLICIES: dict[str, type[nn.Module]] = {
     "gated_residual": GatedResidualPolicy,
     "mlp": MLPPolicy,
     "moe": MoEPolicy,
+    "reflex": ReflexPolicy,
 }
 
 

@@ -155,6 +155,13 @@ class PPOConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    rounds: int = key(0, "policy=reflex: rounds of the search for its gains, before PPO; not counted in total_steps")
+    candidates: int = key(64, "sets of gains tried a round, in as many worlds at least")
+    steps: int = key(160, "longest trial", "control steps")
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     name: str = key("adamw", "adamw, or muon (2-D weights by Muon, the rest by Adam with Nesterov momentum)")
     learning_rate: float = key(1e-3, "learning rate")
@@ -208,7 +215,9 @@ class Config:
     validation_clips: int = key(16, "so many, spread over all; 0: all")
     validation_motion: Any = key("", "the motions they are taken from; empty: those trained on")
     evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
-    policy: str = key("gated_residual", "gated_residual, mlp, moe, or your own package.module:Class or file.py:Class")
+    policy: str = key(
+        "gated_residual", "gated_residual, mlp, moe, reflex, or your own: package.module:Class, file.py:Class"
+    )
     precision: str = key("float32", "of the networks: float32, tf32 (CUDA), or bf16 (their matrix products)")
     compile: bool = key(False, "compile the networks with torch.compile; plain ones where that fails")
     env: EnvConfig = key(EnvConfig(), "episode")
@@ -222,6 +231,7 @@ class Config:
     excluded_sites: list[str] = key([], "tracked sites that termination does not look at")
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
+    search: SearchConfig = key(SearchConfig(), "what a policy looks for before PPO")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")
 
     def __post_init__(self) -> None:

@@ -20,7 +20,8 @@ NEEDED = ["joint_pos", "joint_vel", "muscle_length_error", "muscle_velocity_erro
 
 @pytest.fixture(scope="module")
 def env():
-    cfg = load_config("toy_arm", num_envs=4, threads=1, observation={"terms": NEEDED})
+    half = {"action_mapping": "half"}
+    cfg = load_config("toy_arm", num_envs=4, threads=1, env=half, observation={"terms": NEEDED})
     made = make_env(cfg)
     yield made
     made.close()
@@ -167,3 +168,14 @@ def test_normaliser_equals_the_published_one():
     expected = torch.from_numpy(stored["norm_obs"])
     found = normalizer(torch.from_numpy(stored["obs"]))
     assert (found - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
+    policy = make_policy("reflex", env, network())
+    actor, layout = policy.actor.module, env.observation_layout
+    observation = torch.zeros(1, env.observation_size)
+    observation[0, layout["muscle_length_error"]] = torch.tensor([0.5, -0.5])
+    observation[0, layout["muscle_velocity_error"]] = torch.tensor([1.0, 0.0])
+    assert torch.equal(actor.reflex(observation, actor.gains), torch.zeros(1, 2))
+    policy.adopt(torch.tensor([4.0, 0.5, 0.1]).log().index_fill(0, torch.tensor([2]), 0.1))
+    assert torch.allclose(actor.reflex(observation, actor.gains), torch.tensor([[2.6, -1.9]]), atol=1e-4)

@@ -21,6 +21,7 @@ from muscle_torch.rl import Trainer
 from muscle_torch.rl.optimizer import Optimizer
 from muscle_torch.rl.reward_scale import RewardScale
 from muscle_torch.rl.rollout import Rollout
+from muscle_torch.rl.search import search
 
 TIMES = ("speed/", "memory/")
 ERRORS = ["muscle_length_error", "muscle_velocity_error"]
@@ -166,6 +167,35 @@ def test_schedules_begin_and_end_where_they_should():
     assert rates(schedule="constant") == [1.0] * 5
     cosine = rates(schedule="cosine", min_ratio=0.1, warmup=0.1)
     assert cosine[1] == pytest.approx(0.5) and cosine[2] == pytest.approx(1.0) and cosine[4] == pytest.approx(0.1)
+
+
+def test_the_search_finds_gains_that_track(tmp_path):
+    half = {"action_mapping": "half"}
+    trainer = small(tmp_path, 1, policy="reflex", env=half, search={"rounds": 3, "candidates": 8, "steps": 100})
+    env, policy = trainer.env, trainer.policy
+
+    def error():
+        observation, total = env.assign(torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long)), 0.0
+        for _ in range(150):
+            step = env.advance(policy.actor.module(observation)[0])
+            observation, total = step.observation, total + float(step.terms["err/site_abs"].mean())
+        return total / 150
+
+    before = error()
+    trainer.prepare()
+    assert error() < 0.5 * before
+
+
+def test_a_search_that_is_stopped_adopts_nothing(tmp_path):
+    trainer = small(tmp_path, 1, policy="reflex", env={"action_mapping": "half"}, search={"rounds": 50, "steps": 5})
+    told = []
+    search(trainer.env, trainer.policy, trainer.cfg.search, 0, trainer.processes, lambda: True, told.append)
+    assert len(told) == 1 and not trainer.policy.actor.module.gains.any()
+
+
+def test_a_policy_without_anything_to_search_for_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nothing to search"):
+        small(tmp_path, 1, search={"rounds": 3})
 
 
 def test_load_policy_acts_like_the_trained_one(tmp_path):

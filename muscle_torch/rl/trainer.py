@@ -22,6 +22,7 @@ from .ppo import PPO, explained_variance
 from .precision import prepare
 from .reward_scale import RewardScale
 from .rollout import Rollout, distribution
+from .search import search
 from .stop import StopSignals
 
 
@@ -45,6 +46,8 @@ class Trainer:
         self.num_updates = cfg.max_iterations or max(1, round(cfg.total_steps / self.per_update))
         if cfg.ppo.minibatches > samples:
             raise InputError(f"ppo.minibatches={cfg.ppo.minibatches} for {samples} samples: use fewer")
+        if cfg.search.rounds and not hasattr(policy, "search_space"):
+            raise InputError(f"search.rounds={cfg.search.rounds}: policy={cfg.policy} has nothing to search for; use 0")
         self.optimizer = Optimizer(policy.parameters(), cfg.optimizer)
         self.ppo = PPO(policy, self.optimizer, cfg.ppo, self.processes)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
@@ -80,7 +83,7 @@ class Trainer:
         try:
             with stop.deferred():
                 if self.observation is None:
-                    self.prepare()
+                    self.prepare(stop)
                 while self.update < self.num_updates and not self._stopped(stop):
                     metrics = self.iteration()
                     if self.update % self.cfg.log_interval == 0 or self.update == self.num_updates:
@@ -103,10 +106,19 @@ class Trainer:
         stop.code = self.processes.largest(stop.code)
         return stop.code > 0
 
-    def prepare(self) -> None:
-        """Before the first update: a rollout to normalise by."""
+    def prepare(self, stop: StopSignals | None = None) -> None:
+        """Before the first update: the search, if one is asked for, and a rollout to normalise by."""
+        if self.cfg.search.rounds and not self.cfg.checkpoint:
+            stopped = (lambda: self._stopped(stop)) if stop else (lambda: False)
+            search(self.env, self.policy, self.cfg.search, self.cfg.seed, self.processes, stopped, self._tell)
+            if stop and stop.code:
+                return
         self.observation = self.rollout.collect(self.policy, self.env.begin())
         self._observe()
+
+    def _tell(self, line: str) -> None:
+        if self.processes.first:
+            print(line, flush=True)
 
     def iteration(self) -> dict[str, float]:
         """One rollout and one update; the metrics."""
