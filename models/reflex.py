@@ -48,7 +48,7 @@ class ReflexPolicy(MLPPolicy):
     def __init__(
         self, observation_size: int, action_size: int, layout: dict[str, list[int]], groups: list[int], **network: Any
     ):
-        self._spans, self._groups = [slice(*layout[term]) for term in (LENGTH, VELOCITY)], groups
+        self._layout, self._groups = layout, groups
         super().__init__(observation_size, action_size, **network)
         self.arguments |= {"layout": layout, "groups": groups}
 
@@ -64,7 +64,8 @@ class ReflexPolicy(MLPPolicy):
         return cls(env.observation_size, env.action_size, layout, group_of_each(env.embodiment), **network)
 
     def gaussian(self, trunk: nn.Module, action_size: int, network: dict[str, Any]) -> GaussianActor:
-        return ReflexActor(*self._spans, self._groups, self.normalizer, trunk, action_size, network)
+        length, velocity = slice(*self._layout[LENGTH]), slice(*self._layout[VELOCITY])
+        return ReflexActor(length, velocity, self._groups, self.normalizer, trunk, action_size, network)
 
     # What `rl.search` asks for
 
