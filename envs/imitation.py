@@ -113,14 +113,14 @@ class ImitationEnv(EnvBase):
     @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
         """One control step under the action (W, nu), clipped to [-1, 1] a muscle but penalised as it is."""
-        action = self._action_map.to_muscles(action.to(self.device, torch.float32))
-        if self._reward.needs_previous_qvel:
-            self._previous_qvel.copy_(self.physics.field("qvel"))
-        bad_start = self.physics.bad_worlds()  # what MuJoCo C finds wrong at a reset, a step forgets
-        self.physics.step(self._action_map.to_controls(action), self.embodiment.substeps)
-        torch.minimum(self._row + 1, self._last_row, out=self._row)
-        self.episode_step += 1
         with _one_thread():
+            action = self._action_map.to_muscles(action.to(self.device, torch.float32))
+            if self._reward.needs_previous_qvel:
+                self._previous_qvel.copy_(self.physics.field("qvel"))
+            bad_start = self.physics.bad_worlds()  # what MuJoCo C finds wrong at a reset, a step forgets
+            self.physics.step(self._action_map.to_controls(action), self.embodiment.substeps)
+            torch.minimum(self._row + 1, self._last_row, out=self._row)
+            self.episode_step += 1
             return self._judge(self._state(action=action), bad_start | self.physics.bad_worlds())
 
     def _judge(self, state: State, bad: Tensor) -> Transition:
