@@ -79,11 +79,11 @@ class Trainer:
         """
         assert self.run_dir is not None
         stop = stop or StopSignals()
-        logger = Logger(self.run_dir, self.step) if self.processes.first else NoLogger()
-        try:
-            with stop.deferred():
-                if self.observation is None:
-                    self.prepare(stop)
+        with stop.deferred():
+            if self.observation is None:
+                self.prepare(stop)
+            logger = Logger(self.run_dir, self.step) if self.processes.first else NoLogger()
+            try:
                 while self.update < self.num_updates and not self._stopped(stop):
                     metrics = self.iteration()
                     if self.update % self.cfg.log_interval == 0 or self.update == self.num_updates:
@@ -97,8 +97,8 @@ class Trainer:
                 if stop.code:
                     logger.flush()
                     self.save({})
-        finally:
-            logger.close()
+            finally:
+                logger.close()
         return stop.code
 
     def _stopped(self, stop: StopSignals) -> bool:
