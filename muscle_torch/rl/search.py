@@ -43,8 +43,7 @@ def search(
         for number in range(1, cfg.rounds + 1):
             drawn = mean + spread * torch.randn((count, len(mean)), generator=random, device=mean.device)
             drawn[0] = mean
-            clip, frame = (start[torch.arange(env.num_envs) // count] for start in env.draw(-(-env.num_envs // count)))
-            earned = _trial(env, policy, drawn[owner], clip, frame, cfg.steps)
+            earned = sum(_trial(env, policy, drawn[owner], count, cfg.steps) for _ in range(cfg.trials)) / cfg.trials
             score = torch.zeros(count, device=env.device).index_add_(0, owner, earned)
             score = processes.sum(score) / processes.sum(torch.bincount(owner, minlength=count).to(score))
             best = drawn[score.topk(max(2, count // ELITE)).indices]
@@ -56,8 +55,10 @@ def search(
     policy.adopt(mean)
 
 
-def _trial(env: Any, policy: Any, candidates: Tensor, clip: Tensor, frame: Tensor, steps: int) -> Tensor:
-    """Mean reward a step of each world (W,) under its own candidate (W, P)."""
+def _trial(env: Any, policy: Any, candidates: Tensor, count: int, steps: int) -> Tensor:
+    """Mean reward a step of each world (W,) under its own candidate (W, P); every `count` worlds share a start."""
+    share = torch.arange(env.num_envs, device=env.device) // count
+    clip, frame = (start.to(env.device)[share] for start in env.draw(-(-env.num_envs // count)))
     observation = env.assign(clip, frame)
     earned = torch.zeros(env.num_envs, device=env.device)
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
