@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from env_cases import clip, saved
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
@@ -21,33 +22,14 @@ from muscle_torch.evaluation import (
     zero_excitation,
 )
 from muscle_torch.models import make_policy
-from muscle_torch.motion import MotionClip
 
 FOREARM = 0.3  # [m] elbow to hand, of the toy arm's XML
 THRESHOLD = 0.05  # [m]
 
 
-def toy_clip(name: str, angles) -> MotionClip:
-    """A motion of the elbow [rad] at the control rate."""
-    arm = make_embodiment("toy_arm")
-    qpos = np.asarray(angles, dtype=np.float32).reshape(-1, 1)
-    return MotionClip(
-        name=name,
-        qpos=qpos,
-        frequency=arm.control_frequency,
-        joint_names=arm.joint_names,
-        embodiment=arm.name,
-        model_version=arm.model_version,
-        source="test",
-        licence="CC0-1.0",
-    )
-
-
 def toy_env(folder, clips, num_envs=1, **overrides):
-    for clip in clips:
-        clip.save(folder / f"{clip.name}.npz")
     overrides.setdefault("evaluation_termination", {"mean_site_deviation": THRESHOLD})
-    motion = [str(folder / f"{clip.name}.npz") for clip in clips]
+    motion = saved(folder, *clips)
     common = {"device": "cpu", "backend": "mujoco", "threads": 1, "motion": motion, "evaluation": True}
     return make_env("toy_arm", num_envs=num_envs, **common, **overrides)
 
@@ -79,11 +61,11 @@ def ramp(frames: int, resting: float, top: float = 1.5) -> np.ndarray:
 def test_the_controls_that_made_a_motion_follow_it_to_its_end(tmp_path, resting):
     controls = np.zeros((150, 2))
     controls[10:, 0] = 0.15 * (1 - np.cos(np.arange(140) / 20))
-    clip = toy_clip("made", simulate(controls, resting))
-    env = toy_env(tmp_path, [clip], env={"action_mapping": "full"})
+    made = clip(simulate(controls, resting), "made")
+    env = toy_env(tmp_path, [made], env={"action_mapping": "full"})
     actions = iter(torch.tensor(2 * controls - 1, dtype=torch.float32))
     found = evaluate(env, lambda observation: next(actions)[None])
-    assert clip.qpos.max() > 0.5  # it did bend
+    assert made.qpos.max() > 0.5  # it did bend
     assert found["success_rate"] == 1 and found["early_termination_rate"] == 0
     assert found["mean_episode_length"] == 150
     assert found["frame_coverage"] == pytest.approx(150 / 151)  # the first frame is given, not reached
@@ -93,7 +75,7 @@ def test_the_controls_that_made_a_motion_follow_it_to_its_end(tmp_path, resting)
 
 def test_a_resting_arm_scores_what_geometry_says(tmp_path, resting):
     angles = ramp(100, resting)
-    env = toy_env(tmp_path, [toy_clip("bend", angles)])
+    env = toy_env(tmp_path, [clip(angles, "bend")])
     found = evaluate(env, zero_excitation(env))
     # Of the three sites only the hand moves: by the chord of the angle.
     deviation = 2 * FOREARM * np.sin((angles - resting) / 2) / 3
@@ -107,7 +89,7 @@ def test_a_resting_arm_scores_what_geometry_says(tmp_path, resting):
 
 
 def test_neither_worlds_nor_horizon_nor_order_change_the_result(tmp_path, resting):
-    clips = [toy_clip(f"c{n}", ramp(n, resting, top=n / 40)) for n in (20, 60, 35, 50, 8)]
+    clips = [clip(ramp(n, resting, top=n / 40), f"c{n}") for n in (20, 60, 35, 50, 8)]
     results = []
     for num_envs, horizon in [(1, 1000), (2, 10), (5, 30), (7, 1000)]:
         env = toy_env(tmp_path, clips, num_envs, env={"horizon": horizon})
@@ -125,7 +107,7 @@ def test_neither_worlds_nor_horizon_nor_order_change_the_result(tmp_path, restin
 
 
 def test_a_clip_longer_than_the_horizon_is_played_to_its_end_and_is_no_failure(tmp_path, resting):
-    env = toy_env(tmp_path, [toy_clip("still", np.full(80, resting))], env={"horizon": 10})
+    env = toy_env(tmp_path, [clip(np.full(80, resting), "still")], env={"horizon": 10})
     found = evaluate(env, zero_excitation(env))
     assert found["success_rate"] == 1 and found["early_termination_count"] == 0
     assert found["mean_episode_length"] == 79 and found["frame_coverage"] == pytest.approx(79 / 80)
@@ -134,7 +116,7 @@ def test_a_clip_longer_than_the_horizon_is_played_to_its_end_and_is_no_failure(t
 def test_every_reward_term_is_reported_whatever_is_rewarded(tmp_path, resting):
     """A resting arm that should rest: every term is 1; the total is the weighted sum."""
     weights = {"qpos": 0.5, "rpos": 0.25, "qvel": 0.0, "site_pos": 0.0}
-    env = toy_env(tmp_path, [toy_clip("still", np.full(30, resting))], reward={"weights": weights})
+    env = toy_env(tmp_path, [clip(np.full(30, resting), "still")], reward={"weights": weights})
     found = evaluate(env, zero_excitation(env))
     for name in ("qpos", "qvel", "rpos", "rquat", "rvel_rot", "rvel_lin", "site_pos"):
         assert found[f"reward_{name}"] == pytest.approx(1.0, abs=1e-3), name
@@ -146,7 +128,7 @@ def test_every_reward_term_is_reported_whatever_is_rewarded(tmp_path, resting):
 
 
 def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resting):
-    clips = [toy_clip("a", ramp(30, resting, 0.2)), toy_clip("b", ramp(40, resting, 0.2))]
+    clips = [clip(ramp(30, resting, 0.2), "a"), clip(ramp(40, resting, 0.2), "b")]
     env = toy_env(tmp_path, clips, num_envs=2)
     clean = evaluate(env, zero_excitation(env))
     calls = []
@@ -167,7 +149,7 @@ def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resti
 
 
 def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, resting):
-    env = toy_env(tmp_path, [toy_clip("bend", ramp(40, resting))])
+    env = toy_env(tmp_path, [clip(ramp(40, resting), "bend")])
     policy, untrained = (make_policy("gated_residual", env, env.config.network) for _ in range(2))
     policy.train()
     before = {name: value.clone() for name, value in policy.state_dict().items()}

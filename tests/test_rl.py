@@ -93,21 +93,7 @@ def test_updates_that_are_not_finite_are_skipped_and_counted(tmp_path):
     trainer.iteration()
     before = copy.deepcopy(trainer.policy.state_dict())
     trainer.rollout.action.fill_(float("nan"))
-    from tensordict import TensorDict
-
-    rollout = trainer.rollout
-    advantage, target, value = rollout.advantages(trainer.policy, rollout.reward, 0.99, 0.95)
-    batch = TensorDict(
-        {
-            "observation": rollout.observation[:-1],
-            "action": rollout.action,
-            "action_log_prob": rollout.log_prob,
-            "advantage": advantage.unsqueeze(-1),
-            "value_target": target.unsqueeze(-1),
-            "state_value": value.unsqueeze(-1),
-        },
-        batch_size=rollout.reward.shape,
-    ).reshape(-1)
+    batch, _, _ = trainer.batch(trainer.rollout.reward)
     found = trainer.ppo.update(batch)
     assert found["skipped_updates"] == trainer.cfg.ppo.epochs * trainer.cfg.ppo.minibatches
     assert all(torch.equal(v, before[k]) for k, v in trainer.policy.state_dict().items())

@@ -15,21 +15,11 @@ import dataclasses
 import itertools
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-try:
-    from muscle_torch.config import Config, key, load_config, parse_words, run_command
-    from muscle_torch.errors import InputError
-except ImportError as error:
-    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
-        raise
-    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
-    sys.exit(2)
 
 import mujoco
 import numpy as np
@@ -37,7 +27,9 @@ import torch
 from mujoco.rollout import Rollout
 from tensordict import TensorDict
 
+from muscle_torch.config import Config, key, load_config, parse_words, run_command
 from muscle_torch.envs import make_env
+from muscle_torch.errors import InputError
 from muscle_torch.evaluation import write_evaluation
 from muscle_torch.memory import resident_bytes
 from muscle_torch.models import make_policy

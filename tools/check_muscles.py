@@ -10,14 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-try:
-    from muscle_torch.config import key, parse_words, run_command
-    from muscle_torch.errors import InputError
-except ImportError as error:
-    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
-        raise
-    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
-    sys.exit(2)
+from muscle_torch.config import key, parse_words, run_command
+from muscle_torch.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,14 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-try:
-    from muscle_torch.config import Config, key, load_config, parse_words, run_command
-    from muscle_torch.errors import InputError
-except ImportError as error:
-    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
-        raise
-    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
-    sys.exit(2)
+from muscle_torch.config import Config, key, load_config, parse_words, run_command
+from muscle_torch.errors import InputError
 
 GIB = 2**30
 PINS = Path(__file__).resolve().parents[1] / "requirements.txt"

@@ -12,25 +12,18 @@ import importlib.util
 import json
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-try:
-    from muscle_torch.config import config_from_dict, key, parse_words, run_command
-    from muscle_torch.errors import InputError
-except ImportError as error:
-    if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
-        raise
-    print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
-    sys.exit(2)
-
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from muscle_torch.config import config_from_dict, key, parse_words, run_command
+from muscle_torch.errors import InputError
 
 TOLERANCE = 1e-5  # of an action; float32 sums in another order differ by less
 OLDEST_OPSET = 18  # what torch's exporter itself writes

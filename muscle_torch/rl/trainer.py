@@ -131,13 +131,22 @@ class Trainer:
             normalizer.commit()
         if (anneal := getattr(self.policy, "anneal", None)) is not None:
             anneal(progress)
-        rollout, cfg = self.rollout, self.cfg.ppo
         assert self.observation is not None
-        self.observation = rollout.collect(self.policy, self.observation)
+        self.observation = self.rollout.collect(self.policy, self.observation)
         collected = time.perf_counter()
-        reward = self._scaled_reward()
+        batch, value, target = self.batch(self._scaled_reward())
+        found = self.ppo.update(batch, learn_actor=self.update >= self.cfg.ppo.critic_warmup)
+        found["explained_variance"] = explained_variance(value, target, self.processes)
+        self._observe()
+        self.last_kl = found["kl"]
+        self.update += 1
+        return self._metrics(found, begin, collected) | self.env.adapt(self.processes.sum)
+
+    def batch(self, reward: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor]:
+        """The rollout under `reward` (T, W), as an update takes it: (samples (T W,), values, targets (T, W))."""
+        rollout, cfg = self.rollout, self.cfg.ppo
         advantage, target, value = rollout.advantages(self.policy, reward, cfg.gamma, cfg.gae_lambda)
-        batch = TensorDict(
+        samples = TensorDict(
             {
                 "observation": rollout.observation[:-1],
                 "action": rollout.action,
@@ -147,13 +156,8 @@ class Trainer:
                 "state_value": value.unsqueeze(-1),
             },
             batch_size=rollout.reward.shape,
-        ).reshape(-1)
-        found = self.ppo.update(batch, learn_actor=self.update >= cfg.critic_warmup)
-        found["explained_variance"] = explained_variance(value, target, self.processes)
-        self._observe()
-        self.last_kl = found["kl"]
-        self.update += 1
-        return self._metrics(found, begin, collected) | self.env.adapt(self.processes.sum)
+        )
+        return samples.reshape(-1), value, target
 
     def _scaled_reward(self) -> torch.Tensor:
         if not self.cfg.ppo.normalize_reward:
