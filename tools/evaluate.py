@@ -24,6 +24,9 @@ class EvaluateOptions:
     distances: bool = key(
         True, "also Euclidean, time warping and Frechet distances (about a second for 10 s of motion)"
     )
+    evaluation_termination: dict[str, float] = key(
+        {}, "thresholds in place of the training's, such as {root_deviation: 0.3}"
+    )
     archive: str = key("", "also write the rollouts (the first seed's) to this .npz file, in mm-evalkit's format")
     motion_group: str = key("", "name of the set of motions, noted in the archive")
     output: str = key("", "where the metrics go: a .json file or a folder; empty: eval/metrics.json of the run")
@@ -105,10 +108,11 @@ def _without_clips(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluation_config(cfg: Config, options: EvaluateOptions) -> Config:
-    """The training's config with what was asked for; the thresholds stay its evaluation thresholds."""
+    """The training's config with what was asked for; thresholds not named stay its evaluation thresholds."""
     return dataclasses.replace(
         cfg,
         motion=options.motion or cfg.motion,
+        evaluation_termination={**cfg.evaluation_termination, **options.evaluation_termination},
         device=options.device,
         backend=options.backend,
         threads=options.threads,

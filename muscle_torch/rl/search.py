@@ -32,8 +32,9 @@ def search(
     """Searches `policy.search_space()` on `env` for `cfg.rounds` and lets the policy adopt what it found.
 
     The policy offers `search_space() -> (mean (P,), spread (P,))`, `search_action(observation (W, D), candidates
-    (W, P)) -> action (W, nu)` and `adopt(candidate (P,))`. All candidates of a round begin on the same frames; a
-    candidate's score is the reward its worlds earn until they lose the motion. Nothing is adopted where `stopped`.
+    (W, P)) -> action (W, nu)` and `adopt(candidate (P,))`. All candidates of a round begin on the same frames, in
+    the first of the round's trials on first frames; a candidate's score is the reward its worlds earn until they lose
+    the motion. Nothing is adopted where `stopped`.
     """
     mean, spread = policy.search_space()
     random = torch.Generator(device=mean.device).manual_seed(seed)  # of all processes: they try the same candidates
@@ -43,7 +44,8 @@ def search(
         for number in range(1, cfg.rounds + 1):
             drawn = mean + spread * torch.randn((count, len(mean)), generator=random, device=mean.device)
             drawn[0] = mean
-            earned = sum(_trial(env, policy, drawn[owner], count, cfg.steps) for _ in range(cfg.trials)) / cfg.trials
+            trials = (_trial(env, policy, drawn[owner], count, cfg.steps, trial == 0) for trial in range(cfg.trials))
+            earned = sum(trials) / cfg.trials
             score = torch.zeros(count, device=env.device).index_add_(0, owner, earned)
             score = processes.sum(score) / processes.sum(torch.bincount(owner, minlength=count).to(score))
             best = drawn[score.topk(max(2, count // ELITE)).indices]
@@ -55,11 +57,14 @@ def search(
     policy.adopt(mean)
 
 
-def _trial(env: Any, policy: Any, candidates: Tensor, count: int, steps: int) -> Tensor:
-    """Mean reward a step of each world (W,) under its own candidate (W, P); every `count` worlds share a start."""
+def _trial(env: Any, policy: Any, candidates: Tensor, count: int, steps: int, from_first: bool) -> Tensor:
+    """Mean reward a step of each world (W,) under its own candidate (W, P); every `count` worlds share a start.
+
+    from_first: begin on the first frame of the clips drawn, as evaluation does.
+    """
     share = torch.arange(env.num_envs, device=env.device) // count
     clip, frame = (start.to(env.device)[share] for start in env.draw(-(-env.num_envs // count)))
-    observation = env.assign(clip, frame)
+    observation = env.assign(clip, torch.zeros_like(frame) if from_first else frame)
     earned = torch.zeros(env.num_envs, device=env.device)
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     for number in range(steps):

@@ -1,0 +1,37 @@
+"""Learning curves of several runs: times, breaks, and what the command says."""
+
+import pytest
+from commands import script
+from torch.utils.tensorboard import SummaryWriter
+
+from muscle_torch.errors import InputError
+from muscle_torch.tools.curves import curve
+
+
+def a_run(folder, times, values):
+    with SummaryWriter(str(folder)) as board:
+        for number, (time, value) in enumerate(zip(times, values, strict=True)):
+            board.add_scalar("err/site_abs", value, 100 * number, walltime=1e9 + time)
+    return str(folder)
+
+
+def test_minutes_leave_out_the_break_of_a_run_that_was_continued(tmp_path):
+    run = a_run(tmp_path / "a", [0, 30, 60, 7260, 7290], [5.0, 4.0, 3.0, 2.0, 1.0])
+    minutes, steps, values = curve(run, "err/site_abs")
+    assert minutes == pytest.approx([0, 0.5, 1.0, 1.0, 1.5])
+    assert steps == [0, 100, 200, 300, 400] and values == [5, 4, 3, 2, 1]
+
+
+def test_a_mistyped_scalar_is_named_with_its_nearest(tmp_path):
+    run = a_run(tmp_path / "a", [0, 1], [1.0, 2.0])
+    with pytest.raises(InputError, match="err/site_abs"):
+        curve(run, "err/site_ab")
+
+
+def test_the_command_draws_and_tabulates(tmp_path, capsys):
+    runs = [a_run(tmp_path / name, [0, 60], [0.1, 0.02]) for name in ("a", "b")]
+    main = script("tools/curves.py").main
+    assert main([f"runs=[{runs[0]},{runs[1]}]", "scale=1000", f"output={tmp_path}/c.png"]) == 0
+    assert "least 20" in capsys.readouterr().out and (tmp_path / "c.png").stat().st_size > 5000
+    with pytest.raises(InputError, match="labels="):
+        main([f"runs=[{runs[0]}]", "labels=[x,y]", f"output={tmp_path}/d.png"])
