@@ -13,6 +13,7 @@ from torch import Tensor
 
 from muscle_torch.config import ObservationConfig
 from muscle_torch.errors import InputError, nearest
+from muscle_torch.rotations import quat_conj, quat_mul, quat_to_matrix, quat_to_rotvec, yaw
 
 from .state import MUSCLE_FIELDS, BodyIndex, State
 
@@ -89,6 +90,20 @@ def joint_error(state: State) -> Tensor:
     return (state.ahead.qpos[..., joints] - state.qpos[:, joints].unsqueeze(1)).flatten(1)
 
 
+def root_error(state: State) -> Tensor:
+    """From where the motion has the root to where it is, along the root's heading (z up): position [m], rotation vector
+    [rad], linear [m/s] and angular velocity [rad/s], (W, 12)."""
+    now, wanted, velocity = state.qpos[:, :7], state.reference.qpos[:, :7], state.reference.qvel[:, :6]
+    world, goal = quat_to_matrix(now[:, 3:7]), quat_to_matrix(wanted[:, 3:7])
+    turn = quat_to_rotvec(quat_mul(now[:, 3:7], quat_conj(wanted[:, 3:7])))
+    spin = torch.einsum("wij,wj->wi", world, state.qvel[:, 3:6]) - torch.einsum("wij,wj->wi", goal, velocity[:, 3:])
+    vectors = torch.stack((now[:, :3] - wanted[:, :3], turn, state.qvel[:, :3] - velocity[:, :3], spin), dim=1)
+    heading = yaw(now[:, 3:7])
+    cos, sin = heading.cos().unsqueeze(1), heading.sin().unsqueeze(1)
+    x, y, z = vectors.unbind(-1)
+    return torch.stack((cos * x + sin * y, cos * y - sin * x, z), dim=-1).flatten(1)
+
+
 def muscle_length_error(state: State) -> Tensor:
     """How much longer each muscle is than the motion soon wants it, in its length range, (W, nu).
 
@@ -117,10 +132,11 @@ OBSERVATIONS: dict[str, Callable[[State], Tensor | tuple[Tensor, ...]]] = {
     "previous_action": previous_action,
     "site_error": site_error,
     "joint_error": joint_error,
+    "root_error": root_error,
     "muscle_length_error": muscle_length_error,
     "muscle_velocity_error": muscle_velocity_error,
 }
-NEED_ROOT = {"root_pos", "root_vel"}
+NEED_ROOT = {"root_pos", "root_vel", "root_error"}
 
 
 def check_observation(config: ObservationConfig, body: BodyIndex) -> None:

@@ -18,7 +18,7 @@ from muscle_torch.envs.terminations import NEED_ANKLES, Termination
 from muscle_torch.envs.terminations import NEED_ROOT as TERMINATION_NEEDS_ROOT
 from muscle_torch.errors import InputError
 from muscle_torch.motion import relative_sites, site_velocity
-from muscle_torch.rotations import quat_mul, quat_normalize, quat_to_matrix
+from muscle_torch.rotations import quat_mul, quat_normalize, quat_to_matrix, yaw
 
 FOREARM = 0.3  # [m] elbow to hand, of the toy arm's XML
 ABSOLUTE = {"root_height", "root_orientation_in_motions"}  # judge the body, not its distance from the motion's frame
@@ -87,6 +87,23 @@ def test_the_full_body_too(full_body, frame):
     assert not Termination(dict.fromkeys(set(TERMINATIONS) - ABSOLUTE, 1e-4), full_body._body, full_body.device)(
         state
     ).any()
+
+
+def test_root_error_is_told_along_the_roots_heading(full_body):
+    observe_root = OBSERVATIONS["root_error"]
+    state = at(full_body, 57)
+    torch.testing.assert_close(observe_root(state), torch.zeros(4, 12), rtol=0, atol=1e-4)
+    turn = torch.tensor([math.cos(0.15), 0.0, 0.0, math.sin(0.15)])  # by 0.3 rad to the left
+    qpos, qvel = state.qpos.clone(), state.qvel.clone()
+    heading = 0.3 + yaw(qpos[:, 3:7])
+    qpos[:, 0] += 0.1
+    qpos[:, 3:7] = quat_mul(turn.expand(4, 4), qpos[:, 3:7])
+    qvel[:, 2] += 0.5
+    error = observe_root(at(full_body, 57, qpos=qpos, qvel=qvel)).unflatten(1, (4, 3))
+    along = torch.stack((0.1 * heading.cos(), -0.1 * heading.sin(), torch.zeros(4)), dim=1)
+    torch.testing.assert_close(error[:, 0], along, rtol=0, atol=1e-4)
+    torch.testing.assert_close(error[:, 1], torch.tensor([0.0, 0.0, 0.3]).expand(4, 3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(error[:, 2], torch.tensor([0.0, 0.0, 0.5]).expand(4, 3), rtol=0, atol=1e-4)
 
 
 def test_replaying_a_clip_has_no_error(env):

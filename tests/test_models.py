@@ -9,10 +9,12 @@ from conftest import data_file
 from tensordict import TensorDict
 
 from muscle_torch.config import load_config
+from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.models import POLICIES, MLPPolicy, MoEPolicy, ObservationNormalizer, build_policy, make_policy
 from muscle_torch.models.moe import MixtureLayer
+from muscle_torch.models.reflex import ReflexPolicy
 from muscle_torch.models.trunks import ResidualBlock
 
 NEEDED = ["joint_pos", "joint_vel", "muscle_length_error", "muscle_velocity_error"]
@@ -176,6 +178,40 @@ def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
     observation = torch.zeros(1, env.observation_size)
     observation[0, layout["muscle_length_error"]] = torch.tensor([0.5, -0.5])
     observation[0, layout["muscle_velocity_error"]] = torch.tensor([1.0, 0.0])
-    assert torch.equal(actor.reflex(observation, actor.gains), torch.zeros(1, 2))
+    assert torch.equal(actor.reflex(observation, actor.gains, actor.posture), torch.zeros(1, 2))
     policy.adopt(torch.tensor([4.0, 0.5, 0.1]).log().index_fill(0, torch.tensor([2]), 0.1))
-    assert torch.allclose(actor.reflex(observation, actor.gains), torch.tensor([[2.6, -1.9]]), atol=1e-4)
+    assert torch.allclose(actor.reflex(observation, actor.gains, actor.posture), torch.tensor([[2.6, -1.9]]), atol=1e-4)
+
+
+def test_posture_pulls_of_antagonists_are_opposite_and_both_sides_alike():
+    body = make_embodiment("full_body")
+    pulls = torch.from_numpy(body.posture_pulls)
+    assert torch.equal(pulls.abs().amax(-1), torch.ones(2, 3, dtype=pulls.dtype))
+    muscle = {name: number for number, name in enumerate(body.actuator_names)}
+    ankle, hip, subtalar, adduction = (0, 0), (0, 1), (1, 0), (1, 1)
+    for joints, larger, smaller, mirrored in (
+        (ankle, "tibant", "soleus", 1),
+        (hip, "psoas", "glmax1", 1),
+        (adduction, "addlong", "glmed1", -1),
+        (subtalar, "tibpost", "perlong", -1),
+    ):
+        for side, sign in (("r", 1), ("l", mirrored)):
+            assert sign * pulls[joints][muscle[f"{larger}_{side}"]] > 0.1
+            assert sign * pulls[joints][muscle[f"{smaller}_{side}"]] < -0.1
+    assert abs(pulls[0, 2, muscle["soleus_r"]]) < 1e-9 and abs(pulls[1, 2, muscle["tibant_l"]]) < 1e-9
+
+
+def test_posture_answers_the_roots_error_in_its_own_plane():
+    layout = {"muscle_length_error": [0, 2], "muscle_velocity_error": [2, 4], "root_error": [4, 16]}
+    policy = ReflexPolicy(16, 2, layout, [0, 0], 1, **network())
+    actor = policy.actor.module
+    actor.pulls[0, 0] = torch.tensor([1.0, -0.5])  # the sagittal joints
+    actor.pulls[1, 0] = torch.tensor([0.0, 0.25])  # the frontal ones
+    candidate = torch.tensor([-50.0, -50.0, 0.0, *(2.0, 0.0, 0.0, 0.0), *(0.0, 0.0, 0.0, 3.0)])
+    observation = torch.zeros(1, 16)
+    observation[0, 4 + 1] = 0.05  # [m] behind, half a unit
+    assert torch.allclose(policy.search_action(observation, candidate[None]), torch.tensor([[1.0, -0.5]]))
+    observation[0, 4 + 10] = -1.0  # [rad/s] about y, one unit
+    assert torch.allclose(policy.search_action(observation, candidate[None]), torch.tensor([[1.0, -0.5 - 0.75]]))
+    policy.adopt(candidate)
+    assert torch.allclose(actor.reflex(observation, actor.gains, actor.posture), torch.tensor([[1.0, -1.25]]))

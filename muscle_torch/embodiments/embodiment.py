@@ -57,6 +57,7 @@ class Embodiment:
     groups: dict[str, tuple[str, ...]]  # muscle group -> actuator names; groups may overlap
     left_right: tuple[tuple[str, str], ...]  # (left, right) actuator names
     build_spec: Callable[[], mujoco.MjSpec]  # a fresh, editable spec of the same body (scenes, experiments)
+    posture_pulls: np.ndarray | None = None  # for a free body: `moment_arms.joint_pulls` of ankles, hips and trunk
 
     def __post_init__(self) -> None:
         step = self.substeps * self.model.opt.timestep

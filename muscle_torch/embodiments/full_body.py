@@ -16,6 +16,7 @@ from .edits import (
     remove_fingers,
 )
 from .embodiment import Embodiment, names_of
+from .moment_arms import joint_pulls
 
 CENTRE_SITES = {"pelvis": "pelvis_mimic", "lumbar1": "upper_body_mimic", "head": "head_mimic"}
 MODEL_SITES = CENTRE_SITES | limb_sites(ARM_SITES, "lr") | limb_sites(LEG_SITES, "lr")
@@ -34,6 +35,16 @@ LEG_GROUPS = {
     "knee": ("bflh", "bfsh", "recfem", "semimem", "semiten", "vasint", "vaslat", "vasmed"),
     "ankle": ("edl", "ehl", "fdl", "fhl", "gaslat", "gasmed", "perbrev", "perlong", "soleus", "tibant", "tibpost"),
 }
+# Joints that keep the body upright, forwards and sideways: ankle, hip (Horak and Nashner 1986) and trunk. -1: the
+# joint's sense is mirrored.
+POSTURE = (
+    ({"ankle_angle_r": 1, "ankle_angle_l": 1}, {"hip_flexion_r": 1, "hip_flexion_l": 1}, {"flex_extension": 1}),
+    (
+        {"subtalar_angle_r": 1, "subtalar_angle_l": -1},
+        {"hip_adduction_r": 1, "hip_adduction_l": -1},
+        {"lat_bending": 1},
+    ),
+)
 
 
 def build_spec(fingers: bool) -> mujoco.MjSpec:
@@ -65,6 +76,7 @@ def make(fingers: bool) -> Embodiment:
         groups=_groups(muscles, fingers),
         left_right=left_right_pairs(muscles),
         build_spec=partial(build_spec, fingers),
+        posture_pulls=joint_pulls(model, POSTURE),
     )
 
 

@@ -1,5 +1,7 @@
 """Moment arms of the muscles, and which muscles pull alike."""
 
+from collections.abc import Sequence
+
 import mujoco
 import numpy as np
 
@@ -33,6 +35,18 @@ def similarity(embodiment: Embodiment) -> np.ndarray:
     arms = sum(moment_arms(embodiment.model, data, random_pose(embodiment, random)) for _ in range(POSES))
     arms = arms / np.linalg.norm(arms, axis=1, keepdims=True).clip(1e-12)
     return arms @ arms.T
+
+
+def joint_pulls(model: mujoco.MjModel, planes: Sequence[Sequence[dict[str, int]]]) -> np.ndarray:
+    """How much each muscle helps to turn joints towards larger angles, (planes, sets, nu).
+
+    planes: sets of joints that turn together, name -> 1 or -1. By the moment arms in the model's own pose; the
+    strongest muscle of a set has 1 or -1, antagonists the opposite sign.
+    """
+    arms = -moment_arms(model, mujoco.MjData(model), model.qpos0)
+    dof = model.jnt_dofadr
+    pulls = [[sum(sign * arms[:, dof[model.joint(j).id]] for j, sign in s.items()) for s in plane] for plane in planes]
+    return np.array([[pull / np.abs(pull).max() for pull in plane] for plane in pulls])
 
 
 def random_pose(embodiment: Embodiment, random: np.random.Generator) -> np.ndarray:
