@@ -179,6 +179,15 @@ def test_a_search_that_is_stopped_adopts_nothing(tmp_path):
     assert len(told) == 1 and not trainer.policy.actor.module.gains.any()
 
 
+def test_what_a_search_found_is_saved_before_the_first_update(tmp_path):
+    half = {"action_mapping": "half"}
+    trainer = small(tmp_path, 1, policy="reflex", env=half, search={"rounds": 1, "candidates": 8, "steps": 20})
+    trainer.num_updates = 1
+    seen = []
+    trainer.run(lambda *_: seen.append(load_checkpoint(tmp_path)["update"]))
+    assert seen == [0]
+
+
 def test_a_policy_without_anything_to_search_for_is_refused(tmp_path):
     with pytest.raises(InputError, match="nothing to search"):
         small(tmp_path, 1, search={"rounds": 3})

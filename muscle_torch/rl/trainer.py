@@ -82,6 +82,8 @@ class Trainer:
         with stop.deferred():
             if self.observation is None:
                 self.prepare(stop)
+                if self.cfg.search.rounds and not stop.code:
+                    self.save({})  # a search takes minutes
             logger = Logger(self.run_dir, self.step) if self.processes.first else NoLogger()
             try:
                 while self.update < self.num_updates and not self._stopped(stop):
