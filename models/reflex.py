@@ -25,7 +25,7 @@ UNITS = (0.1, 0.2, 0.5, 1.0)  # [m], [rad], [m/s], [rad/s] that a gain of 1 turn
 # are searched around 0.
 SEARCH_MEAN = (1.6, -1.5, 0.08)
 SEARCH_SPREAD = (0.8, 1.0, 0.08)
-POSTURE_SPREAD = 0.1
+POSTURE_SPREAD = 0.05
 
 
 class ReflexActor(GaussianActor):

@@ -159,7 +159,7 @@ class SearchConfig:
     rounds: int = key(0, "policy=reflex: rounds of the search for its gains, before PPO; not counted in total_steps")
     candidates: int = key(64, "sets of gains tried a round, in as many worlds at least")
     trials: int = key(3, "trials of each in a round, from other starts")
-    steps: int = key(160, "longest trial", "control steps")
+    steps: int = key(400, "longest trial, that of the last round", "control steps")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ def search(
     The policy offers `search_space() -> (mean (P,), spread (P,))`, `search_action(observation (W, D), candidates
     (W, P)) -> action (W, nu)` and `adopt(candidate (P,))`. All candidates of a round begin on the same frames, in
     the first of the round's trials on first frames; a candidate's score is the reward its worlds earn until they lose
-    the motion. Nothing is adopted where `stopped`.
+    the motion. Trials grow longer from round to round: first who does not fall at once, then who stays up. Nothing is adopted where `stopped`.
     """
     mean, spread = policy.search_space()
     random = torch.Generator(device=mean.device).manual_seed(seed)  # of all processes: they try the same candidates
@@ -44,7 +44,8 @@ def search(
         for number in range(1, cfg.rounds + 1):
             drawn = mean + spread * torch.randn((count, len(mean)), generator=random, device=mean.device)
             drawn[0] = mean
-            trials = (_trial(env, policy, drawn[owner], count, cfg.steps, trial == 0) for trial in range(cfg.trials))
+            steps = max(CHECK, cfg.steps * number // cfg.rounds)
+            trials = (_trial(env, policy, drawn[owner], count, steps, trial == 0) for trial in range(cfg.trials))
             earned = sum(trials) / cfg.trials
             score = torch.zeros(count, device=env.device).index_add_(0, owner, earned)
             score = processes.sum(score) / processes.sum(torch.bincount(owner, minlength=count).to(score))
