@@ -92,7 +92,7 @@ def problem(value: list[float], hessian: float = 1.0, gradient: float = 0.0, low
         bend=torch.zeros(max(count - 2, 0), 1, dtype=torch.float64),
         low=low * one,
         high=9.0 * one,
-        stiff=torch.ones(max(count - 2, 0), 1, dtype=torch.float64),
+        typical=hessian * one[0],
     )
 
 
@@ -118,7 +118,7 @@ def test_smoothing_halves_a_wave_at_the_cutoff():
     wave = torch.cos(2 * torch.pi * torch.arange(frames, dtype=torch.float64) / period)[:, None]
     one = torch.ones(frames, 1, dtype=torch.float64)
     none = one[:, :0]
-    linear = Normal(one[:, :, None], -0.1 * wave, none[:, :, None], none, none, 0 * one[2:], -9 * one, 9 * one, one[2:])
+    linear = Normal(one[:, :, None], -0.1 * wave, none[:, :, None], none, none, 0 * one[2:], -9 * one, 9 * one, one[0])
     step = solve(linear, (2 * np.pi / period) ** -4)
     assert float(step[180:220].abs().max()) == pytest.approx(0.05, rel=0.03)
 
