@@ -248,7 +248,8 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor, calm: Te
         sided.append(terms.contacts.rows(tree, frames, CLEARANCE, APART))
     first = tree.num_dof - len(tree.names)
     typical = torch.cat(rows[:told], dim=1).square().sum(dim=1).median(dim=0).values
-    typical = calm * typical.clamp_min(float(typical.median()))  # joints that the targets hardly tell are smoothed as well
+    # Joints that the targets hardly tell are smoothed as if they told as much as of the others.
+    typical = calm * typical.clamp_min(float(typical.median()))
     stacked, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
     hessian = stacked.transpose(1, 2) @ stacked
     gradient = (error[:, None] @ stacked)[:, 0]

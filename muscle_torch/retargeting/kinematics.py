@@ -173,6 +173,14 @@ class BodyTree:
                 _Slot(self._index(ids), carried, self._tensor(parts[ids].flatten(2)), self._tensor(lines[ids]))
             )
         self._rest = self._tensor(rest)
+        self._depths(parents, last)
+        moving = np.concatenate([np.flatnonzero(slot == s) for s in range(int(slot.max()) + 1)])
+        self._moving = self._index(moving)
+        self._joint_up = self._index(parents[body_of[moving]])
+        self._parents, self._body_of = parents, body_of
+
+    def _depths(self, parents: np.ndarray, rows: dict[int, int]) -> None:
+        """Bodies by their distance from the world, in the order of their parents; `rows`: of their local placements."""
         depth = np.zeros(len(parents), dtype=int)
         for body in range(1, len(parents)):
             depth[body] = depth[parents[body]] + 1
@@ -184,19 +192,15 @@ class BodyTree:
             here = here[np.argsort([int(np.flatnonzero(above == parents[b])[0]) for b in here], kind="stable")]
             up = [int(np.flatnonzero(above == parents[b])[0]) for b in here]
             same = up == list(range(len(above)))
-            rows = self._index([last[int(b)] for b in here])
-            self._levels.append(_Level(rows, None if same else self._index(up)))
+            local = self._index([rows[int(b)] for b in here])
+            self._levels.append(_Level(local, None if same else self._index(up)))
             above = here
             order.append(here)
         self._top = order[1].tolist()
         self._by_body = self._index(np.argsort(np.concatenate(order)))
-        moving = np.concatenate([np.flatnonzero(slot == s) for s in range(int(slot.max()) + 1)])
-        self._moving = self._index(moving)
-        self._joint_up = self._index(parents[body_of[moving]])
-        self._parents, self._body_of = parents, body_of
 
     def _joint_parts(self, model: mujoco.MjModel) -> tuple[Tensor, Tensor]:
-        """Per joint: what its placement takes times (1, sin, 1 - cos, shift) (J, 4, 4, 4), and [axis, anchor] (J, 4, 2).
+        """Per joint: what its placement takes times (1, sin, 1 - cos, shift) (J, 4, 4, 4); [axis, anchor] (J, 4, 2).
 
         A turn by angle about axis k through p is I + sin K + (1 - cos) K^2, with p kept where it is.
         """
