@@ -31,12 +31,12 @@ ACROSS = 2  # the heel bone's axis to the right
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"elv_angle": 10.0, "shoulder_rot": 10.0, "pro_sup": 10.0, "subtalar_angle": 8.0, "mtp_angle": 4.0,
               "deviation": 4.0, "flexion": 4.0}  # fmt: skip
-CALM = {"elv_angle": 3.0, "shoulder_rot": 3.0}  # smoothed more: where an arm hangs, their sum alone is told
+CALM = {"elv_angle": 3.0, "shoulder_rot": 3.0, "subtalar_angle": 3.0, "mtp_angle": 6.0}  # smoothed so much more
 FLOOR = 6e6  # 1 / (0.4 mm)^2, below the floor
-STAND_HEIGHT = 3e4  # 1 / (6 mm)^2
+STAND_HEIGHT = 2e4  # 1 / (7 mm)^2
 STAND_STILL = 2e6  # 1 / (0.7 mm)^2
-FLOAT = 1e6  # 1 / (1 mm)^2, above the floor while a foot has to touch it
-APART = 3e6  # 1 / (0.6 mm)^2, parts in each other
+FLOAT = 5e6  # 1 / (0.4 mm)^2, above the floor while a foot has to touch it
+APART = 1e7  # 1 / (0.3 mm)^2, parts in each other
 CLEARANCE = 0.004  # [m] kept between body parts
 SUNK = 0.001  # [m] at which more steps are worth their time
 REPAIRS, AROUND = 2, 12  # rounds of them; frames on both sides that give way
@@ -46,8 +46,9 @@ COARSE = 5  # the first, rough solution takes every 5th frame
 @dataclass(frozen=True)
 class BatchOptions:
     cutoff: float = 10.0  # [Hz]
-    coarse_iterations: int = 3
-    iterations: int = 2
+    rough_iterations: int = 5  # on few frames, without floor
+    coarse_iterations: int = 6  # on few frames, with all terms
+    iterations: int = 2  # on all frames
     device: str = "cpu"
 
 
@@ -89,7 +90,7 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
     points = body.points(targets.names, tree)
     few = spread_frames(targets.num_frames, COARSE if targets.num_frames > 8 * COARSE else 1)
     rough = targets.at(few)
-    pose = _solve(tree, _terms(tree, rough, points), _start(tree, rough), options.coarse_iterations, options.cutoff)
+    pose = _solve(tree, _terms(tree, rough, points), _start(tree, rough), options.rough_iterations, options.cutoff)
     if feet is not None:
         everything = np.arange(targets.num_frames)
         turn, height = find_floor(feet.lowest(_spread(tree, pose, few, everything)), targets.rate)
@@ -104,7 +105,16 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
         if feet is not None:
             _stand(tree, terms, feet, pose)
         pose = _keep_apart(tree, terms, pose, count, options.cutoff)
+        if feet is not None and chosen is few:
+            lift = _lift(tree, terms, pose)
+            targets = targets.turned(np.eye(3), np.array([0.0, 0.0, lift]))
     return tree.qpos(_repaired(tree, terms, pose, options.cutoff)), targets
+
+
+def _lift(tree: BodyTree, terms: Terms, pose: Pose) -> float:
+    """How much higher than its targets the body stands [m]: by so much the recording's floor was taken too high."""
+    above = (tree.points(tree.forward(pose), terms.points) - terms.goal)[..., 2].mean(dim=0)
+    return float(above @ terms.weight / terms.weight.sum())
 
 
 @cache
