@@ -39,7 +39,9 @@ FLOAT = 5e6  # 1 / (0.4 mm)^2, above the floor while a foot has to touch it
 APART = 1e7  # 1 / (0.3 mm)^2, parts in each other
 CLEARANCE = 0.004  # [m] kept between body parts
 SUNK = 0.001  # [m] at which more steps are worth their time
+CONTACTS_LAST = 3  # steps between searches for what touches
 REPAIRS, AROUND = 2, 12  # rounds of them; frames on both sides that give way
+SETTLED = 0.01  # [rad, m] smaller steps end a stage
 COARSE = 5  # the first, rough solution takes every 5th frame
 
 
@@ -135,10 +137,10 @@ def followed(body: Proportions) -> list[str]:
 
 
 def _keep_apart(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float) -> Pose:
-    """Steps with all terms, with what touches found anew every other one."""
-    for _ in range(0, iterations, 2):
+    """Steps with all terms, with what touches found anew after some of them."""
+    for done in range(0, iterations, CONTACTS_LAST):
         terms.contacts = find_contacts(tree, pose, CLEARANCE)
-        pose = _solve(tree, terms, pose, 2, cutoff)
+        pose = _solve(tree, terms, pose, min(CONTACTS_LAST, iterations - done), cutoff)
     return pose
 
 
@@ -217,7 +219,10 @@ def _solve(
         problem = _linearised(tree, terms, pose, rest, calm)
         for end in (slice(0, held[0]), slice(len(pose.joints) - held[1], None)):
             problem.low[end], problem.high[end] = 0.0, 0.0
-        pose = tree.move(pose, solve(problem, smoothing))
+        step = solve(problem, smoothing)
+        pose = tree.move(pose, step)
+        if float(step.abs().max()) < SETTLED:
+            break
     return pose
 
 

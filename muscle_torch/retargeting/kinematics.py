@@ -259,12 +259,15 @@ class BodyTree:
         full[:, self._dependent] = self.qpos0[self._dependent] + value
         return full, torch.where(self._held > 0, 0.0, slope)
 
-    def qpos(self, pose: Pose) -> np.ndarray:
-        """(T, nq) float64 for MuJoCo; coupled joints in double precision."""
+    def qpos(self, pose: Pose, exact: bool = True) -> np.ndarray:
+        """(T, nq) float64 for MuJoCo; coupled joints in double precision where `exact`, which takes longer."""
         out = np.tile(self.model.qpos0, (len(pose.joints), 1))
         if self.free:
             out[:, :3] = pose.root_pos.cpu().numpy()
             out[:, 3:7] = matrix_to_quat(pose.root_mat.double()).cpu().numpy()
+        if not exact:
+            out[:, self.qpos_ids] = self.all_joints(pose.joints)[0].double().cpu().numpy()
+            return out
         out[:, self.qpos_ids[self.independent]] = pose.joints.double().cpu().numpy()
         return self.embodiment.project(out)
 

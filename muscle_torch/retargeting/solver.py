@@ -8,6 +8,7 @@ preconditioner, so all work is batched and runs on a CPU or a GPU alike.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -136,9 +137,15 @@ class _Smooth:
         count = len(like)
         if count > DENSE or count <= 2:
             return lambda x: self.pull(second(x), count)
-        differences = second(torch.eye(count, dtype=like.dtype, device=like.device))
-        both = differences.T @ differences
+        both = _differences(count, like.dtype, like.device)
         return lambda x: both @ (self.weight * x)
+
+
+@lru_cache(maxsize=8)
+def _differences(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The squared second differences of `count` frames as a matrix."""
+    each = second(torch.eye(count, dtype=dtype, device=device))
+    return each.T @ each
 
 
 def second(x: Tensor) -> Tensor:
