@@ -2,8 +2,8 @@
 
 Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations
 of pelvis, trunk and feet, a weak pull to the rest pose, second differences in time (a zero-phase low-pass, `cutoff`
-[Hz]), feet that neither sink nor slide, and parts that keep apart. Gauss-Newton steps (solver.py) on few frames first,
-then on all.
+[Hz]), standing feet that neither sink nor slide, one foot on the floor except in flight, and parts that keep apart.
+Gauss-Newton steps (solver.py) on few frames first, then on all.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from .solver import Normal, second, solve
 
 POSITION = 3e4  # 1 / (6 mm)^2
 ORIENTATION = 150.0  # 1 / (5 degrees)^2
-FOOT_PITCH, FOOT_TWIST = 2e4, 20.0  # 1 / (0.4 degrees)^2: ankle angles are small, and the floor pulls at them
+FOOT_PITCH, FOOT_TWIST = 2e4, 20.0  # 1 / (0.4 and 13 degrees)^2: ankle angles are small, and the floor pulls at them
 ACROSS = 2  # the heel bone's axis to the right
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"elv_angle": 10.0, "shoulder_rot": 10.0, "pro_sup": 10.0, "subtalar_angle": 8.0, "mtp_angle": 4.0,
