@@ -9,7 +9,7 @@ from conftest import data_file
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.retargeting import METHODS, THRESHOLDS, Retargeter, RetargetOptions, assess, read_motion, reasons
 from muscle_torch.retargeting.fit import Proportions
-from muscle_torch.retargeting.ground import Soles, find_floor, runs, standing
+from muscle_torch.retargeting.ground import Soles, find_floor, grounded, runs, stances, standing
 from muscle_torch.retargeting.kinematics import BodyTree, Points
 from muscle_torch.retargeting.quality import tendon_jumps
 from muscle_torch.retargeting.readers.opensim import read_table
@@ -92,7 +92,7 @@ def problem(value: list[float], hessian: float = 1.0, gradient: float = 0.0, low
         bend=torch.zeros(max(count - 2, 0), 1, dtype=torch.float64),
         low=low * one,
         high=9.0 * one,
-        stiff=torch.ones(max(count - 2, 0), 1, dtype=torch.float64),
+        typical=hessian * one[0],
     )
 
 
@@ -118,9 +118,32 @@ def test_smoothing_halves_a_wave_at_the_cutoff():
     wave = torch.cos(2 * torch.pi * torch.arange(frames, dtype=torch.float64) / period)[:, None]
     one = torch.ones(frames, 1, dtype=torch.float64)
     none = one[:, :0]
-    linear = Normal(one[:, :, None], -0.1 * wave, none[:, :, None], none, none, 0 * one[2:], -9 * one, 9 * one, one[2:])
+    linear = Normal(one[:, :, None], -0.1 * wave, none[:, :, None], none, none, 0 * one[2:], -9 * one, 9 * one, one[0])
     step = solve(linear, (2 * np.pi / period) ** -4)
     assert float(step[180:220].abs().max()) == pytest.approx(0.05, rel=0.03)
+
+
+def test_only_who_falls_freely_leaves_the_floor():
+    """0.2 s with the feet 20 mm up: an error where the pelvis keeps its height, a jump where it flies a parabola."""
+    rate, time = 100.0, np.arange(100) / 100.0
+    up = (time >= 0.4) & (time < 0.6)
+    lowest, level = np.where(up, 0.02, 0.0), np.full(100, 0.9)
+    assert grounded(lowest, level, rate).all()
+    jump = level + np.where(up, 9.81 / 2 * (0.01 - (time - 0.5) ** 2), 0.0)
+    np.testing.assert_array_equal(grounded(lowest, jump, rate), ~up)
+    np.testing.assert_array_equal(grounded(10 * lowest, level, rate), ~up)  # both feet up on a chair
+
+
+def test_a_stance_lasts_while_the_point_keeps_its_place():
+    """A heel that glides its last 6 mm onto the floor faster than a standing point is held where it comes to rest."""
+    rate, count = 100.0, 60
+    point = np.zeros((count, 1, 3))
+    point[:20, 0, 0] = -0.003 * np.arange(20, 0, -1)  # 0.3 m/s
+    point[40:, 0, 2] = 0.004 * np.arange(1, 21)  # 0.4 m/s
+    still, place = stances(point, rate)
+    assert not standing(point, rate)[17:19].any() and still[17:40].all() and not still[:16].any()
+    assert not still[44:].any()
+    np.testing.assert_allclose(place[still[:, 0], 0], 0.0, atol=1e-9)
 
 
 def test_find_floor_levels_a_tilted_walk():
@@ -228,6 +251,23 @@ def test_real_recordings_come_out_well(whole, name):
     np.testing.assert_allclose(result.clip.qpos[0, :2], 0, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "name", ["opencap_processing/walking1_videoAndMocap.mot", "opensim_c3d_treadmill/walking2.c3d"]
+)
+def test_a_foot_is_on_the_floor_throughout_a_walk(whole, name):
+    """Also where the recording, here from video, has both feet up to 30 mm above it."""
+    quality = whole(read_motion(data_file(f"data/{name}"))).quality
+    assert quality.floating_highest < 0.010 and quality.penetration_depth < 0.002
+
+
+def test_landmarks_are_nearer_than_frame_by_frame(whole):
+    """The clip on which inverse kinematics frame by frame, whose feet may sink into the floor, comes nearest."""
+    raw = read_motion(data_file("data/opensim_models_gait_subject01/subject01_walk1_ik.mot"))
+    other = Retargeter("full_body", RetargetOptions(method="gmr"))(raw).quality
+    quality = whole(raw).quality
+    assert quality.rmse < other.rmse < 0.007 and quality.penetration_depth < 0.002 < other.penetration_depth
+
+
 def test_opensim_angles_survive(whole):
     """Hip, knee and ankle of a walking trial follow the angles in its file (r >= 0.97)."""
     path = data_file("data/opensim_core_walk3d/coordinates.sto")
@@ -295,19 +335,20 @@ def test_proportions_are_the_bodys():
 
 
 def test_a_walk_bends_its_joints_as_people_do(whole):
-    """One gait cycle of a CMU walk against the mean of seven measured cycles of another adult: r >= 0.9."""
+    """A gait cycle of each leg in a CMU walk against the mean of seven cycles of another adult: r >= 0.9."""
     clip = whole(read_motion(data_file("data/cmu_mocap/02_01.amc"))).clip
     with np.load(data_file("data/falisse2019_gait_cycles/gait_cycles_trials1-7.npz")) as stored:
         names = [str(name) for name in stored["angle_deg_names"]]
         measured = stored["angle_deg"].mean(axis=2)
     tree = BodyTree(whole.embodiment, dtype=torch.float64)
     frames = tree.forward(tree.pose(clip.qpos.astype(float)))
-    ahead = (frames.pos[:, tree.body("calcn_r")] - frames.pos[:, tree.body("pelvis")]).numpy()
     way = clip.qpos[-1, :2] - clip.qpos[0, :2]
-    reach = ahead[:, :2] @ (way / np.linalg.norm(way))
-    strikes = [t for t in range(10, len(reach) - 10) if reach[t] == reach[t - 10 : t + 11].max()]
-    at = np.linspace(strikes[0], strikes[1], 100)
-    for name, sign in (("hip_flexion", 1), ("knee_angle", -1), ("ankle_angle", 1)):
-        own = clip.qpos[:, whole.embodiment.model.joint(f"{name}_r").qposadr[0]]
-        curve = np.interp(at, np.arange(len(own)), own)
-        assert np.corrcoef(curve, sign * measured[:, names.index(name)])[0, 1] >= 0.9, name
+    for side in "rl":
+        ahead = (frames.pos[:, tree.body(f"calcn_{side}")] - frames.pos[:, tree.body("pelvis")]).numpy()
+        reach = ahead[:, :2] @ (way / np.linalg.norm(way))
+        strikes = [t for t in range(10, len(reach) - 10) if reach[t] == reach[t - 10 : t + 11].max()]
+        at = np.linspace(strikes[0], strikes[1], 100)
+        for name, sign in (("hip_flexion", 1), ("knee_angle", -1), ("ankle_angle", 1)):
+            own = clip.qpos[:, whole.embodiment.model.joint(f"{name}_{side}").qposadr[0]]
+            curve = np.interp(at, np.arange(len(own)), own)
+            assert np.corrcoef(curve, sign * measured[:, names.index(name)])[0, 1] >= 0.9, (name, side)

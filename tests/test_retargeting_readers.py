@@ -11,6 +11,7 @@ from conftest import data_file
 from muscle_torch.errors import InputError
 from muscle_torch.retargeting import READERS, RawMotion, ReadOptions, read_motion
 from muscle_torch.retargeting.raw import at_rate, check, leg_length
+from muscle_torch.retargeting.readers.static_trial import carried
 
 BVH = """HIERARCHY
 ROOT Hips
@@ -285,6 +286,44 @@ def test_rubbish_is_no_motion(tmp_path, suffix):
     assert str(path) in complaint(path, ReadOptions(smpl="nowhere"))
     path.write_bytes(b"")
     assert "is empty" in complaint(path)
+
+
+def test_a_point_of_the_static_trial_rides_on_the_segment_that_keeps_its_shape():
+    """A knee between a shank that turns by 90 degrees about x and a thigh whose markers slide: the shank carries it."""
+    static = {
+        "shank_1": np.array([0.05, 0.0, 0.3]),
+        "shank_2": np.array([-0.05, 0.02, 0.25]),
+        "shank_3": np.array([0.0, -0.05, 0.2]),
+        "thigh_1": np.array([0.05, 0.0, 0.52]),
+        "thigh_2": np.array([-0.05, 0.0, 0.55]),
+        "far": np.array([0.0, 0.0, 1.5]),
+    }
+    turn = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    frames = np.stack([np.eye(3), turn])
+    moving = {name: frames @ at + [0.0, 1.0, 0.0] for name, at in static.items()}
+    for name in ("thigh_1", "thigh_2"):
+        moving[name][1] += 0.2
+    knee = np.array([0.0, 0.01, 0.5])
+    found = carried(knee, static, moving)
+    assert found is not None and found[1] == ("shank_1", "shank_2", "shank_3")
+    np.testing.assert_allclose(found[0], [[0.0, 1.01, 0.5], [0.0, 0.5, 0.01]], atol=1e-12)
+    assert carried(knee, static, {name: moving[name] for name in ("shank_1", "shank_2", "thigh_1")}) is None
+
+
+def test_knees_come_from_the_static_trial():
+    """A run whose file has clusters on thigh and shank, and no marker at knee or ankle."""
+    path = data_file("data/opensim_models_rajagopal_run/motion_capture_run.trc")
+    standing = data_file("data/opensim_models_rajagopal_run/static_run.trc")
+    assert "left_knee" not in read_motion(path).positions
+    p = read_motion(path, ReadOptions(static=str(standing))).positions
+    for side, thigh, shank in (("left", 0.467, 0.410), ("right", 0.429, 0.428)):  # [m] in the static trial
+        for upper, lower, length in (("hip", "knee", thigh), ("knee", "ankle", shank)):
+            apart = np.linalg.norm(p[f"{side}_{upper}"] - p[f"{side}_{lower}"], axis=1)
+            assert np.median(apart) == pytest.approx(length, abs=0.015)
+            assert np.ptp(np.quantile(apart, [0.1, 0.9])) < 0.03  # the one rides on the pelvis, the other on the shank
+    assert "static=nowhere" in complaint(path, ReadOptions(static="nowhere"))
+    other = data_file("data/pyomeca_lifting/inverse_kin.mot")
+    assert "ISB shoulder model" in complaint(other)
 
 
 def test_unknown_markers_say_how_to_map_them(tmp_path):

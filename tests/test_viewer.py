@@ -1,15 +1,19 @@
 """The viewer: what is shown when (no drawing), the scene that is served, and the page in a real browser."""
 
+import dataclasses
 import shutil
 import urllib.request
+from contextlib import contextmanager
 
 import mujoco
 import numpy as np
 import pytest
 from commands import script
+from conftest import data_file
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
+from muscle_torch.motion import MotionClip
 from muscle_torch.player import Player, activation_bars, bars_html
 from muscle_torch.video import Recording
 
@@ -205,37 +209,97 @@ def test_the_command_offers_the_motions_of_a_task():
             view.main(["task=toy_arm", *words])
 
 
-@pytest.mark.slow
-def test_a_browser_shows_the_body_and_its_buttons_work(viewer, tmp_path):
-    from matplotlib.image import imread
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A folder with a retargeted walk of 0.4 s."""
+    from muscle_torch.retargeting import Retargeter, read_motion
 
+    raw = read_motion(data_file("data/cmu_mocap/02_01.amc"))
+    raw = dataclasses.replace(
+        raw,
+        positions={name: values[:48] for name, values in raw.positions.items()},
+        orientations={name: values[:48] for name, values in raw.orientations.items()},
+    )
+    folder = tmp_path_factory.mktemp("clips")
+    Retargeter("full_body")(raw).clip.save(folder / "walk.npz")
+    return folder
+
+
+@pytest.fixture
+def walk(clips):
+    view = script("tools/view.py")
+    made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=fullbody", f"motion={clips}", "port=8377"]))
+    made.player.playing = False
+    yield made
+    made.close()
+
+
+def test_landmarks_of_a_retargeted_clip_are_where_the_clip_has_them(walk, clips):
+    clip = MotionClip.load(clips / "walk.npz")
+    walk.player.seek(0.2)
+    walk.refresh()
+    shown = walk.scene.landmarks
+    assert shown.visible and clip.landmarks is not None
+    np.testing.assert_allclose(shown.points, clip.landmarks[20], atol=1e-6)
+    knee = walk.embodiment.model.body("tibia_r").id
+    at = np.asarray(walk.scene.bodies[knee].position)
+    assert np.linalg.norm(at - shown.points[clip.landmark_names.index("right_knee")]) < 0.03
+
+
+@contextmanager
+def browser_page(url: str):
+    """A page of 900 x 600 in headless Chromium, drawing without a graphics card."""
     playwright = pytest.importorskip("playwright.sync_api")
     browser = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
     options = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-
-    def screenshot(name: str) -> np.ndarray:
-        page.wait_for_timeout(3000)
-        page.screenshot(path=str(tmp_path / name))
-        return imread(tmp_path / name)[..., :3]
-
     with playwright.sync_playwright() as running:
         try:
             chromium = running.chromium.launch(executable_path=browser, args=options)
         except playwright.Error as error:
             pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
         page = chromium.new_page(viewport={"width": 900, "height": 600})
-        page.goto(viewer.url)
+        page.goto(url)
+        yield page
+        chromium.close()
+
+
+def screenshot(page, path) -> np.ndarray:
+    """What the page shows left of its controls (600, 600, 3), 0 to 1."""
+    from matplotlib.image import imread
+
+    page.wait_for_timeout(3000)
+    page.screenshot(path=str(path))
+    return imread(path)[:, :600, :3]
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_body_and_its_buttons_work(viewer, tmp_path):
+    with browser_page(viewer.url) as page:
         page.get_by_role("button", name="pause").wait_for(timeout=60_000)
-        shown = screenshot("shown.png")
+        shown = screenshot(page, tmp_path / "shown.png")
         assert page.get_by_title("flexor").count() == 1
         page.get_by_role("button", name="pause").click()
         page.get_by_role("button", name="play").wait_for(timeout=20_000)
         assert not viewer.player.playing
         viewer.scene._world.visible = False
-        hidden = screenshot("hidden.png")
-        chromium.close()
-    different = (np.abs(shown - hidden).max(axis=-1) > 0.1)[:, :600]  # left of the controls
+        hidden = screenshot(page, tmp_path / "hidden.png")
+    different = np.abs(shown - hidden).max(axis=-1) > 0.1
     assert different.mean() > 0.005
     rows, columns = different.nonzero()
     assert np.ptp(rows) > 150  # from shoulder to hand
     assert np.ptp(columns) > 20
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_landmarks_of_a_retargeted_clip(walk, tmp_path):
+    """Orange points from foot to shoulder, which go when they are switched off."""
+    with browser_page(walk.url) as page:
+        page.get_by_role("button", name="pause").wait_for(timeout=60_000)
+        shown = screenshot(page, tmp_path / "shown.png")
+        walk.scene.landmarks.visible = False
+        hidden = screenshot(page, tmp_path / "hidden.png")
+    changed = np.abs(shown - hidden).max(axis=-1) > 0.1
+    rows, _ = changed.nonzero()
+    assert 100 < changed.sum() < 20_000 and np.ptp(rows) > 150
+    red, green, blue = shown[changed].mean(axis=0)
+    assert red > green > blue and red - blue > 0.2

@@ -32,6 +32,7 @@ class RetargetToolOptions:
     unit: float = key(0.0, "length of one unit of the file; 0: as the file says, or by the size of the body", "m")
     rate: float = key(0.0, "frames a second of the file; 0: as the file says", "Hz")
     markers: str = key("", "YAML file of role: marker name, for unusual marker sets")
+    static: str = key("", "static trial (.trc, .c3d) of the same subject, for markers that a motion lacks")
     licence: str = key("", "licence of the recordings, stored in the clips")
     figures: bool = key(True, "a figure a clip")
     overwrite: bool = key(False, "make again what is there already")
@@ -46,6 +47,8 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.retargeting.run import find_jobs, run
 
     jobs = find_jobs(_local(options.input), _group(options.group) if options.group else None)
+    if options.static:
+        jobs = [job for job in jobs if job.source.resolve() != Path(options.static).resolve()]
     plan = _plan(options, len(jobs))
     from tqdm import tqdm
 
@@ -90,7 +93,7 @@ def _plan(options: RetargetToolOptions, count: int) -> Any:
         figures=options.figures,
         overwrite=options.overwrite,
         workers=max(1, min(options.workers or thread_count(), count)),
-        read=ReadOptions(options.unit, options.rate, options.smpl, markers),
+        read=ReadOptions(options.unit, options.rate, options.smpl, markers, options.static),
         retarget=RetargetOptions(
             options.method, options.cutoff, options.device, options.licence, {**THRESHOLDS, **options.thresholds}
         ),

@@ -2,12 +2,13 @@
 
 Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations
 of pelvis, trunk and feet, a weak pull to the rest pose, second differences in time (a zero-phase low-pass, `cutoff`
-[Hz]), feet that neither sink nor slide, and parts that keep apart. Gauss-Newton steps (solver.py) on few frames first,
-then on all.
+[Hz]), standing feet that neither sink nor slide, one foot on the floor except in flight, and parts that keep apart.
+Gauss-Newton steps (solver.py) on few frames first, then on all.
 """
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,33 +20,37 @@ from muscle_torch.rotations import matrix_to_rotvec
 
 from .collisions import Contacts, find_contacts, pairs
 from .fit import LANDMARK_BODIES, Proportions, Targets, spread_frames
-from .ground import FEET, Soles, find_floor, runs, standing
+from .ground import FEET, TOUCH, Feet, find_floor, grounded, runs, stances
 from .kinematics import BodyTree, Points, Pose
 from .solver import Normal, second, solve
 
-POSITION = 1e4  # 1 / (1 cm)^2
+POSITION = 3e4  # 1 / (6 mm)^2
 ORIENTATION = 150.0  # 1 / (5 degrees)^2
-FOOT_PITCH, FOOT_TWIST = 6000.0, 200.0  # 1 / (0.7 degrees)^2: ankle angles are small, and the floor pulls at them
+FOOT_PITCH, FOOT_TWIST = 2e4, 20.0  # 1 / (0.4 and 13 degrees)^2: ankle angles are small, and the floor pulls at them
 ACROSS = 2  # the heel bone's axis to the right
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"elv_angle": 10.0, "shoulder_rot": 10.0, "pro_sup": 10.0, "subtalar_angle": 8.0, "mtp_angle": 4.0,
               "deviation": 4.0, "flexion": 4.0}  # fmt: skip
-FLOOR = 5e6  # 1 / (0.4 mm)^2, below the floor
-STAND_HEIGHT = 5e4  # 1 / (4 mm)^2
-STAND_STILL = 2e5
-APART = 1e6  # 1 / (1 mm)^2, parts in each other
+CALM = {"elv_angle": 3.0, "shoulder_rot": 3.0, "subtalar_angle": 3.0, "mtp_angle": 6.0}  # smoothed so much more
+FLOOR = 6e6  # 1 / (0.4 mm)^2, below the floor
+STAND_HEIGHT = 2e4  # 1 / (7 mm)^2
+STAND_STILL = 2e6  # 1 / (0.7 mm)^2
+FLOAT = 5e6  # 1 / (0.4 mm)^2, above the floor while a foot has to touch it
+APART = 1e7  # 1 / (0.3 mm)^2, parts in each other
 CLEARANCE = 0.004  # [m] kept between body parts
 SUNK = 0.001  # [m] at which more steps are worth their time
+CONTACTS_LAST = 3  # steps between searches for what touches
 REPAIRS, AROUND = 2, 12  # rounds of them; frames on both sides that give way
-IMPACT, IMPACT_SHARE, IMPACT_RATE = 3, 0.03, 50.0  # frames around a landing, their smoothing, least rate [Hz]
+SETTLED = 0.01  # [rad, m] smaller steps end a stage
 COARSE = 5  # the first, rough solution takes every 5th frame
 
 
 @dataclass(frozen=True)
 class BatchOptions:
     cutoff: float = 10.0  # [Hz]
-    coarse_iterations: int = 5
-    iterations: int = 2
+    rough_iterations: int = 5  # on few frames, without floor
+    coarse_iterations: int = 6  # on few frames, with all terms
+    iterations: int = 2  # on all frames
     device: str = "cpu"
 
 
@@ -60,10 +65,10 @@ class Terms:
     turns: Tensor  # (T, B, 3, 3)
     turn_weight: Tensor  # (T, B, 3, 3) root of the weight, by direction of the world
     rate: float
-    soles: Soles | None = None
+    feet: Feet | None = None
     still: Tensor | None = None  # (T, P) soles that stand
     anchor: Tensor | None = None  # (T, P, 2) where
-    stiff: Tensor | None = None  # (T - 2, d) share of the smoothing
+    touching: Tensor | None = None  # (T,) frames in which a foot touches the floor
     contacts: Contacts | None = None
 
     def frames(self, start: int, stop: int) -> "Terms":
@@ -76,21 +81,21 @@ class Terms:
             turn_weight=self.turn_weight[stretch],
             still=None if self.still is None else self.still[stretch],
             anchor=None if self.anchor is None else self.anchor[stretch],
-            stiff=None if self.stiff is None else self.stiff[start : stop - 2],
+            touching=None if self.touching is None else self.touching[stretch],
             contacts=None,
         )
 
 
 def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tuple[np.ndarray, Targets]:
     """(qpos (T, nq), the targets on a level floor at height 0)."""
-    tree = BodyTree(body.tree.embodiment, options.device, torch.float32, followed(body))
+    tree, feet = _tree(body, options.device)
     points = body.points(targets.names, tree)
     few = spread_frames(targets.num_frames, COARSE if targets.num_frames > 8 * COARSE else 1)
     rough = targets.at(few)
-    pose = _solve(tree, _terms(tree, rough, points), _start(tree, rough), options.coarse_iterations, options.cutoff)
-    soles = Soles.of(tree) if tree.free else None
-    if soles is not None:
-        turn, height = find_floor(_lowest(tree, soles, pose), rough.rate)
+    pose = _solve(tree, _terms(tree, rough, points), _start(tree, rough), options.rough_iterations, options.cutoff)
+    if feet is not None:
+        everything = np.arange(targets.num_frames)
+        turn, height = find_floor(feet.lowest(_spread(tree, pose, few, everything)), targets.rate)
         targets = targets.turned(turn, np.array([0.0, 0.0, -height]))
         pose = _turned(tree, pose, turn, height)
     # All terms on the few frames first: what is left for all frames is small.
@@ -99,17 +104,26 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
         at = targets.at(chosen)
         pose = _spread(tree, pose, few, chosen)
         terms = _terms(tree, at, points)
-        if soles is not None:
-            terms.soles = soles
-            terms.still, terms.anchor = _stance(tree, soles, pose, at.rate)
-            if at.rate > IMPACT_RATE:
-                terms.stiff = _softened(tree, terms.still)
+        if feet is not None:
+            _stand(tree, terms, feet, pose)
         pose = _keep_apart(tree, terms, pose, count, options.cutoff)
+        if feet is not None and chosen is few:
+            lift = _lift(tree, terms, pose)
+            targets = targets.turned(np.eye(3), np.array([0.0, 0.0, lift]))
     return tree.qpos(_repaired(tree, terms, pose, options.cutoff)), targets
 
 
-def _lowest(tree: BodyTree, soles: Soles, pose: Pose) -> np.ndarray:
-    return soles.lowest(tree.forward(pose)).double().cpu().numpy()
+def _lift(tree: BodyTree, terms: Terms, pose: Pose) -> float:
+    """How much higher than its targets the body stands [m]: by so much the recording's floor was taken too high."""
+    above = (tree.points(tree.forward(pose), terms.points) - terms.goal)[..., 2].mean(dim=0)
+    return float(above @ terms.weight / terms.weight.sum())
+
+
+@cache
+def _tree(body: Proportions, device: str) -> tuple[BodyTree, Feet | None]:
+    """What depends on the body alone."""
+    tree = BodyTree(body.tree.embodiment, device, torch.float32, followed(body))
+    return tree, Feet(tree) if tree.free else None
 
 
 def followed(body: Proportions) -> list[str]:
@@ -123,10 +137,10 @@ def followed(body: Proportions) -> list[str]:
 
 
 def _keep_apart(tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float) -> Pose:
-    """Steps with all terms, with what touches found anew every other one."""
-    for _ in range(0, iterations, 2):
+    """Steps with all terms, with what touches found anew after some of them."""
+    for done in range(0, iterations, CONTACTS_LAST):
         terms.contacts = find_contacts(tree, pose, CLEARANCE)
-        pose = _solve(tree, terms, pose, 2, cutoff)
+        pose = _solve(tree, terms, pose, min(CONTACTS_LAST, iterations - done), cutoff)
     return pose
 
 
@@ -136,12 +150,13 @@ def _repaired(tree: BodyTree, terms: Terms, pose: Pose, cutoff: float) -> Pose:
     for _ in range(REPAIRS):
         contacts = find_contacts(tree, pose, CLEARANCE)
         bad = np.zeros(count, dtype=bool) if contacts is None else contacts.nearest < -SUNK
-        if terms.soles is not None:
-            bad |= _lowest(tree, terms.soles, pose)[..., 2].min(axis=1) < -SUNK
+        low = terms.feet.lowest(pose) if terms.feet is not None else None
+        if low is not None:
+            bad |= low[..., 2].min(axis=1) < -SUNK
         if not bad.any():
             break
-        if terms.soles is not None and terms.still is not None:  # feet may have to stand further apart
-            terms.anchor = _anchors(tree, _lowest(tree, terms.soles, pose), terms.still.cpu().numpy() > 0)
+        if low is not None and terms.still is not None:  # feet may have to stand further apart
+            terms.anchor = _anchors(tree, low, terms.still.cpu().numpy() > 0)
         around = np.convolve(bad, np.ones(2 * AROUND + 1), mode="same") > 0
         for start, stop in runs(around):
             part = Pose(*(values[start:stop] for values in pose))
@@ -196,20 +211,22 @@ def _solve(
     tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float, held: tuple[int, int] = (0, 0)
 ) -> Pose:
     """Gauss-Newton steps; the first and last `held` frames stay as they are."""
-    rest = torch.full((len(tree.names),), REST, device=tree.device, dtype=tree.dtype)
-    for i, name in enumerate(tree.names):
-        rest[i] = STIFF_REST.get(name[:-2], REST)
+    rest = tree._tensor([STIFF_REST.get(name[:-2], REST) for name in tree.names])
+    calm = tree._tensor([*[1.0] * (tree.num_dof - len(rest)), *(CALM.get(name[:-2], 1.0) for name in tree.names)])
     # A low-pass of `cutoff`: there the second differences weigh as much as the typical pull of the targets.
     smoothing = (2 * np.pi * min(cutoff / terms.rate, 0.45)) ** -4
     for _ in range(iterations):
-        problem = _linearised(tree, terms, pose, rest)
+        problem = _linearised(tree, terms, pose, rest, calm)
         for end in (slice(0, held[0]), slice(len(pose.joints) - held[1], None)):
             problem.low[end], problem.high[end] = 0.0, 0.0
-        pose = tree.move(pose, solve(problem, smoothing))
+        step = solve(problem, smoothing)
+        pose = tree.move(pose, step)
+        if float(step.abs().max()) < SETTLED:
+            break
     return pose
 
 
-def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Normal:
+def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor, calm: Tensor) -> Normal:
     frames = tree.forward(pose)
     rows, errors = [], []
     sided: list[tuple[Tensor, Tensor, Tensor]] = []  # Jacobian, value, weight
@@ -230,20 +247,27 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Norma
             (by @ error[..., None])[..., 0],
             torch.ones_like(error[..., 0]),
         )
-    if terms.soles is not None:
-        assert terms.still is not None and terms.anchor is not None
-        low = terms.soles.lowest(frames)
-        jacobian = tree.point_jacobian(frames, terms.soles.bodies, low)
+    told = len(rows)  # what follows comes from the floor, and must not make the motion smoother
+    if terms.feet is not None:
+        assert terms.still is not None and terms.anchor is not None and terms.touching is not None
+        low = terms.feet.soles.lowest(frames)
+        jacobian = tree.point_jacobian(frames, terms.feet.soles.bodies, low)
         sided.append((jacobian[:, :, 2], low[..., 2], torch.full_like(low[..., 2], FLOOR)))
+        nearest, which = low[..., 2].min(dim=1, keepdim=True)
+        push = torch.gather(jacobian[:, :, 2], 1, which[..., None].expand(-1, -1, tree.num_dof))
+        sided.append((-push, TOUCH - nearest, FLOAT * terms.touching[:, None]))
         still = terms.still.to(low.dtype)
         add(jacobian[:, :, 2:], low[..., 2:], STAND_HEIGHT * still)
         add(jacobian[:, :, :2], low[..., :2] - terms.anchor, STAND_STILL * still)
     if terms.contacts is not None:
         sided.append(terms.contacts.rows(tree, frames, CLEARANCE, APART))
+    first = tree.num_dof - len(tree.names)
+    typical = torch.cat(rows[:told], dim=1).square().sum(dim=1).median(dim=0).values
+    # Joints that the targets hardly tell are smoothed as if they told as much as of the others.
+    typical = calm * typical.clamp_min(float(typical.median()))
     stacked, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
     hessian = stacked.transpose(1, 2) @ stacked
     gradient = (error[:, None] @ stacked)[:, 0]
-    first = tree.num_dof - len(tree.names)
     index = torch.arange(first, tree.num_dof, device=tree.device)
     hessian[:, index, index] += rest
     gradient[:, first:] += rest * (pose.joints - tree.neutral)
@@ -254,8 +278,7 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor) -> Norma
         sided = [(none[:, :, None].expand(-1, 0, tree.num_dof), none, none)]
     push, value, pull = (torch.cat(part, dim=1) for part in zip(*sided, strict=True))
     bend = _bend(tree, pose) if len(gradient) > 2 else gradient[:0]
-    stiff = terms.stiff if terms.stiff is not None else torch.ones_like(bend)
-    return Normal(hessian, gradient, push, value, pull, bend, low, high, stiff)
+    return Normal(hessian, gradient, push, value, pull, bend, low, high, typical)
 
 
 def _bend(tree: BodyTree, pose: Pose) -> Tensor:
@@ -282,23 +305,14 @@ def _turned(tree: BodyTree, pose: Pose, turn: np.ndarray, height: float) -> Pose
     return pose._replace(root_pos=pose.root_pos @ by.T - shift, root_mat=by @ pose.root_mat)
 
 
-def _stance(tree: BodyTree, soles: Soles, pose: Pose, rate: float) -> tuple[Tensor, Tensor]:
-    """Which support points stand (T, P), and where each stands while it does (T, P, 2)."""
-    low = _lowest(tree, soles, pose)
-    still = standing(low, rate) & soles.rigid.cpu().numpy()
-    return tree._tensor(still) > 0, _anchors(tree, low, still)
-
-
-def _softened(tree: BodyTree, still: Tensor) -> Tensor:
-    """(T - 2, d): the legs are smoothed less around the frames in which a sole comes to stand: impacts stay sharp."""
-    landing = torch.zeros(len(still), dtype=torch.bool, device=still.device)
-    landing[1:] = (still[1:] & ~still[:-1]).any(dim=1)
-    feet = tree._index([tree.body(f"calcn_{side}") for side in "rl"])
-    legs = tree.twists(tree.forward(tree.rest(1)), feet)[1].any(dim=0)
-    share = torch.ones(len(still), tree.num_dof, dtype=tree.dtype, device=tree.device)
-    for frame in landing.nonzero()[:, 0].tolist():
-        share[max(frame - IMPACT, 0) : frame + IMPACT, legs] = IMPACT_SHARE
-    return share[1:-1]
+def _stand(tree: BodyTree, terms: Terms, feet: Feet, pose: Pose) -> None:
+    """Which support points stand, and where each does so; when a foot has to touch the floor."""
+    low = feet.lowest(pose)
+    still, place = stances(low, terms.rate)
+    still &= feet.soles.rigid.cpu().numpy()
+    height = pose.root_pos[:, 2].double().cpu().numpy()
+    terms.feet, terms.still, terms.anchor = feet, tree._tensor(still) > 0, tree._tensor(place)
+    terms.touching = tree._tensor(grounded(low[..., 2].min(axis=1), height, terms.rate))
 
 
 def _anchors(tree: BodyTree, low: np.ndarray, still: np.ndarray) -> Tensor:

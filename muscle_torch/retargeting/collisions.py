@@ -42,7 +42,7 @@ def pairs(model: mujoco.MjModel) -> np.ndarray:
 
 def find_contacts(tree: BodyTree, pose: Pose, clearance: float) -> Contacts | None:
     """The model's pairs that are nearer than about twice `clearance`."""
-    model, qpos = tree.model, tree.qpos(pose)
+    model, qpos = tree.model, tree.qpos(pose, exact=False)
     both = pairs(model)
     data = mujoco.MjData(model)
     reach = 2 * clearance

@@ -31,7 +31,7 @@ LANDMARK_BODIES = {"neck": "cervical_spine"} | {
     }.items()
 }
 WEIGHTS = {"pelvis": 1.0, "neck": 1.0, "shoulder": 0.5, "elbow": 1.0, "wrist": 1.5, "hand": 0.15,
-           "hip": 1.0, "knee": 1.0, "ankle": 2.0, "toe": 1.5}  # fmt: skip
+           "hip": 1.5, "knee": 2.0, "ankle": 2.0, "toe": 1.5}  # fmt: skip
 SCORED_WEIGHT = 0.3  # landmarks that weigh less guide the pose and are left out of the error
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kinematics import BodyTree, Frames
+from .kinematics import BodyTree, Frames, Pose
 
 GeomType = mujoco.mjtGeom
 FEET = ("calcn", "toes")
@@ -15,7 +15,11 @@ NEAR = 0.02  # [m] above the floor: may be in contact
 SLOW = 0.25  # [m/s] along the floor: stands
 RISING = 0.10  # [m/s] away from the floor: a heel that lifts stands no more
 SHORTEST_STANCE = 0.05  # [s]
+SAME_PLACE, LOW = 0.01, 0.015  # [m] along the floor and above it: within these a point keeps standing
 STEEPEST = 3.0  # [deg]; a larger tilt is in the motion, not in the floor
+TOUCH = 0.001  # [m] a foot this near to the floor touches it
+LIFTED = 0.05  # [m] a person whose feet are all higher than this sits or climbs; less may be the recording's error
+FALLING, FREE = 0.04, 6.5  # [s], [m/s^2]: how fast a pelvis falls in flight; in a walk by 5 at most
 LEVEL = 0.15  # [deg]; a smaller tilt is left alone
 
 
@@ -72,6 +76,35 @@ class Soles:
         return self.radius > 0
 
 
+class Feet:
+    """The soles, with a small tree of their own: where they are costs little."""
+
+    def __init__(self, tree: BodyTree) -> None:
+        self.soles = Soles.of(tree)
+        self.tree = BodyTree(tree.embodiment, tree.device, tree.dtype, [f"{p}_{side}" for p in FEET for side in "rl"])
+        self._own = Soles.of(self.tree)
+
+    def lowest(self, pose: Pose) -> np.ndarray:
+        """(T, P, 3) the lowest point of each support point, world [m]."""
+        return self._own.lowest(self.tree.forward(pose)).double().cpu().numpy()
+
+
+def grounded(lowest: np.ndarray, height: np.ndarray, rate: float) -> np.ndarray:
+    """(T,) bool: frames in which a foot has to touch the floor: all but those of flight, and of feet held up.
+
+    lowest (T,): lowest point of the feet, height (T,): of the pelvis [m]. Only who falls freely leaves the floor: where
+    the feet seem to while the pelvis falls with less, the recording errs.
+    """
+    touching = np.ones(len(lowest), dtype=bool)
+    apart = min(max(1, round(FALLING * rate)), len(height) - 1)
+    padded = np.pad(height, apart, mode="reflect", reflect_type="odd")
+    falling = (2 * height - padded[2 * apart :] - padded[: -2 * apart]) * (rate / apart) ** 2
+    for start, stop in runs(lowest > TOUCH):
+        if falling[start:stop].max() > FREE or lowest[start:stop].max() > LIFTED:
+            touching[start:stop] = False
+    return touching
+
+
 def standing(points: np.ndarray, rate: float) -> np.ndarray:
     """(T, P) bool: which of the points (T, P, 3) are near the floor, and slow along it and upwards for long enough."""
     velocity = np.gradient(points, axis=0) * rate
@@ -83,6 +116,27 @@ def standing(points: np.ndarray, rate: float) -> np.ndarray:
             if stop - start < shortest:
                 column[start:stop] = False
     return still
+
+
+def stances(points: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """(which of the points stand (T, P) bool, where each does so (T, P, 2) [m]) for points (T, P, 3).
+
+    As `standing`, and each stance lasts from when its point comes near the place until it leaves it: recorded feet
+    still glide when they land.
+    """
+    still, place = standing(points, rate), points[..., :2].copy()
+    for column, where, out in zip(still.T, points.transpose(1, 0, 2), place.transpose(1, 0, 2), strict=True):
+        for start, stop in runs(column):
+            if start and column[start - 1]:  # the stance before it reaches up to here
+                continue
+            middle = np.median(where[start:stop, :2], axis=0)
+            near = (np.linalg.norm(where[:, :2] - middle, axis=1) < SAME_PLACE) & (where[:, 2] < LOW)
+            away = np.flatnonzero(~near)
+            start = max(away[away < start], default=-1) + 1
+            stop = min(away[away >= stop], default=len(near))
+            column[start:stop] = True
+            out[start:stop] = np.median(where[start:stop, :2], axis=0)
+    return still, place
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:

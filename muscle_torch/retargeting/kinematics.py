@@ -48,9 +48,21 @@ class Points(NamedTuple):
 
 
 @dataclass(frozen=True)
+class _Slot:
+    """The n-th joint of all bodies that have so many."""
+
+    joints: Tensor
+    carried: Tensor | None  # rows of the slot before that it adds to; None: the rest, which is in `parts` already
+    parts: Tensor  # (J, 4, 16)
+    lines: Tensor  # (J, 4, 2) axis and anchor
+
+
+@dataclass(frozen=True)
 class _Level:
-    bodies: Tensor
-    parents: Tensor
+    """Bodies equally far from the world."""
+
+    rows: Tensor  # of the local placements
+    parents: Tensor | None  # among the bodies of the level above; None: the same ones in the same order
 
 
 class BodyTree:
@@ -135,28 +147,76 @@ class BodyTree:
         return float(grid[first]), float(grid[last])
 
     def _bodies(self, model: mujoco.MjModel) -> None:
+        """Constants of `forward`: placements are 4x4 matrices [turn, position; 0, 1]."""
         parents = self.place[model.body_parentid[self.body_ids]]
+        rest = torch.eye(4, dtype=torch.float64).repeat(len(parents), 1, 1)
+        rest[:, :3, :3] = quat_to_matrix(torch.as_tensor(model.body_quat[self.body_ids]))
+        rest[:, :3, 3] = torch.as_tensor(model.body_pos[self.body_ids])
+        body_of = self.place[model.jnt_bodyid[self.scalar]]
+        parts, lines = self._joint_parts(model)
+        # Joints of one body one after the other: slot 0 of all bodies, then slot 1, ...
+        slot = np.array([np.sum(body_of[:i] == b) for i, b in enumerate(body_of)])
+        slot[body_of < 0] = -1
+        first = slot == 0
+        parts[first] = rest[body_of[first], None] @ parts[first]
+        lines[first] = rest[body_of[first]] @ lines[first]
+        self._slots: list[_Slot] = []
+        last, start = {body: body for body in range(len(parents))}, len(parents)  # rows of the local placements
+        before: list[int] = []
+        for s in range(int(slot.max()) + 1):
+            ids = np.flatnonzero(slot == s)
+            carried = self._index([before.index(b) for b in body_of[ids]]) if s else None
+            before = body_of[ids].tolist()
+            last |= {b: start + i for i, b in enumerate(before)}
+            start += len(ids)
+            self._slots.append(
+                _Slot(self._index(ids), carried, self._tensor(parts[ids].flatten(2)), self._tensor(lines[ids]))
+            )
+        self._rest = self._tensor(rest)
+        self._depths(parents, last)
+        moving = np.concatenate([np.flatnonzero(slot == s) for s in range(int(slot.max()) + 1)])
+        self._moving = self._index(moving)
+        self._joint_up = self._index(parents[body_of[moving]])
+        self._parents, self._body_of = parents, body_of
+
+    def _depths(self, parents: np.ndarray, rows: dict[int, int]) -> None:
+        """Bodies by their distance from the world, in the order of their parents; `rows`: of their local placements."""
         depth = np.zeros(len(parents), dtype=int)
         for body in range(1, len(parents)):
             depth[body] = depth[parents[body]] + 1
-        levels = [np.flatnonzero(depth == d) for d in range(1, depth.max() + 1)]
-        self._levels = [_Level(self._index(ids), self._index(parents[ids])) for ids in levels]
-        self._body_pos = self._tensor(model.body_pos[self.body_ids])
-        self._body_mat = quat_to_matrix(self._tensor(model.body_quat[self.body_ids]))
-        # Joints of one body one after the other: slot 0 of all bodies, then slot 1, ...
-        body_of = self.place[model.jnt_bodyid[self.scalar]]
-        slot = np.array([np.sum(body_of[:i] == b) for i, b in enumerate(body_of)])
-        slot[body_of < 0] = -1
-        self._slots = [self._index(np.flatnonzero(slot == s)) for s in range(int(slot.max()) + 1)]
-        self._joint_body = self._index(np.maximum(body_of, 0))
-        self._joint_up = self._index(parents[np.maximum(body_of, 0)])
-        self._joint_axis = self._tensor(model.jnt_axis[self.scalar])
-        self._joint_pos = self._tensor(model.jnt_pos[self.scalar])
-        x, y, z = self._joint_axis.unbind(-1)
+        self._levels: list[_Level] = []
+        above = np.zeros(1, dtype=int)
+        order = [above]
+        for d in range(1, depth.max() + 1):
+            here = np.flatnonzero(depth == d)
+            here = here[np.argsort([int(np.flatnonzero(above == parents[b])[0]) for b in here], kind="stable")]
+            up = [int(np.flatnonzero(above == parents[b])[0]) for b in here]
+            same = up == list(range(len(above)))
+            local = self._index([rows[int(b)] for b in here])
+            self._levels.append(_Level(local, None if same else self._index(up)))
+            above = here
+            order.append(here)
+        self._top = order[1].tolist()
+        self._by_body = self._index(np.argsort(np.concatenate(order)))
+
+    def _joint_parts(self, model: mujoco.MjModel) -> tuple[Tensor, Tensor]:
+        """Per joint: what its placement takes times (1, sin, 1 - cos, shift) (J, 4, 4, 4); [axis, anchor] (J, 4, 2).
+
+        A turn by angle about axis k through p is I + sin K + (1 - cos) K^2, with p kept where it is.
+        """
+        axis, at = torch.as_tensor(model.jnt_axis[self.scalar]), torch.as_tensor(model.jnt_pos[self.scalar])
+        x, y, z = axis.unbind(-1)
         zero = torch.zeros_like(x)
-        self._cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
-        self._cross2 = self._cross @ self._cross
-        self._parents, self._body_of = parents, body_of
+        cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
+        parts = torch.zeros(len(axis), 4, 4, 4, dtype=torch.float64)
+        parts[:, 0] = torch.eye(4, dtype=torch.float64)
+        for i, turn in ((1, cross), (2, cross @ cross)):
+            parts[:, i, :3, :3] = turn
+            parts[:, i, :3, 3] = -(turn @ at[..., None])[..., 0]
+        parts[:, 3, :3, 3] = axis
+        lines = torch.zeros(len(axis), 4, 2, dtype=torch.float64)
+        lines[:, :3, 0], lines[:, :3, 1], lines[:, 3, 1] = axis, at, 1.0
+        return parts, lines
 
     def _ancestors(self, model: mujoco.MjModel) -> None:
         """(B, J) 1 where moving joint j moves body b."""
@@ -171,6 +231,7 @@ class BodyTree:
             carried[body] = carried[self._parents[body]] or float(self.free and body == root)
         self._moves = self._tensor(mask)
         self._root_body, self._carried = root, self._tensor(carried)
+        self._root_row = self._top.index(root) if self.free else 0
 
     # ---- poses
     def body(self, name: str) -> int:
@@ -198,12 +259,15 @@ class BodyTree:
         full[:, self._dependent] = self.qpos0[self._dependent] + value
         return full, torch.where(self._held > 0, 0.0, slope)
 
-    def qpos(self, pose: Pose) -> np.ndarray:
-        """(T, nq) float64 for MuJoCo; coupled joints in double precision."""
+    def qpos(self, pose: Pose, exact: bool = True) -> np.ndarray:
+        """(T, nq) float64 for MuJoCo; coupled joints in double precision where `exact`, which takes longer."""
         out = np.tile(self.model.qpos0, (len(pose.joints), 1))
         if self.free:
             out[:, :3] = pose.root_pos.cpu().numpy()
             out[:, 3:7] = matrix_to_quat(pose.root_mat.double()).cpu().numpy()
+        if not exact:
+            out[:, self.qpos_ids] = self.all_joints(pose.joints)[0].double().cpu().numpy()
+            return out
         out[:, self.qpos_ids[self.independent]] = pose.joints.double().cpu().numpy()
         return self.embodiment.project(out)
 
@@ -217,34 +281,37 @@ class BodyTree:
     def forward(self, pose: Pose) -> Frames:
         """Where bodies and joint axes are."""
         full, slope = self.all_joints(pose.joints)
-        away = full - self.qpos0
-        count, bodies = len(full), len(self.body_ids)
-        mat = self._body_mat.expand(count, bodies, 3, 3).clone()
-        pos = self._body_pos.expand(count, bodies, 3).clone()
-        angle = torch.where(self.slides > 0, 0.0, away)[..., None, None]
-        eye = torch.eye(3, device=self.device, dtype=self.dtype)
-        turns = eye + torch.sin(angle) * self._cross + (1 - torch.cos(angle)) * self._cross2
-        shift = torch.where(self.slides > 0, away, 0.0)[..., None] * self._joint_axis
-        axis, anchor = full.new_zeros(count, len(self.scalar), 3), full.new_zeros(count, len(self.scalar), 3)
-        for ids in self._slots:  # in the axes of the parent body
-            at = self._joint_body[ids]
-            here, local = mat[:, at], self._joint_pos[ids]
-            axis[:, ids] = (here @ self._joint_axis[ids][..., None])[..., 0]
-            anchor[:, ids] = pos[:, at] + (here @ local[..., None])[..., 0]
-            turned = here @ turns[:, ids]
-            mat[:, at] = turned
-            pos[:, at] = anchor[:, ids] + (here @ shift[:, ids][..., None] - turned @ local[..., None])[..., 0]
-        if self.free:
-            mat[:, self._root_body], pos[:, self._root_body] = pose.root_mat, pose.root_pos
-        mats, positions = mat.clone(), pos.clone()
-        for level in self._levels:
-            up_mat, up_pos = mats[:, level.parents], positions[:, level.parents]
-            mats[:, level.bodies] = up_mat @ mat[:, level.bodies]
-            positions[:, level.bodies] = up_pos + (up_mat @ pos[:, level.bodies][..., None])[..., 0]
-        up = self._joint_up
-        axis = (mats[:, up] @ axis[..., None])[..., 0]
-        anchor = positions[:, up] + (mats[:, up] @ anchor[..., None])[..., 0]
-        return Frames(positions, mats, axis, anchor, slope)
+        away, count = (full - self.qpos0).T, len(full)
+        angle = torch.where(self.slides[:, None] > 0, 0.0, away)
+        shift = torch.where(self.slides[:, None] > 0, away, 0.0)
+        by = torch.stack((torch.ones_like(angle), torch.sin(angle), 1 - torch.cos(angle), shift), -1)  # (J, T, 4)
+        # Bodies in the axes of their parents, first as at rest, then after one more joint each; bodies come first.
+        locals_, lines = [self._rest[:, None].expand(-1, count, 4, 4)], []
+        for slot in self._slots:
+            turned = (by[slot.joints] @ slot.parts).unflatten(-1, (4, 4))
+            if slot.carried is None:
+                lines.append(slot.lines[:, None].expand(-1, count, 4, 2))
+            else:
+                before = locals_[-1][slot.carried]
+                lines.append((before.flatten(1, 2) @ slot.lines).unflatten(1, (-1, 4)))
+                turned = before @ turned
+            locals_.append(turned)
+        local = torch.cat(locals_)
+        above = local[:1]
+        placed = [above]
+        for depth, level in enumerate(self._levels):
+            here = local[level.rows]
+            if depth == 0 and self.free:
+                here[self._root_row, :, :3, :3], here[self._root_row, :, :3, 3] = pose.root_mat, pose.root_pos
+            elif depth:
+                here = (above if level.parents is None else above[level.parents]) @ here
+            above = here
+            placed.append(above)
+        world = torch.cat(placed)[self._by_body]
+        line = full.new_zeros(len(self.scalar), count, 4, 2)
+        line[self._moving] = world[self._joint_up] @ torch.cat(lines)
+        world, line = world.transpose(0, 1), line.transpose(0, 1)
+        return Frames(world[..., :3, 3], world[..., :3, :3], line[..., :3, 0], line[..., :3, 1], slope)
 
     def points(self, frames: Frames, points: Points) -> Tensor:
         """World positions (T, P, 3)."""

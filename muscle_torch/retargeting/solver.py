@@ -8,16 +8,16 @@ preconditioner, so all work is batched and runs on a CPU or a GPU alike.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 INNER = 15  # steps of the conjugate gradient; inexact is enough, the next Gauss-Newton step corrects
 ROUNDS = 3  # of the active set
-ENOUGH = 1e-3
+ENOUGH = 1e-2
 DENSE = 500  # frames
 DAMPING, DAMPING_TYPICAL = 1e-3, 1e-4
-LEAST_TYPICAL = 0.1  # joints that the targets hardly tell are smoothed as if they told so much of the median
 LARGEST_STEP = 0.6  # [rad, m]
 
 
@@ -33,15 +33,14 @@ class Normal:
     bend: Tensor  # (T - 2, d) second differences of the pose
     low: Tensor  # (T, d) smallest step
     high: Tensor  # (T, d)
-    stiff: Tensor  # (T - 2, d) share of the smoothing; less where an impact should stay sharp
+    typical: Tensor  # (d,) how strongly the targets hold each degree of freedom: what smoothing is measured by
 
 
 def solve(problem: Normal, smoothing: float) -> Tensor:
     """The step (T, d). `smoothing`: weight of the second differences by that of a typical diagonal entry."""
     diagonal = torch.diagonal(problem.hessian, dim1=1, dim2=2)
-    typical = diagonal.median(dim=0).values
-    typical = typical.clamp_min(LEAST_TYPICAL * typical.median()).clamp_min(1e-3)
-    smooth = _Smooth(smoothing * typical, problem.stiff)
+    typical = problem.typical
+    smooth = _Smooth(smoothing * typical)
     base = problem.gradient + smooth.pull(problem.bend, len(problem.gradient))
     damping = DAMPING * diagonal + DAMPING_TYPICAL * typical
     low, high = problem.low.clamp_min(-LARGEST_STEP), problem.high.clamp_max(LARGEST_STEP)
@@ -114,24 +113,23 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Smooth:
-    """Weights of squared second differences: by degree of freedom (d,), times a share by frame (T - 2, d)."""
+    """Weights of squared second differences, by degree of freedom (d,)."""
 
     weight: Tensor
-    share: Tensor
 
     def pull(self, bend: Tensor, count: int) -> Tensor:
         """The gradient (T, d) of `bend`, which are second differences of T = `count` frames."""
         if count <= 2:
             return self.weight.new_zeros(count, len(self.weight))
-        return second_transposed(self.share * self.weight * bend)
+        return second_transposed(self.weight * bend)
 
     def diagonal(self, x: Tensor) -> Tensor:
         """Of its Hessian (T, d)."""
         out = torch.zeros_like(x)
         if len(x) > 2:
-            out[2:] += self.share
-            out[1:-1] += 4 * self.share
-            out[:-2] += self.share
+            out[2:] += 1
+            out[1:-1] += 4
+            out[:-2] += 1
         return out * self.weight
 
     def product(self, like: Tensor) -> Callable[[Tensor], Tensor]:
@@ -139,9 +137,15 @@ class _Smooth:
         count = len(like)
         if count > DENSE or count <= 2:
             return lambda x: self.pull(second(x), count)
-        differences = second(torch.eye(count, dtype=like.dtype, device=like.device))
-        back, weight = differences.T, self.share * self.weight
-        return lambda x: back @ (weight * (differences @ x))
+        both = _differences(count, like.dtype, like.device)
+        return lambda x: both @ (self.weight * x)
+
+
+@lru_cache(maxsize=8)
+def _differences(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The squared second differences of `count` frames as a matrix."""
+    each = second(torch.eye(count, dtype=dtype, device=device))
+    return each.T @ each
 
 
 def second(x: Tensor) -> Tensor:

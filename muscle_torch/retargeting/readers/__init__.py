@@ -10,7 +10,7 @@ from ..raw import RawMotion, check
 from .amass import read_amass
 from .asf_amc import read_asf_amc
 from .bvh import read_bvh
-from .markers import read_c3d, read_trc
+from .markers import read_markers
 from .opensim import read_opensim
 from .trajectory import count_clips, is_trajectory, read_trajectory
 
@@ -23,6 +23,7 @@ class ReadOptions:
     rate: float = 0.0  # [Hz]; 0: as the file says
     smpl: str = ""  # body model file or folder, for AMASS
     markers: dict[str, str] = field(default_factory=dict)  # role -> marker name
+    static: str = ""  # markers of the same subject standing (.trc, .c3d): shows what the motion lacks
     part: int = 0  # which clip of a trajectory file that holds several
 
 
@@ -32,8 +33,8 @@ READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
     ".bvh": lambda path, o: read_bvh(path, o.unit, o.rate),
     ".mot": lambda path, o: read_opensim(path, o.rate),
     ".sto": lambda path, o: read_opensim(path, o.rate),
-    ".trc": lambda path, o: read_trc(path, o.unit, o.markers),
-    ".c3d": lambda path, o: read_c3d(path, o.unit, o.markers),
+    ".trc": lambda path, o: read_markers(path, o.unit, o.markers, o.static),
+    ".c3d": lambda path, o: read_markers(path, o.unit, o.markers, o.static),
 }
 
 

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from muscle_torch.errors import InputError, nearest
 
 from ..raw import SIDES, RawMotion
+from .static_trial import carried
 
 # role -> names the marker goes by, without subject prefix, punctuation and case; {} is R or L; several: their middle.
 SIDE_ROLES = {
@@ -44,8 +46,32 @@ SHOULDER_DROP = 0.17  # of the distance between both acromia, below the marker (
 METRES = {"mm": 1e-3, "cm": 1e-2, "m": 1.0, "meters": 1.0, "metres": 1.0, "in": 0.0254}
 
 
-def read_trc(path: Path, unit: float = 0.0, names: dict[str, str] | None = None) -> RawMotion:
-    """Tab-separated markers. `names`: role -> marker name of this file, where the usual names do not fit."""
+class Markers(NamedTuple):
+    """A file's content."""
+
+    labels: list[str]
+    points: np.ndarray  # (T, M, 3) [m], NaN where unseen
+    rate: float  # [Hz]
+
+
+def read_markers(path: Path, unit: float = 0.0, names: dict[str, str] | None = None, static: str = "") -> RawMotion:
+    """Landmarks from a .trc or .c3d file.
+
+    `names`: role -> marker name of this file, where the usual names do not fit. `static`: a file of the same subject
+    standing; what it alone shows is carried over.
+    """
+    beside = _load(Path(static), unit) if static else None
+    return from_markers(path, _load(path, unit), names, beside)
+
+
+def _load(path: Path, unit: float) -> Markers:
+    if path.suffix.lower() not in (".trc", ".c3d") or not path.is_file():
+        raise InputError(f"static={path}: no such .trc or .c3d file")
+    return load_trc(path, unit) if path.suffix.lower() == ".trc" else load_c3d(path, unit)
+
+
+def load_trc(path: Path, unit: float = 0.0) -> Markers:
+    """Tab-separated markers."""
     lines = path.read_text(encoding="latin-1").splitlines()
     try:
         keys, values = lines[1].split(), lines[2].split()
@@ -72,10 +98,10 @@ def read_trc(path: Path, unit: float = 0.0, names: dict[str, str] | None = None)
     scale = unit or METRES.get(stated, 0.0)
     if not scale:
         raise InputError(f"{path}: unknown unit {stated!r}; set unit= to its length in metres")
-    return from_markers(path, labels, points * scale, rate, names)
+    return Markers(labels, points * scale, rate)
 
 
-def read_c3d(path: Path, unit: float = 0.0, names: dict[str, str] | None = None) -> RawMotion:
+def load_c3d(path: Path, unit: float = 0.0) -> Markers:
     """Binary C3D, by ezc3d."""
     try:
         import ezc3d
@@ -93,7 +119,8 @@ def read_c3d(path: Path, unit: float = 0.0, names: dict[str, str] | None = None)
     points = stored["data"]["points"][:3].transpose(2, 1, 0) * scale
     hidden = np.all(points == 0, axis=-1)
     points[hidden[..., None].repeat(3, axis=-1)] = np.nan
-    return from_markers(path, labels, points[:, : len(labels)], float(point["RATE"]["value"][0]), names)
+    labels = labels[: points.shape[1]]
+    return Markers(labels, points[:, : len(labels)], float(point["RATE"]["value"][0]))
 
 
 def _check_whole(path: Path) -> None:
@@ -110,10 +137,14 @@ def _check_whole(path: Path) -> None:
 
 
 def from_markers(
-    path: Path, labels: list[str], points: np.ndarray, rate: float, names: dict[str, str] | None = None
+    path: Path, markers: Markers, names: dict[str, str] | None = None, static: Markers | None = None
 ) -> RawMotion:
-    """Joint centres from labelled markers (T, M, 3) [m]; any axis may point up."""
-    at = _roles(labels, points, names or {}, path)
+    """Joint centres from labelled markers; any axis may point up."""
+    labels, names = markers.labels, names or {}
+    both = labels + (static.labels if static else [])
+    at = _roles(markers, _mine(names, labels, both, path), path)
+    if static is not None:
+        at |= _carried(at, markers, static, _roles(static, _mine(names, static.labels, both, path), path))
     up = _up(at, path)
     at = {role: values @ up.T for role, values in at.items()}
     positions: dict[str, np.ndarray] = {}
@@ -130,7 +161,12 @@ def from_markers(
     if "pelvis" not in positions:
         positions.pop("head", None)
     return RawMotion(
-        name=path.stem, rate=rate, positions=positions, orientations=orientations, subject=path.stem, source=str(path)
+        name=path.stem,
+        rate=markers.rate,
+        positions=positions,
+        orientations=orientations,
+        subject=path.stem,
+        source=str(path),
     )
 
 
@@ -145,7 +181,31 @@ def _plain(label: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", label.rpartition(":")[2].upper())
 
 
-def _roles(labels: list[str], points: np.ndarray, names: dict[str, str], path: Path) -> dict[str, np.ndarray]:
+def _mine(names: dict[str, str], labels: list[str], both: list[str], path: Path) -> dict[str, str]:
+    """The given names that are among `labels`; each must be in one of the files."""
+    for role, label in names.items():
+        if _plain(label) not in map(_plain, both):
+            raise InputError(f"{path}: has no marker {label!r} (for {role}){nearest(label, both)}")
+    return {role: label for role, label in names.items() if _plain(label) in map(_plain, labels)}
+
+
+def _carried(
+    at: dict[str, np.ndarray], markers: Markers, static: Markers, standing: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Roles that only the static trial shows, in the motion."""
+    moving = {_plain(label): markers.points[:, i] for i, label in enumerate(markers.labels)}
+    still = {_plain(label): np.nanmedian(static.points[:, i], axis=0) for i, label in enumerate(static.labels)
+             if np.isfinite(static.points[:, i]).all(axis=1).any()}  # fmt: skip
+    found = {}
+    for role, values in standing.items():
+        placed = None if role in at else carried(np.nanmedian(values, axis=0), still, moving)
+        if placed is not None:
+            found[role] = placed[0]
+    return found
+
+
+def _roles(markers: Markers, names: dict[str, str], path: Path) -> dict[str, np.ndarray]:
+    labels, points = markers.labels, markers.points
     place = {_plain(label): i for i, label in enumerate(labels)}
     known: dict[str, tuple[str | tuple[str, ...], ...]] = dict(CENTRE_ROLES)
     for role, forms in SIDE_ROLES.items():
@@ -165,8 +225,6 @@ def _roles(labels: list[str], points: np.ndarray, names: dict[str, str], path: P
     for role, label in names.items():
         if role not in known:
             raise InputError(f"markers: unknown role {role!r}{nearest(role, tuple(known))}")
-        if _plain(label) not in place:
-            raise InputError(f"{path}: has no marker {label!r} (for {role}){nearest(label, labels)}")
         found[role] = points[:, place[_plain(label)]]
     return {role: values for role, values in found.items() if np.isfinite(values).all(axis=1).any()}
 

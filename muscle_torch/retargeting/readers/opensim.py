@@ -62,6 +62,11 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
     if set(shoulder.NEEDED) <= columns.keys():
         return shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
     missing = [name for name in NEEDED if name not in columns]
+    if "sternoclavicular_r1" in columns:
+        raise InputError(
+            f"{path}: coordinates of an ISB shoulder model (Wu et al.), whose joint frames it does not tell: give the "
+            "markers of the same trial (.trc, .c3d)"
+        )
     if len(missing) == len(NEEDED):
         raise InputError(
             f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of a model that is read (the gait "
