@@ -27,7 +27,8 @@ class ClippedLoss(ClipPPOLoss):
 class PPO:
     """Clipped policy and value losses, gradient clipping, updates that are not finite skipped and counted.
 
-    A policy with a method `auxiliary_loss()` is asked for it after each forward pass, and its loss is added.
+    A policy with a method `auxiliary_loss(mean)` is asked for it after each forward pass, and its loss is added;
+    `mean` averages a tensor over the processes that learn together.
     """
 
     def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any, processes: Alone | None = None):
@@ -83,7 +84,7 @@ class PPO:
         parts = minibatches(len(batch), self.cfg.minibatches, device)
         for ids, mean, variance in zip(parts, *self._advantage_moments(batch, parts), strict=True):
             found = self.loss(normalized(batch[ids], mean, variance))
-            extra = self.auxiliary() if self.auxiliary else torch.zeros((), device=device)
+            extra = self.auxiliary(self.processes.mean) if self.auxiliary else torch.zeros((), device=device)
             actor_loss = found["loss_objective"] + found["loss_entropy"] + extra if learn_actor else 0.0
             norm, finite = self._step(actor_loss + found["loss_critic"])
             values = (found[name] for name in ("loss_objective", "loss_critic", "entropy", "clip_fraction"))
