@@ -68,8 +68,9 @@ def make_trainer(cfg: Any, processes: Any = None) -> Any:
 def learn_and_tell(folder: Path, policy: str) -> None:
     """A few updates of a policy; everything that went into them and what came out, to `folder`."""
     from muscle_torch.config import load_config
-    from muscle_torch.rl import make_processes, ppo
+    from muscle_torch.rl import gradients, make_processes, ppo
 
+    gradients.BUCKET = 10_000  # several, though the networks are small
     cfg = load_config("toy_arm", policy=policy, **CASE)
     told: dict[str, Any] = {"rollouts": [], "minibatches": [], "metrics": [], "counts": []}
     with make_processes(cfg) as processes:

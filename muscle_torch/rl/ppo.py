@@ -34,6 +34,7 @@ class PPO:
     def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any, processes: Alone | None = None):
         self.cfg, self.optimizer, self.processes = cfg, optimizer, processes or Alone()
         self.auxiliary = getattr(policy, "auxiliary_loss", None)
+        self.processes.watch_gradients(optimizer.parameters)
         self.may_look = all(p.device.type == "cpu" for p in policy.parameters())
         sample = ProbabilisticTensorDictModule(
             in_keys=["loc", "scale"],
@@ -102,7 +103,7 @@ class PPO:
         """One optimiser step unless the gradient is not finite; (gradient norm, whether it was finite)."""
         self.optimizer.zero_grad()
         loss.backward()
-        self.processes.average_gradients(self.optimizer.parameters)
+        self.processes.finish_gradients()
         given = [p for p in self.optimizer.parameters if p.grad is not None]
         limit = self.cfg.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(given, limit)
