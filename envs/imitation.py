@@ -59,6 +59,8 @@ class ImitationEnv(EnvBase):
         self.config, self.embodiment, self.library, self.physics = config, embodiment, library, physics
         self.evaluation = evaluation
         self.num_envs = physics.num_worlds
+        # On a CPU looking at a result saves work; on a GPU it would stop the queue until all before it is done.
+        self._may_look = physics.device.type == "cpu"
         self._action_map = ActionMap(config.env, embodiment, self.device)
         self.action_names, self.zero_action = self._action_map.names, self._action_map.zero_action
         self.action_size = embodiment.model.nu
@@ -139,7 +141,7 @@ class ImitationEnv(EnvBase):
         self.nan_resets += broken.sum()
         if self._adaptation is not None:
             self._adaptation.count(self.clip, terminated | truncated, terminated | broken)
-        if self.device.type != "cpu" or broken.any():
+        if not self._may_look or broken.any():
             observation = torch.where(broken.unsqueeze(1), 0.0, observation)
             reward = torch.where(broken, 0.0, reward)
         self._observation = observation
@@ -151,17 +153,16 @@ class ImitationEnv(EnvBase):
 
         The other worlds' rows are those that `advance` returned.
         """
-        on_cpu = self.device.type == "cpu"
-        if on_cpu and not done.any():
+        if self._may_look and not done.any():
             return self._observation
         terms = self.config.observation.terms
         with _one_thread():
             self._place(done, *self._sampler.sample(self.num_envs))
-            if on_cpu:  # where looking is the work: only at the worlds that changed
+            if self._may_look:  # observe only the worlds that changed
                 worlds = done.nonzero().squeeze(1)
                 begun = self._history.begin(observe(self._state(worlds), terms))
                 self._observation = self._observation.index_copy(0, worlds, begun)
-            else:  # where asking which ones changed would stop the queue
+            else:
                 begun = self._history.begin(observe(self._state(), terms))
                 self._observation = torch.where(done.unsqueeze(1), begun, self._observation)
         return self._observation
@@ -249,7 +250,7 @@ class ImitationEnv(EnvBase):
         qpos, qvel = self.library.qpos.index_select(0, row), self.library.qvel.index_select(0, row)
         if self._body.has_root:
             self._origin = torch.where(worlds.unsqueeze(1), qpos[:, :2], self._origin)
-            qpos[:, :2] = 0.0
+            qpos[:, :2].zero_()
         self.physics.reset(worlds, qpos, qvel)
 
     def _state(self, worlds: Tensor | None = None, action: Tensor | None = None) -> State:

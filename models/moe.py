@@ -1,5 +1,6 @@
 """A soft mixture of experts: some hidden layers are a weighted sum of small networks, all of them always computed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,13 +43,6 @@ class MixtureLayer(nn.Module):
         bias = torch.stack([expert.get_parameter("bias") for expert in self.outer])
         return functional.linear(hidden, outer) + weight @ bias
 
-    def balance_loss(self) -> Tensor:
-        """E * sum of squared mean weights: 1 where all experts are used alike, E where one does everything."""
-        assert self.share is not None, "a forward pass with gradients comes first"
-        loss = len(self.share) * self.share.square().sum()
-        self.share = None
-        return loss
-
     def __getstate__(self) -> dict[str, Any]:
         """For copies: the share belongs to a graph, which cannot be copied."""
         return self.__dict__ | {"share": None}
@@ -69,12 +63,20 @@ class MoEPolicy(ActorCritic):
             inputs = width
         return nn.Sequential(*layers, dense(inputs, outputs, HEAD_GAIN))
 
-    def auxiliary_loss(self) -> Tensor:
+    def auxiliary_loss(self, mean: Callable[[Tensor], Tensor] = lambda own: own) -> Tensor:
         """What the learner adds to its loss, after actor and critic have seen a minibatch, (): the balance loss of
-        every mixture layer of the forward passes just made."""
+        every mixture layer of the forward passes just made.
+
+        E * sum of squared mean weights: 1 where all experts are used alike, E where one does everything. mean: over
+        the processes that learn together, each from its part of the minibatch; the gradients are averaged afterwards.
+        """
         layers = [m for m in self.modules() if isinstance(m, MixtureLayer) and m.share is not None]
-        losses = [layer.balance_loss() for layer in layers]
-        return self.arguments["mixture"]["balance"] * torch.stack(losses).sum()
+        own = torch.stack([layer.share for layer in layers if layer.share is not None])
+        for layer in layers:
+            layer.share = None
+        # The value is that of all, the gradient flows into one's own part.
+        share = own + (mean(own.detach()) - own.detach())
+        return self.arguments["mixture"]["balance"] * (share.shape[1] * share.square().sum())
 
 
 def _checked(mixture: dict[str, Any], layers: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def script(path: str) -> ModuleType:
     return module
 
 
-def train(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+def train(*words: str, cwd: Path, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
     """`python train.py ...` in the folder `cwd`."""
     command = [sys.executable, str(ROOT / "train.py"), *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False, **options)

@@ -65,12 +65,13 @@ def make_trainer(cfg: Any, processes: Any = None) -> Any:
     return Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None, processes)
 
 
-def learn_and_tell(folder: Path) -> None:
-    """A few updates; everything that went into them and what came out, to `folder`."""
+def learn_and_tell(folder: Path, policy: str) -> None:
+    """A few updates of a policy; everything that went into them and what came out, to `folder`."""
     from muscle_torch.config import load_config
-    from muscle_torch.rl import make_processes, ppo
+    from muscle_torch.rl import gradients, make_processes, ppo
 
-    cfg = load_config("toy_arm", **CASE)
+    gradients.BUCKET = 10_000  # several, though the networks are small
+    cfg = load_config("toy_arm", policy=policy, **CASE)
     told: dict[str, Any] = {"rollouts": [], "minibatches": [], "metrics": [], "counts": []}
     with make_processes(cfg) as processes:
         trainer = make_trainer(cfg, processes)
@@ -101,4 +102,4 @@ def learn_and_tell(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    learn_and_tell(Path(sys.argv[1]))
+    learn_and_tell(Path(sys.argv[1]), sys.argv[2])

@@ -60,3 +60,20 @@ def test_what_cannot_be_compared_is_named(tmp_path):
     for words in (["compare=[a.json]"], ["compare=[a.json,b.json]"], [f"compare=[{tmp_path}/other.json,b.json]"]):
         with pytest.raises(InputError, match=r"compare|a\.json|other\.json"):
             benchmark.main(words)
+
+
+def test_presets_are_swept_and_what_cannot_be_measured_is_left_out(tmp_path, capsys):
+    """With a narrower network than the presets'."""
+    path = tmp_path / "presets.json"
+    small = ("network.hidden=[16,16]", "ppo.minibatches=1", "ppo.num_steps=4", "steps=2", "repeats=1", "threads=1")
+    words = (*small, "task=bimanual", "preset=[paper,shipped]", "num_envs=2", "device=cpu", f"output={path}")
+    assert benchmark.main(words) == 0
+    results = json.loads(path.read_text())["results"]
+    found = [(r["preset"], r["fingers"], r["num_envs"]) for r in results]
+    assert found == [("paper", False, 2), ("shipped", True, 2)]
+    capsys.readouterr()
+    assert benchmark.main((*TOY, "num_envs=[1,4]", "ppo.minibatches=32", f"output={path}")) == 0
+    assert [r["num_envs"] for r in json.loads(path.read_text())["results"]] == [4]
+    assert "left out: toy_arm, 1 worlds: ppo.minibatches=32" in capsys.readouterr().err
+    with pytest.raises(InputError, match="none of the settings"):
+        benchmark.main((*TOY, "num_envs=[1,4]", "ppo.minibatches=320"))

@@ -39,14 +39,15 @@ def joined(told: list[dict], update: int, trainer) -> None:
     trainer.env._adaptation._failed.copy_(sum(failed for _, failed in counts))
 
 
-def test_two_processes_make_the_update_of_one_with_the_joined_batch(tmp_path, monkeypatch):
-    worker = [sys.executable, str(ROOT / "tests" / "several_processes.py"), str(tmp_path)]
+@pytest.mark.parametrize("policy", ["gated_residual", "moe"])
+def test_two_processes_make_the_update_of_one_with_the_joined_batch(tmp_path, monkeypatch, policy):
+    worker = [sys.executable, str(ROOT / "tests" / "several_processes.py"), str(tmp_path), policy]
     for code, _, err in finish(launch(worker, 2, ROOT / "tests")):
         assert code == 0, err
     told = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     a, b = (one["rollouts"][0]["action"] for one in told)
     assert not torch.equal(a, b), "the processes must not draw the same random numbers"
-    cfg = load_config("toy_arm", **CASE)
+    cfg = load_config("toy_arm", policy=policy, **CASE)
     whole = make_trainer(cfg)
     whole.policy.load_state_dict(told[0]["weights"])
     worlds, updates, order = cfg.num_envs // 2, iter(range(UPDATES + 1)), iter(range(1000))

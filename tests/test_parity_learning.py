@@ -213,7 +213,7 @@ def test_reward_scale():
     oracle = Oracle("normalizers")
     scale = RewardScale(oracle["rewards"].shape[1], float(oracle["gamma"]), torch.device("cpu"))
     for t, (reward, done) in enumerate(zip(oracle["rewards"], oracle["dones"], strict=True)):
-        scale.observe(reward, done)
+        scale.observe(reward.unsqueeze(0), done.unsqueeze(0))
         assert relative(scale(reward), oracle["reward_norm"][t]) < 2e-6
         assert relative(scale.running, oracle["return_val"][t]) < 2e-6
         expected = torch.tensor([oracle[f"ret_{name}"][t] for name in ("mean", "var", "count")])

@@ -6,12 +6,14 @@ import torch
 from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, plain_data, random_ctrl, random_states
 
 from muscle_torch.errors import InputError
-from muscle_torch.physics import make_physics
+from muscle_torch.physics import ACCELERATION_FIELDS, make_physics
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
 from muscle_torch.physics.warp_budget import calibrate
 from muscle_torch.physics.warp_physics import WarpPhysics
 
 WORLDS = 8
+LIMIT_SENSOR = """<worldbody><body><joint name="hinge" range="-10 10"/><geom size=".1"/></body></worldbody>
+  <sensor><jointlimitpos joint="hinge"/></sensor>"""
 BODIES = ["toy_arm", "bimanual_arm", pytest.param("full_body", marks=pytest.mark.slow)]
 
 
@@ -40,7 +42,8 @@ def test_one_step_from_the_state_of_c(name, substeps):
     """Every fifth state of 1 s of C is given to Warp, which steps once, a physics step (1) or a control step (5).
 
     qpos of the arms is within 1e-5 rad of C after a physics step. Over a control step float32 can decide a substep
-    earlier or later than float64 whether a joint limit acts, which costs up to 1.4e-5; contacts of the full body more.
+    earlier or later than float64 whether a joint limit acts, which costs up to 1.4e-5. Of the full body, which falls,
+    98 % of the states are within 1e-4: in one of 168 its hand lies on the floor for one and not for the other.
     """
     body = embodiment(name)
     reference, once = (MujocoPhysics(body.model, WORLDS, threads=2) for _ in range(2))
@@ -58,8 +61,10 @@ def test_one_step_from_the_state_of_c(name, substeps):
     differences = torch.cat(apart)
     print(f"{name}: median {differences.median():.1e}, largest {differences.max():.1e}")
     assert differences.median() < 1e-6
-    limit = 1e-5 if substeps == 1 else 2e-5
-    assert differences.max() < (1e-4 if name == "full_body" else limit)
+    if name == "full_body":
+        assert differences.quantile(0.98) < 1e-4 and differences.max() < 1e-2
+    else:
+        assert differences.max() < (1e-5 if substeps == 1 else 2e-5)
 
 
 def test_full_buffers_are_counted_once():
@@ -100,9 +105,37 @@ def test_what_warp_cannot_do_is_refused():
     warp = WarpPhysics(model, 2, contacts=4, constraints=16)
     with pytest.raises(InputError, match="backend=mujoco"):
         warp.set_model_field("body_mass", torch.from_numpy(model.body_mass).expand(2, -1))
-    spec = mujoco.MjSpec.from_string("<mujoco><option solver='PGS'/></mujoco>")
-    with pytest.raises(InputError, match="backend=mujoco"):
-        WarpPhysics(spec.compile(), 1)
+    for text in ("<option solver='PGS'/>", "<option integrator='RK4'/>", LIMIT_SENSOR):
+        with pytest.raises(InputError, match="backend=mujoco"):
+            WarpPhysics(mujoco.MjModel.from_xml_string(f"<mujoco>{text}</mujoco>"), 1)
+
+
+def test_forces_asked_for_late_are_those_asked_for_at_once():
+    """Two resets, fields read in between, after both, or not at all: the same, to the bit, and so is what follows."""
+    model = ball_model()
+    qpos = torch.from_numpy(model.qpos0).float().repeat(3, 1)
+    orders = {
+        "at once": (ACCELERATION_FIELDS, ACCELERATION_FIELDS),
+        "forces first": (("actuator_force",), ("qacc", "sensordata")),
+        "later": ((), ("sensordata", "qfrc_actuator")),
+        "never": ((), ()),
+    }
+    found = {}
+    for name, order in orders.items():
+        warp = WarpPhysics(model, 3, contacts=4, constraints=16)
+        warp.reset(everyone(warp), qpos, torch.zeros(3, model.nv))
+        for _ in range(20):
+            warp.step(torch.full((3, 1), 0.7), SUBSTEPS)
+        for world, read in enumerate(order):
+            warp.reset(torch.arange(3) == world, qpos + 0.001, torch.full((3, model.nv), 0.1))
+            for field in read:
+                warp.field(field)
+        seen = {} if name == "never" else {field: warp.field(field).clone() for field in ACCELERATION_FIELDS}
+        warp.step(torch.full((3, 1), 0.2), SUBSTEPS)
+        found[name] = seen | {f"{field} after": warp.field(field).clone() for field in (*ACCELERATION_FIELDS, "qpos")}
+    assert found["at once"]["sensordata"][2, 0] != 0 and found["at once"]["actuator_force"][2] != 0
+    for seen in found.values():
+        assert all(torch.equal(value, found["at once"][field]) for field, value in seen.items())
 
 
 def test_fields_are_views_of_warps_memory():

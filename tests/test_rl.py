@@ -130,8 +130,7 @@ def test_reward_scale_is_the_published_one():
     # By hand: G <- 0.9 G (1 - done) + r, and the variance over all G seen, the start counted as 1e-4 of variance 1.
     rewards = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0]])
     done = torch.tensor([[False] * 4, [True, False, False, False]])
-    for r, d in zip(rewards, done, strict=True):
-        scale.observe(r, d)
+    scale.observe(rewards, done)
     returns = torch.tensor([1.0, 2.0, 3.0, 4.0, 1.0, 2.8, 3.7, 4.6])
     assert scale.moments[1] == pytest.approx(float(returns.var(correction=0)), rel=1e-3)
     assert torch.allclose(scale(rewards), rewards / returns.std(correction=0), rtol=1e-3)

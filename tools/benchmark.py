@@ -1,7 +1,8 @@
 """Measure speed in control steps per second: environment, + inference, + learning, beside plain MuJoCo C on a CPU.
 
 `python tools/benchmark.py task=bimanual num_envs=[256,1024] output=speed.json plot=speed.png`. Other words are
-train.py's own keys; task, fingers, policy, precision and num_envs take lists, and every combination is measured.
+train.py's own keys; task, preset, fingers, policy, precision and num_envs take lists, and every combination is
+measured; one that cannot be (for its memory, mostly) is named and left out.
 `compare=[old.json,new.json]` measures nothing and shows the ratios of two result files.
 
 Every column is timed `repeats` times, the columns taking turns, so that a busy machine disturbs all alike; medians are
@@ -12,6 +13,7 @@ the environment's worlds had, so it does the same physics: `env / raw` is what o
 
 import copy
 import dataclasses
+import gc
 import itertools
 import os
 import statistics
@@ -31,7 +33,7 @@ from muscle_torch.config import Config, key, load_config, parse_words, run_comma
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import write_evaluation
-from muscle_torch.memory import resident_bytes
+from muscle_torch.memory import full_memory_is_one_line, resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.physics import resolve_device
 from muscle_torch.rl import Trainer
@@ -44,8 +46,9 @@ PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "torch", "torchrl", "tensor
 @dataclasses.dataclass(frozen=True)
 class BenchmarkOptions:
     task: Any = key("bimanual", "cfg/task/<task>.yaml, or a list")
+    preset: Any = key("", "cfg/preset/<preset>.yaml on top, or a list; empty: none")
     num_envs: Any = key(0, "worlds stepped together, or a list [512,1024]; 0: the task's")
-    fingers: Any = key(False, "with movable fingers, or [false,true]")
+    fingers: Any = key("", "with movable fingers: true, false or [false,true]; empty: the task's")
     policy: Any = key("", "the policy of the inference and learning columns, or a list; empty: the task's")
     precision: Any = key("", "of the networks (float32, tf32, bf16), or a list; empty: the task's")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
@@ -59,12 +62,15 @@ class BenchmarkOptions:
 
 
 OWN = ("steps", "repeats", "output", "plot", "compare")
-SWEPT = ("task", "fingers", "policy", "precision", "num_envs")
+SWEPT = ("task", "preset", "fingers", "policy", "precision", "num_envs")
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """What the environment's worlds went through: the work that plain MuJoCo repeats. float64, (steps, W, ...)."""
+    """What the environment's worlds went through: the work that plain MuJoCo repeats. float64, (steps, W, ...).
+
+    On a GPU, where nobody repeats it, only the actions.
+    """
 
     actions: torch.Tensor
     state: np.ndarray  # mjSTATE_FULLPHYSICS before each control step
@@ -83,12 +89,25 @@ def main(words: Sequence[str]) -> int:
     if options.steps < 1 or options.repeats < 1:
         raise InputError(f"steps={options.steps} repeats={options.repeats}: both must be at least 1")
     fixed = [w for w in words if w.split("=", 1)[0] not in (*OWN, *SWEPT)]
+    settings = [load_config(words=[*fixed, *swept]) for swept in combinations(options)]
     results = []
-    for cfg in [load_config(words=[*fixed, *swept]) for swept in combinations(options)]:
-        results.append(benchmark(cfg, options.steps, options.repeats))
+    for cfg in settings:
+        try:
+            with full_memory_is_one_line(cfg, cfg.num_envs):
+                results.append(benchmark(cfg, options.steps, options.repeats))
+        except InputError as error:
+            if len(settings) == 1:
+                raise
+            print(f"left out: {cfg.task}, {cfg.num_envs} worlds: {error}", file=sys.stderr)
+            continue
+        finally:
+            _tidy()
         print(table(results[-1]), flush=True)
+        if options.output:  # after each, so that what comes later cannot lose it
+            write_evaluation(Path(options.output), results[0] if len(settings) == 1 else {"results": results})
+    if not results:
+        raise InputError("none of the settings could be measured")
     if options.output:
-        write_evaluation(Path(options.output), results[0] if len(results) == 1 else {"results": results})
         print(f"written to {options.output}")
     if options.plot:
         plot(results, Path(options.plot))
@@ -108,9 +127,8 @@ def combinations(options: BenchmarkOptions) -> list[list[str]]:
             values = sorted(values)
         given = [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for value in values]
         # What was left empty is the task's own.
-        lists.append(
-            [[] if value in (0, "") and name != "fingers" else [w] for value, w in zip(values, given, strict=True)]
-        )
+        empty = [value == "" or (name == "num_envs" and value == 0) for value in values]
+        lists.append([[] if nothing else [word] for nothing, word in zip(empty, given, strict=True)])
     return [[word for part in chosen for word in part] for chosen in itertools.product(*lists)]
 
 
@@ -141,6 +159,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     ratios = [a / b for a, b in zip(samples["env_steps_per_s"], raw, strict=False)]
     return {
         "task": cfg.task,
+        "preset": cfg.preset,
         "num_envs": cfg.num_envs,
         **{name: median.get(name) for name in COLUMNS},
         "env_over_raw": statistics.median(ratios) if ratios else None,
@@ -175,19 +194,22 @@ def measure(columns: dict[str, Callable[[], tuple[int, float]]], repeats: int) -
 
 def record(env: Any, policy: Any, steps: int) -> Recording:
     """Lets the untrained policy act for `steps` control steps and keeps what each world went through."""
+    physics = env.device.type == "cpu"
     observation = env.begin()
-    kept: dict[str, list[Any]] = {"actions": [], "state": [], "warmstart": [], "control": []}
+    actions: list[torch.Tensor] = []
+    kept: dict[str, list[torch.Tensor]] = {"state": [], "warmstart": [], "control": []}
     for _ in range(steps):
-        fields = [env.physics.field(name) for name in ("time", "qpos", "qvel", "act")]
-        kept["state"].append(torch.cat([f.reshape(env.num_envs, -1) for f in fields], dim=1).cpu().double())
-        kept["warmstart"].append(env.physics.field("qacc_warmstart").cpu().double())
-        action = sample(policy, observation)
-        step = env.advance(action)
-        kept["actions"].append(action)
-        kept["control"].append(env.physics.field("ctrl").cpu().double())
+        if physics:
+            fields = [env.physics.field(name) for name in ("time", "qpos", "qvel", "act")]
+            kept["state"].append(torch.cat([f.reshape(env.num_envs, -1) for f in fields], dim=1).double())
+            kept["warmstart"].append(env.physics.field("qacc_warmstart").double())
+        actions.append(sample(policy, observation))
+        step = env.advance(actions[-1])
+        if physics:
+            kept["control"].append(env.physics.field("ctrl").double())
         observation = env.restart(step.terminated | step.truncated)
-    arrays = {name: torch.stack(values) for name, values in kept.items()}
-    return Recording(arrays["actions"], *(arrays[name].numpy() for name in ("state", "warmstart", "control")))
+    arrays = [torch.stack(values).numpy() if values else np.empty(0) for values in kept.values()]
+    return Recording(torch.stack(actions), *arrays)
 
 
 class RawRollout:
@@ -282,6 +304,13 @@ def sample(policy: Any, observation: torch.Tensor) -> torch.Tensor:
     """An action drawn from the policy's normal distribution, (W, nu)."""
     out = policy.actor(TensorDict({"observation": observation}, batch_size=observation.shape[:1]))
     return torch.normal(out["loc"], out["scale"])
+
+
+def _tidy() -> None:
+    """Gives back what the last setting took, before the next one asks for more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _now(device: torch.device) -> float:

@@ -13,14 +13,15 @@ COLUMNS = {
     "raw_rollout_steps_per_s": "mujoco.rollout",
 }
 # What makes two results comparable.
-SAME = ("task", "fingers", "policy", "precision", "num_envs")
+SAME = ("task", "preset", "fingers", "policy", "precision", "num_envs")
+
+MISSING = {"precision": "float32", "preset": ""}  # in files of earlier versions
 
 
 def table(result: dict[str, Any]) -> str:
     """The figures of one setting, for reading."""
     head = (
-        f"{result['task']}{' with fingers' if result['fingers'] else ''}, {result['num_envs']} worlds, "
-        f"{result['policy']} in {result['precision']}, {result['backend']} on {result['device']}, "
+        f"{_title(result)}, {result['num_envs']} worlds, {result['backend']} on {result['device']}, "
         f"{result['threads']} threads, {result['substeps']} substeps: control steps per second"
     )
     lines = [head, f"{'':16s}{'median':>12s}{'lowest':>12s}{'highest':>12s}"]
@@ -105,9 +106,10 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def _title(result: dict[str, Any]) -> str:
+    preset = f" preset={result['preset']}" if result.get("preset") else ""
     fingers = " with fingers" if result.get("fingers") else ""
-    return f"{result['task']}{fingers}, {result.get('policy')}, {result.get('precision', 'float32')}"
+    return f"{result['task']}{preset}{fingers}, {result.get('policy')}, {result.get('precision', 'float32')}"
 
 
 def _setting(result: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(result.get(name, "float32" if name == "precision" else None) for name in SAME)
+    return tuple(result.get(name, MISSING.get(name)) for name in SAME)

@@ -23,7 +23,14 @@ from .contract import (
 from .warp_budget import calibrate
 
 _STATE = ("qpos", "qvel", "act", "ctrl", "qacc_warmstart", "time")
+_FORCES = ("actuator_force", "qfrc_actuator")  # of the acceleration stage, known before its solver
 _LARGEST = 1e10  # MuJoCo's mjMAXVAL: beyond it a number is as bad as NaN
+_IMPLICIT = (mujoco.mjtIntegrator.mjINT_IMPLICIT, mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
+_SENSOR = mujoco.mjtSensor
+_OF_CONSTRAINTS = [
+    *(_SENSOR.mjSENS_JOINTLIMITPOS, _SENSOR.mjSENS_JOINTLIMITVEL, _SENSOR.mjSENS_TENDONLIMITPOS),
+    *(_SENSOR.mjSENS_TENDONLIMITVEL, _SENSOR.mjSENS_GEOMDIST, _SENSOR.mjSENS_GEOMNORMAL, _SENSOR.mjSENS_GEOMFROMTO),
+]
 _OVERFLOWS = {
     "constraints": mjw.OverflowType.NEFC,
     "constraint Jacobian": mjw.OverflowType.NJMAX_NNZ,
@@ -38,8 +45,11 @@ _log = logging.getLogger(__name__)
 class WarpPhysics(Physics):
     """W worlds on one device. `field()` gives zero-copy views of Warp's arrays.
 
-    A control step is step2, step x (n-1), step1. Warp clears the sensors in step1, and a forward pass after a reset
-    recomputes the acceleration stage of every world; so that stage's fields are kept in buffers of their own.
+    A physics step is three parts: where everything is (`_look`: kinematics, tendons, velocities, their sensors), what
+    constrains it (`_constrain`: inertia, collision, constraint rows), and how it accelerates (`_solve`), after which it
+    is integrated. A control step begins behind the first part and ends with it, so that positions and velocities can
+    be read and resets seen for that part alone. What a reset world's forces, touch and accelerations would be is
+    computed where they are asked for.
     """
 
     def __init__(
@@ -65,6 +75,10 @@ class WarpPhysics(Physics):
         wp.init()
         self._wp_device = wp.device_from_torch(self.device)
         self._graphs: dict[object, wp.Graph] = {}
+        self._constrained = False  # whether `_constrain` has been made for the present positions
+        # Worlds (W, 1) reset since the last step whose forces, and whose accelerations, are not known yet; None: none.
+        self._unactuated: Tensor | None = None
+        self._unsolved: Tensor | None = None
         if contacts is None or constraints is None:
             measured = calibrate(model)
             contacts = measured.contacts if contacts is None else contacts
@@ -86,21 +100,20 @@ class WarpPhysics(Physics):
             mask = chosen if held.dim() == 2 else chosen.squeeze(1)
             value = given[name].to(held) if name in given else torch.zeros_like(held)
             torch.where(mask, value, held, out=held)
-        self._run("forward", self._forward)
-        for name, kept in self._acceleration.items():
-            torch.where(chosen, self._views[name], kept, out=kept)
+        self._moved()
+        self._unactuated = chosen if self._unactuated is None else chosen | self._unactuated
+        self._unsolved = chosen if self._unsolved is None else chosen | self._unsolved
 
     def step(self, ctrl: Tensor, substeps: int) -> None:
         self._views["ctrl"].copy_(ctrl)
-        self._run(substeps, lambda: self._control_step(substeps))
-        self._refresh_sensors()
+        constrained = self._constrained
+        self._run((substeps, constrained), lambda: self._control_step(substeps, constrained))
+        self._constrained, self._unactuated, self._unsolved = False, None, None
 
     def field(self, name: str, rows: tuple[int, ...] | None = None) -> Tensor:
-        if name in self._acceleration:
-            view = self._acceleration[name]
-        else:
-            check_field(name)
-            view = self._view(name)
+        check_field(name)
+        self._catch_up(name, rows)
+        view = self._view(name)
         if rows is None:
             return view
         if rows not in self._rows:
@@ -113,16 +126,14 @@ class WarpPhysics(Physics):
         return ~torch.stack(good).all(0)
 
     def state(self) -> dict[str, Tensor]:
-        views = {name: self._views[name] for name in _STATE} | self._acceleration
-        return {name: view.clone() for name, view in views.items()}
+        return {name: self.field(name).clone() for name in (*_STATE, *ACCELERATION_FIELDS)}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         check_state(state, {name: tensor.shape for name, tensor in self.state().items()})
-        for name in _STATE:
+        for name in (*_STATE, *ACCELERATION_FIELDS):
             self._views[name].copy_(state[name])
-        self._run("step1", self._step1)
-        for name, kept in self._acceleration.items():
-            kept.copy_(state[name])
+        self._moved()
+        self._unactuated, self._unsolved = None, None
 
     def set_model_field(self, name: str, values: Tensor) -> None:
         shape = model_field_shape(self.model, name)
@@ -137,8 +148,7 @@ class WarpPhysics(Physics):
             setattr(self._m, name, held)
             self._graphs.clear()  # they hold the old array's address
         wp.to_torch(held).copy_(given.reshape(wp.to_torch(held).shape))
-        self._run("step1", self._step1)
-        self._refresh_sensors()
+        self._moved()
 
     def overflow(self) -> dict[str, int]:
         bits = wp.to_torch(self._d.overflow)
@@ -150,7 +160,6 @@ class WarpPhysics(Physics):
     def close(self) -> None:
         self._graphs.clear()
         self._views.clear()
-        self._acceleration.clear()
         self._rows.clear()
         del self._m, self._d
 
@@ -159,13 +168,11 @@ class WarpPhysics(Physics):
         self._views: dict[str, Tensor] = {}
         for name in (*_STATE, *ACCELERATION_FIELDS):
             self._view(name)
-        with wp.ScopedDevice(self._wp_device):
-            self._kept = {name: wp.zeros_like(getattr(self._d, name)) for name in ACCELERATION_FIELDS}
-        self._acceleration = {name: wp.to_torch(array) for name, array in self._kept.items()}
         late = np.zeros(self.model.nsensordata, dtype=bool)
         for i in np.flatnonzero(self.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC):
             late[self.model.sensor_adr[i] : self.model.sensor_adr[i] + self.model.sensor_dim[i]] = True
         self._late_sensors = torch.from_numpy(late).to(self.device)
+        self._late_ids = frozenset(np.flatnonzero(late).tolist())
 
     def _view(self, name: str) -> Tensor:
         """Zero-copy torch view of a Data array, 3 x 3 matrices flattened as in MuJoCo's Python."""
@@ -177,10 +184,10 @@ class WarpPhysics(Physics):
     def _warm_up(self) -> None:
         """Compiles and loads every kernel outside graph capture, then puts all worlds to the model's default pose."""
         _log.info("loading Warp kernels on %s (the first time on a machine they compile for minutes)", self.device)
+        self._launch(self._look)
         self._launch(lambda: self._control_step(2))
         everyone = torch.ones(self.num_worlds, dtype=torch.bool, device=self.device)
         qpos = torch.from_numpy(self.model.qpos0).to(self.device, torch.float32).expand(self.num_worlds, -1)
-        self._launch(self._forward)
         self.reset(everyone, qpos, torch.zeros_like(self._views["qvel"]))
         self.overflow()
 
@@ -206,22 +213,41 @@ class WarpPhysics(Physics):
             return None
         return wp.stream_from_torch(torch.cuda.current_stream(self.device))
 
-    def _control_step(self, substeps: int) -> None:
-        mjw.step2(self._m, self._d)
-        for _ in range(substeps - 1):
-            mjw.step(self._m, self._d)
-        for name, kept in self._kept.items():
-            wp.copy(kept, getattr(self._d, name))
-        mjw.step1(self._m, self._d)
-
-    def _step1(self) -> None:
-        mjw.step1(self._m, self._d)
-
-    def _forward(self) -> None:
-        """step1 and the acceleration stage of step2. `mjw.forward` factors the inertia by another kernel, so that
-        continuing after it would differ in the last bits from continuing after load_state."""
+    def _control_step(self, substeps: int, constrained: bool = False) -> None:
         m, d = self._m, self._d
-        mjw.step1(m, d)
+        if not constrained:
+            self._constrain()
+        d.sensordata.zero_()  # a touch sensor adds up its contacts
+        mjw.step2(m, d)
+        for _ in range(substeps - 1):
+            mjw.step(m, d)
+        self._look()
+
+    def _look(self) -> None:
+        """The position and velocity stages but for `_constrain`; sensors of the acceleration stage stay."""
+        m, d = self._m, self._d
+        mjw.fwd_kinematics(m, d)
+        mjw.transmission(m, d)
+        mjw.sensor_pos(m, d)
+        mjw.fwd_velocity(m, d)
+        mjw.sensor_vel(m, d)
+
+    def _constrain(self) -> None:
+        m, d = self._m, self._d
+        mjw.crb(m, d)
+        mjw.factor_m(m, d)
+        if m.opt.run_collision_detection:
+            mjw.collision(m, d)
+        mjw.make_constraint(m, d)
+
+    def _actuate(self) -> None:
+        mjw.fwd_actuation(self._m, self._d)
+
+    def _solve(self) -> None:
+        """What constrains, and the acceleration stage."""
+        m, d = self._m, self._d
+        self._constrain()
+        d.sensordata.zero_()
         mjw.fwd_actuation(m, d)
         mjw.fwd_acceleration(m, d)
         mjw.solve(m, d)
@@ -229,17 +255,57 @@ class WarpPhysics(Physics):
             mjw.rne_postconstraint(m, d)
         mjw.sensor_acc(m, d, skip_rne_postconstraint=True)
 
-    def _refresh_sensors(self) -> None:
-        """Position and velocity sensors as of now; those of the acceleration stage stay as kept."""
-        kept = self._acceleration["sensordata"]
-        torch.where(self._late_sensors, kept, self._views["sensordata"], out=kept)
+    def _moved(self) -> None:
+        """Brings positions and velocities up to date after the state was changed from outside."""
+        self._run("look", self._look)
+        self._constrained = False
+
+    def _catch_up(self, name: str, rows: tuple[int, ...] | None) -> None:
+        """Computes of the acceleration stage what a field needs, if worlds were reset since the last step.
+
+        It is computed for all worlds; those that were not reset keep what the last substep left.
+        """
+        if name in _FORCES:
+            behind, fields = self._unactuated, _FORCES
+        elif name == "qacc" or (name == "sensordata" and (rows is None or not self._late_ids.isdisjoint(rows))):
+            behind, fields = self._unsolved, ACCELERATION_FIELDS
+        else:
+            return
+        if behind is None:
+            return
+        kept = {field: self._views[field].clone() for field in fields}
+        self._unactuated = None
+        if fields is _FORCES:
+            self._run("actuate", self._actuate)
+        else:
+            self._run("solve", self._solve)
+            self._unsolved, self._constrained = None, True
+        for field, old in kept.items():
+            chosen = behind & self._late_sensors if field == "sensordata" else behind
+            torch.where(chosen, self._views[field], old, out=self._views[field])
 
 
 def _put_model(model: mujoco.MjModel) -> mjw.Model:
     try:
+        _check(model)
         return mjw.put_model(model)
     except NotImplementedError as error:
         raise InputError(f"MuJoCo Warp cannot simulate this model: {error} Use backend=mujoco") from None
+
+
+def _check(model: mujoco.MjModel) -> None:
+    """What would need contacts or limits where a control step ends, which are computed where the next one begins."""
+    integrators = (mujoco.mjtIntegrator.mjINT_EULER, *_IMPLICIT)
+    refused = {
+        "adhesion": (model.actuator_trntype == mujoco.mjtTrn.mjTRN_BODY).any(),
+        "tendon armature": model.tendon_armature.any(),
+        "sensors of limits or distances": np.isin(model.sensor_type, _OF_CONSTRAINTS).any(),
+        "an integrator other than Euler and implicit": model.opt.integrator not in integrators,
+        "sleeping": model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP,
+    }
+    for name, found in refused.items():
+        if found:
+            raise NotImplementedError(f"it has {name}.")
 
 
 def _is_batched(name: str) -> bool:

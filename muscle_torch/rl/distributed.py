@@ -2,9 +2,9 @@
 
 Started by `torchrun --nproc_per_node=N train.py ...`, or by anything that sets its environment variables (RANK,
 WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). NCCL between GPUs, gloo between CPUs. What is exchanged: gradients
-(averaged, one flat tensor a minibatch), moments of observations, returns and advantages, counts of episodes and
-failures, metrics. So every process holds the same policy, optimiser, normaliser and curricula; what differs is its
-worlds and its random numbers. docs/scale.md has the commands.
+(averaged, during the backward pass), moments of observations, returns and advantages, counts of episodes and failures,
+metrics. So every process holds the same policy, optimiser, normaliser and curricula; what differs is its worlds and its
+random numbers. docs/scale.md has the commands.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPri
 from muscle_torch.config import Config, config_to_dict
 from muscle_torch.errors import InputError
 
+from .gradients import GradientAverage
 from .watch import Watch
 
 Value = TypeVar("Value")
@@ -50,8 +51,11 @@ class Alone:
     def begin(self, policy: nn.Module, seed: int) -> None:
         """Everyone gets the first's weights, and random numbers of its own."""
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Over the processes, in place."""
+    def watch_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """From now on the gradients that backward passes make are averaged over the processes, in place."""
+
+    def finish_gradients(self) -> None:
+        """After each backward pass: returns when they are."""
 
     def sum(self, values: Tensor) -> Tensor:
         return values
@@ -134,13 +138,11 @@ class Processes(Alone):
         if self.rank:
             torch.manual_seed(seed + SEED_STEP * self.rank)
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        self._exchange(lambda: dist.all_reduce(flat))
-        parts = flat.div_(self.size).split([gradient.numel() for gradient in gradients])
-        for own, averaged in zip(gradients, parts, strict=True):
-            own.copy_(averaged.view_as(own))
+    def watch_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        self._gradients = GradientAverage(parameters, self.size, self._exchange)
+
+    def finish_gradients(self) -> None:
+        self._gradients.finish()
 
     def sum(self, values: Tensor) -> Tensor:
         total = values.clone()
@@ -238,9 +240,9 @@ class Processes(Alone):
             ) from None
         return store, PrefixStore(prefix, watched)
 
-    def _exchange(self, call: Callable[[], Any]) -> None:
+    def _exchange(self, call: Callable[[], Any]) -> Any:
         try:
-            call()
+            return call()
         except RuntimeError:
             # A lost connection says nothing; the watch soon knows which process is gone and why, and ends this one.
             self._watch.wait()

@@ -14,17 +14,28 @@ from .distributed import Alone
 from .optimizer import Optimizer
 
 SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm", "auxiliary_loss")
+MEASURED = (*SUMMED, "first_ratio", "kl", "finite")
+
+
+class ClippedLoss(ClipPPOLoss):
+    """TorchRL's, but for its question at every minibatch whether the entropy is finite, which a GPU has to stop for."""
+
+    def _get_entropy(self, dist: Any, adv_shape: torch.Size) -> Tensor:
+        return dist.entropy().unsqueeze(-1)
 
 
 class PPO:
     """Clipped policy and value losses, gradient clipping, updates that are not finite skipped and counted.
 
-    A policy with a method `auxiliary_loss()` is asked for it after each forward pass, and its loss is added.
+    A policy with a method `auxiliary_loss(mean)` is asked for it after each forward pass, and its loss is added;
+    `mean` averages a tensor over the processes that learn together.
     """
 
     def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any, processes: Alone | None = None):
         self.cfg, self.optimizer, self.processes = cfg, optimizer, processes or Alone()
         self.auxiliary = getattr(policy, "auxiliary_loss", None)
+        self.processes.watch_gradients(optimizer.parameters)
+        self.may_look = all(p.device.type == "cpu" for p in policy.parameters())
         sample = ProbabilisticTensorDictModule(
             in_keys=["loc", "scale"],
             out_keys=["action"],
@@ -33,7 +44,7 @@ class PPO:
             return_log_prob=True,
             log_prob_key="action_log_prob",
         )
-        self.loss = ClipPPOLoss(
+        self.loss = ClippedLoss(
             ProbabilisticTensorDictSequential(policy.actor, sample),  # type: ignore[arg-type]
             policy.critic,  # type: ignore[arg-type]
             clip_epsilon=cfg.clip,
@@ -53,34 +64,34 @@ class PPO:
         over the minibatches; `kl` is mean(log p_old - log p_new) over the last pass. Several processes call it
         together: a minibatch is then the union of theirs.
         """
-        device = batch["advantage"].device
-        sums = dict.fromkeys(SUMMED, torch.zeros((), device=device))
-        skipped = torch.zeros((), device=device)
-        kl, count, first_ratio = torch.zeros((), device=device), 0, None
+        passes, kl = [], torch.zeros(())
         for _ in range(self.cfg.epochs):
-            kls = []
-            parts = minibatches(len(batch), self.cfg.minibatches, device)
-            for ids, mean, variance in zip(parts, *self._advantage_moments(batch, parts), strict=True):
-                found = self.loss(normalized(batch[ids], mean, variance))
-                extra = self.auxiliary() if self.auxiliary else torch.zeros((), device=device)
-                # Where the policy has moved far enough only the critic goes on: its fit is what advantages are worth.
-                actor_loss = found["loss_objective"] + found["loss_entropy"] + extra if learn_actor else 0.0
-                value_loss = found["loss_critic"]
-                norm, finite = self._step(actor_loss + value_loss)
-                skipped += ~finite
-                first_ratio = found["mean_ratio"] if first_ratio is None else first_ratio
-                kls.append(found["kl_approx"])
-                values = (found["loss_objective"], value_loss, found["entropy"], found["clip_fraction"], norm, extra)
-                for name, value in zip(SUMMED, values, strict=True):
-                    sums[name] = sums[name] + torch.where(finite, value.detach(), 0.0)
-                count += 1
-            kl = self.processes.mean(torch.stack(kls).mean())
+            passes.append(self._learn(batch, learn_actor))
+            kl = self.processes.mean(passes[-1][:, MEASURED.index("kl")].mean())
+            # Where the policy has moved far enough only the critic goes on: its fit is what advantages are worth.
             learn_actor = learn_actor and not (self.cfg.target_kl and float(kl) > self.cfg.target_kl)
-        assert first_ratio is not None
-        *totals, first_ratio = self.processes.mean(torch.stack((*sums.values(), first_ratio))).tolist()
-        done = max(1.0, count - float(skipped))
-        metrics = {name: value / done for name, value in zip(SUMMED, totals, strict=True)}
-        return metrics | {"kl": float(kl), "skipped_updates": float(skipped), "first_ratio": first_ratio}
+        found = torch.cat(passes)
+        finite = found[:, -1:]
+        sums = torch.where(finite > 0, found[:, : len(SUMMED)], 0.0).sum(0)
+        shared = self.processes.mean(torch.cat((sums, found[:1, MEASURED.index("first_ratio")])))
+        *totals, first_ratio, kl, made = torch.cat((shared, kl.view(1), finite.sum(0))).tolist()
+        metrics = {name: value / max(1.0, made) for name, value in zip(SUMMED, totals, strict=True)}
+        return metrics | {"kl": kl, "skipped_updates": len(found) - made, "first_ratio": first_ratio}
+
+    def _learn(self, batch: TensorDict, learn_actor: bool) -> Tensor:
+        """One pass, which asks the device nothing; what was MEASURED in each minibatch, (M, 9)."""
+        device = batch["advantage"].device
+        measured = []
+        parts = minibatches(len(batch), self.cfg.minibatches, device)
+        for ids, mean, variance in zip(parts, *self._advantage_moments(batch, parts), strict=True):
+            found = self.loss(normalized(batch[ids], mean, variance))
+            extra = self.auxiliary(self.processes.mean) if self.auxiliary else torch.zeros((), device=device)
+            actor_loss = found["loss_objective"] + found["loss_entropy"] + extra if learn_actor else 0.0
+            norm, finite = self._step(actor_loss + found["loss_critic"])
+            values = (found[name] for name in ("loss_objective", "loss_critic", "entropy", "clip_fraction"))
+            values = (*values, norm, extra, found["mean_ratio"], found["kl_approx"], finite.float())
+            measured.append(torch.stack([value.detach() for value in values]))
+        return torch.stack(measured)
 
     def _advantage_moments(self, batch: TensorDict, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Mean and variance of the advantages of each minibatch."""
@@ -92,12 +103,12 @@ class PPO:
         """One optimiser step unless the gradient is not finite; (gradient norm, whether it was finite)."""
         self.optimizer.zero_grad()
         loss.backward()
-        self.processes.average_gradients(self.optimizer.parameters)
+        self.processes.finish_gradients()
         given = [p for p in self.optimizer.parameters if p.grad is not None]
         limit = self.cfg.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(given, limit)
         finite = torch.isfinite(norm)
-        self.optimizer.step(finite, ask=norm.device.type == "cpu")
+        self.optimizer.step(finite, ask=self.may_look)
         return norm.detach(), finite
 
 

@@ -9,7 +9,7 @@ from .distributed import Alone
 class RewardScale:
     """G <- gamma G (1 - done) + r per world; rewards are divided by sqrt(var(G)), the mean is not subtracted.
 
-    Observed step by step while collecting, applied to a whole rollout at once. Changed in place: no host sync.
+    Changed in place: no host sync.
     """
 
     def __init__(self, num_envs: int, gamma: float, device: torch.device, processes: Alone | None = None):
@@ -19,15 +19,20 @@ class RewardScale:
         self.moments = torch.tensor([0.0, 1.0, 1e-4], device=device)  # mean, variance, count
 
     def observe(self, reward: Tensor, done: Tensor) -> None:
-        """reward and done of one step, (W,). Several processes observe together."""
-        self.running.mul_(self.gamma * (~done)).add_(reward)
-        mean, var, count = self.moments.unbind()
-        new = len(reward) * self.processes.size
-        total = count + new
-        new_mean, new_var = self.processes.moments(self.running.mean(), self.running.var(correction=0))
-        apart = new_mean - mean
-        spread = var * count + new_var * new + apart.square() * count * new / total
-        self.moments.copy_(torch.stack((mean + apart * new / total, spread / total, total)))
+        """reward and done of a rollout's steps, (T, W). Several processes observe together, in one exchange."""
+        returns = []
+        for earned, ended in zip(reward, done, strict=True):
+            self.running.mul_(self.gamma * (~ended)).add_(earned)
+            returns.append(self.running.clone())
+        seen = torch.stack(returns)
+        new = reward.shape[1] * self.processes.size
+        moments = self.processes.moments(seen.mean(1), seen.var(1, correction=0))
+        for new_mean, new_var in zip(*moments, strict=True):
+            mean, var, count = self.moments.unbind()
+            total = count + new
+            apart = new_mean - mean
+            spread = var * count + new_var * new + apart.square() * count * new / total
+            self.moments.copy_(torch.stack((mean + apart * new / total, spread / total, total)))
 
     def __call__(self, reward: Tensor) -> Tensor:
         return reward * (self.moments[1] + 1e-8).rsqrt()

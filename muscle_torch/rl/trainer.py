@@ -164,8 +164,7 @@ class Trainer:
     def _scaled_reward(self) -> torch.Tensor:
         if not self.cfg.ppo.normalize_reward:
             return self.rollout.reward
-        for reward, done in zip(self.rollout.reward, self.rollout.done, strict=True):
-            self.reward_scale.observe(reward, done)
+        self.reward_scale.observe(self.rollout.reward, self.rollout.done)
         return self.reward_scale(self.rollout.reward)
 
     def _observe(self) -> None:
