@@ -71,13 +71,16 @@ def test_a_mixture_layer_is_the_weighted_sum_of_its_experts():
 
 
 def test_balance_loss_is_least_when_all_experts_work_alike():
-    layer = MixtureLayer(2, 4, experts=4, temperature=1.0, name="silu")
-    layer(torch.zeros(6, 2))  # zero input, zero bias: equal weights
-    assert float(layer.balance_loss()) == pytest.approx(1.0)
+    mixture = MIXTURE | {"experts": 4, "networks": "actor", "balance": 1.0}
+    policy = MoEPolicy(2, 2, hidden=[8], mixture=mixture)
+    (layer,) = [m for m in policy.modules() if isinstance(m, MixtureLayer)]
+    layer.gate.weight.data.zero_()  # and its bias is zero: equal weights
+    layer(torch.ones(6, 2))
+    assert float(policy.auxiliary_loss()) == pytest.approx(1.0)
     layer.gate.bias.data[2] = 100.0
-    layer(torch.zeros(6, 2))
+    layer(torch.ones(6, 2))
     copy.deepcopy(layer)  # a pending share does not stop a copy
-    assert float(layer.balance_loss()) == pytest.approx(4.0)
+    assert float(policy.auxiliary_loss()) == pytest.approx(4.0)
 
 
 def test_auxiliary_loss_reaches_every_gate_of_the_networks_named():

@@ -17,6 +17,7 @@ import gc
 import itertools
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata

@@ -34,7 +34,8 @@ def search(
     The policy offers `search_space() -> (mean (P,), spread (P,))`, `search_action(observation (W, D), candidates
     (W, P)) -> action (W, nu)` and `adopt(candidate (P,))`. All candidates of a round begin on the same frames, in
     the first of the round's trials on first frames; a candidate's score is the reward its worlds earn until they lose
-    the motion. Trials grow longer from round to round: first who does not fall at once, then who stays up. Nothing is adopted where `stopped`.
+    the motion. Trials grow longer from round to round: first who does not fall at once, then who stays up. Nothing is
+    adopted where `stopped`.
     """
     mean, spread = policy.search_space()
     random = torch.Generator(device=mean.device).manual_seed(seed)  # of all processes: they try the same candidates
