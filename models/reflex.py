@@ -32,6 +32,8 @@ class ReflexActor(GaussianActor):
     """mean = network(observation) + length_gain * length_error + velocity_gain * velocity_error + tone + posture."""
 
     groups: Tensor
+    signals: Tensor
+    units: Tensor
     pulls: Tensor
 
     def __init__(self, layout: dict[str, list[int]], groups: list[int], joint_sets: int, *given: Any):
@@ -40,6 +42,9 @@ class ReflexActor(GaussianActor):
         self.register_buffer("groups", torch.tensor(groups), persistent=False)  # group of each muscle, (nu,)
         self.gains = nn.Parameter(torch.zeros(3, max(groups) + 1))  # length, velocity, tone of each group
         self.posture = nn.Parameter(torch.zeros(2, joint_sets, 4), joint_sets > 0)  # plane, joints, signal
+        # Buffers: made at every step, they would make a GPU wait.
+        self.register_buffer("signals", torch.tensor(SIGNALS), persistent=False)
+        self.register_buffer("units", torch.tensor(UNITS), persistent=False)
         self.register_buffer("pulls", torch.zeros(2, joint_sets, len(groups)))  # of a muscle on these joints
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,8 +57,7 @@ class ReflexActor(GaussianActor):
         stretch = length * observation[..., self.columns[LENGTH]] + velocity * observation[..., self.columns[VELOCITY]]
         if ROOT not in self.columns:
             return stretch + tone
-        error = observation[..., self.columns[ROOT]]
-        signals = error[..., torch.tensor(SIGNALS)] / error.new_tensor(UNITS)  # (..., 2, 4)
+        signals = observation[..., self.columns[ROOT]][..., self.signals] / self.units  # (..., 2, 4)
         wanted = (posture * signals.unsqueeze(-2)).sum(-1)  # (..., 2, J)
         return stretch + tone + torch.einsum("...pj,pjm->...m", wanted, self.pulls)
 

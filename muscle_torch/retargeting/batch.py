@@ -8,7 +8,7 @@ Gauss-Newton steps (solver.py) on few frames first, then on all.
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ def _lift(tree: BodyTree, terms: Terms, pose: Pose) -> float:
     return float(above @ terms.weight / terms.weight.sum())
 
 
-@cache
+@lru_cache(maxsize=4)
 def _tree(body: Proportions, device: str) -> tuple[BodyTree, Feet | None]:
     """What depends on the body alone."""
     tree = BodyTree(body.tree.embodiment, device, torch.float32, followed(body))
