@@ -45,7 +45,7 @@ def make_physics(
         device = "cpu"
     chosen = resolve_device(device)
     if backend == "auto":
-        backend = "warp" if chosen.type == "cuda" else "mujoco"
+        backend = "warp" if chosen.type != "cpu" else "mujoco"
     return BACKENDS[backend](model, num_worlds, chosen, threads)
 
 

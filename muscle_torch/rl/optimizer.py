@@ -38,7 +38,7 @@ class Optimizer:
         groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": 0.0}]
         self.parts: list[torch.optim.Optimizer] = []
         if cfg.name == "muon":
-            on_gpu = any(p.device.type == "cuda" for p in matrices)
+            on_gpu = any(p.device.type != "cpu" for p in matrices)
             kind = BatchedMuon if on_gpu else torch.optim.Muon
             self.parts.append(
                 kind(

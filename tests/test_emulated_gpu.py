@@ -1,0 +1,173 @@
+"""All of training on a GPU that is torch, on one emulated on the CPU (emulated_gpu.py): nothing waits or mixes."""
+
+import runpy
+
+import pytest
+import torch
+from commands import ROOT
+from emulated_gpu import GPU, GPUTensor, Mixed, Waiting, emulated_gpu, no_waiting
+from env_cases import ALL_REWARDS, MUSCLES, actions, clip, saved
+
+from muscle_torch.checkpoint import load_checkpoint
+from muscle_torch.config import load_config
+from muscle_torch.envs import make_env
+from muscle_torch.envs.observations import OBSERVATIONS
+from muscle_torch.envs.rewards import PENALTIES, REWARDS
+from muscle_torch.envs.terminations import TERMINATIONS
+from muscle_torch.models import make_policy
+from muscle_torch.rl import Trainer
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda x: bool(x.any()),
+        lambda x: x[x > 0],
+        lambda x: x.sum().item(),
+        lambda x: x.tolist(),
+        lambda x: (x > 0).nonzero(),
+        lambda x: x.new_zeros(3).index_put_((x > 0,), x),
+        lambda x: torch.where(x > 0),
+        lambda x: torch.normal(x, x),
+        lambda x: x.cpu(),
+        lambda x: torch.ones(3).to(GPU),
+        lambda x: x.copy_(torch.ones(3)),
+        lambda x: torch.ones(3).copy_(x),
+        lambda x: torch.tensor([1.0, 2.0, 3.0], device=GPU),
+    ],
+)
+def test_what_would_wait_is_heard(ask):
+    x = torch.ones(3, device=GPU)
+    ask(x)
+    with no_waiting(), pytest.raises(Waiting):
+        ask(x)
+
+
+def test_devices_do_not_mix():
+    x = torch.ones(3, device=GPU)
+    assert (2 * x + torch.tensor(1.0)).tolist() == [3, 3, 3]
+    with pytest.raises(Mixed):
+        x + torch.ones(3)
+    with pytest.raises(Mixed):
+        x[torch.tensor([0])]
+
+
+def walk(env) -> list[torch.Tensor]:
+    """Every observation and reward of a few control steps with resets."""
+    given = actions(env, 6).to(env.device)
+    done = torch.arange(env.num_envs, device=env.device) % 3 == 0
+    env.begin()
+    first = env.advance(given[0])  # captures graphs, makes views
+    seen = [first.observation, first.reward]
+    with no_waiting():
+        for action in given[1:]:
+            step = env.advance(action)
+            seen += [step.observation, step.reward, env.restart(step.terminated | step.truncated | done)]
+    return seen
+
+
+@pytest.mark.parametrize("evaluation", [False, True], ids=["training", "evaluation"])
+def test_no_step_of_the_whole_body_with_every_term_waits(evaluation):
+    with emulated_gpu() as device:
+        env = make_env(
+            "fullbody",
+            6,
+            device,
+            observation={"terms": list(OBSERVATIONS), "muscle": MUSCLES, "concise": False, "history": 2},
+            reward={"weights": dict.fromkeys(REWARDS, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
+            termination=dict.fromkeys(TERMINATIONS, 0.5),
+            evaluation_termination=dict.fromkeys(TERMINATIONS, 0.5),
+            env={"synergies": 0.5, "tone": 0.1},
+            curriculum={"termination": {"enabled": True}},
+            sampling={"adaptive": True},
+            evaluation=evaluation,
+        )
+        seen = walk(env)
+        assert all(isinstance(value, GPUTensor) and torch.isfinite(value).all() for value in seen)
+        env.close()
+
+
+def test_what_is_observed_is_that_of_the_cpu():
+    """The way of a GPU (masks over all worlds) and that of a CPU (only the worlds that changed) agree."""
+    with emulated_gpu() as device:
+        env = make_env("toy_arm", 4, device, reward=ALL_REWARDS)
+        gpu = [value.cpu() for value in walk(env)]
+        env.close()
+    env = make_env("toy_arm", 4, device="cpu", backend="warp", reward=ALL_REWARDS)
+    assert all(torch.equal(a, b) for a, b in zip(gpu, walk(env), strict=True))
+    env.close()
+
+
+def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict[str, float]], Trainer]:
+    """(metrics of each update, the trainer); from the second update on nothing in it may wait."""
+    cfg = load_config(
+        task,
+        num_envs=8,
+        device=device,
+        backend="warp",
+        max_iterations=updates,
+        ppo={"num_steps": 8, "minibatches": 2},
+        search={"rounds": 0},
+        **settings,
+    )
+    torch.manual_seed(0)
+    env = make_env(cfg)
+    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network).to(env.device), cfg, None)
+    metrics = [trainer.iteration()]
+    collect, learn = trainer.rollout._collect, trainer.ppo._learn
+    calls = []
+
+    def watched(call):
+        def run(*given):
+            calls.append(call)
+            with no_waiting():
+                return call(*given)
+
+        return run
+
+    trainer.rollout._collect, trainer.ppo._learn = watched(collect), watched(learn)
+    metrics += [trainer.iteration() for _ in range(updates - 1)]
+    assert calls == ([collect] + [learn] * cfg.ppo.epochs) * (updates - 1)
+    env.close()
+    return metrics, trainer
+
+
+@pytest.mark.parametrize("policy", ["gated_residual", "mlp", "moe", "reflex"])
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_collecting_and_learning_wait_for_nothing_and_learn_what_a_cpu_learns(policy, name):
+    half = {"env": {"action_mapping": "half"}} if policy == "reflex" else {}
+    shown = ["joint_pos", "joint_vel", "joint_error", "muscle_length_error", "muscle_velocity_error"]
+    settings = {"policy": policy, "optimizer": {"name": name}, "observation": {"terms": shown}, **half}
+    with emulated_gpu() as device:
+        found, gpu = trained(device, "toy_arm", 3, **settings)
+    expected, cpu = trained("cpu", "toy_arm", 3, **settings)
+    for key in ("episode/reward", "ppo/policy_loss", "ppo/value_loss", "ppo/grad_norm", "ppo/kl"):
+        assert [row[key] for row in found] == pytest.approx([row[key] for row in expected], rel=2e-2, abs=2e-4), key
+    limit = {"adamw": 1e-5, "muon": 5e-3}[name]  # what bfloat16 leaves of Muon's steps
+    for ours, theirs in zip(gpu.policy.parameters(), cpu.policy.parameters(), strict=True):
+        assert isinstance(ours.data, GPUTensor)
+        torch.testing.assert_close(ours.detach().cpu(), theirs.detach(), rtol=0, atol=limit)
+
+
+def test_the_whole_body_with_its_default_policy_waits_for_nothing():
+    with emulated_gpu() as device:
+        metrics, trainer = trained(device, "fullbody", 2)
+    assert trainer.cfg.policy == "reflex" and "root_error" in trainer.cfg.observation.terms
+    assert metrics[-1]["ppo/skipped_updates"] == 0
+
+
+def test_train_py_from_start_to_end(tmp_path, monkeypatch, capsys):
+    """Search, updates, validation, a save, continued, evaluated."""
+    monkeypatch.chdir(tmp_path)
+    motion = saved(tmp_path, clip(torch.linspace(0.2, 1.2, 40)))[0]
+    words = ["task=toy_arm", f"motion={motion}", "policy=reflex", "env.action_mapping=half", "num_envs=8"]
+    words += ["observation.terms=[joint_pos,joint_vel,joint_error,muscle_length_error,muscle_velocity_error]"]
+    words += ["ppo.num_steps=8", "search.rounds=1", "search.candidates=4", "search.steps=20", "capture_video=false"]
+    words += ["validation_interval=2", "experiment=run", "resume=auto"]
+    main = runpy.run_path(str(ROOT / "train.py"))["main"]
+    with emulated_gpu() as device:
+        assert main([*words, f"device={device}", "max_iterations=2", "evaluate=false"]) == 0
+        assert main([*words, f"device={device}", "max_iterations=4", "evaluate=true"]) == 0
+    assert load_checkpoint(tmp_path / "runs" / "run")["update"] == 4
+    out = capsys.readouterr().out
+    assert "search 1/1" in out and "site position error" in out
