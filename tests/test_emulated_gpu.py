@@ -2,9 +2,11 @@
 
 import runpy
 
+import numpy as np
 import pytest
 import torch
 from commands import ROOT
+from conftest import data_file
 from emulated_gpu import GPU, GPUTensor, Mixed, Waiting, emulated_gpu, no_waiting
 from env_cases import ALL_REWARDS, MUSCLES, actions, clip, saved
 
@@ -14,7 +16,9 @@ from muscle_torch.envs import make_env
 from muscle_torch.envs.observations import OBSERVATIONS
 from muscle_torch.envs.rewards import PENALTIES, REWARDS
 from muscle_torch.envs.terminations import TERMINATIONS
+from muscle_torch.envs.vec_task import VecTask
 from muscle_torch.models import make_policy
+from muscle_torch.retargeting import Retargeter, RetargetOptions, read_motion
 from muscle_torch.rl import Trainer
 
 
@@ -171,3 +175,23 @@ def test_train_py_from_start_to_end(tmp_path, monkeypatch, capsys):
     assert load_checkpoint(tmp_path / "runs" / "run")["update"] == 4
     out = capsys.readouterr().out
     assert "search 1/1" in out and "site position error" in out
+
+
+def test_other_ways_in_and_muscles_that_differ():
+    with emulated_gpu() as device:
+        env = make_env("toy_arm", 4, device, randomization={"strength": {"all": [0.5, 1.5]}})
+        task = VecTask(env)
+        task.reset()
+        task.step(task.zero_actions())
+        with no_waiting():
+            observation, *_ = task.step(task.zero_actions())
+        env.load_snapshot(env.snapshot())
+        assert torch.equal(env.restart(torch.zeros(4, dtype=torch.bool, device=env.device)), observation)
+        assert env.rollout(3)["next", "reward"].device == GPU
+        task.close()
+
+
+def test_retargeting_gives_the_clip_of_a_cpu():
+    raw = read_motion(data_file("data/opensim_c3d_treadmill/walking2.c3d"))
+    found = Retargeter("full_body", RetargetOptions(device=str(GPU)))(raw)
+    assert np.abs(found.clip.qpos - Retargeter("full_body")(raw).clip.qpos).max() < 1e-6
