@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from muscle_torch.errors import InputError, nearest
 
+from .distributed import Alone
 from .muon import BatchedMuon
 
 OPTIMIZERS = ("adamw", "muon")
@@ -25,9 +26,10 @@ class Optimizer:
     `adjust_lr_fn="original"` its factor sqrt(max(1, out / in)). It differs in two details: torch's momentum has no
     bias correction, and it iterates in bfloat16 (docs/fidelity.md has the figures).
     Weight decay is given explicitly: torch's Muon would default to 0.1. Only 2-D weights decay.
+    processes: those that step together, with the same gradients; each does its share of Muon's work.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], cfg: Any):
+    def __init__(self, parameters: Iterable[nn.Parameter], cfg: Any, processes: Alone | None = None):
         if cfg.name not in OPTIMIZERS:
             raise InputError(f"unknown optimizer.name {cfg.name!r}{nearest(cfg.name, OPTIMIZERS)}")
         if cfg.schedule not in SCHEDULES:
@@ -39,7 +41,13 @@ class Optimizer:
         self.parts: list[torch.optim.Optimizer] = []
         if cfg.name == "muon":
             self.parts.append(
-                BatchedMuon(matrices, lr=cfg.learning_rate, weight_decay=cfg.weight_decay, momentum=cfg.momentum)
+                BatchedMuon(
+                    matrices,
+                    processes,
+                    lr=cfg.learning_rate,
+                    weight_decay=cfg.weight_decay,
+                    momentum=cfg.momentum,
+                )
             )
             self.parts.append(
                 SkippingNAdam(
@@ -129,4 +137,5 @@ class SkippingNAdam(torch.optim.NAdam):
         after = torch.cat([value.reshape(-1) for value in values])
         # All of them at once: one by one they would be a thousand small operations.
         kept = torch.where(self.found_inf == 0, after, before).split([value.numel() for value in values])
-        torch._foreach_copy_(values, [part.view_as(value) for part, value in zip(kept, values, strict=True)])
+        copies = [part.view_as(value) for part, value in zip(kept, values, strict=True)]
+        torch._foreach_copy_(values, copies)  # pyright: ignore[reportPrivateImportUsage]
