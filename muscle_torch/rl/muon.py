@@ -77,7 +77,7 @@ class BatchedMuon(torch.optim.Muon):
 
 def deal(shapes: Sequence[torch.Size], processes: int) -> list[list[int]]:
     """Which process orthogonalises which matrices: the costliest first, each to the process with least to do so far."""
-    costs = [rows * columns * min(rows, columns) for rows, columns in shapes]
+    costs = [min(shape) ** 2 * (2 * max(shape) + min(shape)) for shape in shapes]  # the products of `orthogonal`
     shares: list[list[int]] = [[] for _ in range(processes)]
     load = [0] * processes
     for index in sorted(range(len(shapes)), key=lambda index: -costs[index]):
