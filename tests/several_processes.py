@@ -23,6 +23,7 @@ CASE = {
 }
 STORED = ("observation", "final_observation", "action", "log_prob", "reward", "terminated", "done")
 UPDATES = 4
+SHAPES = [(48, 32), (32, 48), (48, 32), (64, 64), (48, 32), (64, 64), (1, 48), (64, 64)]
 
 
 def launch(command: Sequence[str | list[str]], count: int, cwd: Path, **environment: str) -> list[subprocess.Popen]:
@@ -101,5 +102,36 @@ def learn_and_tell(folder: Path, policy: str) -> None:
         torch.save(told, folder / f"{processes.rank}.pt")
 
 
+def orthogonalise_and_tell(folder: Path) -> None:
+    """Steps of Muon on matrices of several shapes, alone and together; the weights of both and what was done for it."""
+    from muscle_torch.config import load_config
+    from muscle_torch.rl import make_processes, muon
+    from muscle_torch.rl.distributed import Alone
+
+    done: list[int] = []
+    orthogonal = muon.orthogonal
+
+    def counted(matrices: torch.Tensor, *settings: Any) -> torch.Tensor:
+        done[-1] += len(matrices)
+        return orthogonal(matrices, *settings)
+
+    muon.orthogonal = counted
+    found = []
+    with make_processes(load_config("toy_arm", device="cpu")) as processes:
+        for together in (Alone(), processes):
+            generator = torch.Generator().manual_seed(0)
+            weights = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+            optimizer = muon.BatchedMuon(weights, together, lr=0.02, weight_decay=0.1)
+            done.append(0)
+            for step in range(4):
+                for weight in weights:
+                    weight.grad = torch.randn(weight.shape, generator=generator)
+                    weight.grad[0] *= float("nan") if step == 2 else 1.0
+                optimizer.found_inf = torch.tensor(float(step == 2))
+                optimizer.step()
+            found.append([weight.detach() for weight in weights])
+        torch.save({"weights": found, "done": done}, folder / f"{processes.rank}.pt")
+
+
 if __name__ == "__main__":
-    learn_and_tell(Path(sys.argv[1]), sys.argv[2])
+    globals()[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])

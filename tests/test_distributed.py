@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from commands import ROOT, train
-from several_processes import CASE, STORED, UPDATES, finish, launch, make_trainer
+from several_processes import CASE, SHAPES, STORED, UPDATES, finish, launch, make_trainer
 
 from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
 from muscle_torch.rl import ppo
 from muscle_torch.rl.distributed import Alone, own_part
+from muscle_torch.rl.muon import deal
 
+WORKER = [sys.executable, str(ROOT / "tests" / "several_processes.py")]
 TRAIN = [sys.executable, str(ROOT / "train.py")]
 TOY = ["task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu", "evaluate=false"]
 DIFFERS = ("speed/", "memory/")
@@ -39,9 +41,32 @@ def joined(told: list[dict], update: int, trainer) -> None:
     trainer.env._adaptation._failed.copy_(sum(failed for _, failed in counts))
 
 
+def test_processes_that_divide_muon_make_the_step_of_one(tmp_path):
+    """To the bit, though each orthogonalises only its share."""
+    for code, _, err in finish(launch([*WORKER, "orthogonalise_and_tell", str(tmp_path)], 3, ROOT / "tests")):
+        assert code == 0, err
+    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(3)]
+    for one in told:
+        alone, together = one["weights"]
+        assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(told[0]["weights"][1], together, strict=True))
+        assert all(torch.isfinite(weight).all() for weight in alone)
+    whole = 4 * len(SHAPES)  # steps, matrices
+    assert all(one["done"][0] == whole for one in told) and sum(one["done"][1] for one in told) == whole
+
+
+def test_matrices_are_dealt_by_what_they_cost():
+    """Products of (m, n), m <= n, cost m m n twice and m m m: 192, 24, 24, 40, 81."""
+    shapes = [torch.Size(shape) for shape in [(4, 4), (2, 2), (2, 2), (2, 4), (3, 3)]]
+    assert deal(shapes, 1) == [[0, 4, 3, 1, 2]]
+    assert deal(shapes, 2) == [[0], [4, 3, 1, 2]]
+    assert deal(shapes, 3) == [[0], [4], [3, 1, 2]]
+    assert deal(shapes, 7)[5:] == [[], []]
+
+
 @pytest.mark.parametrize("policy", ["gated_residual", "moe"])
 def test_two_processes_make_the_update_of_one_with_the_joined_batch(tmp_path, monkeypatch, policy):
-    worker = [sys.executable, str(ROOT / "tests" / "several_processes.py"), str(tmp_path), policy]
+    worker = [*WORKER, "learn_and_tell", str(tmp_path), policy]
     for code, _, err in finish(launch(worker, 2, ROOT / "tests")):
         assert code == 0, err
     told = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
@@ -85,7 +110,7 @@ def run_two(folder: Path, *words: str, **options) -> list[tuple[int, str, str]]:
 
 
 def test_a_run_of_two_goes_on_exactly_with_two_and_plainly_with_one(tmp_path):
-    words = ("save_interval=2", "optimizer.schedule=constant")
+    words = ("save_interval=2", "optimizer.schedule=constant", "optimizer.name=muon")
     straight = run_two(tmp_path, *words, "experiment=straight", "max_iterations=4")
     assert [code for code, _, _ in straight] == [0, 0], straight
     assert "steps/s" in straight[0][1] and straight[1][1] == "", "only the first process speaks"

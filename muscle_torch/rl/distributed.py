@@ -2,9 +2,9 @@
 
 Started by `torchrun --nproc_per_node=N train.py ...`, or by anything that sets its environment variables (RANK,
 WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). NCCL between GPUs, gloo between CPUs. What is exchanged: gradients
-(averaged, during the backward pass), moments of observations, returns and advantages, counts of episodes and failures,
-metrics. So every process holds the same policy, optimiser, normaliser and curricula; what differs is its worlds and its
-random numbers. docs/scale.md has the commands.
+(averaged, during the backward pass), what Muon made of them (each process a share of the matrices), moments of
+observations, returns and advantages, counts of episodes and failures, metrics. So every process holds the same policy,
+optimiser, normaliser and curricula; what differs is its worlds and its random numbers. docs/scale.md has the commands.
 """
 
 import dataclasses
@@ -66,6 +66,10 @@ class Alone:
     def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Of all samples, from those of each process's, elementwise; as many samples on each, population variance."""
         return mean, variance
+
+    def from_all(self, own: Tensor) -> list[Tensor]:
+        """Everyone's, in order, on all processes; all give the same shape."""
+        return [own]
 
     def merge(self, normalizer: Any) -> None:
         """Makes what a normaliser observed (`pending_mean`, `pending_square`, `pending_count`) that of all."""
@@ -153,11 +157,13 @@ class Processes(Alone):
         return self.sum(values) / self.size
 
     def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        own = torch.stack((mean, variance)).contiguous()
+        means, variances = torch.stack(self.from_all(torch.stack((mean, variance)))).unbind(1)
+        return means.mean(0), variances.mean(0) + means.var(0, correction=0)
+
+    def from_all(self, own: Tensor) -> list[Tensor]:
         every = [torch.empty_like(own) for _ in range(self.size)]
         self._exchange(lambda: dist.all_gather(every, own))
-        means, variances = torch.stack(every).unbind(1)
-        return means.mean(0), variances.mean(0) + means.var(0, correction=0)
+        return every
 
     def merge(self, normalizer: Any) -> None:
         count = normalizer.pending_count

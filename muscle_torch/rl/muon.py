@@ -1,56 +1,110 @@
-"""Muon that orthogonalises weights of equal shape together: one product of many matrices instead of many products."""
+"""Muon of many matrices: those of one shape in one product, and each by one of the processes that learn together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .distributed import Alone
 
 
 class BatchedMuon(torch.optim.Muon):
-    """As `torch.optim.Muon`, state and settings included, with `adjust_lr_fn="original"`.
+    """As `torch.optim.Muon` with `adjust_lr_fn="original"`, its state and settings included; Nesterov momentum only.
 
-    A network of many layers of one width, as the published ones are, spends less time in launching kernels.
+    A network of many layers of one width, as the published ones are, spends less time in launching kernels. Each of
+    `processes` orthogonalises its share of the matrices, and they exchange the results. All have the same gradients and
+    keep all momentum: what is saved does not depend on their number.
+
+    found_inf: () 1 where a gradient is not finite, else 0, set before each step. 1 leaves weights and momentum as they
+    are, to the bit, without a copy of them and without asking the device: torch's fused Adam has the same convention.
     """
+
+    found_inf: Tensor
+
+    def __init__(self, matrices: Iterable[nn.Parameter], processes: Alone | None = None, **settings: Any):
+        super().__init__(matrices, adjust_lr_fn="original", **settings)
+        self._processes = processes or Alone()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         assert closure is None, "the learner computes the gradients itself"
+        finite = self.found_inf == 0
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = {}
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_shape.setdefault(parameter.shape, []).append(parameter)
-            for alike in by_shape.values():
-                self._step_alike(alike, group)
+            given = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in given:
+                self._observe(parameter, group["momentum"], finite)
+            rate = float(group["lr"])
+            keep = 1 - rate * group["weight_decay"] * finite.double()
+            for parameter, update in zip(given, self._updates(given, group, finite), strict=True):
+                rows, columns = parameter.shape
+                if group["weight_decay"]:
+                    parameter.mul_(keep)
+                parameter.add_(update, alpha=-rate * max(1.0, rows / columns) ** 0.5)
 
-    def _step_alike(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        for parameter in parameters:
-            if "momentum_buffer" not in self.state[parameter]:
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        gradient = torch.stack([parameter.grad for parameter in parameters if parameter.grad is not None])
-        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
-        for buffer, own in zip(buffers, gradient, strict=True):
-            buffer.lerp_(own, 1 - group["momentum"])
-        direction = (
-            gradient.lerp(torch.stack(buffers), group["momentum"]) if group["nesterov"] else torch.stack(buffers)
-        )
-        update = orthogonal(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        rows, columns = parameters[0].shape
-        rate = float(group["lr"])
-        for parameter, own in zip(parameters, update, strict=True):
-            parameter.mul_(1 - rate * group["weight_decay"])
-            parameter.add_(own, alpha=-rate * max(1.0, rows / columns) ** 0.5)
+    def _observe(self, parameter: Tensor, momentum: float, finite: Tensor) -> None:
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer = state["momentum_buffer"]
+        buffer.lerp_(torch.where(finite, gradient, buffer), 1 - momentum)
+
+    def _updates(self, given: list[Tensor], group: dict[str, Any], finite: Tensor) -> list[Tensor]:
+        """The orthogonalised direction of each, in bfloat16; 0 where its gradient is not finite."""
+        shapes = [parameter.shape for parameter in given]
+        shares = deal(shapes, self._processes.size)
+        # As long for all processes, which exchange equal lengths; what a smaller share leaves over is not read.
+        length = max(sum(shapes[index].numel() for index in share) for share in shares)
+        own = torch.empty(length, dtype=torch.bfloat16, device=finite.device)
+        made = _parts(own, shapes, shares[self._processes.rank])
+        for shape in dict.fromkeys(shapes[index] for index in made):
+            alike = [index for index in made if shapes[index] == shape]
+            direction = torch.stack([self._direction(given[index], group["momentum"]) for index in alike])
+            update = orthogonal(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
+            for index, one in zip(alike, torch.where(finite, update, 0), strict=True):  # 0 times NaN would be NaN
+                made[index].copy_(one)
+        every: dict[int, Tensor] = {}
+        for share, flat in zip(shares, self._processes.from_all(own), strict=True):
+            every |= _parts(flat, shapes, share)
+        return [every[index] for index in range(len(given))]
+
+    def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
+        """The gradient with Nesterov momentum, in bfloat16."""
+        assert parameter.grad is not None
+        return parameter.grad.lerp(self.state[parameter]["momentum_buffer"], momentum).bfloat16()
+
+
+def deal(shapes: Sequence[torch.Size], processes: int) -> list[list[int]]:
+    """Which process orthogonalises which matrices: the costliest first, each to the process with least to do so far."""
+    costs = [min(shape) ** 2 * (2 * max(shape) + min(shape)) for shape in shapes]  # the products of `orthogonal`
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    load = [0] * processes
+    for index in sorted(range(len(shapes)), key=lambda index: -costs[index]):
+        least = load.index(min(load))
+        shares[least].append(index)
+        load[least] += costs[index]
+    return shares
+
+
+def _parts(flat: Tensor, shapes: Sequence[torch.Size], share: list[int]) -> dict[int, Tensor]:
+    """Index of a matrix -> the part of `flat` that holds it, in the order of `share`."""
+    parts, begin = {}, 0
+    for index in share:
+        end = begin + shapes[index].numel()
+        parts[index] = flat[begin:end].view(shapes[index])
+        begin = end
+    return parts
 
 
 def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, epsilon: float) -> Tensor:
-    """Newton-Schulz in bfloat16: each of (B, m, n) moved towards the nearest matrix of singular values near 1."""
+    """Newton-Schulz: each of bfloat16 (B, m, n) moved towards the nearest matrix of singular values near 1."""
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
+    x = matrices.mT if tall else matrices
     x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=epsilon)
     first, third, fifth = coefficients
     for _ in range(steps):
-        gram = x @ x.mT
+        gram = torch.bmm(x, x.mT)  # on a CPU faster than @ for a batch of one
         gram = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
         x = torch.baddbmm(x, gram, x, beta=first)
     return x.mT if tall else x

@@ -1,7 +1,7 @@
 """Optimisers and learning-rate schedules."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from muscle_torch.errors import InputError, nearest
 
+from .distributed import Alone
 from .muon import BatchedMuon
 
 OPTIMIZERS = ("adamw", "muon")
@@ -25,9 +26,10 @@ class Optimizer:
     `adjust_lr_fn="original"` its factor sqrt(max(1, out / in)). It differs in two details: torch's momentum has no
     bias correction, and it iterates in bfloat16 (docs/fidelity.md has the figures).
     Weight decay is given explicitly: torch's Muon would default to 0.1. Only 2-D weights decay.
+    processes: those that step together, with the same gradients; each does its share of Muon's work.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], cfg: Any):
+    def __init__(self, parameters: Iterable[nn.Parameter], cfg: Any, processes: Alone | None = None):
         if cfg.name not in OPTIMIZERS:
             raise InputError(f"unknown optimizer.name {cfg.name!r}{nearest(cfg.name, OPTIMIZERS)}")
         if cfg.schedule not in SCHEDULES:
@@ -38,24 +40,23 @@ class Optimizer:
         groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": 0.0}]
         self.parts: list[torch.optim.Optimizer] = []
         if cfg.name == "muon":
-            on_gpu = any(p.device.type != "cpu" for p in matrices)
-            kind = BatchedMuon if on_gpu else torch.optim.Muon
             self.parts.append(
-                kind(
+                BatchedMuon(
                     matrices,
+                    processes,
                     lr=cfg.learning_rate,
                     weight_decay=cfg.weight_decay,
                     momentum=cfg.momentum,
-                    adjust_lr_fn="original",
                 )
             )
             self.parts.append(
-                torch.optim.NAdam(
+                SkippingNAdam(
                     groups,
                     lr=cfg.learning_rate,
                     eps=cfg.epsilon,
                     momentum_decay=NO_MOMENTUM_SCHEDULE,
-                    capturable=on_gpu,  # its counters on the device: the host never reads them
+                    # Its counters are where the weights are: the host never reads those of a GPU.
+                    capturable=any(p.device.type != "cpu" for p in learned),
                 )
             )
         else:
@@ -88,34 +89,12 @@ class Optimizer:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
-    def step(self, finite: Tensor, ask: bool) -> None:
-        """One step where `finite` () bool holds, none where it does not.
-
-        ask=False does not ask the device, which would have to catch up first: it makes the step, and takes it back.
-        """
-        if not ask:
-            self._step_and_take_back(finite)
-        elif bool(finite):
-            for part in self.parts:
-                part.step()
-
-    @torch.no_grad()
-    def _step_and_take_back(self, finite: Tensor) -> None:
-        before = {id(value): value.clone() for _, value in self._values()}
+    def step(self, finite: Tensor) -> None:
+        """One step where `finite` () bool holds, none where it does not: decided on the device, which nobody asks."""
+        found_inf = (~finite).float()
         for part in self.parts:
+            part.found_inf = found_inf  # type: ignore[attr-defined]
             part.step()
-        for name, value in self._values():
-            old = before.get(id(value))
-            if old is None:  # made by this first step: moments begin with 0, products with 1
-                old = torch.full_like(value, 1.0 if name == "mu_product" else 0.0)
-            torch.where(finite, value, old, out=value)
-
-    def _values(self) -> Iterator[tuple[str, Tensor]]:
-        """All tensors that a step changes, with their names."""
-        yield from (("parameter", p) for p in self.parameters if p.grad is not None)
-        for part in self.parts:
-            for state in part.state.values():
-                yield from ((name, value) for name, value in state.items() if torch.is_tensor(value))
 
     def state_dict(self) -> dict[str, Any]:
         return {"parts": [part.state_dict() for part in self.parts], "learning_rate": self.learning_rate}
@@ -128,6 +107,35 @@ class Optimizer:
                 group.update(own)  # of this machine, not of the one that saved
             for parameter, kept in part.state.items():
                 # Counters are where the step reads them: elsewhere it would wait for the device each time.
-                where = parameter.device if any(own.values()) else torch.device("cpu")
-                kept |= {name: kept[name].to(where) for name in ("step", "mu_product") if name in kept}
+                kept |= {name: kept[name].to(parameter.device) for name in ("step", "mu_product") if name in kept}
         self.learning_rate = state["learning_rate"]
+
+
+class SkippingNAdam(torch.optim.NAdam):
+    """torch's, which knows no `found_inf` (see `BatchedMuon`): it makes the step, and takes it back.
+
+    By copies, so for few weights: biases and scales.
+    """
+
+    found_inf: Tensor
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
+        assert closure is None, "the learner computes the gradients itself"
+        values: list[Tensor] = []
+        for parameter in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+            state = self.state[parameter]
+            if not state:  # as torch makes it in the first step, which may have to be taken back too
+                state["step"] = torch.zeros((), device=parameter.device)
+                state["mu_product"] = torch.ones((), device=parameter.device)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            values += (parameter, *state.values())
+        if not values:
+            return
+        before = torch.cat([value.reshape(-1) for value in values])
+        super().step()
+        after = torch.cat([value.reshape(-1) for value in values])
+        # All of them at once: one by one they would be a thousand small operations.
+        kept = torch.where(self.found_inf == 0, after, before).split([value.numel() for value in values])
+        copies = [part.view_as(value) for part, value in zip(kept, values, strict=True)]
+        torch._foreach_copy_(values, copies)  # pyright: ignore[reportPrivateImportUsage]

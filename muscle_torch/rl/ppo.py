@@ -35,7 +35,6 @@ class PPO:
         self.cfg, self.optimizer, self.processes = cfg, optimizer, processes or Alone()
         self.auxiliary = getattr(policy, "auxiliary_loss", None)
         self.processes.watch_gradients(optimizer.parameters)
-        self.may_look = all(p.device.type == "cpu" for p in policy.parameters())
         sample = ProbabilisticTensorDictModule(
             in_keys=["loc", "scale"],
             out_keys=["action"],
@@ -108,7 +107,7 @@ class PPO:
         limit = self.cfg.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(given, limit)
         finite = torch.isfinite(norm)
-        self.optimizer.step(finite, ask=self.may_look)
+        self.optimizer.step(finite)
         return norm.detach(), finite
 
 

@@ -48,7 +48,7 @@ class Trainer:
             raise InputError(f"ppo.minibatches={cfg.ppo.minibatches} for {samples} samples: use fewer")
         if cfg.search.rounds and not hasattr(policy, "search_space"):
             raise InputError(f"search.rounds={cfg.search.rounds}: policy={cfg.policy} has nothing to search for; use 0")
-        self.optimizer = Optimizer(policy.parameters(), cfg.optimizer)
+        self.optimizer = Optimizer(policy.parameters(), cfg.optimizer, self.processes)
         self.ppo = PPO(policy, self.optimizer, cfg.ppo, self.processes)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
         self.reward_scale = RewardScale(env.num_envs, cfg.ppo.gamma, env.device, self.processes)
