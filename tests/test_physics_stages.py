@@ -1,5 +1,7 @@
 """The split of the physics into stages: the same step as the whole one, and times that add up to it."""
 
+import itertools
+
 import mujoco
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, plain_data
 from muscle_torch.envs import make_env
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
 from muscle_torch.physics.warp_physics import WarpPhysics
-from muscle_torch.tools.physics_stages import STAGES, WarpMarks, mujoco_calls, physics_stages, time_mujoco, time_warp
+from muscle_torch.tools.physics_stages import STAGES, StagedWarp, mujoco_stages, physics_stages, time_mujoco, time_warp
 
 benchmark = script("tools/benchmark.py")
 BODIES = ["toy_arm", "bimanual_arm", "full_body"]
@@ -25,11 +27,11 @@ def whole_state(model, data):
 
 def check_c(model, data, steps):
     """`steps` of both from the same data, and the sensors that follow from the last of them."""
-    plain, calls = mujoco.MjData(model), mujoco_calls(model)
+    plain, stages = mujoco.MjData(model), mujoco_stages(model)
     mujoco.mj_copyData(plain, model, data)
     for _ in range(steps):
         mujoco.mj_step(model, plain)
-        for _, call in calls:
+        for call in itertools.chain(*(calls for _, calls in stages)):
             call(model, data)
         assert np.array_equal(whole_state(model, plain), whole_state(model, data))
 
@@ -78,20 +80,20 @@ def same_step(physics, substeps):
     before, ctrl = physics.state(), random_ctrl(physics.model.nu, physics.num_worlds, 1)[0].to(physics.device)
     names = ("sensordata", "actuator_force", "actuator_length", "site_xpos", "qfrc_bias")
     seen = []
-    marks = WarpMarks(physics)
+    marked = StagedWarp(physics)
     for staged in (False, True):
         physics.load_state(before)
         if staged:
             physics._views["ctrl"].copy_(ctrl)
-            physics._launch(lambda: marks.control_step(substeps))
-            marks.read()
+            physics._launch(lambda: marked.control_step(substeps))
+            marked.read()
         else:
             physics.step(ctrl, substeps)
         seen.append(physics.state() | {name: physics.field(name).clone() for name in names})
     assert not torch.equal(seen[0]["qpos"], before["qpos"])
     for name, values in seen[0].items():
         assert torch.equal(values, seen[1][name]), name
-    assert all(seconds > 0 for seconds in marks.spent.values())
+    assert all(seconds > 0 for seconds in marked.spent.values())
 
 
 @pytest.mark.parametrize("substeps", [1, SUBSTEPS])

@@ -116,9 +116,9 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
         speed.set_ylabel("control steps / s")
         _stack(axes[1][column], worlds, [result["profile"] for result in group])
         _stack(axes[2][column], worlds, [result["physics_stages"]["stages"] for result in group])
-        thread = " and thread" if group[0]["backend"] == "mujoco" else ""
-        axes[1][column].set_ylabel("microseconds a control step")
-        axes[2][column].set_ylabel(f"of physics, microseconds a control step{thread}")
+        axes[1][column].set_title("a control step", fontsize=9)
+        one_thread = ", on one thread" if group[0]["backend"] == "mujoco" else ""
+        axes[2][column].set_title(f"its physics{one_thread}", fontsize=9)
         axes[2][column].set_xlabel("worlds")
     for row in axes:
         row[-1].legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), reverse=True)
@@ -135,6 +135,8 @@ def _stack(axes: Any, worlds: list[str], times: list[dict[str, float]]) -> None:
         values = [parts[name] for parts in times]
         axes.bar(worlds, values, bottom=below, label=name.replace("_", " "), width=0.6)
         below = [a + b for a, b in zip(below, values, strict=True)]
+    axes.set_ylabel("microseconds a control step")
+    axes.set_xlim(-0.8, len(worlds) - 0.2)
 
 
 def _title(result: dict[str, Any]) -> str:
