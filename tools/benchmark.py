@@ -9,6 +9,7 @@ Every column is timed `repeats` times, the columns taking turns, so that a busy 
 reported, and every single timing is in the output file. Environment, inference and plain MuJoCo start each repeat from
 the same stored state. Plain MuJoCo (`mujoco.rollout`, one call a control step) gets the very states and controls that
 the environment's worlds had, so it does the same physics: `env / raw` is what observations, rewards and resets leave.
+Where a step's time goes is measured apart: its parts, and the stages of its physics from the recorded states.
 """
 
 import copy

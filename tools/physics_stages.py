@@ -5,8 +5,7 @@ environment's worlds went through; the clock is read between them. Tests hold th
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
-from muscle_torch.tools.step_profile import Clock
+from muscle_torch.tools.step_profile import Clock, instead
 
 STAGES = (
     "kinematics",  # poses of bodies, sites, cameras and lights, centres of mass
@@ -225,16 +224,16 @@ def time_warp(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[st
 
     def counting(substeps: int, constrained: bool = False) -> None:
         """The solver's loop counts as often as it turns."""
-        with _instead(wp, launch=counted(wp.launch), launch_tiled=counted(wp.launch_tiled)):
+        with instead(wp, launch=counted(wp.launch), launch_tiled=counted(wp.launch_tiled)):
             control_step(substeps, constrained)
 
     whole = _physics_seconds(env, start, actions)
     graphs = {key: graph for key, graph in physics._graphs.items() if isinstance(key, str)}
     singly = {"_run": lambda key, launches: physics._launch(launches)}
     launching = {} if physics.device.type == "cuda" else singly
-    with _instead(physics, step=staged, _control_step=marked.control_step, _graphs=graphs, **launching):
+    with instead(physics, step=staged, _control_step=marked.control_step, _graphs=graphs, **launching):
         _physics_seconds(env, start, actions)
-    with _instead(physics, _control_step=counting, **singly):
+    with instead(physics, _control_step=counting, **singly):
         alone = _physics_seconds(env, start, actions)
     return {
         "stages": {name: 1e6 * seconds / count for name, seconds in marked.spent.items()},
@@ -248,21 +247,8 @@ def _physics_seconds(env: Any, start: dict[str, Any], actions: torch.Tensor) -> 
     """Of the control steps alone, with the environment's resets between them."""
     clock = Clock(env.device)
     env.load_snapshot(start)
-    with _instead(env.physics, step=clock.timed("physics", env.physics.step)):
+    with instead(env.physics, step=clock.timed("physics", env.physics.step)):
         for action in actions:
             step = env.advance(action)
             env.restart(step.terminated | step.truncated)
     return clock.seconds()["physics"]
-
-
-@contextmanager
-def _instead(of: Any, **given: Any) -> Iterator[None]:
-    """Gives an object other attributes for a while."""
-    kept = {name: getattr(of, name) for name in given}
-    for name, value in given.items():
-        setattr(of, name, value)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            setattr(of, name, value)
