@@ -23,11 +23,29 @@ def test_a_sweep_is_measured_drawn_and_compared(tmp_path, capsys):
     assert settings == [(p, n, "float32") for p in ("mlp", "gated_residual") for n in (4, 8)]
     assert (tmp_path / "speed.png").read_bytes()[1:4] == b"PNG"
     faster = [r | {"train_steps_per_s": 2 * r["train_steps_per_s"]} for r in results[1:]]
+    stages = results[1]["physics_stages"]["stages"]
+    faster[0]["physics_stages"] = {"stages": stages | {"solver": stages["solver"] / 4}}
     (tmp_path / "faster.json").write_text(json.dumps({"results": faster}))
     capsys.readouterr()
     assert benchmark.main([f"compare=[{path},{tmp_path / 'faster.json'}]"]) == 0
-    _, *lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and all(line.split()[-4:] == ["1.000", "1.000", "2.000", "1.000"] for line in lines)
+    _, *speeds, head, solver, _, _ = capsys.readouterr().out.splitlines()
+    assert len(speeds) == 3 and all(line.split()[-4:] == ["1.000", "1.000", "2.000", "1.000"] for line in speeds)
+    column = slice(head.index("solver") - 10, head.index("solver") + 6)
+    assert solver[column].split() == ["4.000"] and set(solver.split()[-10:]) <= {"1.000", "4.000", "-"}
+
+
+def test_files_without_stages_are_compared_by_speed(tmp_path, capsys):
+    """As those of earlier versions are."""
+    path = tmp_path / "speed.json"
+    assert benchmark.main((*TOY, "num_envs=4", f"output={path}")) == 0
+    shown = capsys.readouterr().out
+    result = json.loads(path.read_text())
+    stages = result["physics_stages"]["stages"]
+    assert f"muscle paths    {stages['muscle_paths']:12,.2f}" in shown and "on one thread" in shown
+    del result["physics_stages"]
+    (tmp_path / "old.json").write_text(json.dumps(result))
+    assert benchmark.main([f"compare=[{tmp_path / 'old.json'},{path}]"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_the_profile_is_the_time_of_a_step():

@@ -9,6 +9,7 @@ Every column is timed `repeats` times, the columns taking turns, so that a busy 
 reported, and every single timing is in the output file. Environment, inference and plain MuJoCo start each repeat from
 the same stored state. Plain MuJoCo (`mujoco.rollout`, one call a control step) gets the very states and controls that
 the environment's worlds had, so it does the same physics: `env / raw` is what observations, rewards and resets leave.
+Where a step's time goes is measured apart: its parts, and the stages of its physics from the recorded states.
 """
 
 import copy
@@ -28,7 +29,6 @@ import mujoco
 import numpy as np
 import torch
 from mujoco.rollout import Rollout
-from tensordict import TensorDict
 
 from muscle_torch.config import Config, key, load_config, parse_words, run_command
 from muscle_torch.envs import make_env
@@ -38,7 +38,9 @@ from muscle_torch.memory import full_memory_is_one_line, resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.physics import resolve_device
 from muscle_torch.rl import Trainer
+from muscle_torch.rl.rollout import distribution
 from muscle_torch.tools.benchmark_report import COLUMNS, compared, plot, read_results, table
+from muscle_torch.tools.physics_stages import physics_stages
 from muscle_torch.tools.step_profile import profile
 
 PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "torch", "torchrl", "tensordict", "warp-lang")
@@ -155,6 +157,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     parts = profile(env, lambda observation: sample(frozen, observation), steps)
     median = {name: statistics.median(values) for name, values in samples.items()}
     memory = _used_memory(env.device) - others
+    stages = physics_stages(env, recording, start)
     env.close()
     raw = samples.get("raw_rollout_steps_per_s", [])
     ratios = [a / b for a, b in zip(samples["env_steps_per_s"], raw, strict=False)]
@@ -166,6 +169,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         "env_over_raw": statistics.median(ratios) if ratios else None,
         "learning_fraction": statistics.median(training.learning[1:]),
         "profile": parts | {"learning": 1e6 * statistics.median(training.learning_seconds[1:])},
+        "physics_stages": stages,
         "threads": _threads(cfg),
         "substeps": env.embodiment.substeps,
         "device": _device_name(env.device),
@@ -303,8 +307,8 @@ class Training:
 @torch.no_grad()
 def sample(policy: Any, observation: torch.Tensor) -> torch.Tensor:
     """An action drawn from the policy's normal distribution, (W, nu)."""
-    out = policy.actor(TensorDict({"observation": observation}, batch_size=observation.shape[:1]))
-    return torch.normal(out["loc"], out["scale"])
+    loc, scale = distribution(policy, observation)
+    return loc + scale * torch.randn_like(loc)  # torch.normal would ask the device whether scale is positive
 
 
 def _tidy() -> None:

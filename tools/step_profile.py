@@ -82,20 +82,31 @@ def profile(env: Any, act: Callable[[torch.Tensor], torch.Tensor], steps: int) -
 def _watched(env: Any, clock: Clock) -> Iterator[None]:
     """The environment's parts, timed; resets inside a reset stay the reset's."""
     observe, errors = imitation.observe, imitation.tracking_errors
-    kept = env.physics.step, env._reward, env._termination
 
     def observed(*given: Any) -> Any:
         return observe(*given) if clock._inside[-1] == "reset" else clock.timed("observation", observe)(*given)
 
-    env.physics.step = clock.timed("physics", kept[0])
-    env._reward, env._termination = _Timed(clock, kept[1]), _Timed(clock, kept[2])
-    imitation.observe, imitation.tracking_errors = observed, clock.timed("reward", errors)
+    terms = {"_reward": _Timed(clock, env._reward), "_termination": _Timed(clock, env._termination)}
+    looks = {"observe": observed, "tracking_errors": clock.timed("reward", errors)}
+    with (
+        instead(env.physics, step=clock.timed("physics", env.physics.step)),
+        instead(env, **terms),
+        instead(imitation, **looks),
+    ):
+        yield
+
+
+@contextmanager
+def instead(of: Any, **given: Any) -> Iterator[None]:
+    """Gives an object other attributes for a while."""
+    kept = {name: getattr(of, name) for name in given}
+    for name, value in given.items():
+        setattr(of, name, value)
     try:
         yield
     finally:
-        env.physics.step = kept[0]
-        env._reward, env._termination = kept[1:]
-        imitation.observe, imitation.tracking_errors = observe, errors
+        for name, value in kept.items():
+            setattr(of, name, value)
 
 
 class _Timed:
