@@ -107,7 +107,7 @@ class ImitationEnv(EnvBase):
         if self._adaptation is not None:
             self._adaptation.forget()
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        with _one_thread():
+        with _small_and_exact():
             self._place(everyone, clip.to(self.device), frame.to(self.device))
             self._observation = self._history.begin(observe(self._state(), self.config.observation.terms))
         return self._observation
@@ -115,7 +115,7 @@ class ImitationEnv(EnvBase):
     @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
         """One control step under the action (W, nu), clipped to [-1, 1] a muscle but penalised as it is."""
-        with _one_thread():
+        with _small_and_exact():
             action = self._action_map.to_muscles(action.to(self.device, torch.float32))
             if self._reward.needs_previous_qvel:
                 self._previous_qvel.copy_(self.physics.field("qvel"))
@@ -156,7 +156,7 @@ class ImitationEnv(EnvBase):
         if self._may_look and not done.any():
             return self._observation
         terms = self.config.observation.terms
-        with _one_thread():
+        with _small_and_exact():
             self._place(done, *self._sampler.sample(self.num_envs))
             if self._may_look:  # observe only the worlds that changed
                 worlds = done.nonzero().squeeze(1)
@@ -325,11 +325,14 @@ class ImitationEnv(EnvBase):
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """The terms are many and small: torch's threads would wait for each other, and on a CPU take the physics' cores."""
-    threads = torch.get_num_threads()
+def _small_and_exact() -> Iterator[None]:
+    """The terms are many and small: torch's threads would wait for each other, and on a CPU take the physics' cores.
+    And they are differences of what is nearly alike: `precision=tf32` is of the networks alone."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from env_cases import actions, small_env
 from test_rl import small, without_times
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
@@ -116,3 +118,32 @@ def test_compiled_networks_learn_the_same_and_the_plain_ones_go_on_without_a_com
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "learned" in done.stdout, done.stderr[-2000:]
     assert "not compiled" in done.stderr
+
+
+class Products(TorchDispatchMode):
+    """Float32 matrix products, and in which precision a GPU would make them."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.bmm, torch.ops.aten.addmm):
+            self.seen.add(torch.get_float32_matmul_precision())
+        return func(*args, **(kwargs or {}))
+
+
+def test_tf32_is_for_the_networks_and_not_for_what_they_observe(tmp_path):
+    env = small_env("fullbody", 2, env={"synergies": 0.5})
+    trainer = small(tmp_path, 1, precision="tf32")
+    try:
+        with Products() as of_env:
+            env.begin()
+            step = env.advance(actions(env, 1)[0])
+            env.restart(torch.ones_like(step.terminated))
+        with Products() as of_learning:
+            trainer.iteration()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        env.close()
+    assert of_env.seen == {"highest"} and "high" in of_learning.seen
