@@ -86,7 +86,7 @@ def test_one_step_from_the_state_of_c(name, substeps):
 
 
 def passive_model(case: str, integrator: str) -> mujoco.MjModel:
-    """Two links pulled by a cord with all that a tendon can have: an actuator, limits, friction, wrapping, and the case."""
+    """Two links and a cord with all that a tendon can have: an actuator, limits, friction, wrapping, and the case."""
     cord, forearm, option, sensor = PASSIVE[case]
     return mujoco.MjModel.from_xml_string(f"""
 <mujoco><option timestep="0.002" integrator="{integrator}" {option}/><worldbody>

@@ -9,6 +9,7 @@ import mujoco_warp as mjw
 import numpy as np
 import torch
 import warp as wp
+from mujoco_warp._src.forward import _actuator_velocity  # within fwd_velocity; a part of its own only here
 from torch import Tensor
 
 from muscle_torch.errors import InputError
@@ -45,30 +46,12 @@ _OVERFLOWS = {
 _log = logging.getLogger(__name__)
 
 
-@wp.kernel(enable_backward=False)
-def _actuator_velocity(
-    qvel: wp.array2d[float],
-    moment_rownnz: wp.array2d[int],
-    moment_rowadr: wp.array2d[int],
-    moment_colind: wp.array2d[int],
-    actuator_moment: wp.array2d[float],
-    actuator_velocity: wp.array2d[float],
-):
-    """The velocity at which each actuator lengthens: its moment arms, stored sparse, times qvel."""
-    world, actuator = wp.tid()
-    begin = moment_rowadr[world, actuator]
-    velocity = wp.float32(0.0)
-    for i in range(begin, begin + moment_rownnz[world, actuator]):
-        velocity += actuator_moment[world, i] * qvel[world, moment_colind[world, i]]
-    actuator_velocity[world, actuator] = velocity
-
-
 class WarpPhysics(Physics):
     """W worlds on one device. `field()` gives zero-copy views of Warp's arrays.
 
     A physics step is three parts: where everything is (`_look`: kinematics, tendons, velocities, their sensors), what
     constrains it (`_constrain`: inertia, collision, constraint rows), and how it accelerates (`_accelerate`), after
-    which it is integrated; together mjw.step, to the bit. A control step begins behind the first part and ends with
+    which it is integrated; together they are mjw.step. A control step begins behind the first part and ends with
     it, so that positions and velocities can be read and resets seen for that part alone. What a reset world's forces,
     touch and accelerations would be is computed where they are asked for.
     """
@@ -254,17 +237,18 @@ class WarpPhysics(Physics):
         mjw.sensor_vel(m, d)
 
     def _find_velocities(self) -> None:
-        """mjw.fwd_velocity. It launches a thread for each tendon and degree of freedom that it moves, and for each body
-        and degree of freedom, to find springs, dampers and floating bodies: not where the model has none."""
+        """mjw.fwd_velocity, which looks for springs, dampers and armature of each tendon at every degree of freedom,
+        and for a float of each body at every one: where the model has none of these, without looking.
+        """
         m, d = self._m, self._d
         if self._passive:
             mjw.fwd_velocity(m, d)
             return
         moment = [d.moment_rownnz, d.moment_rowadr, d.moment_colind, d.actuator_moment]
-        wp.launch(_actuator_velocity, d.actuator_velocity.shape, [d.qvel, *moment, d.actuator_velocity])
+        wp.launch(_actuator_velocity, d.actuator_velocity.shape, [d.qvel, *moment], [d.actuator_velocity])
         mjw.com_vel(m, d)
         joints_only = copy.copy(m)
-        joints_only.ntendon, joints_only.nbody = 0, 1
+        joints_only.ntendon, joints_only.nbody = 0, 1  # of bodies the world, which has no weight
         mjw.passive(joints_only, d)
         mjw.rne(m, d)
 
