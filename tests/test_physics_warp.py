@@ -1,12 +1,15 @@
 """MuJoCo Warp against MuJoCo C (on Warp's CPU device), and its fixed-size buffers."""
 
 import mujoco
+import mujoco_warp as mjw
+import numpy as np
 import pytest
 import torch
+import warp as wp
 from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, plain_data, random_ctrl, random_states
 
 from muscle_torch.errors import InputError
-from muscle_torch.physics import ACCELERATION_FIELDS, make_physics
+from muscle_torch.physics import ACCELERATION_FIELDS, FIELDS, make_physics
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
 from muscle_torch.physics.warp_budget import calibrate
 from muscle_torch.physics.warp_physics import WarpPhysics
@@ -14,6 +17,21 @@ from muscle_torch.physics.warp_physics import WarpPhysics
 WORLDS = 8
 LIMIT_SENSOR = """<worldbody><body><joint name="hinge" range="-10 10"/><geom size=".1"/></body></worldbody>
   <sensor><jointlimitpos joint="hinge"/></sensor>"""
+FLEXIBLE = """<worldbody><flexcomp name="cloth" type="grid" count="3 3 1" spacing=".1 .1 .1" dim="2" mass="1"/>
+  </worldbody>"""
+# Everything that a tendon or a body can do to the velocity stage, whole or in part: a spring, a damper, both growing
+# with the way, a float, half the weight, air, and a sensor of a tendon's velocity
+PASSIVE = {
+    "spring": ("stiffness='300' springlength='0.2'", "", "", ""),
+    "growing spring": ("stiffness='100 500 300' springlength='0.2'", "", "", ""),
+    "damper": ("damping='20'", "", "", ""),
+    "growing damper": ("damping='20 30 10'", "", "", ""),
+    "float": ("", "gravcomp='0.5'", "", ""),
+    "air": ("", "", "density='1000' viscosity='1' wind='1 0 0'", ""),
+    "sensor": ("", "", "", "<tendonvel tendon='cord'/>"),
+    "all": ("stiffness='300' damping='20'", "gravcomp='0.5'", "density='100'", "<tendonvel tendon='cord'/>"),
+    "none": ("", "", "", ""),
+}
 BODIES = ["toy_arm", "bimanual_arm", pytest.param("full_body", marks=pytest.mark.slow)]
 
 
@@ -67,6 +85,82 @@ def test_one_step_from_the_state_of_c(name, substeps):
         assert differences.max() < (1e-5 if substeps == 1 else 2e-5)
 
 
+def passive_model(case: str, integrator: str) -> mujoco.MjModel:
+    """Two links and a cord with all that a tendon can have: an actuator, limits, friction, wrapping, and the case."""
+    cord, forearm, option, sensor = PASSIVE[case]
+    return mujoco.MjModel.from_xml_string(f"""
+<mujoco><option timestep="0.002" integrator="{integrator}" {option}/><worldbody>
+  <site name="wall" pos="0.2 0.1 0.1"/><geom name="post" type="cylinder" size="0.03 0.2" euler="90 0 0"/>
+  <body><joint name="shoulder" axis="0 1 0" damping="0.1" stiffness="1"/><geom type="capsule" fromto="0 0 0 .3 0 0"
+    size="0.03" mass="1" contype="0" conaffinity="0"/>
+    <body pos="0.3 0 0" {forearm}><joint name="elbow" axis="0 1 0" damping="0.1" limited="true" range="-100 100"/>
+      <geom type="capsule" fromto="0 0 0 .3 0 0" size="0.02" mass="0.5" contype="0" conaffinity="0"/>
+      <site name="hand" pos="0.3 0 0"/></body></body></worldbody>
+  <tendon><spatial name="cord" limited="true" range="0 0.42" frictionloss="0.1" actuatorfrclimited="true"
+    actuatorfrcrange="-2 2" {cord}><site site="wall"/><geom geom="post"/><site site="hand"/></spatial></tendon>
+  <actuator><general tendon="cord" dyntype="filter" dynprm="0.05" gainprm="-5" biastype="affine" biasprm="0 0 -1"/>
+  </actuator>
+  <sensor>{sensor}<tendonpos tendon="cord"/><jointvel joint="elbow"/><tendonactuatorfrc tendon="cord"/></sensor>
+</mujoco>""")
+
+
+def stepped_by_warp(physics: WarpPhysics, ctrl: torch.Tensor, substeps: int) -> dict[str, torch.Tensor]:
+    """FIELDS after mjw.step from where the physics stands, then mjw.step1 for what follows from the new positions."""
+    m, worlds = mjw.put_model(physics.model), physics.num_worlds
+    m.opt.warn_overflow = 0
+    d = mjw.make_data(physics.model, nworld=worlds, nconmax=physics._d.naconmax // worlds, njmax=physics._d.njmax)
+    views = {name: wp.to_torch(getattr(d, name)) for name in FIELDS}
+    for name in ("qpos", "qvel", "act", "time", "qacc_warmstart"):
+        views[name].copy_(physics.field(name))
+    views["ctrl"].copy_(ctrl)
+    for _ in range(substeps):
+        mjw.step(m, d)
+    late = views["sensordata"].clone()
+    mjw.step1(m, d)
+    views["sensordata"][:, physics._late_sensors] = late[:, physics._late_sensors]
+    return {name: view.flatten(2) if view.dim() == 4 else view for name, view in views.items()}
+
+
+def same_as_warps_step(physics: WarpPhysics, steps: int = 2) -> None:
+    for ctrl in random_ctrl(physics.model.nu, physics.num_worlds, steps):
+        expected = stepped_by_warp(physics, ctrl, SUBSTEPS)
+        physics.step(ctrl, SUBSTEPS)
+        for name, values in expected.items():
+            assert torch.equal(physics.field(name), values), name
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_control_step_is_warps_own_to_the_bit(name):
+    """Every field, from random states; and of a body of muscles no tendon is looked at for springs."""
+    body = embodiment(name)
+    warp = WarpPhysics(body.model, WORLDS)
+    assert not warp._passive
+    warp.reset(everyone(warp), *random_states(body, WORLDS))
+    same_as_warps_step(warp)
+
+
+@pytest.mark.parametrize("integrator", ["Euler", "implicitfast"])
+@pytest.mark.parametrize("case", PASSIVE)
+def test_springs_dampers_and_floats_are_not_left_out(case, integrator):
+    """Warp's own steps to the bit, MuJoCo C's to 1e-5 over 20 ms, and far from those of an arm without."""
+    model, bare = passive_model(case, integrator), passive_model("none", integrator)
+    warp = WarpPhysics(model, 2, contacts=4, constraints=16)
+    assert warp._passive == (case != "none")
+    qpos, qvel = torch.tensor([[0.3, 0.5], [-0.5, 1.0]]), torch.tensor([[1.0, -2.0], [0.5, 3.0]])
+    warp.reset(everyone(warp), qpos, qvel)
+    datas, bares = plain_data(model, qpos, qvel), plain_data(bare, qpos, qvel)
+    same_as_warps_step(warp)
+    for ctrl in random_ctrl(1, 2, 2):
+        for world in range(2):
+            for of, data in ((model, datas[world]), (bare, bares[world])):
+                data.ctrl[:] = ctrl[world].numpy()
+                mujoco.mj_step(of, data, SUBSTEPS)
+    for world, (data, other) in enumerate(zip(datas, bares, strict=True)):
+        assert np.abs(warp.field("qpos")[world].numpy() - data.qpos).max() < 1e-5
+        if case not in ("none", "sensor"):
+            assert np.abs(data.qpos - other.qpos).max() > 1e-4
+
+
 def test_full_buffers_are_counted_once():
     """Four contact rows of a ball on the floor do not fit into two."""
     model = ball_model()
@@ -105,7 +199,7 @@ def test_what_warp_cannot_do_is_refused():
     warp = WarpPhysics(model, 2, contacts=4, constraints=16)
     with pytest.raises(InputError, match="backend=mujoco"):
         warp.set_model_field("body_mass", torch.from_numpy(model.body_mass).expand(2, -1))
-    for text in ("<option solver='PGS'/>", "<option integrator='RK4'/>", LIMIT_SENSOR):
+    for text in ("<option solver='PGS'/>", "<option integrator='RK4'/>", LIMIT_SENSOR, FLEXIBLE):
         with pytest.raises(InputError, match="backend=mujoco"):
             WarpPhysics(mujoco.MjModel.from_xml_string(f"<mujoco>{text}</mujoco>"), 1)
 

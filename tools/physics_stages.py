@@ -124,11 +124,8 @@ def _seconds_to_call() -> float:
 # Warp
 
 
-def warp_stages(physics: Any, factorize: bool) -> tuple[list[Stage], list[Stage], list[Stage]]:
-    """WarpPhysics' three parts of a physics step: `_look`, `_constrain`, and the acceleration stage to the next state.
-
-    factorize: with the mass matrix (as where a control step begins) or, False, with the acceleration (as mjw.step).
-    """
+def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
+    """WarpPhysics' three parts of a physics step: `_look`, `_constrain`, and `_accelerate` to the next state."""
     import mujoco_warp as mjw
 
     m = physics._m
@@ -137,11 +134,11 @@ def warp_stages(physics: Any, factorize: bool) -> tuple[list[Stage], list[Stage]
         ("muscle_paths", (mjw.tendon,)),
         ("muscle_forces", (mjw.transmission,)),
         ("sensors", (mjw.sensor_pos,)),
-        ("velocity", (mjw.fwd_velocity,)),
+        ("velocity", (lambda m, d: physics._find_velocities(),)),
         ("sensors", (mjw.sensor_vel,)),
     ]
     constrain: list[Stage] = [
-        ("inertia", (mjw.crb, mjw.factor_m) if factorize else (mjw.crb,)),
+        ("inertia", (mjw.crb,)),
         ("collision", (mjw.collision,) if m.opt.run_collision_detection else ()),
         ("constraint_rows", (mjw.make_constraint,)),
     ]
@@ -149,7 +146,7 @@ def warp_stages(physics: Any, factorize: bool) -> tuple[list[Stage], list[Stage]
     accelerate: list[Stage] = [
         ("sensors", (lambda m, d: d.sensordata.zero_(),)),  # a touch sensor adds up its contacts
         ("muscle_forces", (mjw.fwd_actuation,)),
-        ("inertia", (lambda m, d: mjw.fwd_acceleration(m, d, factorize=not factorize),)),
+        ("inertia", (lambda m, d: mjw.fwd_acceleration(m, d, factorize=True),)),
         ("solver", (mjw.solve,)),
         ("sensors", (*of_bodies, lambda m, d: mjw.sensor_acc(m, d, skip_rne_postconstraint=True))),
         ("integration", (mjw.implicit if m.opt.integrator in _IMPLICIT else mjw.euler,)),
@@ -171,11 +168,10 @@ class StagedWarp:
         self._marks: list[tuple[str, Any]] = []  # what ended there, when
 
     def control_step(self, substeps: int, constrained: bool = False) -> None:
-        look, constrain, accelerate = warp_stages(self._physics, factorize=True)
-        _, constrain_next, accelerate_next = warp_stages(self._physics, factorize=False)
-        following = [*look, *constrain_next, *accelerate_next] * (substeps - 1)
+        look, constrain, accelerate = warp_stages(self._physics)
+        whole = [*constrain, *accelerate, *look] * substeps
         self._mark("")
-        for name, calls in [*([] if constrained else constrain), *accelerate, *following, *look]:
+        for name, calls in whole[len(constrain) if constrained else 0 :]:
             for call in calls:
                 call(self._physics._m, self._physics._d)
             self._mark(name)
@@ -215,10 +211,10 @@ def time_warp(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[st
         marked.read()
 
     def counted(launch: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any, **named: Any) -> Any:
+        def run(kernel: Any, *given: Any, **named: Any) -> Any:
             nonlocal kernels
-            kernels += 1
-            return launch(*given, **named)
+            kernels += bool(np.prod(given[0] if given else named["dim"]))  # without threads there is nothing to launch
+            return launch(kernel, *given, **named)
 
         return run
 

@@ -15,7 +15,7 @@ ACCELERATION_FIELDS = ("actuator_force", "sensordata", "qfrc_actuator", "qacc")
 FIELDS = (
     *("qpos", "qvel", "act", "ctrl", "time", "qacc_warmstart"),
     *("xpos", "xquat", "xmat", "xipos", "site_xpos", "site_xmat", "geom_xpos", "geom_xmat", "subtree_com", "cvel"),
-    *("actuator_length", "actuator_velocity", "ten_length", "ten_velocity", "qfrc_bias", "qfrc_passive"),
+    *("actuator_length", "actuator_velocity", "ten_length", "qfrc_bias", "qfrc_passive"),
     *ACCELERATION_FIELDS,
 )
 

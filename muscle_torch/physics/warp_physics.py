@@ -1,5 +1,6 @@
 """MuJoCo Warp in float32: on CUDA, or for tests on Warp's CPU device; one graph a control step on both."""
 
+import copy
 import logging
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ import mujoco_warp as mjw
 import numpy as np
 import torch
 import warp as wp
+from mujoco_warp._src.forward import _actuator_velocity  # within fwd_velocity; a part of its own only here
 from torch import Tensor
 
 from muscle_torch.errors import InputError
@@ -31,6 +33,8 @@ _OF_CONSTRAINTS = [
     *(_SENSOR.mjSENS_JOINTLIMITPOS, _SENSOR.mjSENS_JOINTLIMITVEL, _SENSOR.mjSENS_TENDONLIMITPOS),
     *(_SENSOR.mjSENS_TENDONLIMITVEL, _SENSOR.mjSENS_GEOMDIST, _SENSOR.mjSENS_GEOMNORMAL, _SENSOR.mjSENS_GEOMFROMTO),
 ]
+# of a model: what makes tendons push by themselves, or bodies float
+_PASSIVE = ("tendon_stiffness", "tendon_stiffnesspoly", "tendon_damping", "tendon_dampingpoly", "body_gravcomp")
 _OVERFLOWS = {
     "constraints": mjw.OverflowType.NEFC,
     "constraint Jacobian": mjw.OverflowType.NJMAX_NNZ,
@@ -46,10 +50,10 @@ class WarpPhysics(Physics):
     """W worlds on one device. `field()` gives zero-copy views of Warp's arrays.
 
     A physics step is three parts: where everything is (`_look`: kinematics, tendons, velocities, their sensors), what
-    constrains it (`_constrain`: inertia, collision, constraint rows), and how it accelerates (`_solve`), after which it
-    is integrated. A control step begins behind the first part and ends with it, so that positions and velocities can
-    be read and resets seen for that part alone. What a reset world's forces, touch and accelerations would be is
-    computed where they are asked for.
+    constrains it (`_constrain`: inertia, collision, constraint rows), and how it accelerates (`_accelerate`), after
+    which it is integrated; together they are mjw.step. A control step begins behind the first part and ends with
+    it, so that positions and velocities can be read and resets seen for that part alone. What a reset world's forces,
+    touch and accelerations would be is computed where they are asked for.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class WarpPhysics(Physics):
             measured = calibrate(model)
             contacts = measured.contacts if contacts is None else contacts
             constraints = measured.constraints if constraints is None else constraints
+        self._passive = _has_passive(model)
         with wp.ScopedDevice(self._wp_device):
             self._m = _put_model(model)
             self._m.opt.warn_overflow = 0  # counted by overflow(), not printed from kernels
@@ -185,7 +190,7 @@ class WarpPhysics(Physics):
         """Compiles and loads every kernel outside graph capture, then puts all worlds to the model's default pose."""
         _log.info("loading Warp kernels on %s (the first time on a machine they compile for minutes)", self.device)
         self._launch(self._look)
-        self._launch(lambda: self._control_step(2))
+        self._launch(lambda: self._control_step(1))
         everyone = torch.ones(self.num_worlds, dtype=torch.bool, device=self.device)
         qpos = torch.from_numpy(self.model.qpos0).to(self.device, torch.float32).expand(self.num_worlds, -1)
         self.reset(everyone, qpos, torch.zeros_like(self._views["qvel"]))
@@ -214,14 +219,13 @@ class WarpPhysics(Physics):
         return wp.stream_from_torch(torch.cuda.current_stream(self.device))
 
     def _control_step(self, substeps: int, constrained: bool = False) -> None:
-        m, d = self._m, self._d
-        if not constrained:
-            self._constrain()
-        d.sensordata.zero_()  # a touch sensor adds up its contacts
-        mjw.step2(m, d)
-        for _ in range(substeps - 1):
-            mjw.step(m, d)
-        self._look()
+        integrate = mjw.implicit if self.model.opt.integrator in _IMPLICIT else mjw.euler
+        for substep in range(substeps):
+            if substep or not constrained:
+                self._constrain()
+            self._accelerate()
+            integrate(self._m, self._d)
+            self._look()
 
     def _look(self) -> None:
         """The position and velocity stages but for `_constrain`; sensors of the acceleration stage stay."""
@@ -229,13 +233,28 @@ class WarpPhysics(Physics):
         mjw.fwd_kinematics(m, d)
         mjw.transmission(m, d)
         mjw.sensor_pos(m, d)
-        mjw.fwd_velocity(m, d)
+        self._find_velocities()
         mjw.sensor_vel(m, d)
+
+    def _find_velocities(self) -> None:
+        """mjw.fwd_velocity, which looks for springs, dampers and armature of each tendon at every degree of freedom,
+        and for a float of each body at every one: where the model has none of these, without looking.
+        """
+        m, d = self._m, self._d
+        if self._passive:
+            mjw.fwd_velocity(m, d)
+            return
+        moment = [d.moment_rownnz, d.moment_rowadr, d.moment_colind, d.actuator_moment]
+        wp.launch(_actuator_velocity, d.actuator_velocity.shape, [d.qvel, *moment], [d.actuator_velocity])
+        mjw.com_vel(m, d)
+        joints_only = copy.copy(m)
+        joints_only.ntendon, joints_only.nbody = 0, 1  # of bodies the world, which has no weight
+        mjw.passive(joints_only, d)
+        mjw.rne(m, d)
 
     def _constrain(self) -> None:
         m, d = self._m, self._d
         mjw.crb(m, d)
-        mjw.factor_m(m, d)
         if m.opt.run_collision_detection:
             mjw.collision(m, d)
         mjw.make_constraint(m, d)
@@ -243,17 +262,19 @@ class WarpPhysics(Physics):
     def _actuate(self) -> None:
         mjw.fwd_actuation(self._m, self._d)
 
-    def _solve(self) -> None:
-        """What constrains, and the acceleration stage."""
+    def _accelerate(self) -> None:
         m, d = self._m, self._d
-        self._constrain()
-        d.sensordata.zero_()
+        d.sensordata.zero_()  # a touch sensor adds up its contacts
         mjw.fwd_actuation(m, d)
-        mjw.fwd_acceleration(m, d)
+        mjw.fwd_acceleration(m, d, factorize=True)
         mjw.solve(m, d)
         if m.opt.run_rne_postconstraint or m.sensor_rne_postconstraint:
             mjw.rne_postconstraint(m, d)
         mjw.sensor_acc(m, d, skip_rne_postconstraint=True)
+
+    def _solve(self) -> None:
+        self._constrain()
+        self._accelerate()
 
     def _moved(self) -> None:
         """Brings positions and velocities up to date after the state was changed from outside."""
@@ -294,7 +315,10 @@ def _put_model(model: mujoco.MjModel) -> mjw.Model:
 
 
 def _check(model: mujoco.MjModel) -> None:
-    """What would need contacts or limits where a control step ends, which are computed where the next one begins."""
+    """What would need contacts or limits where a control step ends, which are computed where the next one begins.
+
+    And what a step made of parts leaves out: inertia of tendons, checks of flexible bodies.
+    """
     integrators = (mujoco.mjtIntegrator.mjINT_EULER, *_IMPLICIT)
     refused = {
         "adhesion": (model.actuator_trntype == mujoco.mjtTrn.mjTRN_BODY).any(),
@@ -302,10 +326,18 @@ def _check(model: mujoco.MjModel) -> None:
         "sensors of limits or distances": np.isin(model.sensor_type, _OF_CONSTRAINTS).any(),
         "an integrator other than Euler and implicit": model.opt.integrator not in integrators,
         "sleeping": model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP,
+        "flexible bodies": model.nflex,
     }
     for name, found in refused.items():
         if found:
             raise NotImplementedError(f"it has {name}.")
+
+
+def _has_passive(model: mujoco.MjModel) -> bool:
+    """Whether anything but joints makes passive forces, or reads a tendon's velocity."""
+    in_fluid = model.opt.density > 0 or model.opt.viscosity > 0 or model.opt.wind.any()
+    sensed = (model.sensor_type == _SENSOR.mjSENS_TENDONVEL).any()
+    return bool(in_fluid or sensed or any(getattr(model, name).any() for name in _PASSIVE))
 
 
 def _is_batched(name: str) -> bool:
