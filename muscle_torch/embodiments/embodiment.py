@@ -75,7 +75,7 @@ class Embodiment:
     def whole_model(self) -> mujoco.MjModel:
         """The model with what is only to look at, bones above all: same qpos, bodies, joints and muscles as `model`.
 
-        Its geoms and sites, where `lean_model` made `model`, have other ids.
+        Its geoms and sites have other ids, where `lean_model` made `model`; edits of `model` do not reach it.
         """
         return self.build_spec().compile()
 
