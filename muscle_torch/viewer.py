@@ -33,7 +33,7 @@ class BodyScene:
     """The body of one embodiment in a viser scene; `draw` moves it."""
 
     def __init__(self, server: viser.ViserServer, embodiment: Embodiment):
-        self.server, self.embodiment, self.model = server, embodiment, embodiment.model
+        self.server, self.embodiment, self.model = server, embodiment, embodiment.whole_model
         self._data, self._ghost_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._world = server.scene.add_frame("/world", show_axes=False)
         self.meshes = body_meshes(self.model)

@@ -1,6 +1,7 @@
 """The bodies: names, sizes and physics of the published ones, guarded against a MuJoCo that bends muscles otherwise."""
 
 import json
+import re
 
 import mujoco
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from conftest import data_file
 
 from muscle_torch.embodiments import EMBODIMENTS, guard, make_embodiment
+from muscle_torch.embodiments.embodiment import names_of
+from muscle_torch.embodiments.lean import lean_model
 from muscle_torch.errors import InputError
 
 ALL = [(name, fingers) for name in EMBODIMENTS for fingers in (False, True)]
@@ -33,8 +36,7 @@ def test_names_sizes_and_sites_are_the_published_ones(published):
     assert embodiment.joint_names == tuple(dump["joint_names"])
     assert embodiment.actuator_names == tuple(dump["actuator_names"])
     assert embodiment.site_names == tuple(dump["sites_for_mimic"])
-    sizes = {key: getattr(model, key) for key in meta["sizes"]}
-    assert sizes == meta["sizes"]
+    assert {key: getattr(embodiment.whole_model, key) for key in meta["sizes"]} == meta["sizes"]
     assert (model.opt.timestep, embodiment.substeps) == (meta["opt"]["timestep"], meta["n_substeps"])
 
 
@@ -58,7 +60,7 @@ def test_control_steps_are_the_published_ones(published):
 
 
 def test_full_body_with_fingers_has_the_published_sizes():
-    model = make_embodiment("full_body", fingers=True).model
+    model = make_embodiment("full_body", fingers=True).whole_model
     sizes = (model.nq, model.nv, model.nu, model.njnt, model.ntendon, model.neq, model.nsite)
     assert sizes == (129, 128, 416, 123, 424, 51, 2038)
 
@@ -77,6 +79,63 @@ def test_every_body_is_consistent(name, fingers):
     paired = [muscle for pair in embodiment.left_right for muscle in pair]
     assert len(set(paired)) == len(paired) and (name == "toy_arm" or len(paired) == model.nu)
     assert embodiment.build_spec().compile().nq == model.nq
+
+
+# What a model without its bones may have otherwise: where its geoms and names are, and sizes that only sleep looks at.
+OTHERWISE = ("geom_", "site_", "mesh_", "tex_", "bvh_", "body_bvh", "body_geom", "pair_geom", "name")
+OTHERWISE += ("wrap_objid", "wrap_prm", "sensor_objid", "body_margin", "dof_length")
+
+
+@pytest.mark.parametrize(("name", "fingers"), [row for row in ALL if row[0] != "toy_arm"])
+def test_what_is_simulated_is_the_whole_body_without_what_is_seen(name, fingers):
+    """Every array of the model but those of geometry, and two control steps out of a wild state, equal to the bit."""
+    embodiment = make_embodiment(name, fingers)
+    lean, whole = embodiment.model, embodiment.whole_model
+    assert lean.ngeom < 0.6 * whole.ngeom and lean.nmesh == 0 and whole.nmesh > 60
+    arrays = [key for key in dir(whole) if isinstance(getattr(whole, key), np.ndarray)]
+    compared = [key for key in arrays if not key.startswith((*OTHERWISE, "_"))]
+    for key in compared:
+        np.testing.assert_array_equal(getattr(lean, key), getattr(whole, key), err_msg=key)
+    assert {"body_mass", "body_inertia", "tendon_length0", "actuator_acc0", "actuator_lengthrange"} <= set(compared)
+    assert lean.stat.meaninertia == whole.stat.meaninertia
+    random, ends = np.random.default_rng(0), []
+    qvel, act = random.normal(0, 1, whole.nv), random.uniform(0, 1, whole.na)
+    for model in (lean, whole):
+        data = mujoco.MjData(model)
+        data.qvel[:], data.act[:], data.ctrl[:] = qvel, act, 2 * act - 1
+        mujoco.mj_step(model, data, 2 * embodiment.substeps)
+        ends.append((data.qpos, data.qvel, data.act, data.actuator_force, data.sensordata, np.array(data.ncon)))
+    for got, want in zip(*ends, strict=True):
+        np.testing.assert_array_equal(got, want)
+    for kind in ("actuator", "body", "joint", "sensor", "tendon"):
+        assert names_of(lean, kind) == names_of(whole, kind)
+    gone = set(names_of(whole, "site")) - set(names_of(lean, "site"))
+    assert len(gone) > 50 and not [site for site in gone if re.search("marker|mimic|tip$|touch|ASI|MAL", site)]
+
+
+SEEN = """<mujoco><asset><mesh name="bone" vertex="0 0 0 1 0 0 0 1 0 0 0 1"/></asset><worldbody>
+  <geom name="floor" type="plane" size="1 1 .1"/>
+  <body><freejoint/><site name="A-P1" pos="0 0 1"/><site name="A-P2"/><site name="A_side"/><site name="B_side"/>
+    <site name="B-P1_left"/><site name="skin"/><site name="C-P1"/><site name="landmark"/>
+    <geom name="flesh" type="box" size=".1 .2 .3" pos="0 1 0" density="1000" contype="0" conaffinity="0"/>
+    <geom name="bone" type="mesh" mesh="bone" contype="0" conaffinity="0"/>
+    <geom name="pulley" type="cylinder" size=".1 .1" pos="0 0 .5" contype="0" conaffinity="0"/>
+    <geom name="idle" type="cylinder" size=".1 .1" mass="1" contype="0" conaffinity="0"/>
+    <geom name="sole" size=".1" contype="0" conaffinity="0"/></body></worldbody>
+  <contact><pair geom1="floor" geom2="sole"/></contact>
+  <tendon><spatial><site site="A-P1"/><geom geom="pulley" sidesite="A_side"/><site site="A-P2"/></spatial></tendon>
+  <sensor><touch site="C-P1"/></sensor></mujoco>"""
+
+
+def test_only_what_touches_bends_or_measures_stays_and_keeps_its_weight():
+    lean = lean_model(mujoco.MjSpec.from_string(SEEN))
+    whole = mujoco.MjModel.from_xml_string(SEEN)
+    assert [lean.geom(i).name for i in range(lean.ngeom)] == ["floor", "pulley", "sole"] and lean.nmesh == 0
+    sites = {lean.site(i).name for i in range(lean.nsite)}
+    assert sites == {"A-P1", "A-P2", "A_side", "C-P1", "skin", "landmark"}  # B and its side are of no muscle
+    assert lean.body_mass[1] == whole.body_mass[1] > 1000 * 0.2 * 0.4 * 0.6
+    for key in ("body_ipos", "body_iquat", "body_inertia", "tendon_length0"):
+        np.testing.assert_allclose(getattr(lean, key), getattr(whole, key), rtol=1e-15, atol=1e-15)
 
 
 @pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])

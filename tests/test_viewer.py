@@ -14,12 +14,12 @@ from conftest import data_file
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip
-from muscle_torch.player import Player, activation_bars, bars_html
+from muscle_torch.player import Frame, Player, activation_bars, bars_html
 from muscle_torch.video import Recording
 
 pytest.importorskip("viser")
 
-from muscle_torch.viewer import Viewer, body_meshes, muscle_segments
+from muscle_torch.viewer import BodyScene, Viewer, body_meshes, muscle_segments
 
 ARM = make_embodiment("toy_arm")
 NAMES = ("flexor", "extensor")
@@ -126,7 +126,7 @@ def test_every_muscle_has_one_bar_as_high_as_its_activation():
 def test_the_drawn_body_is_the_models():
     """Boxes around the drawn meshes against MuJoCo's own boxes around the same geometry."""
     for name in ("toy_arm", "bimanual_arm"):
-        model = make_embodiment(name).model
+        model = make_embodiment(name).whole_model
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
         meshes = body_meshes(model)
@@ -141,6 +141,18 @@ def test_the_drawn_body_is_the_models():
     assert np.allclose(np.abs(hand).max(0), [0.03, 0.02, 0.05], rtol=0.02)  # an ellipsoid
     upper = body_meshes(ARM.model)[ARM.model.body("upper_arm").id][0]
     assert upper[:, 2].min() == pytest.approx(-0.332, abs=2e-3) and upper[:, 2].max() == pytest.approx(0.03, abs=2e-3)
+
+
+def test_the_page_shows_bones_that_are_not_simulated(viewer):
+    arms = make_embodiment("bimanual_arm")
+    scene = BodyScene(viewer.server, arms)
+    assert not body_meshes(arms.model) and set(scene.bodies) == set(body_meshes(arms.whole_model))
+    assert {"humerus_r", "ulna_l", "lunate_l"} <= {arms.model.body(body).name for body in scene.bodies}
+    data, hand = mujoco.MjData(arms.model), arms.model.body("lunate_l").id
+    data.qpos[arms.joint_qpos_ids] = 0.3
+    mujoco.mj_kinematics(arms.model, data)
+    scene.draw(Frame(data.qpos, None, None))
+    assert np.allclose(scene.bodies[hand].position, data.xpos[hand], atol=1e-6)
 
 
 def test_muscles_are_drawn_along_their_paths_and_redden():

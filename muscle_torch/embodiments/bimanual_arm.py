@@ -6,6 +6,7 @@ import mujoco
 
 from .edits import ARM_SITES, add_sites, arm_groups, left_right_pairs, limb_sites, load_spec, remove_fingers
 from .embodiment import Embodiment, names_of
+from .lean import lean_model
 
 # In the model the right side comes first; the task lists the left side first, after the anchor.
 MODEL_SITES = {"thorax": "upper_body_mimic"} | limb_sites(ARM_SITES, "rl")
@@ -22,7 +23,7 @@ def build_spec(fingers: bool) -> mujoco.MjSpec:
 
 
 def make(fingers: bool) -> Embodiment:
-    model = build_spec(fingers).compile()
+    model = lean_model(build_spec(fingers))
     return Embodiment(
         name="MyoBimanualArm",
         model=model,

@@ -46,7 +46,7 @@ class Embodiment:
     """One body. Compared by identity; `model` belongs to whoever called `make_embodiment`."""
 
     name: str
-    model: mujoco.MjModel  # compiled, with the control timestep set
+    model: mujoco.MjModel  # what is simulated, with the control timestep set; bones are in `whole_model`
     model_version: str  # version of the package the body comes from
     fingers: bool
     control_frequency: float  # [Hz]
@@ -70,6 +70,14 @@ class Embodiment:
         self.resolve("sensor", self.touch_sensors)
         for names in self.groups.values():
             self.resolve("actuator", names)
+
+    @cached_property
+    def whole_model(self) -> mujoco.MjModel:
+        """The model with what is only to look at, bones above all: same qpos, bodies, joints and muscles as `model`.
+
+        Its geoms and sites have other ids, where `lean_model` made `model`; edits of `model` do not reach it.
+        """
+        return self.build_spec().compile()
 
     @cached_property
     def joint_names(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from .edits import (
     remove_fingers,
 )
 from .embodiment import Embodiment, names_of
+from .lean import lean_model
 from .moment_arms import joint_pulls
 
 CENTRE_SITES = {"pelvis": "pelvis_mimic", "lumbar1": "upper_body_mimic", "head": "head_mimic"}
@@ -61,7 +62,7 @@ def build_spec(fingers: bool) -> mujoco.MjSpec:
 
 
 def make(fingers: bool) -> Embodiment:
-    model = build_spec(fingers).compile()
+    model = lean_model(build_spec(fingers))
     muscles = names_of(model, "actuator")
     return Embodiment(
         name="MyoFullBody",

@@ -169,7 +169,8 @@ def _limits(embodiment: Embodiment, qpos: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
     """Per frame: tendon lengths, lowest floor contact [m], nearest pair of parts [m], lowest geom centre [m]."""
-    model, data = embodiment.model, mujoco.MjData(embodiment.model)
+    model = embodiment.whole_model  # of the paper's lowest centre of any geom
+    data = mujoco.MjData(model)
     floor = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
     others = np.flatnonzero(model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
     both = pairs(model)
