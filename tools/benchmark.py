@@ -38,7 +38,7 @@ from muscle_torch.memory import full_memory_is_one_line, resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.physics import resolve_device
 from muscle_torch.rl import Trainer
-from muscle_torch.rl.rollout import distribution
+from muscle_torch.rl.rollout import distribution, physics_first
 from muscle_torch.tools.benchmark_report import COLUMNS, compared, plot, read_results, table
 from muscle_torch.tools.physics_stages import physics_stages
 from muscle_torch.tools.step_profile import profile
@@ -154,7 +154,8 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     if env.device.type == "cpu":
         columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, _threads(cfg)).time
     samples = measure(columns, repeats)
-    parts = profile(env, lambda observation: sample(frozen, observation), steps)
+    with physics_first(env.device):
+        parts = profile(env, lambda observation: sample(frozen, observation), steps)
     median = {name: statistics.median(values) for name, values in samples.items()}
     memory = _used_memory(env.device) - others
     stages = physics_stages(env, recording, start)
@@ -265,9 +266,10 @@ def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> 
     env.load_snapshot(start)
     observation = env.restart(torch.zeros(env.num_envs, dtype=torch.bool, device=env.device))  # none: just looks
     begin = _now(env.device)
-    for _ in range(steps):
-        step = env.advance(sample(policy, observation))
-        observation = env.restart(step.terminated | step.truncated)
+    with physics_first(env.device):
+        for _ in range(steps):
+            step = env.advance(sample(policy, observation))
+            observation = env.restart(step.terminated | step.truncated)
     return steps * env.num_envs, _now(env.device) - begin
 
 
