@@ -1,5 +1,9 @@
 """What the environment's tests share: small environments on MuJoCo C, and rollouts of them."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
 import torch
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
@@ -60,3 +64,22 @@ def tensors(step: Transition) -> list[torch.Tensor]:
 
 def all_equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def guarded_update(trainer: Any, guard: Callable[[], AbstractContextManager[Any]]) -> dict[str, float]:
+    """One update whose collecting and learning run inside `guard()`; its metrics."""
+    collect, learn, calls = trainer.rollout._collect, trainer.ppo._learn, []
+
+    def watched(call):
+        def run(*given):
+            calls.append(call)
+            with guard():
+                return call(*given)
+
+        return run
+
+    trainer.rollout._collect, trainer.ppo._learn = watched(collect), watched(learn)
+    metrics = trainer.iteration()
+    trainer.rollout._collect, trainer.ppo._learn = collect, learn
+    assert calls == [collect] + [learn] * trainer.cfg.ppo.epochs
+    return metrics

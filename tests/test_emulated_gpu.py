@@ -8,7 +8,7 @@ import torch
 from commands import ROOT
 from conftest import data_file
 from emulated_gpu import GPU, GPUTensor, Mixed, Waiting, emulated_gpu, no_waiting
-from env_cases import ALL_REWARDS, MUSCLES, actions, clip, saved
+from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved
 
 from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
@@ -118,20 +118,7 @@ def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict
     env = make_env(cfg)
     trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network).to(env.device), cfg, None)
     metrics = [trainer.iteration()]
-    collect, learn = trainer.rollout._collect, trainer.ppo._learn
-    calls = []
-
-    def watched(call):
-        def run(*given):
-            calls.append(call)
-            with no_waiting():
-                return call(*given)
-
-        return run
-
-    trainer.rollout._collect, trainer.ppo._learn = watched(collect), watched(learn)
-    metrics += [trainer.iteration() for _ in range(updates - 1)]
-    assert calls == ([collect] + [learn] * cfg.ppo.epochs) * (updates - 1)
+    metrics += [guarded_update(trainer, no_waiting) for _ in range(updates - 1)]
     env.close()
     return metrics, trainer
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from env_cases import ALL_REWARDS, actions, small_env
+from env_cases import ALL_REWARDS, actions, guarded_update, small_env
 
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
@@ -53,19 +53,7 @@ def test_no_step_of_collecting_and_learning_waits_for_the_device(name, precision
     made = make_env(cfg)
     trainer = Trainer(made, make_policy(cfg.policy, made, cfg.network).to(made.device), cfg, None)
     trainer.iteration()
-    collect, learn, calls = trainer.rollout._collect, trainer.ppo._learn, []
-
-    def watched(call):
-        def run(*given):
-            calls.append(call)
-            with nobody_waits():
-                return call(*given)
-
-        return run
-
-    trainer.rollout._collect, trainer.ppo._learn = watched(collect), watched(learn)
-    metrics = trainer.iteration()
-    assert calls == [collect] + [learn] * cfg.ppo.epochs
+    metrics = guarded_update(trainer, nobody_waits)
     assert metrics["ppo/skipped_updates"] == 0 and metrics["ppo/first_ratio"] == pytest.approx(1.0, abs=0.02)
     made.close()
 
