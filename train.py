@@ -32,19 +32,19 @@ def main(words: Sequence[str]) -> int:
 def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
     import torch
 
-    from muscle_torch.checkpoint import load_checkpoint, load_weights
     from muscle_torch.envs import make_env
-    from muscle_torch.memory import full_memory_is_one_line
     from muscle_torch.models import make_policy
+    from muscle_torch.physics.memory import full_memory_is_one_line
     from muscle_torch.rl import Trainer
-    from muscle_torch.run_folder import find_run, fine_tuning, write_facts
+    from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
+    from muscle_torch.storage.run_folder import find_run, fine_tuning, write_facts
 
-    cfg, run_dir, resumed = processes.from_first(lambda: find_run(cfg, words))
+    cfg, run_dir, resumed = processes.broadcast(lambda: find_run(cfg, words))
     given = load_checkpoint(cfg.checkpoint) if cfg.checkpoint and resumed is None else None
     if given is not None:
         cfg = fine_tuning(cfg, given)
     cfg, library = _fitted(cfg, processes)
-    own = processes.share(cfg)
+    own = processes.shard(cfg)
     torch.manual_seed(cfg.seed)
 
     def build():
@@ -55,12 +55,12 @@ def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
         return env, policy
 
     with full_memory_is_one_line(cfg, cfg.num_envs):
-        env, policy = processes.together(build)
+        env, policy = processes.local_leader_first(build)
         trainer = Trainer(env, policy, cfg, run_dir, processes)
     if resumed is not None:
         trainer.load_state(resumed)
     else:
-        processes.from_first(lambda: write_facts(cfg, run_dir))
+        processes.broadcast(lambda: write_facts(cfg, run_dir))
     if processes.first:
         _introduce(cfg, trainer, run_dir)
 
@@ -70,7 +70,7 @@ def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
         code = trainer.run(validation, stop)
     if validation is not None:
         validation.close()
-    processes.leave()
+    processes.shutdown()
     if not processes.first:
         return code
     if code:
@@ -89,8 +89,9 @@ def _fitted(cfg: Config, processes):
     import torch
 
     from muscle_torch.envs import make_env, resolved_device
-    from muscle_torch.memory import estimate, fitting, free_memory
     from muscle_torch.models import make_policy
+    from muscle_torch.physics.memory import estimate, fitting, free_memory
+    from muscle_torch.rl import rows_at_once
 
     def look():
         device = processes.device or resolved_device(cfg)
@@ -98,15 +99,21 @@ def _fitted(cfg: Config, processes):
         probe = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
         with torch.random.fork_rng(devices=[]):
             policy = make_policy(cfg.policy, probe, cfg.network)
-        memory = estimate(probe, sum(p.numel() for p in policy.parameters()), cfg, device.type == "cuda")
+        memory = estimate(
+            probe,
+            sum(p.numel() for p in policy.parameters()),
+            cfg,
+            device.type == "cuda",
+            rows_at_once(probe.observation_size),
+        )
         worlds = fitting(cfg, memory, device, processes.local_size, processes.size)
         if processes.first:
             print(memory.line(worlds // processes.size, free_memory(device)))
         probe.close()
         return worlds, probe.library.to(device)
 
-    worlds, library = processes.together(look)
-    return dataclasses.replace(cfg, num_envs=-processes.largest(-worlds)), library
+    worlds, library = processes.local_leader_first(look)
+    return dataclasses.replace(cfg, num_envs=-processes.all_reduce_max(-worlds)), library
 
 
 def _introduce(cfg: Config, trainer, run_dir: Path) -> None:
@@ -121,7 +128,7 @@ def _validation(cfg: Config, trainer, run_dir: Path):
     if not cfg.validation_interval:
         return None
     from muscle_torch.envs import make_env
-    from muscle_torch.validation import Validation
+    from muscle_torch.evaluation.validation import Validation
 
     motion, library = (cfg.validation_motion, None) if cfg.validation_motion else (None, trainer.env.library)
     worlds = cfg.validation_clips if library is None else min(cfg.validation_clips, library.num_clips)
@@ -144,7 +151,7 @@ def _evaluate(cfg: Config, trainer, run_dir: Path) -> None:
 def _film(cfg: Config, trainer, run_dir: Path) -> None:
     """A video of the trained policy; where that fails, the run is done all the same."""
     from muscle_torch.envs import make_env
-    from muscle_torch.video import FAILURES, render_policy
+    from muscle_torch.rendering.video import FAILURES, render_policy
 
     env = make_env(cfg, evaluation=True, library=trainer.env.library)
     try:

@@ -7,7 +7,8 @@ from torch import Tensor
 from muscle_torch.config import EnvConfig
 from muscle_torch.embodiments import Embodiment, similarity
 from muscle_torch.errors import InputError
-from muscle_torch.muscles import excitation, zero_action
+
+from .actions.muscles import excitation, zero_action
 
 
 class ActionMap:

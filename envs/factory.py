@@ -12,7 +12,7 @@ from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion import MotionLibrary, Sampler, load_motion
 from muscle_torch.physics import make_physics, resolve_device
 
-from .imitation import ImitationEnv
+from .muscle_env import MuscleEnv
 
 MOST_EVALUATED_AT_ONCE = 64
 
@@ -26,7 +26,7 @@ def make_env(
     evaluation: bool = False,
     library: MotionLibrary | None = None,
     **overrides: Any,
-) -> ImitationEnv:
+) -> MuscleEnv:
     """The environment of a task (`cfg/task/<task>.yaml`) or of a config; `overrides` are the config's own keys.
 
     num_envs: worlds; None: the config's, or in evaluation one a clip. motion: a generated motion's name, a file, a
@@ -57,7 +57,7 @@ def make_env(
     generator = torch.Generator(chosen).manual_seed(config.seed)
     sampler = Sampler(library, generator, start=config.env.start)
     physics = make_physics(embodiment.model, config.num_envs, str(chosen), config.backend, config.threads)
-    return ImitationEnv(config, embodiment, library, sampler, physics, evaluation)
+    return MuscleEnv(config, embodiment, library, sampler, physics, evaluation)
 
 
 def resolved_device(config: Config) -> torch.device:

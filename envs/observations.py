@@ -15,7 +15,7 @@ from muscle_torch.config import ObservationConfig
 from muscle_torch.errors import InputError, nearest
 from muscle_torch.rotations import quat_conj, quat_mul, quat_to_matrix, quat_to_rotvec, yaw
 
-from .state import MUSCLE_FIELDS, BodyIndex, State
+from .state import MUSCLE_FIELDS, ModelIndices, State
 
 
 def root_pos(state: State) -> Tensor:
@@ -139,7 +139,7 @@ OBSERVATIONS: dict[str, Callable[[State], Tensor | tuple[Tensor, ...]]] = {
 NEED_ROOT = {"root_pos", "root_vel", "root_error"}
 
 
-def check_observation(config: ObservationConfig, body: BodyIndex) -> None:
+def check_observation(config: ObservationConfig, body: ModelIndices) -> None:
     """Raises InputError where the config asks for what does not exist."""
     if not config.terms:
         raise InputError(f"observation.terms is empty: choose from {', '.join(OBSERVATIONS)}")

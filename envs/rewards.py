@@ -13,7 +13,7 @@ from muscle_torch.config import RewardConfig
 from muscle_torch.errors import InputError, nearest
 from muscle_torch.rotations import quat_angle, quat_to_matrix
 
-from .state import BodyIndex, State
+from .state import ModelIndices, State
 
 Term = Callable[[State], Tensor]
 
@@ -148,7 +148,7 @@ NEED_PREVIOUS_QVEL = {"joint_acc"}
 class Reward:
     """The weighted sum of the terms that a config names with a weight other than 0."""
 
-    def __init__(self, config: RewardConfig, body: BodyIndex, device: torch.device):
+    def __init__(self, config: RewardConfig, body: ModelIndices, device: torch.device):
         _check(config, body)
         self._config = config
         self.weights = {name: float(w) for name, w in config.weights.items() if w}
@@ -199,7 +199,7 @@ class Reward:
         return total.clamp(min=-1.0)
 
 
-def _check(config: RewardConfig, body: BodyIndex) -> None:
+def _check(config: RewardConfig, body: ModelIndices) -> None:
     for name in (*config.weights, *config.sharpness):
         if name not in REWARDS:
             raise InputError(f"unknown reward term {name!r}{nearest(name, list(REWARDS))}")

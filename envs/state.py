@@ -26,7 +26,7 @@ MUSCLE_FIELDS = {
 
 
 @dataclass(frozen=True, eq=False)
-class BodyIndex:
+class ModelIndices:
     """Where the parts of a body are in MuJoCo's arrays; found once from an embodiment."""
 
     name: str
@@ -45,7 +45,7 @@ class BodyIndex:
     judged_others: Index  # the same among the sites after the anchor
 
     @classmethod
-    def of(cls, embodiment: Embodiment, device: torch.device, excluded: Sequence[str] = ()) -> "BodyIndex":
+    def of(cls, embodiment: Embodiment, device: torch.device, excluded: Sequence[str] = ()) -> "ModelIndices":
         """excluded: tracked sites that termination does not look at."""
         model, names = embodiment.model, embodiment.site_names
         for name in excluded:
@@ -178,8 +178,8 @@ class Reference:
 class State:
     """One control step of W worlds. Valid until the physics moves on: nothing here is kept."""
 
-    body: BodyIndex
-    read: Callable[[str], Tensor]  # physics field -> (W, ...), rows as in `BodyIndex.rows`
+    body: ModelIndices
+    read: Callable[[str], Tensor]  # physics field -> (W, ...), rows as in `ModelIndices.rows`
     reference: Reference  # the frame the body should be at: rows (W,)
     ahead: Reference  # that frame and the next ones shown to the policy: rows (W, n)
     phase: Tensor  # frame / clip length, (W,)

@@ -8,7 +8,7 @@ from torch import Tensor
 from muscle_torch.errors import InputError, nearest
 from muscle_torch.rotations import quat_angle, quat_normalize
 
-from .state import BodyIndex, RootRange, State
+from .state import ModelIndices, RootRange, State
 
 
 def mean_site_deviation(state: State) -> Tensor:
@@ -86,7 +86,7 @@ NEED_ANKLES = {"mean_ankle_deviation", "max_ankle_deviation"}
 class Termination:
     """Whether any of the config's thresholds is exceeded; none named: never."""
 
-    def __init__(self, thresholds: Mapping[str, float], body: BodyIndex, device: torch.device):
+    def __init__(self, thresholds: Mapping[str, float], body: ModelIndices, device: torch.device):
         for name in thresholds:
             if name not in TERMINATIONS:
                 raise InputError(f"unknown termination term {name!r}{nearest(name, list(TERMINATIONS))}")

@@ -13,8 +13,8 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from muscle_torch.checkpoint import load_checkpoint, restore_policy
 from muscle_torch.errors import InputError, nearest
+from muscle_torch.storage.checkpoint import load_checkpoint, restore_policy
 
 from .actor_critic import GatedResidualPolicy, MLPPolicy
 from .moe import MoEPolicy

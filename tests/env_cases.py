@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
-from muscle_torch.envs import ImitationEnv, Transition, make_env
+from muscle_torch.envs import MuscleEnv, Transition, make_env
 from muscle_torch.envs.rewards import NEED_ROOT, REWARDS
 from muscle_torch.motion import MotionClip
 
@@ -16,7 +16,7 @@ ALL_REWARDS = {"weights": {name: 1.0 for name in REWARDS if name not in NEED_ROO
 MUSCLES = ["length", "velocity", "force", "excitation", "activation"]
 
 
-def small_env(task: str = "toy_arm", num_envs: int = 4, **overrides) -> ImitationEnv:
+def small_env(task: str = "toy_arm", num_envs: int = 4, **overrides) -> MuscleEnv:
     return make_env(task, num_envs, **CPU, **overrides)
 
 
@@ -43,12 +43,12 @@ def saved(folder, *clips: MotionClip) -> list[str]:
     return [str(folder / f"{one.name}.npz") for one in clips]
 
 
-def actions(env: ImitationEnv, steps: int, seed: int = 0) -> torch.Tensor:
+def actions(env: MuscleEnv, steps: int, seed: int = 0) -> torch.Tensor:
     """(steps, W, nu), also beyond [-1, 1]."""
     return 0.6 * torch.randn(steps, env.num_envs, env.action_size, generator=torch.Generator().manual_seed(seed))
 
 
-def play(env: ImitationEnv, given: torch.Tensor) -> list[torch.Tensor]:
+def play(env: MuscleEnv, given: torch.Tensor) -> list[torch.Tensor]:
     """Every tensor of a rollout with resets."""
     seen = []
     for action in given:

@@ -61,7 +61,7 @@ def make_trainer(cfg: Any, processes: Any = None) -> Any:
     from muscle_torch.models import make_policy
     from muscle_torch.rl import Trainer
 
-    env = make_env(processes.share(cfg) if processes else cfg)
+    env = make_env(processes.shard(cfg) if processes else cfg)
     torch.manual_seed(cfg.seed)
     return Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None, processes)
 
@@ -106,7 +106,7 @@ def orthogonalise_and_tell(folder: Path) -> None:
     """Steps of Muon on matrices of several shapes, alone and together; the weights of both and what was done for it."""
     from muscle_torch.config import load_config
     from muscle_torch.rl import make_processes, muon
-    from muscle_torch.rl.distributed import Alone
+    from muscle_torch.rl.process_group import SingleProcess
 
     done: list[int] = []
     orthogonal = muon.orthogonal
@@ -118,7 +118,7 @@ def orthogonalise_and_tell(folder: Path) -> None:
     muon.orthogonal = counted
     found = []
     with make_processes(load_config("toy_arm", device="cpu")) as processes:
-        for together in (Alone(), processes):
+        for together in (SingleProcess(), processes):
             generator = torch.Generator().manual_seed(0)
             weights = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
             optimizer = muon.BatchedMuon(weights, together, lr=0.02, weight_decay=0.1)

@@ -11,7 +11,7 @@ from muscle_torch.envs import make_env
 from muscle_torch.envs.action import ActionMap
 from muscle_torch.errors import InputError
 
-BODIES = ["toy_arm", "bimanual_arm", "full_body"]
+BODIES = ["toy_arm", "bimanual", "fullbody"]
 
 
 def of(name: str, **config) -> ActionMap:
@@ -25,7 +25,7 @@ def matrix(actions: ActionMap) -> torch.Tensor:
 
 def test_antagonists_are_told_apart():
     assert similarity(make_embodiment("toy_arm")) == pytest.approx(np.array([[1.0, -1.0], [-1.0, 1.0]]))
-    arm = make_embodiment("bimanual_arm")
+    arm = make_embodiment("bimanual")
     cosines, index = similarity(arm), arm.actuator_names.index
     assert cosines[index("BRD"), index("BRA")] > 0.8  # both bend the elbow
     assert cosines[index("TRImed"), index("BRA")] < -0.8
@@ -45,15 +45,15 @@ def test_noise_on_actions_is_correlated_like_moment_arms(name):
 @pytest.mark.parametrize("mapping", ["half", "full"])
 @pytest.mark.parametrize(("synergies", "tone"), [(0.0, 0.0), (0.0, 0.2), (0.9, 0.0), (0.9, 0.1)])
 def test_the_zero_action_excites_nothing(mapping, synergies, tone):
-    actions = of("bimanual_arm", action_mapping=mapping, synergies=synergies, tone=tone)
+    actions = of("bimanual", action_mapping=mapping, synergies=synergies, tone=tone)
     assert float(actions.to_controls(actions.to_muscles(actions.zero_action[None])).max()) < 1e-5
 
 
 def test_without_synergies_an_action_is_a_muscles():
-    actions = of("bimanual_arm", action_mapping="half")
+    actions = of("bimanual", action_mapping="half")
     given = torch.linspace(-1, 1, 64)[None]
     assert torch.equal(actions.to_controls(actions.to_muscles(given)), given)
-    assert actions.names == make_embodiment("bimanual_arm").actuator_names
+    assert actions.names == make_embodiment("bimanual").actuator_names
     assert float(of("toy_arm", tone=0.25).to_muscles(torch.zeros(1, 2))[0, 0]) == 0.25
 
 

@@ -8,7 +8,6 @@ import torch
 from conftest import data_file
 from env_cases import all_equal, clip, play, saved, small_env
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import RewardCurriculumConfig, SamplingConfig, TerminationCurriculumConfig, load_config
 from muscle_torch.envs import make_env
 from muscle_torch.envs.curriculum import RewardCurriculum, TerminationCurriculum
@@ -16,6 +15,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.models import make_policy
 from muscle_torch.motion import ClipFailures
 from muscle_torch.rl import Trainer
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 FOREARM = 0.3  # [m] elbow to hand, of the toy arm's XML
 REST = 0.0  # [rad] about where the relaxed arm hangs

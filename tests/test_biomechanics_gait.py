@@ -50,7 +50,7 @@ SAGITTAL = {"ankle_angle": 0.95, "knee_angle": 0.85, "hip_flexion": 0.9}
 
 @pytest.fixture(scope="module")
 def body():
-    return make_embodiment("full_body")
+    return make_embodiment("fullbody")
 
 
 @pytest.fixture(scope="module")
@@ -291,5 +291,5 @@ def test_a_motion_without_a_pelvis_is_told(body, tmp_path):
     with pytest.raises(InputError, match="no coordinate"):
         to_model(other, body)
     with pytest.raises(InputError, match="no feet"):
-        arm = make_embodiment("bimanual_arm")
+        arm = make_embodiment("bimanual")
         gait_of(arm, np.zeros((5, arm.model.nq)), 100.0)

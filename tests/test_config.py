@@ -29,8 +29,8 @@ def test_later_layers_win():
     [
         ("paper", "bimanual", 2560, 4e-5, 0.2),  # table 9
         ("paper", "fullbody", 12800, 4e-5, 3.0),  # table 8
-        ("shipped", "bimanual", 2560, 4e-4, 0.2),
-        ("shipped", "fullbody", 1280, 0.0, 3.0),
+        ("release", "bimanual", 2560, 4e-4, 0.2),
+        ("release", "fullbody", 1280, 0.0, 3.0),
     ],
 )
 def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_rate, std):

@@ -15,9 +15,9 @@ from muscle_torch.errors import InputError
 
 ALL = [(name, fingers) for name in EMBODIMENTS for fingers in (False, True)]
 PUBLISHED = [
-    ("bimanual_nofing", "bimanual_arm", False),
-    ("bimanual_gmr", "bimanual_arm", True),
-    ("fullbody", "full_body", False),
+    ("bimanual_nofing", "bimanual", False),
+    ("bimanual_gmr", "bimanual", True),
+    ("fullbody", "fullbody", False),
 ]
 
 
@@ -60,7 +60,7 @@ def test_control_steps_are_the_published_ones(published):
 
 
 def test_full_body_with_fingers_has_the_published_sizes():
-    model = make_embodiment("full_body", fingers=True).whole_model
+    model = make_embodiment("fullbody", fingers=True).whole_model
     sizes = (model.nq, model.nv, model.nu, model.njnt, model.ntendon, model.neq, model.nsite)
     assert sizes == (129, 128, 416, 123, 424, 51, 2038)
 
@@ -138,7 +138,7 @@ def test_only_what_touches_bends_or_measures_stays_and_keeps_its_weight():
         np.testing.assert_allclose(getattr(lean, key), getattr(whole, key), rtol=1e-15, atol=1e-15)
 
 
-@pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
 def test_projected_poses_meet_the_joint_equalities(name):
     """After `project`, MuJoCo's own residual of the joint couplings is zero."""
     embodiment = make_embodiment(name)
@@ -166,9 +166,9 @@ def test_each_caller_has_its_own_model():
 
 
 def test_unknown_names_offer_the_nearest():
-    with pytest.raises(InputError, match="bimanual_arm"):
+    with pytest.raises(InputError, match="bimanual"):
         make_embodiment("bimanual_arms")
-    embodiment = make_embodiment("bimanual_arm")
+    embodiment = make_embodiment("bimanual")
     with pytest.raises(InputError, match="'DELT1'"):
         embodiment.resolve("actuator", ["DELT1", "DELT9"])
     with pytest.raises(InputError, match="right_hand_mimic"):
@@ -187,7 +187,7 @@ def test_toy_arm_falls_without_excitation_and_lifts_with_it():
     assert abs(ends[0]) < 0.02 and 1.2 < ends[1] < 2.2 and ends[2] > 2.25
 
 
-@pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
 def test_guard_names_the_muscle_that_changed(name, monkeypatch):
     embodiment = make_embodiment(name)
     guard.check_muscle_lengths(embodiment)
@@ -219,7 +219,7 @@ def test_guard_names_the_wrong_package(monkeypatch):
 
 def test_guard_table_is_what_this_mujoco_gives():
     """The stored table can be made again, and its poses lie within the joint ranges."""
-    embodiment = make_embodiment("bimanual_arm", fingers=True)
+    embodiment = make_embodiment("bimanual", fingers=True)
     made, stored = guard.make_table([embodiment])[embodiment.name], guard._table()[embodiment.name]
     assert made["lengths"].keys() == stored["lengths"].keys()
     np.testing.assert_allclose(list(made["lengths"].values()), list(stored["lengths"].values()), atol=2e-6)

@@ -10,16 +10,16 @@ from conftest import data_file
 from emulated_gpu import GPU, GPUTensor, Mixed, Waiting, emulated_gpu, no_waiting
 from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
+from muscle_torch.envs.faces.vec_task import VecTask
 from muscle_torch.envs.observations import OBSERVATIONS
 from muscle_torch.envs.rewards import PENALTIES, REWARDS
 from muscle_torch.envs.terminations import TERMINATIONS
-from muscle_torch.envs.vec_task import VecTask
 from muscle_torch.models import make_policy
 from muscle_torch.retargeting import Retargeter, RetargetOptions, read_motion
 from muscle_torch.rl import Trainer
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -180,5 +180,5 @@ def test_other_ways_in_and_muscles_that_differ():
 
 def test_retargeting_gives_the_clip_of_a_cpu():
     raw = read_motion(data_file("data/opensim_c3d_treadmill/walking2.c3d"))
-    found = Retargeter("full_body", RetargetOptions(device=str(GPU)))(raw)
-    assert np.abs(found.clip.qpos - Retargeter("full_body")(raw).clip.qpos).max() < 1e-6
+    found = Retargeter("fullbody", RetargetOptions(device=str(GPU)))(raw)
+    assert np.abs(found.clip.qpos - Retargeter("fullbody")(raw).clip.qpos).max() < 1e-6

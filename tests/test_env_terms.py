@@ -41,7 +41,7 @@ def full_body():
     made = make_env(
         "toy_arm",
         4,
-        embodiment="full_body",
+        embodiment="fullbody",
         motion=motion,
         reward={"weights": dict.fromkeys(REWARDS, 1.0)},
         observation=observation,

@@ -18,8 +18,8 @@ from gymnasium.utils import env_checker  # noqa: E402
 from gymnasium.wrappers import vector as wrappers  # noqa: E402
 from rsl_rl.runners import OnPolicyRunner  # noqa: E402
 
-from muscle_torch.envs.gymnasium_env import GymnasiumEnv  # noqa: E402
-from muscle_torch.envs.rsl_rl_env import RslRlEnv  # noqa: E402
+from muscle_torch.envs.faces.gymnasium_env import GymnasiumEnv  # noqa: E402
+from muscle_torch.envs.faces.rsl_rl_env import RslRlEnv  # noqa: E402
 
 RUNNER = {
     "num_steps_per_env": 16,

@@ -18,14 +18,14 @@ from conftest import data_file
 from omegaconf import OmegaConf
 from tensordict import TensorDict
 
-from muscle_torch import hub, orbax
-from muscle_torch.checkpoint import load_checkpoint, load_weights
 from muscle_torch.config import config_from_dict, load_config
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.models import build_policy, load_policy, make_policy
-from muscle_torch.published_config import published_config
+from muscle_torch.published import hub, orbax
+from muscle_torch.published.config import published_config
 from muscle_torch.rl.rollout import log_prob
+from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
 
 tensorstore = pytest.importorskip("tensorstore", reason="pip install 'muscle_torch[hub]'")
 
@@ -225,7 +225,7 @@ def test_a_config_that_is_not_of_this_network_is_one_line(copied, changes, said,
 
 def test_the_config_is_carried_over(converted):
     config = load_policy(converted("fullbody_residual")).config
-    assert config["embodiment"] == "full_body" and not config["fingers"]
+    assert config["embodiment"] == "fullbody" and not config["fingers"]
     assert config["observation"]["terms"][:4] == ["root_pos", "joint_pos", "root_vel", "joint_vel"]
     assert config["observation"]["muscle"] == ["length", "velocity", "force", "excitation", "activation"]
     assert (config["observation"]["lookahead"], config["observation"]["stride"]) == (5, 20)
@@ -369,9 +369,9 @@ def test_addresses_stay_inside_the_download():
 
 
 @pytest.mark.parametrize(
-    ("task", "body", "sizes"), [("bimanual", "bimanual_arm", (1597, 126)), ("fullbody", "full_body", (2418, 354))]
+    ("task", "body", "sizes"), [("bimanual", "bimanual", (1597, 126)), ("fullbody", "fullbody", (2418, 354))]
 )
-def test_the_shipped_preset_has_the_published_sizes(task, body, sizes):
-    block = OmegaConf.to_container(OmegaConf.load(ROOT / "cfg" / "preset" / "shipped.yaml"))
+def test_the_release_preset_has_the_published_sizes(task, body, sizes):
+    block = OmegaConf.to_container(OmegaConf.load(ROOT / "cfg" / "preset" / "release.yaml"))
     found = environment_sizes(config_from_dict({"embodiment": body} | block[task]), ())
     assert (found["observation_size"], found["action_size"]) == sizes

@@ -12,18 +12,18 @@ from muscle_torch.config import Config, load_config
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.memory import (
+from muscle_torch.models import make_policy
+from muscle_torch.motion import MotionLibrary
+from muscle_torch.physics.memory import (
     FILL,
     Memory,
     estimate,
     fitting,
     full_memory_is_one_line,
     mujoco_bytes,
-    rows_at_once,
     warp_bytes,
 )
-from muscle_torch.models import make_policy
-from muscle_torch.motion import MotionLibrary
+from muscle_torch.rl import rows_at_once
 
 TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=8", "device=cpu", "evaluate=false", "max_iterations=1")
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 def of(task: str, parameters: int = 0, **changes) -> Memory:
     cfg = load_config(task, **changes)
     env = make_env(cfg, 1, "cpu", threads=1)
-    return estimate(env, parameters, cfg, on_gpu=False)
+    return estimate(env, parameters, cfg, on_gpu=False, chunk=rows_at_once(env.observation_size))
 
 
 def test_every_part_is_counted():
@@ -42,7 +42,7 @@ def test_every_part_is_counted():
     assert long.world - short.world == int(4 * 16 * per_step)
     assert of("toy_arm", parameters=1000).fixed - of("toy_arm").fixed == 9 * 4 * 1000
     assert short.total(1000) - short.total(0) > 1000 * mujoco_bytes(make_embodiment("toy_arm").model)
-    toy, arms, body = (make_embodiment(name).model for name in ("toy_arm", "bimanual_arm", "full_body"))
+    toy, arms, body = (make_embodiment(name).model for name in ("toy_arm", "bimanual", "fullbody"))
     assert 1_000 < warp_bytes(toy) < warp_bytes(arms) < warp_bytes(body) < 10_000_000
 
 
@@ -144,7 +144,7 @@ def test_memory_is_what_a_training_takes(task, worlds):
 import sys
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
-from muscle_torch.memory import resident_bytes
+from muscle_torch.physics.memory import resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.rl import Trainer
 cfg = load_config(sys.argv[1], num_envs=int(sys.argv[2]), device="cpu", threads=2, search={"rounds": 0})

@@ -145,7 +145,7 @@ def test_noise_falls_geometrically_to_its_last_value(env):
     ("name", "offered"),
     [
         ("gated_residul", "gated_residual"),
-        ("docs/my_policy_example.py:MyPolcy", "MyPolicy"),
+        ("docs/my_policy.py:MyPolcy", "MyPolicy"),
         ("nowhere.py:MyPolicy", "not found"),
         ("no_such_module:MyPolicy", "no_such_module"),
         ("torch.nn:Identity", "actor"),
@@ -187,7 +187,7 @@ def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
 
 
 def test_posture_pulls_of_antagonists_are_opposite_and_both_sides_alike():
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     pulls = torch.from_numpy(body.posture_pulls)
     assert torch.equal(pulls.abs().amax(-1), torch.ones(2, 3, dtype=pulls.dtype))
     muscle = {name: number for number, name in enumerate(body.actuator_names)}

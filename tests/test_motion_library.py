@@ -18,13 +18,13 @@ from muscle_torch.motion import cache as disk
 from muscle_torch.motion.resample import resample
 
 ORACLES = [
-    ("bimanual_gmr", "bimanual_traj", "bimanual_arm", True),
-    ("bimanual_nofing", "bimanual_traj", "bimanual_arm", False),
-    ("fullbody", "fullbody_traj", "full_body", False),
+    ("bimanual_gmr", "bimanual_traj", "bimanual", True),
+    ("bimanual_nofing", "bimanual_traj", "bimanual", False),
+    ("fullbody", "fullbody_traj", "fullbody", False),
 ]
 CLIPS = [
-    ("bimanual_arm", "MyoBimanualArm", ("cmu_02_05_punch", "cmu_02_06_bend_scoop_lift", "rmr_abd01_abduction")),
-    ("full_body", "MyoFullBody", ("cmu_02_01_walk", "cmu_02_03_run", "opensim_walk3d")),
+    ("bimanual", "MyoBimanualArm", ("cmu_02_05_punch", "cmu_02_06_bend_scoop_lift", "rmr_abd01_abduction")),
+    ("fullbody", "MyoFullBody", ("cmu_02_01_walk", "cmu_02_03_run", "opensim_walk3d")),
 ]
 
 
@@ -162,7 +162,7 @@ def test_a_turning_root_has_its_body_frame_angular_velocity():
 
 def test_the_references_interpolation_is_reproduced():
     """30 Hz source -> what the reference's environment used; it also moves each clip's start to x = y = 0."""
-    embodiment = make_embodiment("full_body")
+    embodiment = make_embodiment("fullbody")
     with np.load(data_file("oracle/fullbody.npz"), allow_pickle=False) as z:
         z = {key: z[key] for key in z.files if key.startswith(("raw_", "env_traj_", "joint_names", "site_traj"))}
     names = tuple(z["joint_names"].tolist())
@@ -196,7 +196,7 @@ def test_an_unknown_interpolation_is_told(toy):
 
 def test_velocity_is_the_derivative_where_none_is_given():
     """Put on the reference, the body moves with it: integrating qvel gives the next qpos."""
-    embodiment = make_embodiment("bimanual_arm")
+    embodiment = make_embodiment("bimanual")
     library = MotionLibrary(generate("lift", embodiment), embodiment, cache=False)
     middle = 0.5 * (library.qvel[1:] + library.qvel[:-1])
     assert float((library.qpos[1:] - library.qpos[:-1] - 0.01 * middle).abs().max()) < 2e-4

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from muscle_torch.envs.actions.muscles import excitation, zero_action
 from muscle_torch.errors import InputError
-from muscle_torch.muscles import excitation, zero_action
 
 ACTION = torch.tensor([[-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0]])
 

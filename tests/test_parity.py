@@ -17,7 +17,7 @@ from muscle_torch.envs import make_env
 from muscle_torch.envs.metrics import tracking_errors
 from muscle_torch.envs.observations import check_observation, layout, observe
 from muscle_torch.envs.rewards import Reward
-from muscle_torch.envs.state import MUSCLE_FIELDS, BodyIndex, Reference, State
+from muscle_torch.envs.state import MUSCLE_FIELDS, ModelIndices, Reference, State
 from muscle_torch.envs.terminations import Termination
 from muscle_torch.motion import relative_sites, site_velocity
 from muscle_torch.rotations import matrix_to_quat
@@ -51,7 +51,7 @@ CASES: dict[str, tuple[int, dict]] = {
     "fullbody": (
         2418,
         {
-            "embodiment": "full_body",
+            "embodiment": "fullbody",
             "observation": {
                 "terms": FULL,
                 "muscle": list(MUSCLE_FIELDS),
@@ -73,9 +73,9 @@ class Dump:
         self.size, given = CASES[name]
         self.arrays = dict(np.load(data_file(f"oracle/{name}.npz")))
         self.meta = json.loads(str(self.arrays["meta_json"]))
-        self.config = config_from_dict({"embodiment": "bimanual_arm"} | given)
+        self.config = config_from_dict({"embodiment": "bimanual"} | given)
         self.embodiment = make_embodiment(self.config.embodiment, self.config.fingers)
-        self.body = BodyIndex.of(self.embodiment, torch.device("cpu"))
+        self.body = ModelIndices.of(self.embodiment, torch.device("cpu"))
         self.tables = self._tables()
 
     def tensor(self, name: str) -> torch.Tensor:

@@ -14,10 +14,10 @@ from tensordict import TensorDict
 
 from muscle_torch.config import OptimizerConfig, PPOConfig
 from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer
-from muscle_torch.models.published import load_published, targets
+from muscle_torch.models.published_mlp import load_published, targets
 from muscle_torch.rl.optimizer import Optimizer
 from muscle_torch.rl.ppo import PPO
-from muscle_torch.rl.reward_scale import RewardScale
+from muscle_torch.rl.return_normalizer import ReturnNormalizer
 from muscle_torch.rl.rollout import Rollout
 
 
@@ -211,7 +211,7 @@ def test_advantages(prefix):
 
 def test_reward_scale():
     oracle = Oracle("normalizers")
-    scale = RewardScale(oracle["rewards"].shape[1], float(oracle["gamma"]), torch.device("cpu"))
+    scale = ReturnNormalizer(oracle["rewards"].shape[1], float(oracle["gamma"]), torch.device("cpu"))
     for t, (reward, done) in enumerate(zip(oracle["rewards"], oracle["dones"], strict=True)):
         scale.observe(reward.unsqueeze(0), done.unsqueeze(0))
         assert relative(scale(reward), oracle["reward_norm"][t]) < 2e-6

@@ -23,7 +23,7 @@ from muscle_torch.physics import ACCELERATION_FIELDS, BACKENDS, FIELDS, Physics,
 WORLDS = 4
 CURRENT = ("xpos", "xquat", "site_xpos", "site_xmat", "subtree_com", "cvel")
 CURRENT += ("actuator_length", "actuator_velocity", "ten_length")
-SLOW = {("warp", "full_body")}
+SLOW = {("warp", "fullbody")}
 CASES = [
     pytest.param((backend, body), id=f"{backend}-{body}", marks=[pytest.mark.slow] * ((backend, body) in SLOW))
     for backend in BACKENDS
@@ -245,7 +245,7 @@ def test_model_fields_differ_between_worlds(case):
 
 
 def model_with_double_forces(body) -> mujoco.MjModel:
-    model = embodiment({"ToyArm": "toy_arm", "MyoBimanualArm": "bimanual_arm"}.get(body.name, "full_body")).model
+    model = embodiment({"ToyArm": "toy_arm", "MyoBimanualArm": "bimanual"}.get(body.name, "fullbody")).model
     model.actuator_gainprm[:, 2] *= 2
     return model
 

@@ -13,10 +13,17 @@ from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, plain_data
 from muscle_torch.envs import make_env
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
 from muscle_torch.physics.warp_physics import WarpPhysics
-from muscle_torch.tools.physics_stages import STAGES, StagedWarp, mujoco_stages, physics_stages, time_mujoco, time_warp
+from muscle_torch.tools.benchmarking.physics_stages import (
+    STAGES,
+    StagedWarp,
+    mujoco_stages,
+    physics_stages,
+    time_mujoco,
+    time_warp,
+)
 
 benchmark = script("tools/benchmark.py")
-BODIES = ["toy_arm", "bimanual_arm", "full_body"]
+BODIES = ["toy_arm", "bimanual", "fullbody"]
 
 
 def whole_state(model, data):
@@ -66,7 +73,7 @@ def recorded(name, count):
     return body.model, *(values.double().numpy() for values in (state, physics.field("qacc_warmstart"), ctrl))
 
 
-@pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
 def test_the_times_of_c_add_up(name):
     found = time_mujoco(*recorded(name, 8), SUBSTEPS)
     assert list(found["stages"]) == list(STAGES)
@@ -97,7 +104,7 @@ def same_step(physics, substeps):
 
 
 @pytest.mark.parametrize("substeps", [1, SUBSTEPS])
-@pytest.mark.parametrize("name", ["toy_arm", "bimanual_arm", pytest.param("full_body", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["toy_arm", "bimanual", pytest.param("fullbody", marks=pytest.mark.slow)])
 def test_the_stages_of_warp_are_its_step_to_the_bit(name, substeps):
     body = embodiment(name)
     physics = WarpPhysics(body.model, 2)

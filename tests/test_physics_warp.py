@@ -32,7 +32,7 @@ PASSIVE = {
     "all": ("stiffness='300' damping='20'", "gravcomp='0.5'", "density='100'", "<tendonvel tendon='cord'/>"),
     "none": ("", "", "", ""),
 }
-BODIES = ["toy_arm", "bimanual_arm", pytest.param("full_body", marks=pytest.mark.slow)]
+BODIES = ["toy_arm", "bimanual", pytest.param("fullbody", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("name", BODIES[:2])
@@ -79,7 +79,7 @@ def test_one_step_from_the_state_of_c(name, substeps):
     differences = torch.cat(apart)
     print(f"{name}: median {differences.median():.1e}, largest {differences.max():.1e}")
     assert differences.median() < 1e-6
-    if name == "full_body":
+    if name == "fullbody":
         assert differences.quantile(0.98) < 1e-4 and differences.max() < 1e-2
     else:
         assert differences.max() < (1e-5 if substeps == 1 else 2e-5)

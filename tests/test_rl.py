@@ -12,16 +12,16 @@ import pytest
 import torch
 from conftest import data_file
 
-from muscle_torch.checkpoint import load_checkpoint, save_checkpoint
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.models import load_policy, make_policy
 from muscle_torch.rl import Trainer
+from muscle_torch.rl.cem import search
 from muscle_torch.rl.optimizer import Optimizer
-from muscle_torch.rl.reward_scale import RewardScale
+from muscle_torch.rl.return_normalizer import ReturnNormalizer
 from muscle_torch.rl.rollout import Rollout
-from muscle_torch.rl.search import search
+from muscle_torch.storage.checkpoint import load_checkpoint, save_checkpoint
 
 TIMES = ("speed/", "memory/")
 ERRORS = ["muscle_length_error", "muscle_velocity_error"]
@@ -126,7 +126,7 @@ def test_reward_scale_is_the_published_one():
     stored = np.load(data_file("oracle/checkpoints/normalizers.npz"))
     keys = {k.split("__")[0] for k in stored.files}
     assert keys
-    scale = RewardScale(4, 0.9, torch.device("cpu"))
+    scale = ReturnNormalizer(4, 0.9, torch.device("cpu"))
     # By hand: G <- 0.9 G (1 - done) + r, and the variance over all G seen, the start counted as 1e-4 of variance 1.
     rewards = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0]])
     done = torch.tensor([[False] * 4, [True, False, False, False]])
@@ -223,7 +223,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
 def test_kill_9_during_a_save_leaves_a_whole_checkpoint(tmp_path):
     path = tmp_path / "last.pt"
     code = (
-        "import sys, torch\nfrom pathlib import Path\nfrom muscle_torch.checkpoint import save_checkpoint\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom muscle_torch.storage.checkpoint import save_checkpoint\n"
         "for i in range(100000): save_checkpoint(Path(sys.argv[1]), {'i': i, 'x': torch.full((300000,), float(i))})"
     )
     for wait in (0.05, 0.13, 0.21):

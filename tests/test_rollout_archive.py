@@ -12,7 +12,8 @@ from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import evaluate, zero_excitation
-from muscle_torch.rollout_archive import Recorder, read_archive, write_archive
+from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
+from muscle_torch.motion.rollout_archive import read_archive, write_archive
 
 CPU = {"device": "cpu", "backend": "mujoco", "threads": 1, "evaluation": True}
 
@@ -24,7 +25,7 @@ def half(env):
 
 def record(env, path, act=None, motion_group="") -> dict:
     """Evaluates, writes the archive, closes the environment; the metrics."""
-    recorder = Recorder(env)
+    recorder = ArchiveRecorder(env)
     found = evaluate(env, act or half(env), watchers=[recorder])
     write_archive(path, recorder.archive(motion_group))
     env.close()
@@ -73,7 +74,7 @@ def test_the_joint_force_of_the_archive_is_moment_arm_times_muscle_force(toy):
 
 def test_the_archive_of_another_body_is_refused_in_one_line(toy, tmp_path):
     with pytest.raises(InputError, match=r"ToyArm.*MyoBimanualArm") as error:
-        read_archive(toy[0], make_embodiment("bimanual_arm"))
+        read_archive(toy[0], make_embodiment("bimanual"))
     assert "\n" not in str(error.value)
     arrays = dict(np.load(toy[0]))
     damaged = {
@@ -115,7 +116,7 @@ def test_nothing_after_nan_is_stored(tmp_path):
 
 def test_a_clip_that_breaks_at_once_is_named_and_left_out(tmp_path):
     env = make_env("toy_arm", num_envs=2, **CPU)
-    recorder = Recorder(env)
+    recorder = ArchiveRecorder(env)
     actions = torch.tensor([[float("nan")] * 2, [0.0] * 2])
     evaluate(env, lambda observation: actions, watchers=[recorder])
     (episode,) = recorder.archive().episodes
@@ -129,7 +130,7 @@ def test_mm_evalkit_reads_a_bimanual_rollout(tmp_path):
     record(env, path, zero_excitation(env), motion_group="GENERATED")
     with bimanual.open_rollout(path, expected_activation_count=64, expected_motion_group="GENERATED") as (_, metadata):
         assert metadata.n_episodes == env.library.num_clips and metadata.dt == 0.01
-        assert metadata.joint_names == make_embodiment("bimanual_arm").joint_names
+        assert metadata.joint_names == make_embodiment("bimanual").joint_names
 
 
 def test_mm_evalkit_reads_a_full_body_rollout_with_kinetics(tmp_path):
@@ -141,7 +142,7 @@ def test_mm_evalkit_reads_a_full_body_rollout_with_kinetics(tmp_path):
     clip = data_file("data/clips/MyoFullBody/cmu_02_01_walk.npz")
     env = make_env(
         "bimanual",
-        embodiment="full_body",
+        embodiment="fullbody",
         motion=str(clip),
         evaluation_termination={"mean_relative_site_deviation": 0.5, "root_deviation": 0.5},
         **CPU,

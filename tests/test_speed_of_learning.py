@@ -13,11 +13,11 @@ from env_cases import actions, small_env
 from test_rl import small, without_times
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
 from muscle_torch.errors import InputError
 from muscle_torch.rl.muon import BatchedMuon
 from muscle_torch.rl.optimizer import Optimizer
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 SHAPES = [(8, 6), (6, 8), (8, 6), (6, 8), (5,), (3, 3)]
 

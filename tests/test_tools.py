@@ -16,10 +16,10 @@ from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import evaluate, policy_mean
 from muscle_torch.models import load_policy
-from muscle_torch.rollout_archive import read_archive
+from muscle_torch.motion.rollout_archive import read_archive
 
 TOY = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu")
-EXAMPLE = ROOT / "docs" / "my_policy_example.py"
+EXAMPLE = ROOT / "examples" / "my_policy.py"
 
 
 def metrics(run: Path) -> list[dict]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from muscle_torch.checkpoint import load_checkpoint
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["task=toy_arm", "num_envs=16", "threads=2", "ppo.num_steps=16"]

@@ -7,7 +7,7 @@ import pytest
 from env_cases import clip, saved, small_env
 
 from muscle_torch.evaluation import evaluate, zero_excitation
-from muscle_torch.trajectory_distance import Distances, distances
+from muscle_torch.evaluation.trajectory_distance import Distances, distances
 
 
 def series(*values) -> np.ndarray:

@@ -8,11 +8,11 @@ from commands import script
 from env_cases import clip, saved, small_env
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from muscle_torch import scene
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import evaluate, zero_excitation
-from muscle_torch.validation import Played, joint_figure, spread
+from muscle_torch.evaluation.validation import Played, joint_figure, spread
+from muscle_torch.rendering import scene
 
 SMALL = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu", "evaluate=false")
 
@@ -104,7 +104,7 @@ def test_the_figure_draws_both_angles_in_degrees_and_where_it_was_lost():
 
 
 def test_the_figure_of_a_large_body_shows_its_independent_joints_that_move_most():
-    body = make_embodiment("bimanual_arm")
+    body = make_embodiment("bimanual")
     reference = np.zeros((20, body.model.nq))
     free = [a for a in body.joint_qpos_ids if a not in body.dependent.qpos_ids]
     reference[:, body.dependent.qpos_ids] = np.linspace(0, 9, 20)[:, None]  # most of all, but they only follow

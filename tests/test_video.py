@@ -10,10 +10,10 @@ import pytest
 from tensordict.nn import TensorDictModule
 from torch import nn
 
-from muscle_torch import scene, video
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
+from muscle_torch.rendering import scene, video
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from conftest import data_file
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip
-from muscle_torch.player import Frame, Player, activation_bars, bars_html
-from muscle_torch.video import Recording
+from muscle_torch.rendering.player import Frame, Player, activation_bars, bars_html
+from muscle_torch.rendering.video import Recording
 
 pytest.importorskip("viser")
 
-from muscle_torch.viewer import BodyScene, Viewer, body_meshes, muscle_segments
+from muscle_torch.rendering.viewer import BodyScene, Viewer, body_meshes, muscle_segments
 
 ARM = make_embodiment("toy_arm")
 NAMES = ("flexor", "extensor")
@@ -112,7 +112,7 @@ def test_a_source_is_made_once_and_only_when_chosen():
 
 
 def test_every_muscle_has_one_bar_as_high_as_its_activation():
-    arms = make_embodiment("bimanual_arm")
+    arms = make_embodiment("bimanual")
     shown = np.concatenate([ids for _, ids in activation_bars(arms.groups, arms.actuator_names)])
     assert sorted(shown) == list(range(64))
     bars = activation_bars({"front": ("flexor",)}, NAMES)
@@ -125,7 +125,7 @@ def test_every_muscle_has_one_bar_as_high_as_its_activation():
 
 def test_the_drawn_body_is_the_models():
     """Boxes around the drawn meshes against MuJoCo's own boxes around the same geometry."""
-    for name in ("toy_arm", "bimanual_arm"):
+    for name in ("toy_arm", "bimanual"):
         model = make_embodiment(name).whole_model
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
@@ -144,7 +144,7 @@ def test_the_drawn_body_is_the_models():
 
 
 def test_the_page_shows_bones_that_are_not_simulated(viewer):
-    arms = make_embodiment("bimanual_arm")
+    arms = make_embodiment("bimanual")
     scene = BodyScene(viewer.server, arms)
     assert not body_meshes(arms.model) and set(scene.bodies) == set(body_meshes(arms.whole_model))
     assert {"humerus_r", "ulna_l", "lunate_l"} <= {arms.model.body(body).name for body in scene.bodies}
@@ -233,7 +233,7 @@ def clips(tmp_path_factory):
         orientations={name: values[:48] for name, values in raw.orientations.items()},
     )
     folder = tmp_path_factory.mktemp("clips")
-    Retargeter("full_body")(raw).clip.save(folder / "walk.npz")
+    Retargeter("fullbody")(raw).clip.save(folder / "walk.npz")
     return folder
 
 

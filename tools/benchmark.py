@@ -34,14 +34,15 @@ from muscle_torch.config import Config, key, load_config, parse_words, run_comma
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import write_evaluation
-from muscle_torch.memory import full_memory_is_one_line, resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.physics import resolve_device
+from muscle_torch.physics.memory import full_memory_is_one_line
 from muscle_torch.rl import Trainer
+from muscle_torch.rl.logger import resident_bytes
 from muscle_torch.rl.rollout import distribution, physics_first
-from muscle_torch.tools.benchmark_report import COLUMNS, compared, plot, read_results, table
-from muscle_torch.tools.physics_stages import physics_stages
-from muscle_torch.tools.step_profile import profile
+from muscle_torch.tools.benchmarking.physics_stages import physics_stages
+from muscle_torch.tools.benchmarking.report import COLUMNS, compared, plot, read_results, table
+from muscle_torch.tools.benchmarking.step_profile import profile
 
 PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "torch", "torchrl", "tensordict", "warp-lang")
 

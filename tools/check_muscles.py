@@ -1,4 +1,4 @@
-"""Check a body's muscles: `python tools/check_muscles.py body=full_body experiment=hip_moment_arms.csv`.
+"""Check a body's muscles: `python tools/check_muscles.py body=fullbody experiment=hip_moment_arms.csv`.
 
 Moves every joint through its range and compares moment arms by the definition (-dL/dq) with MuJoCo's moment matrix and
 left with right, looks for jumps, draws force-length and force-velocity curves, weighs the segments against the
@@ -16,7 +16,7 @@ from muscle_torch.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class CheckOptions:
-    body: str = key("full_body", "the body (muscle_torch/embodiments)")
+    body: str = key("fullbody", "the body (muscle_torch/embodiments)")
     fingers: bool = key(False, "with movable fingers")
     points: int = key(61, "positions over each joint's range")
     muscles: list[str] = key([], "muscles to draw; empty: the strongest of the right side")

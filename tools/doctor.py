@@ -184,7 +184,7 @@ def replay(device: str) -> Result:
 def check_memory(cfg: Config) -> Result:
     import torch
 
-    from muscle_torch.memory import FILL, free_memory
+    from muscle_torch.physics.memory import FILL, free_memory
 
     on_gpu = cfg.device != "cpu" and torch.cuda.is_available()
     free = free_memory(torch.device("cuda" if on_gpu else "cpu"))
@@ -200,13 +200,16 @@ def check_memory(cfg: Config) -> Result:
 def training_memory(cfg: Config, on_gpu: bool) -> Any:
     """The estimate that training itself begins with."""
     from muscle_torch.envs import make_env
-    from muscle_torch.memory import estimate
     from muscle_torch.models import make_policy
+    from muscle_torch.physics.memory import estimate
+    from muscle_torch.rl import rows_at_once
 
     env = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
     try:
         policy = make_policy(cfg.policy, env, cfg.network)
-        return estimate(env, sum(p.numel() for p in policy.parameters()), cfg, on_gpu)
+        return estimate(
+            env, sum(p.numel() for p in policy.parameters()), cfg, on_gpu, rows_at_once(env.observation_size)
+        )
     finally:
         env.close()
 
@@ -222,7 +225,7 @@ def check_kernels(cfg: Config) -> Result:
 
 
 def check_rendering(cfg: Config) -> Result:
-    from muscle_torch.scene import choose_gl
+    from muscle_torch.rendering.scene import choose_gl
 
     return Result("ok", f"MUJOCO_GL={choose_gl()} draws without a screen")
 

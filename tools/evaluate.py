@@ -68,8 +68,9 @@ def _evaluate(cfg: Config, policy: Any, options: EvaluateOptions, backend: str, 
     """All seeds on one backend; the archive is that of the first seed."""
     from muscle_torch.envs import make_env
     from muscle_torch.evaluation import average, evaluate, policy_mean, policy_sample
-    from muscle_torch.rollout_archive import Recorder, write_archive
-    from muscle_torch.trajectory_distance import Distances
+    from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
+    from muscle_torch.evaluation.trajectory_distance import Distances
+    from muscle_torch.motion.rollout_archive import write_archive
 
     device = "cpu" if options.backend == "both" and backend == "mujoco" else options.device
     env = make_env(dataclasses.replace(cfg, backend=backend, device=device), options.num_envs or None, evaluation=True)
@@ -78,7 +79,7 @@ def _evaluate(cfg: Config, policy: Any, options: EvaluateOptions, backend: str, 
         found = []
         for seed in range(options.seed, options.seed + options.seeds):
             act = policy_sample(policy, seed) if options.stochastic else policy_mean(policy)
-            recorder = Recorder(env) if archive is not None and not found else None
+            recorder = ArchiveRecorder(env) if archive is not None and not found else None
             watchers = [*([Distances()] if options.distances else []), *([recorder] if recorder else [])]
             found.append(evaluate(env, act, progress=_show, watchers=watchers))
             if archive is not None and recorder is not None:

@@ -27,16 +27,16 @@ def main(words: Sequence[str]) -> int:
     """Runs one conversion; returns the exit code."""
     options = parse_words(ImportOptions, words)
     output = _checked(options)
-    from muscle_torch import orbax
-    from muscle_torch.hub import download, is_hub
+    from muscle_torch.published import orbax
+    from muscle_torch.published.hub import download, is_hub
 
     given = options.checkpoint
     folder = orbax.find_published(download(given, options.revision) if is_hub(given) else given)
     # Imported after the checkpoint is found: a wrong address answers without loading torch.
-    from muscle_torch.checkpoint import save_checkpoint
     from muscle_torch.models import build_policy
-    from muscle_torch.models.published import load_published
-    from muscle_torch.published_config import published_config
+    from muscle_torch.models.published_mlp import load_published
+    from muscle_torch.published.config import published_config
+    from muscle_torch.storage.checkpoint import save_checkpoint
 
     published = published_config(orbax.read_json(folder, orbax.CONFIG))
     facts = orbax.read_json(folder, orbax.FACTS)

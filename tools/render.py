@@ -39,8 +39,8 @@ def main(words: Sequence[str]) -> int:
     """Writes one video or picture; returns the exit code."""
     options = parse_words(RenderOptions, words)
     output = _checked(options)
-    from muscle_torch.scene import choose_gl
-    from muscle_torch.video import render, render_still
+    from muscle_torch.rendering.scene import choose_gl
+    from muscle_torch.rendering.video import render, render_still
 
     choose_gl()  # before the policy plays: no OpenGL is known at once
     embodiment, recordings = _play(options) if options.checkpoint else _show_motions(options)
@@ -78,8 +78,8 @@ def _play(options: RenderOptions) -> tuple[Any, list[Any]]:
     from muscle_torch.envs import make_env
     from muscle_torch.models import load_policy
     from muscle_torch.physics import resolve_device
+    from muscle_torch.rendering.video import record_policy
     from muscle_torch.tools.evaluate import EvaluateOptions, evaluation_config
-    from muscle_torch.video import record_policy
 
     policy = load_policy(options.checkpoint, device=str(resolve_device(options.device)))
     shared = {name: getattr(options, name) for name in ("checkpoint", "motion", "device", "backend", "threads")}
@@ -94,7 +94,7 @@ def _show_motions(options: RenderOptions) -> tuple[Any, list[Any]]:
     """The motions as they are: the body is put on them, nothing is simulated."""
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
-    from muscle_torch.video import Recording
+    from muscle_torch.rendering.video import Recording
 
     cfg = load_config(options.task, fingers=options.fingers)
     embodiment = make_embodiment(cfg.embodiment, cfg.fingers)

@@ -22,7 +22,7 @@ from muscle_torch.errors import InputError, nearest
 class RetargetToolOptions:
     input: Any = key("", "file, folder, glob, data set hf://owner/name[/folder], or a list of these")
     output: str = key("clips", "folder for the clips")
-    embodiment: str = key("full_body", "full_body or bimanual_arm (relative to the thorax)")
+    embodiment: str = key("fullbody", "fullbody or bimanual (relative to the thorax)")
     method: str = key("batch", "batch, gmr or mocap_body")
     group: str = key("", "only the clips of this list (cfg/motions/<group>.txt) below the folder input=")
     workers: int = key(1, "processes side by side; 0: one a processor")
@@ -113,7 +113,7 @@ def _group(name: str) -> list[str]:
 
 def _local(given: Any) -> Any:
     """Paths as text; data sets of the Hugging Face hub are downloaded first."""
-    from muscle_torch.hub import download, is_hub
+    from muscle_torch.published.hub import download, is_hub
 
     if not isinstance(given, str | int | float):
         return [_local(one) for one in given]

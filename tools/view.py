@@ -48,11 +48,11 @@ def make_viewer(options: ViewOptions) -> Any:
     if options.max_seconds <= 0:
         raise InputError(f"max_seconds={options.max_seconds}: must be more than 0")
     try:
-        from muscle_torch.viewer import Viewer
+        from muscle_torch.rendering.viewer import Viewer
     except ImportError as error:
         raise InputError(str(error)) from None
     from muscle_torch.embodiments import make_embodiment
-    from muscle_torch.player import Player
+    from muscle_torch.rendering.player import Player
 
     cfg = _config(options)
     embodiment = make_embodiment(cfg.embodiment, cfg.fingers)
@@ -63,7 +63,7 @@ def sources(options: ViewOptions, cfg: Any, embodiment: Any) -> dict[str, Callab
     """What can be chosen as policy: the checkpoints of the run, the given one first, and the motions alone."""
     found: dict[str, Callable[[], list[Any]]] = {}
     if options.checkpoint:
-        from muscle_torch.checkpoint import find_checkpoint
+        from muscle_torch.storage.checkpoint import find_checkpoint
 
         given = find_checkpoint(options.checkpoint)
         others = [p for p in sorted(given.parent.glob("*.pt")) if p != given]
@@ -76,7 +76,7 @@ def _config(options: ViewOptions) -> Any:
 
     if not options.checkpoint:
         return load_config(options.task, fingers=options.fingers)
-    from muscle_torch.checkpoint import load_checkpoint
+    from muscle_torch.storage.checkpoint import load_checkpoint
 
     return config_from_dict(load_checkpoint(options.checkpoint)["config"])
 
@@ -87,8 +87,8 @@ def _played(options: ViewOptions, checkpoint: Path) -> list[Any]:
     from muscle_torch.envs import make_env
     from muscle_torch.models import load_policy
     from muscle_torch.physics import resolve_device
+    from muscle_torch.rendering.video import record_policy
     from muscle_torch.tools.evaluate import EvaluateOptions, evaluation_config
-    from muscle_torch.video import record_policy
 
     policy = load_policy(checkpoint, device=str(resolve_device(options.device)))
     shared = {name: getattr(options, name) for name in ("checkpoint", "motion", "device", "backend", "threads")}
@@ -101,7 +101,7 @@ def _played(options: ViewOptions, checkpoint: Path) -> list[Any]:
 
 def _alone(options: ViewOptions, cfg: Any, embodiment: Any) -> list[Any]:
     from muscle_torch.motion import load_motion
-    from muscle_torch.video import Recording
+    from muscle_torch.rendering.video import Recording
 
     clips = load_motion(options.motion or cfg.motion, embodiment)
     most = [int(options.max_seconds * clip.frequency) + 1 for clip in clips]

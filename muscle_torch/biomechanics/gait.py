@@ -9,7 +9,7 @@ import numpy as np
 
 from muscle_torch.embodiments import EMBODIMENTS, Embodiment, make_embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.rollout_archive import RolloutArchive
+from muscle_torch.motion.rollout_archive import RolloutArchive
 
 from .agreement import mpjae
 from .coordinates import from_model, leg_scale, to_model

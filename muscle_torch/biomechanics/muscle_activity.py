@@ -9,7 +9,7 @@ import numpy as np
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.rollout_archive import RolloutArchive
+from muscle_torch.motion.rollout_archive import RolloutArchive
 
 from .emg_map import load_map, model_activity
 from .emg_report import CO_CONTRACTION_COLUMNS, SILENT, co_contractions

@@ -1,4 +1,4 @@
-"""Bodies: how each is built, what is tracked, which muscles it has. `make_embodiment("bimanual_arm")`."""
+"""Bodies: how each is built, what is tracked, which muscles it has. `make_embodiment("bimanual")`."""
 
 import copy
 import dataclasses
@@ -6,12 +6,12 @@ import functools
 
 from muscle_torch.errors import InputError, nearest
 
-from . import bimanual_arm, full_body, toy_arm
+from . import bimanual, fullbody, toy_arm
 from .embodiment import Coupling, Embodiment
 from .guard import check_muscle_lengths, check_versions
 from .moment_arms import moment_matrix, similarity
 
-EMBODIMENTS = {"toy_arm": toy_arm.make, "bimanual_arm": bimanual_arm.make, "full_body": full_body.make}
+EMBODIMENTS = {"toy_arm": toy_arm.make, "bimanual": bimanual.make, "fullbody": fullbody.make}
 
 __all__ = ["EMBODIMENTS", "Coupling", "Embodiment", "make_embodiment", "moment_matrix", "similarity"]
 

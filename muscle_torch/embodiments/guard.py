@@ -5,7 +5,7 @@ muscle lengths at fixed poses are compared with `muscle_lengths.json`. The table
 poses by joint name [rad, m] and the lengths of all muscles in them [m]; a body without fingers has a part of it.
 
 After a deliberate change of MuJoCo or of the models, write the table anew:
-`python -c "from muscle_torch.embodiments import guard; guard.write_table()"`
+`python -c "from . import guard; guard.write_table()"`
 """
 
 import functools
@@ -76,10 +76,10 @@ def muscle_lengths(embodiment: Embodiment, poses: dict[str, list[float]]) -> np.
 
 def write_table() -> None:
     """Writes `muscle_lengths.json` with the MuJoCo and the models that are installed."""
-    from . import bimanual_arm, full_body
+    from . import bimanual, fullbody
 
     check_versions(with_bodies=True)
-    table = make_table([bimanual_arm.make(True), full_body.make(True)])
+    table = make_table([bimanual.make(True), fullbody.make(True)])
     text = json.dumps(table, separators=(",", ":")).replace('],"', '],\n"')
     Path(__file__).with_name(TABLE).write_text(text + "\n")
 

@@ -67,19 +67,19 @@ METHODS: dict[str, Method] = {"batch": _batch, "gmr": _gmr, "mocap_body": _mocap
 class Retargeter:
     """One body and one method; what depends on them alone is made once."""
 
-    def __init__(self, embodiment: str = "full_body", options: RetargetOptions | None = None) -> None:
+    def __init__(self, embodiment: str = "fullbody", options: RetargetOptions | None = None) -> None:
         self.options = options or RetargetOptions()
         if self.options.method not in METHODS:
             raise InputError(f"unknown method {self.options.method!r}{nearest(self.options.method, tuple(METHODS))}")
-        if embodiment not in ("full_body", "bimanual_arm"):
-            raise InputError(f"cannot retarget to {embodiment!r}; known: full_body, bimanual_arm")
+        if embodiment not in ("fullbody", "bimanual"):
+            raise InputError(f"cannot retarget to {embodiment!r}; known: fullbody, bimanual")
         self.embodiment: Embodiment = make_embodiment(embodiment)
         self.body = Proportions(self.embodiment)
 
     @cached_property
     def whole(self) -> Proportions:
         """The whole body, whose trunk takes the recorded trunk's motion from the arms."""
-        return self.body if self.body.free else Proportions(make_embodiment("full_body"))
+        return self.body if self.body.free else Proportions(make_embodiment("fullbody"))
 
     def __call__(self, raw: RawMotion) -> Result:
         """Raises InputError for a recording that the body cannot follow. Uses one thread of a CPU."""

@@ -41,7 +41,7 @@ class Job:
 @dataclass(frozen=True)
 class RunOptions:
     output: Path
-    embodiment: str = "full_body"
+    embodiment: str = "fullbody"
     figures: bool = True
     overwrite: bool = False
     workers: int = 1

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .distributed import Alone
+from .process_group import ProcessGroup, SingleProcess
 
 
 class BatchedMuon(torch.optim.Muon):
@@ -22,9 +22,9 @@ class BatchedMuon(torch.optim.Muon):
 
     found_inf: Tensor
 
-    def __init__(self, matrices: Iterable[nn.Parameter], processes: Alone | None = None, **settings: Any):
+    def __init__(self, matrices: Iterable[nn.Parameter], processes: ProcessGroup | None = None, **settings: Any):
         super().__init__(matrices, adjust_lr_fn="original", **settings)
-        self._processes = processes or Alone()
+        self._processes = processes or SingleProcess()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
@@ -65,7 +65,7 @@ class BatchedMuon(torch.optim.Muon):
             for index, one in zip(alike, torch.where(finite, update, 0), strict=True):  # 0 times NaN would be NaN
                 made[index].copy_(one)
         every: dict[int, Tensor] = {}
-        for share, flat in zip(shares, self._processes.from_all(own), strict=True):
+        for share, flat in zip(shares, self._processes.all_gather(own), strict=True):
             every |= _parts(flat, shapes, share)
         return [every[index] for index in range(len(given))]
 

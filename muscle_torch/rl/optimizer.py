@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from muscle_torch.errors import InputError, nearest
 
-from .distributed import Alone
 from .muon import BatchedMuon
+from .process_group import ProcessGroup
 
 OPTIMIZERS = ("adamw", "muon")
 SCHEDULES = ("linear", "cosine", "constant", "adaptive")
@@ -29,7 +29,7 @@ class Optimizer:
     processes: those that step together, with the same gradients; each does its share of Muon's work.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], cfg: Any, processes: Alone | None = None):
+    def __init__(self, parameters: Iterable[nn.Parameter], cfg: Any, processes: ProcessGroup | None = None):
         if cfg.name not in OPTIMIZERS:
             raise InputError(f"unknown optimizer.name {cfg.name!r}{nearest(cfg.name, OPTIMIZERS)}")
         if cfg.schedule not in SCHEDULES:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torchrl.modules import IndependentNormal
 from torchrl.objectives import ClipPPOLoss
 
-from .distributed import Alone
 from .optimizer import Optimizer
+from .process_group import ProcessGroup, SingleProcess
 
 SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm", "auxiliary_loss")
 MEASURED = (*SUMMED, "first_ratio", "kl", "finite")
@@ -31,8 +31,8 @@ class PPO:
     `mean` averages a tensor over the processes that learn together.
     """
 
-    def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any, processes: Alone | None = None):
-        self.cfg, self.optimizer, self.processes = cfg, optimizer, processes or Alone()
+    def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any, processes: ProcessGroup | None = None):
+        self.cfg, self.optimizer, self.processes = cfg, optimizer, processes or SingleProcess()
         self.auxiliary = getattr(policy, "auxiliary_loss", None)
         self.processes.watch_gradients(optimizer.parameters)
         sample = ProbabilisticTensorDictModule(
@@ -121,7 +121,7 @@ def normalized(batch: TensorDict, mean: Tensor, variance: Tensor) -> TensorDict:
     return batch.set("advantage", (batch["advantage"] - mean) / (variance.sqrt() + 1e-8))
 
 
-def explained_variance(value: Tensor, target: Tensor, processes: Alone) -> float:
+def explained_variance(value: Tensor, target: Tensor, processes: ProcessGroup) -> float:
     """1 - var(target - value) / var(target); 0 where the target does not vary."""
     pair = torch.stack((target - value, target)).flatten(1)
     left, spread = processes.moments(pair.mean(1), pair.var(1, correction=0))[1].tolist()

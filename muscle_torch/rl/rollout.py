@@ -10,7 +10,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 from torchrl.objectives.value.functional import generalized_advantage_estimate
 
-from muscle_torch.memory import rows_at_once
+from .batching import rows_at_once
 
 
 class Rollout:

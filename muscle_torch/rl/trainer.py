@@ -11,18 +11,18 @@ import torch
 from tensordict import TensorDict
 from torch import nn
 
-from muscle_torch.checkpoint import restore_policy, save_checkpoint
 from muscle_torch.errors import InputError
-from muscle_torch.memory import resident_bytes, rows_at_once
+from muscle_torch.storage.checkpoint import restore_policy, save_checkpoint
 
-from .distributed import Alone, own_part
-from .logger import Logger, NoLogger
+from .batching import rows_at_once
+from .cem import search
+from .logger import Logger, NoLogger, resident_bytes
 from .optimizer import Optimizer
 from .ppo import PPO, explained_variance
 from .precision import prepare
-from .reward_scale import RewardScale
+from .process_group import ProcessGroup, SingleProcess, select_shard
+from .return_normalizer import ReturnNormalizer
 from .rollout import Rollout, distribution
-from .search import search
 from .stop import StopSignals
 
 
@@ -34,9 +34,11 @@ class Trainer:
     processes: those that the worlds are divided among; `env` holds this one's, `cfg` is of the whole.
     """
 
-    def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None, processes: Alone | None = None):
+    def __init__(
+        self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None, processes: ProcessGroup | None = None
+    ):
         self.env, self.policy, self.cfg, self.run_dir = env, policy, cfg, run_dir
-        self.processes = processes or Alone()
+        self.processes = processes or SingleProcess()
         check_budget(cfg)
         self.processes.begin(policy, cfg.seed)
         self._untrained = copy.deepcopy(policy).requires_grad_(False)
@@ -51,7 +53,7 @@ class Trainer:
         self.optimizer = Optimizer(policy.parameters(), cfg.optimizer, self.processes)
         self.ppo = PPO(policy, self.optimizer, cfg.ppo, self.processes)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
-        self.reward_scale = RewardScale(env.num_envs, cfg.ppo.gamma, env.device, self.processes)
+        self.reward_scale = ReturnNormalizer(env.num_envs, cfg.ppo.gamma, env.device, self.processes)
         self.update = 0  # updates made
         self.best = float("inf")
         self.last_kl = 0.0
@@ -105,7 +107,7 @@ class Trainer:
 
     def _stopped(self, stop: StopSignals) -> bool:
         """A signal to one process stops all after the same update."""
-        stop.code = self.processes.largest(stop.code)
+        stop.code = self.processes.all_reduce_max(stop.code)
         return stop.code > 0
 
     def prepare(self, stop: StopSignals | None = None) -> None:
@@ -243,7 +245,7 @@ class Trainer:
         self.update = stored["update"]
         self.best, self.last_kl = stored["best"], stored["last_kl"]
         parts = [{name: stored[name] for name in self._OWN}, *stored.get("others", [])]
-        self._load_own(own_part(parts, self.processes, self.cfg.seed + self.update, self.env.device))
+        self._load_own(select_shard(parts, self.processes, self.cfg.seed + self.update, self.env.device))
 
     _OWN = ("reward_scale", "env", "observation", "episode", "rng", "cuda_rng")
 

@@ -41,7 +41,7 @@ def read_trajectory(path: Path, part: int = 0) -> RawMotion:
     """The clip number `part` of the file as landmarks of the body that the joints belong to."""
     arrays = read_arrays(path, WANTED)
     arrays.setdefault("split_points", np.array([0, len(arrays.get("qpos", ()))]))
-    name = "full_body" if "knee_angle_r" in arrays["joint_names"] else "bimanual_arm"
+    name = "fullbody" if "knee_angle_r" in arrays["joint_names"] else "bimanual"
     embodiment, body, tree = _body(name)
     clips = trajectory_clips(arrays, embodiment, path)
     if part >= len(clips):

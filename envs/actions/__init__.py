@@ -1,0 +1,1 @@
+"""From a policy's action to the control of every actuator."""
