@@ -16,7 +16,7 @@ EMBODIMENTS = {"toy_arm": toy_arm.make, "bimanual": bimanual.make, "fullbody": f
 __all__ = ["EMBODIMENTS", "Coupling", "Embodiment", "make_embodiment", "moment_matrix", "similarity"]
 
 
-def make_embodiment(name: str, fingers: bool = False) -> Embodiment:
+def make_embodiment(name: str, fingers: bool = False, motor: bool = False) -> Embodiment:
     """The body `name`, after the version and muscle-path guard. Each call gets its own copy of the model."""
     if name not in EMBODIMENTS:
         raise InputError(f"unknown embodiment {name!r}{nearest(name, tuple(EMBODIMENTS))}")

@@ -89,6 +89,30 @@ class Embodiment:
         return names_of(self.model, "actuator")
 
     @cached_property
+    def muscle_ids(self) -> np.ndarray:
+        return np.flatnonzero(self.model.actuator_gaintype == mujoco.mjtGain.mjGAIN_MUSCLE)
+
+    @cached_property
+    def motor_ids(self) -> np.ndarray:
+        return np.flatnonzero(self.model.actuator_gaintype != mujoco.mjtGain.mjGAIN_MUSCLE)
+
+    @property
+    def muscle_names(self) -> tuple[str, ...]:
+        return tuple(self.actuator_names[i] for i in self.muscle_ids)
+
+    @property
+    def motor_names(self) -> tuple[str, ...]:
+        return tuple(self.actuator_names[i] for i in self.motor_ids)
+
+    @property
+    def num_qpos(self) -> int:
+        return self.model.nq
+
+    @property
+    def num_qvel(self) -> int:
+        return self.model.nv
+
+    @cached_property
     def site_ids(self) -> np.ndarray:
         """(S,) model ids of the tracked sites, anchor first."""
         return self.resolve("site", self.site_names)
