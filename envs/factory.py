@@ -79,7 +79,9 @@ def make_body(config: Config, props: Sequence[str] = ()) -> Embodiment:
     Raises:
         InputError: The body does not exist, or cannot have these options.
     """
-    options = {f.name: getattr(config.embodiment.options, f.name) for f in dataclasses.fields(config.embodiment.options)}
+    options = {
+        f.name: getattr(config.embodiment.options, f.name) for f in dataclasses.fields(config.embodiment.options)
+    }
     return make_embodiment(config.embodiment.name, **options)
 
 

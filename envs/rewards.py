@@ -140,6 +140,4 @@ def _check(config: RewardConfig, goal: Goal) -> None:
     for name, weight in config.weights.items():
         lacking = goal.missing(name)
         if weight and lacking:
-            raise InputError(
-                f"reward term {name!r} needs {lacking}, which {goal.body.name} lacks: set its weight to 0"
-            )
+            raise InputError(f"reward term {name!r} needs {lacking}, which {goal.body.name} lacks: set its weight to 0")

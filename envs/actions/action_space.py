@@ -45,7 +45,7 @@ class ActionSpace(ABC):
             goal: To read a motion's feedforward from.
         """
 
-    def begin(self, environments: Tensor) -> None:
+    def begin(self, environments: Tensor) -> None:  # noqa: B027  most spaces have no past
         """Forget the past of the environments (W,) bool, whose episodes begin."""
 
     def state(self) -> dict[str, Any]:
@@ -126,7 +126,9 @@ class ActionSpaces:
         for name, space in self.spaces.items():
             for actuator in space.actuators.tolist():
                 if actuator in driven:
-                    raise InputError(f"actions={list(self.spaces)}: {driven[actuator]} and {name} drive the same actuator")
+                    raise InputError(
+                        f"actions={list(self.spaces)}: {driven[actuator]} and {name} drive the same actuator"
+                    )
                 driven[actuator] = name
 
 

@@ -134,8 +134,8 @@ class Goal(ABC):
         ids = torch.arange(count, device=self.device) % len(self.trials.names)
         return tuple(values.to(self.device)[ids] for values in self.trials.starts)
 
-    def update(self, state: Any) -> None:
-        """Take in the state after a control step; most goals need none of it."""
+    def update(self, state: Any) -> None:  # noqa: B027  most goals need nothing of it
+        """Take in the state after a control step."""
 
     def success(self) -> Tensor:
         """Return which episodes meet the goal at present, bool (W,). A terminated episode never does."""

@@ -64,9 +64,7 @@ class MotionGoal(Goal):
     def load_assets(cls, config: Config, embodiment: Embodiment, device: torch.device) -> MotionLibrary:
         options: MotionOptions = config.goal.options
         clips = load_motion(config.motion or "all", embodiment)
-        return MotionLibrary(
-            clips, embodiment, device, interpolation=options.interpolation, threads=config.threads
-        )
+        return MotionLibrary(clips, embodiment, device, interpolation=options.interpolation, threads=config.threads)
 
     @property
     def assets(self) -> MotionLibrary:

@@ -234,9 +234,8 @@ def _site_index(options: TargetOptions, embodiment: Embodiment) -> int:
     if not options.site:
         return len(embodiment.site_names) - 1
     if options.site not in embodiment.site_names:
-        raise InputError(
-            f"goal.site: {embodiment.name} does not track {options.site!r}; choose from {', '.join(embodiment.site_names)}"
-        )
+        known = ", ".join(embodiment.site_names)
+        raise InputError(f"goal.site: {embodiment.name} does not track {options.site!r}; choose from {known}")
     return embodiment.site_names.index(options.site)
 
 
