@@ -11,9 +11,7 @@ from torch import Tensor
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
-from muscle_torch.motion import site_velocity
-
-from .relative import RelativeSites
+from muscle_torch.motion import RelativeSites, site_velocity
 
 Index = slice | Tensor
 MUSCLE_FIELDS = {
@@ -230,7 +228,7 @@ class State:
     def rvel(self) -> Tensor:
         """Velocity of the sites against the anchor, angular [rad/s] then linear [m/s], (W, S-1, 6).
 
-        In the frames of the published system, which mixes them: `muscle_torch.motion.relative`.
+        In the frames of the published system, which mixes them: `muscle_torch.motion.relative_sites`.
         """
         return self._relative[2]
 

@@ -13,7 +13,15 @@ from conftest import data_file
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.motion import MotionClip, MotionLibrary, Sampler, generate, load_motion, relative_sites, site_velocity
+from muscle_torch.motion import (
+    MotionClip,
+    MotionLibrary,
+    Sampler,
+    generate,
+    load_motion,
+    relative_sites_from_matrices,
+    site_velocity,
+)
 from muscle_torch.motion import cache as disk
 from muscle_torch.motion.resample import resample
 
@@ -57,7 +65,7 @@ def assert_sites(library: MotionLibrary, first: int, sites: tuple[torch.Tensor, 
         torch.testing.assert_close(
             getattr(library, name)[rows], want, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
         )
-    for name, want in zip(("rpos", "rrot", "rvel"), relative_sites(*sites), strict=True):
+    for name, want in zip(("rpos", "rrot", "rvel"), relative_sites_from_matrices(*sites), strict=True):
         torch.testing.assert_close(
             getattr(library, name)[rows], want, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
         )
@@ -105,7 +113,7 @@ def test_relative_sites_are_the_references(oracle):
         z["site_parent_cvel"],
         z["subtree_com_root"],
     )
-    got = torch.cat([part.flatten(1) for part in relative_sites(*sites)], dim=1)
+    got = torch.cat([part.flatten(1) for part in relative_sites_from_matrices(*sites)], dim=1)
     want = torch.from_numpy(z["obs"][:, first : first + got.shape[1]])
     torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
 
@@ -116,7 +124,7 @@ def test_relative_sites_by_hand():
     mat = torch.stack((turn, turn @ turn))
     pos, angvel = torch.tensor([[0.0, 0, 0], [1, 0, 0]]), torch.tensor([[0.0, 0, 1], [2, 0, 0]])
     linvel = torch.tensor([[0.0, 0, 0], [0, 3, 0]])
-    rpos, rrot, rvel = relative_sites(pos, mat, angvel, linvel)
+    rpos, rrot, rvel = relative_sites_from_matrices(pos, mat, angvel, linvel)
     torch.testing.assert_close(rpos, torch.tensor([[1.0, 0, 0]]))
     torch.testing.assert_close(rrot, torch.tensor([[0.0, 0, torch.pi / 2]]))
     # (R0' R1)' (2, 0, 0) = (0, -2, 0), less (0, 0, 1); R0 (0, -3, 0) = (3, 0, 0).

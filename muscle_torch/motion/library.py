@@ -19,7 +19,7 @@ from . import cache as disk
 from .clip import MotionClip
 from .joints import fit_to
 from .kinematics import site_motion
-from .relative import relative_sites
+from .relative_sites import relative_sites_from_matrices
 from .resample import at_control_rate
 
 CHUNK = 1 << 16  # frames
@@ -42,7 +42,7 @@ class MotionLibrary:
     site_linvel: Tensor  # (F, S, 3) of the site point [m/s]
     muscle_length: Tensor  # (F, nu) [m]
     muscle_velocity: Tensor  # (F, nu) [m/s]
-    rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites`
+    rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites_from_matrices`
     rrot: Tensor
     rvel: Tensor
     length: Tensor  # (C,) frames
@@ -66,7 +66,9 @@ class MotionLibrary:
             setattr(self, name, torch.from_numpy(np.concatenate([entry[name] for entry in entries])).to(self.device))
         sites = (self.site_pos, self.site_mat, self.site_angvel, self.site_linvel)
         # In parts: the temporaries of a large collection would need several times its memory.
-        parts = [relative_sites(*part) for part in zip(*(site.split(CHUNK) for site in sites), strict=True)]
+        parts = [
+            relative_sites_from_matrices(*part) for part in zip(*(site.split(CHUNK) for site in sites), strict=True)
+        ]
         self.rpos, self.rrot, self.rvel = (torch.cat(part) for part in zip(*parts, strict=True))
         self.length = torch.tensor([len(entry["qpos"]) for entry in entries], device=self.device)
         self.start = self.length.cumsum(0) - self.length
