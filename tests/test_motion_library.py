@@ -1,5 +1,6 @@
 """The library: forward kinematics as in the files, resampling with known answers, the cache, rows, relative sites."""
 
+import dataclasses
 import itertools
 import json
 import warnings
@@ -319,3 +320,21 @@ def test_a_sampler_continues_where_it_was(toy):
     other = sampler(toy, seed=5)
     other.load_state(state)
     assert all(torch.equal(a, b) for a, b in zip(other.sample(50), want, strict=True))
+
+
+def test_a_clip_at_the_origin_is_where_the_environment_puts_it():
+    """Pose and sites of every frame, against MuJoCo's own kinematics; the library itself does not move."""
+    body = make_embodiment("fullbody")
+    clip = generate("sway", body)[0]
+    away = clip.qpos.copy()
+    away[:, :2] += (3.0, -2.0)
+    library = MotionLibrary([clip, dataclasses.replace(clip, name="away", qpos=away)], body, cache=False)
+    before = library.qpos.clone()
+    moved, data = library.clip_at_origin(1), mujoco.MjData(body.model)
+    assert torch.equal(moved.qpos[0, :2], torch.zeros(2)) and torch.equal(library.qpos, before)
+    for frame in (0, 50, library.length[1] - 1):
+        data.qpos[:] = moved.qpos[frame]
+        mujoco.mj_kinematics(body.model, data)
+        np.testing.assert_allclose(data.site_xpos[body.site_ids], moved.site_pos[frame], atol=1e-5)
+    torch.testing.assert_close(moved.qpos, library.clip_at_origin(0).qpos, atol=1e-6, rtol=0)
+    assert torch.equal(moved.qvel, library.qvel[library.clip_rows(1)])

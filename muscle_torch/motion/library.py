@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -25,6 +26,14 @@ from .resample import at_control_rate
 CHUNK = 1 << 16  # frames
 tqdm.set_lock(threading.RLock())  # its own is shared with other processes: a semaphore that a killed run leaks
 ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel", "muscle_length", "muscle_velocity")
+
+
+class ClipAtOrigin(NamedTuple):
+    """One clip in the world of an environment that plays it from its first frame; L frames, on the device."""
+
+    qpos: Tensor  # (L, nq)
+    qvel: Tensor  # (L, nv)
+    site_pos: Tensor  # (L, S, 3) [m]
 
 
 class MotionLibrary:
@@ -102,6 +111,24 @@ class MotionLibrary:
     def rows(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Row of each (clip, frame); frames outside a clip become its first or last. Shapes broadcast, long."""
         return self.start[clip] + torch.minimum(frame.clamp(min=0), self.length[clip] - 1)
+
+    def clip_rows(self, clip: int) -> slice:
+        """Return the rows of all frames of a clip."""
+        start = int(self.start[clip])
+        return slice(start, start + int(self.length[clip]))
+
+    def clip_at_origin(self, clip: int) -> ClipAtOrigin:
+        """Return copies of a clip's frames, moved horizontally so that a free root starts at the origin.
+
+        This is where the environment puts a clip that it plays from its first frame.
+        """
+        rows = self.clip_rows(clip)
+        qpos, qvel, site_pos = self.qpos[rows].clone(), self.qvel[rows].clone(), self.site_pos[rows].clone()
+        if self.embodiment.root_joint is not None:
+            origin = qpos[0, :2].clone()
+            qpos[:, :2] -= origin
+            site_pos[..., :2] -= origin
+        return ClipAtOrigin(qpos, qvel, site_pos)
 
 
 def _entries(
