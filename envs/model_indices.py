@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from muscle_torch.embodiments import Embodiment
-
-from .relative import RelativeSites
+from muscle_torch.motion import RelativeSites
 
 Index = slice | Tensor
 # Fields with one column an actuator, of which muscle terms read the muscles' columns.

@@ -62,7 +62,7 @@ class State:
     def rvel(self) -> Tensor:
         """Velocity of the sites relative to the anchor, angular [rad/s] then linear [m/s], (W, S-1, 6).
 
-        In the frames of the published system, which mixes them: see `muscle_torch.motion`.
+        In the frames of the published system, which mixes them: see `muscle_torch.motion.relative_sites`.
         """
         return self._relative[2]
 

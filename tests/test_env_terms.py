@@ -15,14 +15,13 @@ from muscle_torch.envs.goals.motion_terminations import NEED_ANKLES
 from muscle_torch.envs.observations import NEED_ROOT as OBSERVATION_NEEDS_ROOT
 from muscle_torch.envs.observations import OBSERVATIONS as OF_BODY
 from muscle_torch.envs.observations import Observer
-from muscle_torch.envs.relative import RelativeSites
 from muscle_torch.envs.rewards import PENALTIES, Reward
 from muscle_torch.envs.state import State
 from muscle_torch.envs.terminations import NEED_ROOT as TERMINATION_NEEDS_ROOT
 from muscle_torch.envs.terminations import TERMINATIONS as TERMINATIONS_OF_BODY
 from muscle_torch.envs.terminations import Termination
 from muscle_torch.errors import InputError
-from muscle_torch.motion import relative_sites, site_velocity
+from muscle_torch.motion import RelativeSites, relative_sites_from_matrices, site_velocity
 from muscle_torch.rotations import quat_mul, quat_normalize, quat_to_matrix, yaw
 
 OBSERVATIONS, REWARDS = OF_BODY | MotionGoal.observations, MotionGoal.rewards
@@ -130,7 +129,9 @@ def test_relative_sites_are_those_of_the_motion_library(env):
     state = env.state()
     mat = state.read("site_xmat").unflatten(-1, (3, 3))
     velocity = site_velocity(state.site_pos, state.read("cvel"), state.read("subtree_com"))
-    for got, expected in zip(state._relative, relative_sites(state.site_pos, mat, *velocity), strict=True):
+    for got, expected in zip(
+        state._relative, relative_sites_from_matrices(state.site_pos, mat, *velocity), strict=True
+    ):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=2e-6)
 
 
@@ -140,7 +141,7 @@ def test_sites_turned_on_their_bodies_are_turned_in_the_relative_rotation():
     mat = quat_to_matrix(quat_mul(body, site.expand_as(body)))
     pos, angvel, linvel = torch.randn(3, 5, 3, 3, generator=random)
     got = RelativeSites(site)(pos, body, mat, angvel, linvel)
-    for mine, expected in zip(got, relative_sites(pos, mat, angvel, linvel), strict=True):
+    for mine, expected in zip(got, relative_sites_from_matrices(pos, mat, angvel, linvel), strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-5, atol=5e-6)
 
 

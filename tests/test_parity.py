@@ -23,7 +23,7 @@ from muscle_torch.envs.observations import Observer
 from muscle_torch.envs.rewards import Reward
 from muscle_torch.envs.state import MUSCLE_FIELDS
 from muscle_torch.envs.terminations import Termination
-from muscle_torch.motion import relative_sites, site_velocity
+from muscle_torch.motion import relative_sites_from_matrices, site_velocity
 from muscle_torch.rotations import matrix_to_quat
 
 TOLERANCE = 1e-5  # times max(1, |expected|), float32
@@ -131,7 +131,7 @@ class Dump:
         pos, cvel = (self.tensor(f"env_traj_{n}")[:, order] for n in ("site_xpos", "cvel_parent"))
         mat = self.tensor("env_traj_site_xmat")[:, order].unflatten(-1, (3, 3))
         velocity = site_velocity(pos, cvel, self.tensor("env_traj_subtree_com_root").unsqueeze(1))
-        rpos, rrot, rvel = relative_sites(pos, mat, *velocity)
+        rpos, rrot, rvel = relative_sites_from_matrices(pos, mat, *velocity)
         qpos, qvel = self.tensor("env_traj_qpos"), self.tensor("env_traj_qvel")
         return SimpleNamespace(qpos=qpos, qvel=qvel, site_pos=pos, rpos=rpos, rrot=rrot, rvel=rvel)
 

@@ -10,7 +10,6 @@ weighted by time.
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 from .tables import comparison_table
 
@@ -277,13 +276,5 @@ def write_evaluation(path: Path, metrics: Mapping[str, Any]) -> None:
     """Writes the evaluation file whole or not at all."""
     # Turned to text first: a value that JSON cannot hold must not leave a file behind.
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from None
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
