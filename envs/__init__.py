@@ -6,10 +6,10 @@ from muscle_torch.config.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .faces.vec_task import VecTask
-    from .factory import make_env, resolved_device
+    from .factory import make_env, make_partner_env, resolved_device
     from .muscle_env import MuscleEnv, Transition
 
-__all__ = ["MuscleEnv", "Transition", "VecTask", "make_env", "resolved_device"]
+__all__ = ["MuscleEnv", "Transition", "VecTask", "make_env", "make_partner_env", "resolved_device"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -18,6 +18,7 @@ __getattr__, __dir__ = lazy_exports(
         "Transition": "muscle_env",
         "VecTask": "faces.vec_task",
         "make_env": "factory",
+        "make_partner_env": "factory",
         "resolved_device": "factory",
     },
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from muscle_torch.config import Choice, Config, load_config, with_overrides
+from muscle_torch.config import Choice, Config, config_from_dict, load_config, with_overrides
 from muscle_torch.config.kinds import row
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.errors import InputError
@@ -17,6 +17,7 @@ from .actions.action_space import ActionSpaces
 from .goals.goal import Goal
 from .model_indices import ModelIndices
 from .muscle_env import MuscleEnv
+from .partner import Partner, PartnerEnv, joint_actions
 
 MOST_EVALUATED_AT_ONCE = 64
 
@@ -49,6 +50,8 @@ def make_env(
     named = {"num_envs": num_envs, "device": None if device is None else str(device), "motion": motion}
     overrides |= {name: value for name, value in named.items() if value is not None}
     config = with_overrides(task, **overrides) if isinstance(task, Config) else load_config(task, **overrides)
+    if config.partner:
+        raise InputError("partner= needs the partner's policy: train with train.py, or call make_partner_env")
     worlds = _number_of(config)
     chosen = resolved_device(config)
     goal_class: type[Goal] = row("goal", config.goal.name).load()
@@ -71,6 +74,28 @@ def make_env(
     actions = make_actions(config.actions, embodiment, worlds, chosen)
     physics = make_physics(embodiment.model, worlds, str(chosen), config.backend, config.threads)
     return MuscleEnv(config, embodiment, body, goal, actions, physics, evaluation)
+
+
+def make_partner_env(task: str | Config, partner: Partner, num_envs: int | None = None, **options: Any) -> PartnerEnv:
+    """Return one agent's view of an environment in which a frozen partner acts too.
+
+    Args:
+        task: Of the learner; its `actions` and `observation` are the learner's.
+        partner: The frozen policy, from `muscle_torch.models.load_policy`; it acts through the action spaces and sees
+            the observation that it was trained with.
+        num_envs: Number of environments W; None: the config's.
+        **options: Further arguments of `make_env`.
+
+    Raises:
+        InputError: The two drive the same actuators or pursue different goals.
+    """
+    named = ("device", "motion", "evaluation", "assets")
+    overrides = {name: value for name, value in options.items() if name not in named}
+    config = with_overrides(task, **overrides) if isinstance(task, Config) else load_config(task, **overrides)
+    theirs = config_from_dict(partner.config)
+    joint = joint_actions(config, theirs)
+    env = make_env(joint, num_envs, **{name: value for name, value in options.items() if name in named})
+    return PartnerEnv(env, [choice.name for choice in config.actions], partner, theirs)
 
 
 def make_body(config: Config, props: Sequence[str] = ()) -> Embodiment:

@@ -52,6 +52,7 @@ class MuscleEnv(EnvBase):
         action_names: Name of each action.
         zero_action: The action that does nothing, (actions,).
         evaluation: Whether `begin` plays the goal's trials in order, with the evaluation thresholds.
+        agent: Columns of the commands that terms see: all, or with a partner those of the learner.
         measure_errors: False leaves "err/..." out of `advance().terms`, which saves its time.
         episode_step: Control steps since each episode began, (W,).
         nan_resets: Number of environments that diverged since this one was made, ().
@@ -77,6 +78,7 @@ class MuscleEnv(EnvBase):
         self._sync_is_free = physics.device.type == "cpu"
         self.action_names, self.zero_action = actions.names, actions.zero_action
         self.action_size = len(actions.names)
+        self.agent = slice(None)
         self.measure_errors = True
         self._body = body
         self.muscles = MuscleRandomization(
@@ -129,7 +131,9 @@ class MuscleEnv(EnvBase):
             self._simulate(command)
             self.goal.step()
             self.episode_step += 1
-            return self._transition(self.state(action=command), bad_start | self.physics.bad_worlds())
+            step = self._transition(self.state(command=command), bad_start | self.physics.bad_worlds())
+            self._command.copy_(command)
+            return step
 
     @torch.no_grad()
     def restart(self, done: Tensor) -> Tensor:
@@ -154,13 +158,18 @@ class MuscleEnv(EnvBase):
         """The newest observation (W, D): that of the last call of `begin`, `assign`, `advance` or `restart`."""
         return self._observation
 
-    def state(self, environments: Tensor | None = None, action: Tensor | None = None) -> State:
+    def state(
+        self, environments: Tensor | None = None, command: Tensor | None = None, agent: slice | None = None
+    ) -> State:
         """Return what the terms read, of all environments or of those with these ids.
 
         Args:
             environments: Ids (N,); None: all.
-            action: Commands that led here (W, commands); None: those of the last step.
+            command: Commands that led here (W, commands); None: those of the last step.
+            agent: Columns of the commands that the terms see; None: those of `self.agent`.
         """
+        columns = self.agent if agent is None else agent
+        previous = self._command[:, columns]
 
         def chosen(values: Tensor) -> Tensor:
             return values if environments is None else values.index_select(0, environments)
@@ -171,8 +180,8 @@ class MuscleEnv(EnvBase):
         return self.goal.state_type(
             body=self._body,
             read=read,
-            action=chosen(self._action) if action is None else action,
-            previous_action=chosen(self._action),
+            action=chosen(previous) if command is None else command[:, columns],
+            previous_action=chosen(previous),
             previous_qvel=chosen(self._previous_qvel),
             quantities=tuple(self.config.observation.muscle),
             **self.goal.fields(environments),
@@ -253,20 +262,20 @@ class MuscleEnv(EnvBase):
 
     # One control step
 
-    _BUFFERS = ("episode_step", "nan_resets", "_action", "_previous_qvel", "_observation")
+    _BUFFERS = ("episode_step", "nan_resets", "_command", "_previous_qvel", "_observation")
 
     def _make_buffers(self) -> None:
         worlds, whole = self.num_envs, {"dtype": torch.long, "device": self.device}
         self.episode_step = torch.zeros(worlds, **whole)
         self.nan_resets = torch.zeros((), **whole)
-        self._action = torch.zeros(worlds, self.actions.num_commands, device=self.device)
+        self._command = torch.zeros(worlds, self.actions.num_commands, device=self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
 
     def _place(self, environments: Tensor, start: Start) -> None:
         qpos, qvel = self.goal.place(environments, start)
         self.actions.begin(environments)
         self.episode_step = torch.where(environments, 0, self.episode_step)
-        self._action = torch.where(environments.unsqueeze(1), 0.0, self._action)
+        self._command = torch.where(environments.unsqueeze(1), 0.0, self._command)
         self.physics.reset(environments, *self._with_props(qpos, qvel))
 
     def _with_props(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor]:
@@ -299,7 +308,6 @@ class MuscleEnv(EnvBase):
         terminated = self._termination(state) & ~broken
         truncated = (self.episode_step >= self.config.env.horizon) | self.goal.finished() | broken
 
-        self._action.copy_(state.action)
         self.nan_resets += broken.sum()
         if self._adaptation is not None:
             self._adaptation.count(self.goal.group, terminated | truncated, terminated | broken)
