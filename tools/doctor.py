@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from muscle_torch.config import Config, key, load_config, parse_words, run_command
 from muscle_torch.errors import InputError
+from muscle_torch.storage.versions import package_version
 
 GIB = 2**30
 PINS = Path(__file__).resolve().parents[1] / "requirements.txt"
@@ -88,7 +89,7 @@ def check_packages(cfg: Config) -> Result:
     text = PINS.read_text(encoding="utf-8") if PINS.exists() else ""
     pins = dict(re.findall(r"^([\w.-]+)==([\w.+-]+)", text, re.MULTILINE))
     needed = {re.split(r"[<>=;!~ \[]", r)[0] for r in metadata.requires("muscle_torch") or () if "extra ==" not in r}
-    return compare_versions(pins, {name: _version(name) for name in sorted(needed | pins.keys())}, needed)
+    return compare_versions(pins, {name: package_version(name) for name in sorted(needed | pins.keys())}, needed)
 
 
 def compare_versions(pins: Mapping[str, str], installed: Mapping[str, str | None], needed: set[str]) -> Result:
@@ -287,13 +288,6 @@ def _warp() -> Any:
         os.close(kept)
         os.close(nowhere)
     return wp
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _driver() -> str | None:

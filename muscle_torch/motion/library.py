@@ -1,7 +1,6 @@
 """All reference motion, flat on the device, ready to be indexed by world."""
 
 import copy
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
@@ -122,7 +122,7 @@ def _entries(
             unwritable.set()
         return entry
 
-    workers = max(1, min(threads or os.cpu_count() or 1, len(clips)))
+    workers = max(1, min(threads or usable_cores(), len(clips)))
     pool = ThreadPoolExecutor(workers)
     try:
         # The bar appears only where there is more than a second of work, and only on a terminal.
