@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from muscle_torch.config import Config, config_from_dict, config_to_dict, load_config
-from muscle_torch.embodiments import make_embodiment
+from muscle_torch.embodiments import configured_embodiment
 from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion import MotionLibrary, Sampler, load_motion
 from muscle_torch.physics import make_physics, resolve_device
@@ -41,7 +41,7 @@ def make_env(
     if config.num_envs < 1:
         raise InputError(f"num_envs={config.num_envs}: at least one world is needed")
     chosen = resolved_device(config)
-    embodiment = make_embodiment(config.embodiment, config.fingers)
+    embodiment = configured_embodiment(config)
     if library is None:
         library = MotionLibrary(
             load_motion(config.motion or "all", embodiment),

@@ -64,7 +64,7 @@ class MuscleEnv(EnvBase):
         self._may_look = physics.device.type == "cpu"
         self._action_map = ActionMap(config.env, embodiment, self.device)
         self.action_names, self.zero_action = self._action_map.names, self._action_map.zero_action
-        self.action_size = embodiment.model.nu
+        self.action_size = len(self.action_names)
         self.measure_errors = True  # False leaves "err/..." out of `advance().terms`, which saves its time
         self._sampler = sampler
         self._body = ModelIndices.of(embodiment, self.device, config.excluded_sites)
@@ -117,11 +117,11 @@ class MuscleEnv(EnvBase):
 
     @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
-        """One control step under the action (W, nu), clipped to [-1, 1] a muscle but penalised as it is."""
+        """One control step under the action (W, muscles), clipped to [-1, 1] a muscle but penalised as it is."""
         with _small_and_exact():
             action = self._action_map.to_muscles(action.to(self.device, torch.float32))
             if self._reward.needs_previous_qvel:
-                self._previous_qvel.copy_(self.physics.field("qvel"))
+                self._previous_qvel.copy_(self.physics.field("qvel", self._rows.get("qvel")))
             bad_start = self.physics.bad_worlds()  # what MuJoCo C finds wrong at a reset, a step forgets
             self.physics.step(self._action_map.to_controls(action), self.embodiment.substeps)
             torch.minimum(self._row + 1, self._last_row, out=self._row)
@@ -190,9 +190,7 @@ class MuscleEnv(EnvBase):
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint stores to check that it fits another environment."""
         return {
-            "embodiment": self.embodiment.name,
-            "fingers": self.embodiment.fingers,
-            "model_version": self.embodiment.model_version,
+            **self.embodiment.identity,
             "observation_size": self.observation_size,
             "action_size": self.action_size,
         }
@@ -239,7 +237,7 @@ class MuscleEnv(EnvBase):
     )
 
     def _make_buffers(self) -> None:
-        worlds, model = self.num_envs, self.embodiment.model
+        worlds, body = self.num_envs, self.embodiment
         whole = {"dtype": torch.long, "device": self.device}
         self.clip = torch.zeros(worlds, **whole)
         self.episode_step = torch.zeros(worlds, **whole)
@@ -248,8 +246,12 @@ class MuscleEnv(EnvBase):
         self._last_row = self._first_row + self.library.length[self.clip] - 1
         self._row = self._first_row.clone()  # where the reference is
         self._origin = torch.zeros(worlds, 2, device=self.device)
-        self._action = torch.zeros(worlds, model.nu, device=self.device)
-        self._previous_qvel = torch.zeros(worlds, model.nv, device=self.device)
+        self._props: tuple[Tensor, Tensor] | None = None  # qpos and qvel of the props where an episode begins
+        if body.props:
+            qpos = torch.from_numpy(body.model.qpos0[body.num_qpos :]).float().to(self.device)
+            self._props = qpos, torch.zeros(body.model.nv - body.num_qvel, device=self.device)
+        self._action = torch.zeros(worlds, self.action_size, device=self.device)
+        self._previous_qvel = torch.zeros(worlds, body.num_qvel, device=self.device)
 
     @property
     def frame(self) -> Tensor:
@@ -274,6 +276,9 @@ class MuscleEnv(EnvBase):
         if self._body.has_root:
             self._origin = torch.where(worlds.unsqueeze(1), qpos[:, :2], self._origin)
             qpos[:, :2].zero_()
+        if self._props is not None:
+            qpos = torch.cat((qpos, self._props[0].expand(len(qpos), -1)), dim=1)
+            qvel = torch.cat((qvel, self._props[1].expand(len(qvel), -1)), dim=1)
         self.physics.reset(worlds, qpos, qvel)
 
     def _state(self, worlds: Tensor | None = None, action: Tensor | None = None) -> State:

@@ -38,7 +38,8 @@ class ModelIndices:
     com_ids: tuple[int, ...]  # bodies whose subtree centre `cvel` of these bodies refers to
     touch_ids: tuple[int, ...]  # touch sensors in sensordata
     relative_sites: RelativeSites
-    muscle_range: Tensor  # difference of each muscle's longest and shortest length [m], (nu,)
+    muscle_range: Tensor  # difference of each muscle's longest and shortest length [m], (muscles,)
+    field_rows: dict[str, tuple[int, ...]]  # `Embodiment.field_rows`: of the body, of its muscles
     control_step: float  # [s]
     ankles: Index | None  # which of the tracked sites are ankles
     judged: Index  # which of the tracked sites termination looks at
@@ -57,9 +58,10 @@ class ModelIndices:
         ankles = np.flatnonzero([name.endswith("ankle_mimic") for name in names])
         roots = model.body_rootid[embodiment.site_body_ids]
         sensors = embodiment.resolve("sensor", embodiment.touch_sensors)
+        muscle_range = np.ptp(model.actuator_lengthrange[embodiment.muscle_ids], axis=1)
         return cls(
             name=embodiment.name,
-            has_root=embodiment.root_joint is not None,
+            has_root=embodiment.has_root,
             joint_qpos=_index(embodiment.joint_qpos_ids, device),
             joint_qvel=_index(embodiment.joint_qvel_ids, device),
             site_ids=tuple(embodiment.site_ids.tolist()),
@@ -67,7 +69,8 @@ class ModelIndices:
             com_ids=tuple(np.unique(roots).tolist() if np.ptp(roots) == 0 else roots.tolist()),
             touch_ids=tuple(model.sensor_adr[sensors].tolist()),
             relative_sites=RelativeSites(torch.from_numpy(model.site_quat[embodiment.site_ids]).float().to(device)),
-            muscle_range=torch.from_numpy(np.ptp(model.actuator_lengthrange, axis=1)).float().to(device),
+            muscle_range=torch.from_numpy(muscle_range).float().to(device),
+            field_rows=embodiment.field_rows,
             control_step=1.0 / embodiment.control_frequency,
             ankles=_index(ankles, device) if len(ankles) else None,
             judged=_index(judged, device),
@@ -78,7 +81,8 @@ class ModelIndices:
     def rows(self) -> dict[str, tuple[int, ...]]:
         """Physics fields of which only some rows are read."""
         on_body = {"xquat": self.site_body_ids, "cvel": self.site_body_ids, "subtree_com": self.com_ids}
-        return {"site_xpos": self.site_ids, "site_xmat": self.site_ids, "sensordata": self.touch_ids, **on_body}
+        sites = {"site_xpos": self.site_ids, "site_xmat": self.site_ids}
+        return {**self.field_rows, **sites, "sensordata": self.touch_ids, **on_body}
 
 
 class RootRange(NamedTuple):

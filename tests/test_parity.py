@@ -12,7 +12,7 @@ import torch
 from conftest import data_file
 
 from muscle_torch.config import config_from_dict
-from muscle_torch.embodiments import make_embodiment
+from muscle_torch.embodiments import configured_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.envs.metrics import tracking_errors
 from muscle_torch.envs.observations import check_observation, layout, observe
@@ -74,7 +74,7 @@ class Dump:
         self.arrays = dict(np.load(data_file(f"oracle/{name}.npz")))
         self.meta = json.loads(str(self.arrays["meta_json"]))
         self.config = config_from_dict({"embodiment": "bimanual"} | given)
-        self.embodiment = make_embodiment(self.config.embodiment, self.config.fingers)
+        self.embodiment = configured_embodiment(self.config)
         self.body = ModelIndices.of(self.embodiment, torch.device("cpu"))
         self.tables = self._tables()
 

@@ -108,9 +108,13 @@ def check_mujoco(cfg: Config) -> Result:
     """The guard that every body passes when it is made."""
     import mujoco
 
+    from muscle_torch.embodiments.guard import has_table
+
     body = _body(cfg)
-    poses = "bends no real muscles" if cfg.embodiment == "toy_arm" else "muscle lengths as validated"
-    return Result("ok", f"{mujoco.__version__}: {body.name} {body.model_version}, {body.model.nu} muscles, {poses}")
+    lengths = "muscle lengths as validated" if has_table(body) else "no table of muscle lengths to compare with"
+    motors = f", {len(body.motor_ids)} motors" if len(body.motor_ids) else ""
+    counts = f"{len(body.muscle_ids)} muscles{motors}"
+    return Result("ok", f"{mujoco.__version__}: {body.name} {body.model_version}, {counts}, {lengths}")
 
 
 def check_mirror(cfg: Config) -> Result:
@@ -126,7 +130,7 @@ def judge_mirror(body: Any) -> Result:
     if new:
         return Result("fail", f"{len(new)} differences left to right, first {new[0]}: install musclemimic-models 1.0.6")
     if found:
-        why = "; ".join(KNOWN_FAULTS[body.name][name] for name in sorted({f.name for f in found}))
+        why = "; ".join(KNOWN_FAULTS[body.key][name] for name in sorted({f.name for f in found}))
         worst = max((f for f in found if f.kind == "sign"), key=lambda f: f.difference, default=found[0])
         text = f"a fault of the published model ({why}), e.g. {worst}; otherwise left and right agree"
         return Result("note", text)
@@ -269,9 +273,9 @@ CHECKS: dict[str, Callable[[Config], Result]] = {
 
 
 def _body(cfg: Config) -> Any:
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
 
-    return make_embodiment(cfg.embodiment, cfg.fingers)
+    return configured_embodiment(cfg)
 
 
 def _warp() -> Any:
