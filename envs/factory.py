@@ -9,7 +9,7 @@ import torch
 
 from muscle_torch.config import Choice, Config, config_from_dict, load_config, with_overrides
 from muscle_torch.config.kinds import row
-from muscle_torch.embodiments import Embodiment, make_embodiment
+from muscle_torch.embodiments import Embodiment, configured_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.physics import make_physics, resolve_device
 
@@ -55,7 +55,7 @@ def make_env(
     worlds = _number_of(config)
     chosen = resolved_device(config)
     goal_class: type[Goal] = row("goal", config.goal.name).load()
-    embodiment = make_body(config, goal_class.props)
+    embodiment = configured_embodiment(config)
     assets = goal_class.load_assets(config, embodiment, chosen) if assets is None else assets.to(chosen)
     body = ModelIndices.of(embodiment, chosen)
     generator = torch.Generator(chosen).manual_seed(config.seed)
@@ -96,18 +96,6 @@ def make_partner_env(task: str | Config, partner: Partner, num_envs: int | None 
     joint = joint_actions(config, theirs)
     env = make_env(joint, num_envs, **{name: value for name, value in options.items() if name in named})
     return PartnerEnv(env, [choice.name for choice in config.actions], partner, theirs)
-
-
-def make_body(config: Config, props: Sequence[str] = ()) -> Embodiment:
-    """Return the body of a config, with its physics options and a goal's props.
-
-    Raises:
-        InputError: The body does not exist, or cannot have these options.
-    """
-    options = {
-        f.name: getattr(config.embodiment.options, f.name) for f in dataclasses.fields(config.embodiment.options)
-    }
-    return make_embodiment(config.embodiment.name, **options)
 
 
 def make_actions(

@@ -10,8 +10,6 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.motion import RelativeSites
 
 Index = slice | Tensor
-# Fields with one column an actuator, of which muscle terms read the muscles' columns.
-ACTUATOR_FIELDS = ("actuator_length", "actuator_velocity", "actuator_force", "ctrl")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,7 @@ class ModelIndices:
         lengths = model.actuator_lengthrange[embodiment.muscle_ids]
         return cls(
             name=embodiment.name,
-            has_root=embodiment.root_joint is not None,
+            has_root=embodiment.has_root,
             joint_qpos=as_index(embodiment.joint_qpos_ids, device),
             joint_qvel=as_index(embodiment.joint_qvel_ids, device),
             site_ids=sites,
@@ -53,22 +51,10 @@ class ModelIndices:
             relative_sites=RelativeSites(torch.from_numpy(model.site_quat[embodiment.site_ids]).float().to(device)),
             muscle_range=torch.from_numpy(np.ptp(lengths, axis=1)).float().to(device),
             control_step=1.0 / embodiment.control_frequency,
-            rows={"site_xpos": sites, "site_xmat": sites, "sensordata": touch}
-            | {"xquat": bodies, "cvel": bodies, "subtree_com": centres}
-            | _without_motors_and_props(embodiment),
+            rows=embodiment.field_rows
+            | {"site_xpos": sites, "site_xmat": sites, "sensordata": touch}
+            | {"xquat": bodies, "cvel": bodies, "subtree_com": centres},
         )
-
-
-def _without_motors_and_props(embodiment: Embodiment) -> dict[str, tuple[int, ...]]:
-    """Return the rows of the body and its muscles, for models that hold more; a whole field costs no selection."""
-    model = embodiment.model
-    rows: dict[str, tuple[int, ...]] = {}
-    if len(embodiment.muscle_ids) < model.nu:
-        rows |= dict.fromkeys(ACTUATOR_FIELDS, tuple(embodiment.muscle_ids.tolist()))
-    if embodiment.num_qpos < model.nq:
-        rows |= {"qpos": tuple(range(embodiment.num_qpos)), "qvel": tuple(range(embodiment.num_qvel))}
-        rows |= {"qfrc_actuator": rows["qvel"]}
-    return rows
 
 
 def as_index(ids: np.ndarray, device: torch.device) -> Index:

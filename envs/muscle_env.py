@@ -219,9 +219,7 @@ class MuscleEnv(EnvBase):
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint stores to check that it fits another environment."""
         return {
-            "embodiment": self.embodiment.name,
-            "fingers": self.embodiment.fingers,
-            "model_version": self.embodiment.model_version,
+            **self.embodiment.identity,
             "observation_size": self.observation_size,
             "action_size": self.action_size,
         }

@@ -204,8 +204,8 @@ def test_another_network_than_the_checkpoints_is_refused(complaint, run_folder):
 def test_another_mujoco_is_named_with_the_remedy(complaint, monkeypatch):
     from muscle_torch import embodiments
 
-    found = guard._version
-    monkeypatch.setattr(guard, "_version", lambda name: "4.0.1" if name == "mujoco" else found(name))
+    found = guard.package_version
+    monkeypatch.setattr(guard, "package_version", lambda name: "4.0.1" if name == "mujoco" else found(name))
     embodiments._make.cache_clear()
     message = complaint(*TOY)
     embodiments._make.cache_clear()

@@ -91,7 +91,7 @@ def test_forward_kinematics_gives_what_the_files_hold(body, folder, names):
 
 @pytest.mark.parametrize(("oracle", "trajectory", "body", "fingers"), ORACLES)
 def test_the_library_holds_what_the_reference_tracks(oracle, trajectory, body, fingers):
-    embodiment = make_embodiment(body, fingers)
+    embodiment = make_embodiment(body, fingers=fingers)
     library = MotionLibrary(load_motion(data_file(f"oracle/{trajectory}.npz"), embodiment), embodiment, cache=False)
     with np.load(data_file(f"oracle/{oracle}.npz"), allow_pickle=False) as z:
         assert library.start.tolist() == z["env_traj_split_points"][:-1].tolist()

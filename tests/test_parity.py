@@ -3,7 +3,6 @@
 The dumps' derived fields are 2 ms older than qpos, as that system has them: no matter for functions of the state.
 """
 
-import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -13,7 +12,7 @@ import torch
 from conftest import data_file
 
 from muscle_torch.config import config_from_dict
-from muscle_torch.embodiments import make_embodiment
+from muscle_torch.embodiments import configured_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.envs.goals.motion import MotionGoal, _termination_sites
 from muscle_torch.envs.goals.motion_errors import ERRORS, NEED_ROOT
@@ -75,8 +74,7 @@ class Dump:
         self.arrays = dict(np.load(data_file(f"oracle/{name}.npz")))
         self.meta = json.loads(str(self.arrays["meta_json"]))
         self.config = config_from_dict(given)  # of the arms, unless the case says otherwise
-        body = self.config.embodiment
-        self.embodiment = make_embodiment(body.name, **dataclasses.asdict(body.options))
+        self.embodiment = configured_embodiment(self.config)
         self.body = ModelIndices.of(self.embodiment, torch.device("cpu"))
         terms = {name: getattr(MotionGoal, name) for name in ("observations", "rewards", "terminations")}
         self.goal = SimpleNamespace(body=self.body, missing=lambda name: None, **terms)

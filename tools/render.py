@@ -92,12 +92,12 @@ def _play(options: RenderOptions) -> tuple[Any, list[Any]]:
 
 def _show_motions(options: RenderOptions) -> tuple[Any, list[Any]]:
     """The motions as they are: the body is put on them, nothing is simulated."""
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
     from muscle_torch.motion import load_motion
     from muscle_torch.rendering.video import Recording
 
     cfg = load_config(options.task, fingers=options.fingers)
-    embodiment = make_embodiment(cfg.embodiment, cfg.fingers)
+    embodiment = configured_embodiment(cfg)
     clips = load_motion(options.motion or cfg.motion, embodiment)
     return embodiment, [Recording(c.name, c.qpos, c.frequency, landmarks=c.landmarks) for c in clips]
 

@@ -1,22 +1,34 @@
-"""Bodies and what each of them takes."""
+"""The table of bodies and the options of each. Imports no torch: command lines read it before anything else."""
 
-import dataclasses
+from dataclasses import dataclass
 
-from muscle_torch.config import Row, key
-
-
-@dataclasses.dataclass(frozen=True)
-class ToyArmOptions:
-    motor: bool = key(False, "a motor beside the muscles at the elbow")
+from muscle_torch.config import key
+from muscle_torch.config.kinds import Row
 
 
-@dataclasses.dataclass(frozen=True)
-class BimanualOptions:
+@dataclass(frozen=True)
+class BodyOptions:
+    """Base of the options of every body; a body without options uses it as it is."""
+
+
+@dataclass(frozen=True)
+class ToyArmOptions(BodyOptions):
+    motor: bool = key(False, "a massless motor at the elbow beside the two muscles")
+
+
+@dataclass(frozen=True)
+class BimanualOptions(BodyOptions):
     fingers: bool = key(False, "with movable fingers")
 
 
+@dataclass(frozen=True)
+class FullBodyOptions(BodyOptions):
+    fingers: bool = key(False, "with movable fingers")
+
+
+# Key of a body (that of its plain imitation task and of its file) -> its builder, `make(options) -> Embodiment`.
 EMBODIMENTS: dict[str, Row] = {
     "toy_arm": Row("muscle_torch.embodiments.toy_arm:make", ToyArmOptions),
     "bimanual": Row("muscle_torch.embodiments.bimanual:make", BimanualOptions),
-    "fullbody": Row("muscle_torch.embodiments.fullbody:make", BimanualOptions),
+    "fullbody": Row("muscle_torch.embodiments.fullbody:make", FullBodyOptions),
 }

@@ -43,7 +43,7 @@ class Played:
     name: str
     qpos: np.ndarray  # (L, nq)
     reference: np.ndarray  # (L, nq)
-    activation: np.ndarray  # (L, nu)
+    activation: np.ndarray  # (L, muscles)
     followed: int  # control steps until it was lost, L - 1 where it was not
 
 
@@ -188,7 +188,8 @@ class _Poses:
         return ()
 
     def _read(self, env: Any) -> tuple[np.ndarray, ...]:
-        fields = (env.physics.field(name)[: len(self._clips)] for name in ("qpos", "act"))
+        rows = env.embodiment.field_rows.get("act")
+        fields = (env.physics.field(*field)[: len(self._clips)] for field in (("qpos",), ("act", rows)))
         return tuple(values.to("cpu", copy=True).numpy() for values in fields)
 
 

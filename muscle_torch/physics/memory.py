@@ -5,7 +5,6 @@ left out: it is there already when free memory is asked for.
 """
 
 import dataclasses
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import mujoco
 import torch
 
 from muscle_torch.config import Config
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.errors import InputError
 
 GIB = 2**30
@@ -108,7 +108,7 @@ def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1,
         raise InputError("num_envs=max: this system does not say how much memory is free; give a number")
     most = min(memory.most(int(FILL * free)), MOST_WORLDS)
     if device.type == "cpu":
-        threads = cfg.threads or max(1, (os.cpu_count() or 1) // sharing)
+        threads = cfg.threads or max(1, usable_cores() // sharing)
         most = min(most, WORLDS_A_THREAD * threads)
     if most < 1:
         raise InputError(f"num_envs=max: not one world fits into {free / GIB:.1f} GiB")

@@ -27,7 +27,7 @@ class Recording:
     qpos: np.ndarray  # (T, nq)
     frequency: float
     reference: np.ndarray | None = None  # (T, nq), drawn as a ghost
-    activation: np.ndarray | None = None  # (T, nu) in [0, 1]; None: muscles in one colour
+    activation: np.ndarray | None = None  # (T, muscles) in [0, 1]; None: muscles in one colour
     landmarks: np.ndarray | None = None  # (T, K, 3) [m], recorded points, drawn as small spheres
 
     @property
@@ -82,7 +82,7 @@ def _frame(env: Any, clip: torch.Tensor, frame: int) -> tuple[np.ndarray, ...]:
     if env.embodiment.root_joint is not None:  # the environment puts the start of each clip at the origin
         reference = reference.clone()
         reference[:, :2] -= library.qpos[library.rows(clip, torch.zeros_like(clip)), :2]
-    values = (env.physics.field("qpos"), reference, env.physics.field("act"))
+    values = (env.physics.field("qpos"), reference, env.physics.field("act", env.embodiment.field_rows.get("act")))
     return tuple(value.to("cpu", copy=True).numpy() for value in values)
 
 
@@ -142,7 +142,7 @@ def render_still(
 
     with SceneRenderer(embodiment, width, height) as renderer:
         shown = recording.at(time)
-        renderer.aim(np.stack([pose for pose in (shown["qpos"], shown["reference"]) if pose is not None]))
+        renderer.aim([pose for pose in (shown["qpos"], shown["reference"]) if pose is not None])
         image = renderer.draw(**shown)
     _make_folder(output)
     imsave(output, image)
@@ -180,8 +180,7 @@ def _make_folder(output: Path) -> None:
         raise InputError(f"cannot write {output}: {error.strerror}; choose another output=") from None
 
 
-def _sample(recording: Recording, count: int = 20) -> np.ndarray:
-    """Poses spread over a recording and its reference, for the camera, (P, nq)."""
+def _sample(recording: Recording, count: int = 20) -> list[np.ndarray]:
+    """Poses spread over a recording and its reference, for the camera; those of a reference have no props."""
     frames = np.linspace(0, len(recording.qpos) - 1, count).astype(int)
-    played = [recording.qpos[frames]] + ([] if recording.reference is None else [recording.reference[frames]])
-    return np.concatenate(played)
+    return [*recording.qpos[frames], *(() if recording.reference is None else recording.reference[frames])]
