@@ -55,10 +55,15 @@ def test_the_zero_action_excites_nothing(mapping, mixing, bias):
 
 
 def test_mappings_by_hand():
-    action = torch.tensor([[-2.0, 0.5]])
-    for mapping, expected in (("half", [-1.0, 0.5]), ("full", [0.0, 0.75]), ("clip", [0.0, 0.5])):
-        assert controls(of("toy_arm", mapping=mapping), action).tolist() == [expected]
-    assert controls(of("toy_arm", mapping="sigmoid"), action)[0].tolist() == pytest.approx([0.119203, 0.622459])
+    action = torch.tensor([[-3.0, 1.0], [-1.0, -0.5], [0.0, 0.5], [1.0, 2.0]])
+    by_hand = {
+        "half": [[-1.0, 1.0], [-1.0, -0.5], [0.0, 0.5], [1.0, 1.0]],
+        "full": [[0.0, 1.0], [0.0, 0.25], [0.5, 0.75], [1.0, 1.0]],
+        "clip": [[0.0, 1.0], [0.0, 0.0], [0.0, 0.5], [1.0, 1.0]],
+    }
+    for mapping, expected in by_hand.items():
+        assert controls(of("toy_arm", mapping=mapping), action).tolist() == expected, mapping
+    assert controls(of("toy_arm", mapping="sigmoid"), action)[2].tolist() == pytest.approx([0.5, 0.622459])
 
 
 def test_without_synergies_an_action_is_a_muscles():
