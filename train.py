@@ -48,8 +48,8 @@ def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
     torch.manual_seed(cfg.seed)
 
     def build():
-        env = make_env(own, library=library)
-        policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+        env = make_env(own, assets=library)
+        policy = make_policy(cfg.policy, env, cfg.exploration).to(env.device)
         if given is not None:
             load_weights(policy, given, env, cfg.task, cfg.reset_std)
         return env, policy
@@ -98,7 +98,7 @@ def _fitted(cfg: Config, processes):
         # One world on the CPU says how large everything is; random numbers are left as they were.
         probe = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
         with torch.random.fork_rng(devices=[]):
-            policy = make_policy(cfg.policy, probe, cfg.network)
+            policy = make_policy(cfg.policy, probe, cfg.exploration)
         memory = estimate(
             probe,
             sum(p.numel() for p in policy.parameters()),
@@ -110,7 +110,7 @@ def _fitted(cfg: Config, processes):
         if processes.first:
             print(memory.line(worlds // processes.size, free_memory(device)))
         probe.close()
-        return worlds, probe.library.to(device)
+        return worlds, probe.goal.library.to(device)
 
     worlds, library = processes.local_leader_first(look)
     return dataclasses.replace(cfg, num_envs=-processes.all_reduce_max(-worlds)), library
@@ -130,9 +130,9 @@ def _validation(cfg: Config, trainer, run_dir: Path):
     from muscle_torch.envs import make_env
     from muscle_torch.evaluation.validation import Validation
 
-    motion, library = (cfg.validation_motion, None) if cfg.validation_motion else (None, trainer.env.library)
+    motion, library = (cfg.validation_motion, None) if cfg.validation_motion else (None, trainer.env.goal.library)
     worlds = cfg.validation_clips if library is None else min(cfg.validation_clips, library.num_clips)
-    env = make_env(cfg, worlds or None, motion=motion, evaluation=True, library=library)
+    env = make_env(cfg, worlds or None, motion=motion, evaluation=True, assets=library)
     options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "video": cfg.capture_video}
     options |= {"keep_videos": cfg.keep_videos}
     return Validation(env, trainer.env, trainer.policy, run_dir, **options)
@@ -143,7 +143,7 @@ def _evaluate(cfg: Config, trainer, run_dir: Path) -> None:
     from muscle_torch.envs import make_env
     from muscle_torch.evaluation import compare_policies
 
-    env = make_env(cfg, evaluation=True, library=trainer.env.library)
+    env = make_env(cfg, evaluation=True, assets=trainer.env.goal.library)
     print(compare_policies(env, trainer.policy, trainer.untrained_policy(), run_dir / "eval"))
     env.close()
 
@@ -153,7 +153,7 @@ def _film(cfg: Config, trainer, run_dir: Path) -> None:
     from muscle_torch.envs import make_env
     from muscle_torch.rendering.video import FAILURES, render_policy
 
-    env = make_env(cfg, evaluation=True, library=trainer.env.library)
+    env = make_env(cfg, evaluation=True, assets=trainer.env.goal.library)
     try:
         render_policy(env, trainer.policy, run_dir / "videos" / "final.mp4")
     except FAILURES as error:

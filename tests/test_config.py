@@ -43,7 +43,7 @@ def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_
     optimizer = Optimizer([torch.nn.Parameter(torch.ones(2, 2))], cfg.optimizer)
     optimizer.schedule(1.0, kl=0.0)
     assert optimizer.learning_rate == pytest.approx(last_rate)
-    assert (cfg.network.initial_std, cfg.ppo.value_coef, cfg.optimizer.name) == (std, 0.5, "muon")
+    assert (cfg.exploration.initial_std, cfg.ppo.value_coef, cfg.optimizer.name) == (std, 0.5, "muon")
     if task in tasks():
         layered = load_config(task, [f"preset={preset}"])
         for section in ("network", "ppo", "observation"):
@@ -79,6 +79,6 @@ def test_every_task_loads_and_survives_storage(task):
 
 def test_help_names_every_key_with_its_meaning():
     text = help_text(Config)
-    for name in ("num_envs=", "ppo.clip=", "network.hidden=", "optimizer.learning_rate="):
+    for name in ("num_envs=", "ppo.clip=", "policy.hidden=", "optimizer.learning_rate="):
         assert name in text
     assert all(len(line.split()) > 2 for line in text.splitlines())

@@ -22,7 +22,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 REFLEX = {
     "observation": {"terms": ["joint_pos", "muscle", "phase", "muscle_length_error", "muscle_velocity_error"]},
-    "env": {"action_mapping": "half"},
+    "actions": {"muscles": {"mapping": "half"}},
     "network": {"hidden": [32, 32, 16]},
 }
 export_tool = script("tools/export.py")

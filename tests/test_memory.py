@@ -117,7 +117,7 @@ def test_a_motion_library_of_two_thousand_clips_is_accounted(tmp_path):
     assert frame == (small.nbytes - 2 * 8) / 100
     for task, gigabytes in (("toy_arm", 0.336), ("bimanual", 1.6), ("fullbody", 5.5)):
         env = small_env(task, 1)
-        a_frame = (env.library.nbytes - 16 * env.library.num_clips) / env.library.num_frames
+        a_frame = (env.goal.library.nbytes - 16 * env.goal.library.num_clips) / env.goal.library.num_frames
         assert 2000 * 500 * a_frame / 1e9 == pytest.approx(gigabytes, rel=0.1), task
 
 
@@ -149,7 +149,7 @@ from muscle_torch.models import make_policy
 from muscle_torch.rl import Trainer
 cfg = load_config(sys.argv[1], num_envs=int(sys.argv[2]), device="cpu", threads=2, search={"rounds": 0})
 env = make_env(cfg)
-trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None)
+trainer = Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None)
 trainer.iteration()
 print(resident_bytes())
 """
@@ -159,7 +159,7 @@ print(resident_bytes())
     )
     cfg = load_config(task)
     env = make_env(cfg, 1, "cpu", threads=1)
-    policy = make_policy(cfg.policy, env, cfg.network)
+    policy = make_policy(cfg.policy, env, cfg.exploration)
     memory = estimate(env, sum(p.numel() for p in policy.parameters()), cfg, on_gpu=False)
     ratio = (memory.total(worlds) - memory.total(32)) / (large - small)
     print(task, f"estimated / measured {ratio:.2f}")

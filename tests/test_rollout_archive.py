@@ -36,7 +36,7 @@ def record(env, path, act=None, motion_group="") -> dict:
 def toy(tmp_path_factory):
     path = tmp_path_factory.mktemp("toy") / "new" / "toy.npz"
     env = make_env("toy_arm", num_envs=2, evaluation_termination={"mean_site_deviation": 0.05}, **CPU)
-    return path, record(env, path, motion_group="GROUP"), env.library
+    return path, record(env, path, motion_group="GROUP"), env.goal.library
 
 
 def test_an_archive_holds_every_clip_up_to_where_it_was_lost(toy):
@@ -120,7 +120,7 @@ def test_a_clip_that_breaks_at_once_is_named_and_left_out(tmp_path):
     actions = torch.tensor([[float("nan")] * 2, [0.0] * 2])
     evaluate(env, lambda observation: actions, watchers=[recorder])
     (episode,) = recorder.archive().episodes
-    assert set(recorder.broken) | {episode.name} == set(env.library.names)
+    assert set(recorder.broken) | {episode.name} == set(env.goal.library.names)
 
 
 def test_mm_evalkit_reads_a_bimanual_rollout(tmp_path):
@@ -129,7 +129,7 @@ def test_mm_evalkit_reads_a_bimanual_rollout(tmp_path):
     env = make_env("bimanual", num_envs=4, **CPU)
     record(env, path, zero_excitation(env), motion_group="GENERATED")
     with bimanual.open_rollout(path, expected_activation_count=64, expected_motion_group="GENERATED") as (_, metadata):
-        assert metadata.n_episodes == env.library.num_clips and metadata.dt == 0.01
+        assert metadata.n_episodes == env.goal.library.num_clips and metadata.dt == 0.01
         assert metadata.joint_names == make_embodiment("bimanual").joint_names
 
 

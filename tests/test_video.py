@@ -128,8 +128,8 @@ def test_every_clip_is_recorded_from_start_to_end(num_envs):
     env = make_env("toy_arm", num_envs=num_envs, motion="all", evaluation=True, **options)
     policy = Relaxed(env)
     recordings = video.record_policy(env, policy)
-    assert [recording.name for recording in recordings] == list(env.library.names)
-    assert [len(recording.qpos) for recording in recordings] == env.library.length.tolist()
+    assert [recording.name for recording in recordings] == list(env.goal.library.names)
+    assert [len(recording.qpos) for recording in recordings] == env.goal.library.length.tolist()
     for recording in recordings:
         np.testing.assert_allclose(recording.qpos[0], recording.reference[0], atol=1e-5)
         assert np.abs(recording.qpos - recording.reference).max() > 0.3

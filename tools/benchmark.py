@@ -141,7 +141,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     device = resolve_device(cfg.device)
     others = _used_memory(device) if device.type == "cuda" else 0
     env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+    policy = make_policy(cfg.policy, env, cfg.exploration).to(env.device)
     frozen = copy.deepcopy(policy).eval()
     env.begin()
     start = env.snapshot()

@@ -11,7 +11,6 @@ import dataclasses
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from muscle_torch.config import config_from_dict, key, parse_words, run_command
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 TOLERANCE = 1e-5  # of an action; float32 sums in another order differ by less
 OLDEST_OPSET = 18  # what torch's exporter itself writes
@@ -88,24 +88,14 @@ def export(policy: Any, output: Path, observations: Tensor, facts: dict[str, Any
     InputError, and leaves no file, where the policy cannot be exported or that difference is above `TOLERANCE`.
     """
     network = MeanAction(policy).to("cpu").eval()
-    partial = output.with_name(f"{output.stem}.partial{output.suffix}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}; choose another output=") from None
-    try:
-        WRITERS[output.suffix](network, observations, partial, facts, opset)
-        difference = compare(READERS[output.suffix](partial), network, observations)
+    with write_atomically(output, "free disk space or choose another output=") as temporary:
+        WRITERS[output.suffix](network, observations, temporary, facts, opset)
+        difference = compare(READERS[output.suffix](temporary), network, observations)
         if not difference <= TOLERANCE:
             raise InputError(
                 f"{type(policy.policy).__name__} cannot be exported: the {output.suffix} file's actions differ from "
                 f"the policy's by {difference:.1e}; does its forward depend on values or on the batch size?"
             )
-        os.replace(partial, output)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror or error}; choose another output=") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return difference
 
 

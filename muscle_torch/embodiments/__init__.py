@@ -50,7 +50,7 @@ def make_embodiment(name: str, /, **options: Any) -> Embodiment:
 
 def configured_embodiment(config: Config) -> Embodiment:
     """Build the body of a training config."""
-    return make_embodiment(config.embodiment, **({"fingers": True} if config.fingers else {}))
+    return make_embodiment(config.embodiment.name, **dataclasses.asdict(config.embodiment.options))
 
 
 @functools.cache

@@ -49,7 +49,7 @@ class ArchiveRecorder:
             rows = {name: values[world, :count].clone().numpy() for name, values in columns.items()}
             # What a world that broke last held is no number.
             count = _finite_rows(rows)
-            self._episodes[clip] = self._episode(env.library, clip, {name: v[:count] for name, v in rows.items()})
+            self._episodes[clip] = self._episode(env.goal.library, clip, {name: v[:count] for name, v in rows.items()})
         return ()
 
     @property

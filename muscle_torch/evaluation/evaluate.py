@@ -10,7 +10,6 @@ weighted by time.
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 from .tables import comparison_table
 
@@ -134,7 +133,7 @@ def evaluate(
     watchers: Sequence[Watcher] = (),
     clips: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Plays every clip of `env.library` from start to end with `act` and returns the evaluation file's contents.
+    """Plays every clip of `env.goal.library` from start to end with `act` and returns the evaluation file's contents.
 
     env: made with `make_env(..., evaluation=True)`, so that `terminated` means its evaluation thresholds. It is never
     restarted within a clip, and neither its horizon nor its number of worlds limits what is evaluated.
@@ -142,7 +141,9 @@ def evaluate(
     watchers: see every control step. clips: which ones; None: all.
     """
     # Long clips share a batch, so that few worlds wait for the longest one.
-    order = sorted(range(env.library.num_clips) if clips is None else clips, key=lambda c: -int(env.library.length[c]))
+    order = sorted(
+        range(env.goal.library.num_clips) if clips is None else clips, key=lambda c: -int(env.goal.library.length[c])
+    )
     rows: dict[int, dict[str, Any]] = {}
     for first in range(0, len(order), env.num_envs):
         batch = order[first : first + env.num_envs]
@@ -157,8 +158,8 @@ def _play(env: Any, act: Act, clips: Sequence[int], watchers: Sequence[Watcher])
     """One batch: a world a clip; idle worlds repeat the last clip and are not counted."""
     filled = [*clips, *[clips[-1]] * (env.num_envs - len(clips))]
     clip = torch.tensor(filled, device=env.device)
-    last_frame = env.library.length.to(env.device)[clip] - 1
-    observation = env.assign(clip, torch.zeros_like(clip))
+    last_frame = env.goal.library.length.to(env.device)[clip] - 1
+    observation = env.assign((clip, torch.zeros_like(clip)))
     tally = _Tally.of(env.num_envs, env.device)
     for watcher in watchers:
         watcher.begin(env, clips)
@@ -171,7 +172,7 @@ def _play(env: Any, act: Act, clips: Sequence[int], watchers: Sequence[Watcher])
         for watcher in watchers:
             watcher.after(env, step)
         observation = step.observation
-    rows = [_row(env.library, tally, world, index) for world, index in enumerate(clips)]
+    rows = [_row(env.goal.library, tally, world, index) for world, index in enumerate(clips)]
     for watcher in watchers:
         more = watcher.end(env, tally.length[: len(clips)].tolist())
         rows = [{**row, **added} for row, added in zip(rows, more, strict=True)] if more else rows
@@ -275,13 +276,5 @@ def write_evaluation(path: Path, metrics: Mapping[str, Any]) -> None:
     """Writes the evaluation file whole or not at all."""
     # Turned to text first: a value that JSON cannot hold must not leave a file behind.
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another place") from None
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

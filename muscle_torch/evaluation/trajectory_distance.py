@@ -69,7 +69,7 @@ class Distances:
 
     def _reference(self, env: Any, clip: int) -> dict[str, np.ndarray]:
         """Frames 1 to L - 1 in the environment's world, where the clip starts at the origin."""
-        library = env.library
+        library = env.goal.library
         start, stop = int(library.start[clip]), int(library.start[clip] + library.length[clip])
         tables = {"joint_pos": library.qpos, "joint_vel": library.qvel, "site_pos": library.site_pos}
         found = {name: table[start + 1 : stop].cpu().numpy() for name, table in tables.items()}

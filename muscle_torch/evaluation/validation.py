@@ -66,7 +66,7 @@ class Validation:
         and keep the newest `keep_videos` (0: all)."""
         self.env, self.training_env, self.policy = env, training_env, policy
         self.interval, self.run_dir, self.video, self.keep_videos = interval, run_dir, video, keep_videos
-        self.clips = spread(env.library.num_clips, most)
+        self.clips = spread(env.goal.library.num_clips, most)
         if video:
             choose_gl()  # where nothing can be drawn, training should not begin
 
@@ -102,7 +102,7 @@ class Validation:
 
     def _failures(self, step: int, board: Board) -> None:
         """Of all clips that are trained on, whether or not they are validated."""
-        rate, names = self.training_env.clip_failure_rate, self.training_env.library.names
+        rate, names = self.training_env.failure_rate, self.training_env.goal.library.names
         board.histogram("clips/failure_rate", rate, step)
         worst = torch.argsort(rate, descending=True)[:20].tolist()
         lines = [f"{100 * float(rate[clip]):5.1f} %  {names[clip]}" for clip in worst]
@@ -176,7 +176,7 @@ class _Poses:
         self._frames.append(self._read(env))
 
     def end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
-        library = env.library
+        library = env.goal.library
         qpos, activation = (np.stack(values, axis=1) for values in zip(*self._frames, strict=True))
         for world, clip in enumerate(self._clips):
             start, length = int(library.start[clip]), int(library.length[clip])

@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
 
 from .clip import UNREADABLE, write_arrays
 
@@ -63,7 +64,7 @@ def store(key: str, entry: dict[str, np.ndarray]) -> bool:
     """Writes an entry; False, with a warning, where the folder cannot be written."""
     try:
         write_arrays(_path(key), entry, compress=False)
-    except OSError as error:
+    except InputError as error:
         warnings.warn(f"motion cache {cache_folder()} is not written ({error}); set MUSCLE_TORCH_CACHE", stacklevel=2)
         return False
     return True

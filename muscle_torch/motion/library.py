@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -19,12 +20,20 @@ from . import cache as disk
 from .clip import MotionClip
 from .joints import fit_to
 from .kinematics import site_motion
-from .relative import relative_sites
+from .relative_sites import relative_sites_from_matrices
 from .resample import at_control_rate
 
 CHUNK = 1 << 16  # frames
 tqdm.set_lock(threading.RLock())  # its own is shared with other processes: a semaphore that a killed run leaks
 ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel", "muscle_length", "muscle_velocity")
+
+
+class ClipAtOrigin(NamedTuple):
+    """One clip in the world of an environment that plays it from its first frame; L frames, on the device."""
+
+    qpos: Tensor  # (L, nq)
+    qvel: Tensor  # (L, nv)
+    site_pos: Tensor  # (L, S, 3) [m]
 
 
 class MotionLibrary:
@@ -42,7 +51,7 @@ class MotionLibrary:
     site_linvel: Tensor  # (F, S, 3) of the site point [m/s]
     muscle_length: Tensor  # (F, muscles) [m]
     muscle_velocity: Tensor  # (F, muscles) [m/s]
-    rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites`
+    rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites_from_matrices`
     rrot: Tensor
     rvel: Tensor
     length: Tensor  # (C,) frames
@@ -66,7 +75,9 @@ class MotionLibrary:
             setattr(self, name, torch.from_numpy(np.concatenate([entry[name] for entry in entries])).to(self.device))
         sites = (self.site_pos, self.site_mat, self.site_angvel, self.site_linvel)
         # In parts: the temporaries of a large collection would need several times its memory.
-        parts = [relative_sites(*part) for part in zip(*(site.split(CHUNK) for site in sites), strict=True)]
+        parts = [
+            relative_sites_from_matrices(*part) for part in zip(*(site.split(CHUNK) for site in sites), strict=True)
+        ]
         self.rpos, self.rrot, self.rvel = (torch.cat(part) for part in zip(*parts, strict=True))
         self.length = torch.tensor([len(entry["qpos"]) for entry in entries], device=self.device)
         self.start = self.length.cumsum(0) - self.length
@@ -100,6 +111,24 @@ class MotionLibrary:
     def rows(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Row of each (clip, frame); frames outside a clip become its first or last. Shapes broadcast, long."""
         return self.start[clip] + torch.minimum(frame.clamp(min=0), self.length[clip] - 1)
+
+    def clip_rows(self, clip: int) -> slice:
+        """Return the rows of all frames of a clip."""
+        start = int(self.start[clip])
+        return slice(start, start + int(self.length[clip]))
+
+    def clip_at_origin(self, clip: int) -> ClipAtOrigin:
+        """Return copies of a clip's frames, moved horizontally so that a free root starts at the origin.
+
+        This is where the environment puts a clip that it plays from its first frame.
+        """
+        rows = self.clip_rows(clip)
+        qpos, qvel, site_pos = self.qpos[rows].clone(), self.qvel[rows].clone(), self.site_pos[rows].clone()
+        if self.embodiment.root_joint is not None:
+            origin = qpos[0, :2].clone()
+            qpos[:, :2] -= origin
+            site_pos[..., :2] -= origin
+        return ClipAtOrigin(qpos, qvel, site_pos)
 
 
 def _entries(

@@ -6,7 +6,6 @@ frame t of the clip, before the control step (`activation_sample_phase` is pre_s
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,6 +16,7 @@ import numpy as np
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 # Field of `Episode` -> its name in the file, after "episode_<i>_".
 COLUMNS = {
@@ -74,18 +74,12 @@ class RolloutArchive:
 
 
 def write_archive(path: Path, archive: RolloutArchive) -> None:
-    """Writes the archive whole or not at all. Raises InputError where it cannot."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **_arrays(archive))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another archive=") from None
+    """Write the archive whole or not at all. Raises InputError if it cannot be written."""
+    with (
+        write_atomically(path, "free disk space or choose another archive=") as temporary,
+        open(temporary, "wb") as file,  # given a path, numpy would add .npz
+    ):
+        np.savez_compressed(file, allow_pickle=False, **_arrays(archive))
 
 
 def read_archive(path: str | Path, embodiment: Embodiment | None = None) -> RolloutArchive:

@@ -77,11 +77,11 @@ def estimate(env: Any, parameters: int, cfg: Config, on_gpu: bool, chunk: int) -
     )
     return Memory(
         world=physics + int(FLOAT * (stored + batch)),
-        fixed=NETWORK_COPIES * FLOAT * parameters + env.library.nbytes,
+        fixed=NETWORK_COPIES * FLOAT * parameters + env.goal.library.nbytes,
         passing=FLOAT * PASSING * (size + max(value_hidden, default=0)),
         steps=steps + 1,
         chunk=chunk,
-        motion=env.library.nbytes,
+        motion=env.goal.library.nbytes,
     )
 
 

@@ -48,18 +48,18 @@ FAILURES = (OSError, RuntimeError, ValueError, mujoco.FatalError)
 
 @torch.no_grad()
 def record_policy(env: Any, policy: nn.Module, max_seconds: float = 60.0) -> list[Recording]:
-    """Plays every clip of `env.library` once from its start with the policy's mean action, to the end of the clip.
+    """Plays every clip of `env.goal.library` once from its start with the policy's mean action, to the end of the clip.
 
     A body that has lost its motion is kept going: the picture should show how.
     """
-    act, library, frequency = policy_mean(policy), env.library, env.embodiment.control_frequency
+    act, library, frequency = policy_mean(policy), env.goal.library, env.embodiment.control_frequency
     recordings: list[Recording] = []
     was_training = policy.training
     policy.eval()
     for first in range(0, library.num_clips, env.num_envs):
         count = min(env.num_envs, library.num_clips - first)
         clip = (first + torch.arange(env.num_envs, device=env.device)).clamp(max=first + count - 1)
-        observation = env.assign(clip, torch.zeros_like(clip))
+        observation = env.assign((clip, torch.zeros_like(clip)))
         length = library.length.to(env.device)[clip]
         frames: list[tuple[np.ndarray, ...]] = [_frame(env, clip, 0)]
         for frame in range(1, min(int(length.max()), int(max_seconds * frequency) + 1)):
@@ -77,7 +77,7 @@ def record_policy(env: Any, policy: nn.Module, max_seconds: float = 60.0) -> lis
 
 def _frame(env: Any, clip: torch.Tensor, frame: int) -> tuple[np.ndarray, ...]:
     """Copies of qpos, reference and activation of all worlds, on the host."""
-    library = env.library
+    library = env.goal.library
     reference = library.qpos[library.rows(clip, torch.full_like(clip, frame))]
     if env.embodiment.root_joint is not None:  # the environment puts the start of each clip at the origin
         reference = reference.clone()

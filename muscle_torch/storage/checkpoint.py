@@ -1,7 +1,6 @@
 """Checkpoint files: written whole or not at all, read without running code, refused in one line if unfit."""
 
 import math
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,8 @@ from torch import nn
 
 from muscle_torch.errors import InputError
 
+from .files import write_atomically
+
 FORMAT = "muscle_torch checkpoint"
 VERSION = 1
 LOG_STD = "actor.module.log_std"  # of models/actor_critic.py, in a policy's state_dict
@@ -20,19 +21,12 @@ DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.Unpickl
 
 
 def save_checkpoint(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes beside `path`, flushes to the disk, then renames: a crash leaves the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            torch.save({"format": FORMAT, "version": VERSION, **values}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        # torch reports a failed write as RuntimeError.
-        partial.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(f"cannot write {path}: {reason}; free disk space (the last good checkpoint is kept)") from None
+    """Write a checkpoint; a crash leaves the old file or the new one. Raises InputError if it cannot be written."""
+    with write_atomically(path, "free disk space (the last good checkpoint is kept)") as temporary:
+        try:
+            torch.save({"format": FORMAT, "version": VERSION, **values}, temporary)
+        except RuntimeError as error:  # how torch reports a failed write
+            raise OSError(str(error).splitlines()[0]) from None
 
 
 def find_checkpoint(where: str | Path) -> Path:

@@ -16,6 +16,7 @@ from muscle_torch.config import Config, config_from_dict, config_to_dict
 from muscle_torch.errors import InputError
 
 from .checkpoint import LOG_STD, load_checkpoint
+from .files import PARTIAL
 from .versions import package_version
 
 LAST = Path("checkpoints") / "last.pt"
@@ -93,7 +94,7 @@ def write_facts(cfg: Config, run_dir: Path) -> None:
 def _reopen(cfg: Config, words: Sequence[str], run_dir: Path) -> tuple[Config, Path, dict[str, Any]]:
     if not run_dir.is_dir():
         raise InputError(f"resume={run_dir}: no such run folder")
-    for partial in run_dir.glob("checkpoints/*.partial"):  # a kill in the middle of a save left it
+    for partial in run_dir.glob(f"checkpoints/.*{PARTIAL}"):  # a kill in the middle of a save left it
         partial.unlink(missing_ok=True)
     state = load_checkpoint(run_dir)
     stored = config_from_dict(state["config"])
