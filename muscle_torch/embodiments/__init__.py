@@ -16,6 +16,7 @@ from .embodiment import Coupling, Embodiment
 from .guard import check_mujoco, check_muscle_lengths
 from .moment_arms import moment_matrix, similarity
 from .options import EMBODIMENTS, BodyOptions
+from .simulation import with_physics
 
 __all__ = [
     "EMBODIMENTS",
@@ -25,6 +26,7 @@ __all__ = [
     "make_embodiment",
     "moment_matrix",
     "similarity",
+    "with_physics",
 ]
 
 

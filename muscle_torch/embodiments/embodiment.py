@@ -243,7 +243,7 @@ class Embodiment:
         """Return the body with its spec edited, e.g. with motors or masses added. `edit` must be repeatable."""
         if self.props:
             raise InputError(f"{self.name}: edit the body before {', '.join(self.props)} is attached")
-        build_spec = partial(_edited_spec, self.build_spec, edit)
+        build_spec = partial(edited_spec, self.build_spec, edit)
         return dataclasses.replace(self, model=self.compile_spec(build_spec()), build_spec=build_spec)
 
     def whole_qpos(self, qpos: np.ndarray) -> np.ndarray:
@@ -298,7 +298,8 @@ def muscle_names(model: mujoco.MjModel) -> tuple[str, ...]:
     return tuple(np.array(names_of(model, "actuator"), dtype=object)[muscle_actuators(model)])
 
 
-def _edited_spec(build_spec: Callable[[], mujoco.MjSpec], edit: Callable[[mujoco.MjSpec], None]) -> mujoco.MjSpec:
+def edited_spec(build_spec: Callable[[], mujoco.MjSpec], edit: Callable[[mujoco.MjSpec], None]) -> mujoco.MjSpec:
+    """Return a fresh spec, edited."""
     spec = build_spec()
     edit(spec)
     return spec
