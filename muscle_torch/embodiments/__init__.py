@@ -50,7 +50,8 @@ def make_embodiment(name: str, /, **options: Any) -> Embodiment:
 
 def configured_embodiment(config: Config) -> Embodiment:
     """Build the body of a training config."""
-    return make_embodiment(config.embodiment.name, **dataclasses.asdict(config.embodiment.options))
+    body = make_embodiment(config.embodiment.name, **dataclasses.asdict(config.embodiment.options))
+    return with_physics(body, config.physics)
 
 
 @functools.cache
