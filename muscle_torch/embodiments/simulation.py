@@ -6,8 +6,8 @@ from functools import partial
 
 import mujoco
 
+from muscle_torch.config import Integrator, PhysicsConfig, Solver
 from muscle_torch.errors import InputError
-from muscle_torch.physics.options import Integrator, PhysicsOptions, Solver
 
 from .embodiment import Embodiment, edited_spec
 
@@ -24,7 +24,7 @@ INTEGRATORS = {
 }
 
 
-def with_physics(embodiment: Embodiment, options: PhysicsOptions) -> Embodiment:
+def with_physics(embodiment: Embodiment, options: PhysicsConfig) -> Embodiment:
     """Return the body with the physics settings that `options` names; itself if they name none.
 
     A timestep alone keeps the control frequency, and the number of substeps follows; a number of substeps alone keeps
@@ -33,7 +33,7 @@ def with_physics(embodiment: Embodiment, options: PhysicsOptions) -> Embodiment:
     Raises:
         InputError: A number is negative, or the control step is no whole number of the new timesteps.
     """
-    if options == PhysicsOptions():
+    if options == PhysicsConfig():
         return embodiment
     timestep, substeps = _steps(embodiment, options)
     set_options = partial(_set_options, timestep=timestep, options=options)
@@ -49,7 +49,7 @@ def with_physics(embodiment: Embodiment, options: PhysicsOptions) -> Embodiment:
     )
 
 
-def _steps(embodiment: Embodiment, options: PhysicsOptions) -> tuple[float, int]:
+def _steps(embodiment: Embodiment, options: PhysicsConfig) -> tuple[float, int]:
     """Return the timestep [s] and the number of substeps."""
     for name in ("timestep", "substeps"):
         if getattr(options, name) < 0:
@@ -68,10 +68,10 @@ def _steps(embodiment: Embodiment, options: PhysicsOptions) -> tuple[float, int]
     return control_step / substeps, substeps
 
 
-def _set_options(option: mujoco.MjOption, timestep: float, options: PhysicsOptions) -> None:
+def _set_options(option: mujoco.MjOption, timestep: float, options: PhysicsConfig) -> None:
     """Write the settings into a model's or a spec's options."""
     option.timestep = timestep
-    if options.solver is not None:
+    if options.solver != Solver.body:
         option.solver = SOLVERS[options.solver]
-    if options.integrator is not None:
+    if options.integrator != Integrator.body:
         option.integrator = INTEGRATORS[options.integrator]
