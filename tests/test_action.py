@@ -55,10 +55,15 @@ def test_the_zero_action_excites_nothing(mapping, mixing, bias):
 
 
 def test_mappings_by_hand():
-    action = torch.tensor([[-2.0, 0.5]])
-    for mapping, expected in (("half", [-1.0, 0.5]), ("full", [0.0, 0.75]), ("clip", [0.0, 0.5])):
-        assert controls(of("toy_arm", mapping=mapping), action).tolist() == [expected]
-    assert controls(of("toy_arm", mapping="sigmoid"), action)[0].tolist() == pytest.approx([0.119203, 0.622459])
+    action = torch.tensor([[-3.0, 1.0], [-1.0, -0.5], [0.0, 0.5], [1.0, 2.0]])
+    by_hand = {
+        "half": [[-1.0, 1.0], [-1.0, -0.5], [0.0, 0.5], [1.0, 1.0]],
+        "full": [[0.0, 1.0], [0.0, 0.25], [0.5, 0.75], [1.0, 1.0]],
+        "clip": [[0.0, 1.0], [0.0, 0.0], [0.0, 0.5], [1.0, 1.0]],
+    }
+    for mapping, expected in by_hand.items():
+        assert controls(of("toy_arm", mapping=mapping), action).tolist() == expected, mapping
+    assert controls(of("toy_arm", mapping="sigmoid"), action)[2].tolist() == pytest.approx([0.5, 0.622459])
 
 
 def test_without_synergies_an_action_is_a_muscles():
@@ -89,3 +94,54 @@ def test_the_environment_judges_what_muscles_are_told():
 def test_a_share_of_one_is_refused():
     with pytest.raises(InputError, match="synergy_mixing"):
         of("toy_arm", synergy_mixing=1.0)
+
+
+# Motors beside the muscles
+
+
+def test_an_idle_motor_is_not_there():
+    """To the bit: the same rollout with and without it."""
+    plain, idle = (make_env("toy_arm", 3, embodiment={"motor": motor}, **CPU) for motor in (False, True))
+    assert idle.embodiment.motor_names and idle.action_names == plain.action_names
+    random = torch.Generator().manual_seed(0)
+    first = [env.begin() for env in (plain, idle)]
+    assert torch.equal(*first)
+    for _ in range(40):
+        action = torch.randn(3, 2, generator=random)
+        steps = [env.advance(action) for env in (plain, idle)]
+        assert torch.equal(steps[0].observation, steps[1].observation) and torch.equal(steps[0].reward, steps[1].reward)
+        done = steps[0].terminated | steps[0].truncated
+        assert torch.equal(*(env.restart(done) for env in (plain, idle)))
+    for env in (plain, idle):
+        env.close()
+
+
+def test_muscles_and_motors_act_side_by_side():
+    options = {"embodiment": {"motor": True}, "actions": ["muscles", {"name": "motors", "limit": 0.5}]}
+    env = make_env("toy_arm", 2, **options, **CPU)
+    assert env.action_size == 3 and env.actions.columns["motors"] == slice(2, 3)
+    assert env.zero_action.tolist() == [-1.0, -1.0, 0.0]
+    env.assign((torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long)))
+    env.advance(torch.tensor([[-1.0, -1.0, 2.0], [-1.0, -1.0, -0.25]]))
+    motor = int(env.embodiment.motor_ids[0])
+    low, high = env.embodiment.model.actuator_ctrlrange[motor]
+    torch.testing.assert_close(
+        env.physics.field("ctrl")[:, motor], torch.tensor([0.5 * high, 0.25 * 0.5 * low]).float()
+    )
+    velocity = env.physics.field("qvel")[:, 0]
+    assert velocity[0] > velocity[1]
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"actions": ["motors"]}, "has no motors"),
+        ({"embodiment": {"motor": True}, "actions": [{"name": "motors", "limit": 0.0}]}, "limit"),
+        ({"actions": ["muscles", "muscles"]}, "twice"),
+    ],
+)
+def test_actions_a_body_cannot_have_are_one_line(options, told):
+    with pytest.raises(InputError, match=told) as error:
+        make_env("toy_arm", 1, **options, **CPU)
+    assert "\n" not in str(error.value)

@@ -36,14 +36,16 @@ class Precision(StrEnum):
 
 
 class Solver(StrEnum):
-    body = auto()  # what the body's model says
+    """Solver of the constraints: contacts, joint limits, equalities."""
+
     newton = auto()
     cg = auto()
     pgs = auto()
 
 
 class Integrator(StrEnum):
-    body = auto()  # what the body's model says
+    """Numerical integrator of a physics step."""
+
     euler = auto()
     rk4 = auto()
     implicit = auto()
@@ -68,10 +70,12 @@ class EnvConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PhysicsConfig:
-    timestep: float = key(0.0, "physics step; 0: the body's. The control frequency stays", "s")
-    substeps: int = key(0, "physics steps in a control step; 0: the body's, or what fits timestep")
-    solver: Solver = key(Solver.body, "constraint solver: newton, cg or pgs; body: the body's")
-    integrator: Integrator = key(Integrator.body, "euler, rk4, implicit or implicitfast; body: the body's")
+    """Replaces a body's settings; the defaults leave them as they are."""
+
+    timestep: float = key(0.0, "length of a substep; 0: the body's; alone, it keeps the control frequency", "s")
+    substeps: int = key(0, "substeps of a control step; 0: the body's; alone, it changes the control frequency")
+    solver: Solver | None = key(None, "constraint solver: newton, cg or pgs; absent: the body's")
+    integrator: Integrator | None = key(None, "euler, rk4, implicit or implicitfast; absent: the body's")
 
 
 @dataclasses.dataclass(frozen=True)
