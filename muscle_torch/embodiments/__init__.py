@@ -5,12 +5,9 @@ import dataclasses
 import functools
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from muscle_torch.config import Config
-from muscle_torch.config.kinds import Row
-from muscle_torch.errors import InputError, nearest
+from muscle_torch.config import Choice, Config, Row
+from muscle_torch.config.kinds import Layer, choose, row
+from muscle_torch.errors import InputError
 
 from .embodiment import Coupling, Embodiment
 from .guard import check_mujoco, check_muscle_lengths
@@ -41,17 +38,21 @@ def make_embodiment(name: str, /, **options: Any) -> Embodiment:
         InputError: There is no such body or option, the installed MuJoCo or body models are another version than the
             tested one, or muscles of the body bend otherwise than the tested ones.
     """
-    if name not in EMBODIMENTS:
-        raise InputError(f"unknown embodiment {name!r}{nearest(name, tuple(EMBODIMENTS))}")
-    row = EMBODIMENTS[name]
-    made = _make(name, row, _parsed(name, row.options, options))
-    return dataclasses.replace(made, model=copy.copy(made.model))
+    return _chosen(choose("embodiment", name, [Layer({"embodiment": {"name": name, **options}}, strict=True)]))
 
 
 def configured_embodiment(config: Config) -> Embodiment:
-    """Build the body of a training config."""
-    body = make_embodiment(config.embodiment.name, **dataclasses.asdict(config.embodiment.options))
-    return with_physics(body, config.physics)
+    """Build the body of a training config, with the physics settings that the config names."""
+    return with_physics(_chosen(config.embodiment), config.physics)
+
+
+def _chosen(choice: Choice) -> Embodiment:
+    # Lists as tuples: the options have to be hashable.
+    values = {f.name: getattr(choice.options, f.name) for f in dataclasses.fields(choice.options)}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    options = dataclasses.replace(choice.options, **lists)
+    made = _make(choice.name, row("embodiment", choice.name), options)
+    return dataclasses.replace(made, model=copy.copy(made.model))
 
 
 @functools.cache
@@ -63,18 +64,3 @@ def _make(name: str, row: Row, options: BodyOptions) -> Embodiment:
         raise InputError(f"embodiment {name!r}: {row.path} builds a body with the key {made.key!r}; make them equal")
     check_muscle_lengths(made)
     return made
-
-
-def _parsed(name: str, schema: type, values: dict[str, Any]) -> Any:
-    """Return `values` as an instance of the body's options dataclass, lists as tuples, so that it can be hashed."""
-    known = [f.name for f in dataclasses.fields(schema)]
-    for option in values:
-        if option not in known:
-            hint = nearest(option, known) if known else "; it has none"
-            raise InputError(f"embodiment {name!r} has no option {option!r}{hint}")
-    try:
-        parsed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-    except OmegaConfBaseException as error:
-        raise InputError(f"embodiment {name!r}: bad option: {str(error).splitlines()[0]}") from None
-    lists = {f: tuple(v) for f in known if isinstance(v := getattr(parsed, f), list)}
-    return dataclasses.replace(parsed, **lists)  # type: ignore[type-var]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import mujoco
 import numpy as np
 
+from muscle_torch.config.kinds import to_plain
 from muscle_torch.errors import InputError, nearest
 
 from .options import BodyOptions
@@ -235,7 +236,7 @@ class Embodiment:
         """What checkpoints and archives store of the body: `embodiment`, `embodiment_options`, `model_version`."""
         return {
             "embodiment": self.key,
-            "embodiment_options": dataclasses.asdict(self.options),
+            "embodiment_options": to_plain(self.options),
             "model_version": self.model_version,
         }
 

@@ -218,7 +218,7 @@ class WarpPhysics(Physics):
         return wp.stream_from_torch(torch.cuda.current_stream(self.device))
 
     def _control_step(self, substeps: int, constrained: bool = False) -> None:
-        integrate = _INTEGRATORS[self.model.opt.integrator]
+        integrate = INTEGRATORS[self.model.opt.integrator]
         for substep in range(substeps):
             if substep or not constrained:
                 self._constrain()
@@ -315,7 +315,8 @@ def _runge_kutta(m: mjw.Model, d: mjw.Data) -> None:
     wp.copy(d.sensordata, sensors)
 
 
-_INTEGRATORS: dict[int, Callable[[mjw.Model, mjw.Data], None]] = {
+# mjtIntegrator -> what takes the state from the start of a substep, where all stages are known, to its end
+INTEGRATORS: dict[int, Callable[[mjw.Model, mjw.Data], None]] = {
     mujoco.mjtIntegrator.mjINT_EULER: mjw.euler,
     mujoco.mjtIntegrator.mjINT_RK4: _runge_kutta,
     mujoco.mjtIntegrator.mjINT_IMPLICIT: mjw.implicit,
@@ -340,7 +341,7 @@ def _check(model: mujoco.MjModel) -> None:
         "adhesion": (model.actuator_trntype == mujoco.mjtTrn.mjTRN_BODY).any(),
         "tendon armature": model.tendon_armature.any(),
         "sensors of limits or distances": np.isin(model.sensor_type, _OF_CONSTRAINTS).any(),
-        "an integrator other than euler, rk4, implicit and implicitfast": model.opt.integrator not in _INTEGRATORS,
+        "an integrator other than euler, rk4, implicit and implicitfast": model.opt.integrator not in INTEGRATORS,
         "the solver pgs": model.opt.solver == mujoco.mjtSolver.mjSOL_PGS,
         "sleeping": model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP,
         "flexible bodies": model.nflex,
