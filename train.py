@@ -12,11 +12,14 @@ from pathlib import Path
 try:
     import muscle_torch.cfg  # noqa: F401  only an installed muscle_torch has it
     from muscle_torch.config import Config, load_config, run_command
+    from muscle_torch.errors import InputError
 except ImportError as error:
     if error.name and error.name.split(".")[0] not in ("muscle_torch", "omegaconf"):
         raise
     print("error: muscle_torch is not installed: run `pip install -r requirements.txt` first", file=sys.stderr)
     sys.exit(2)
+
+VALIDATION_VIDEO_SECONDS, VIDEO_SECONDS = 10.0, 60.0  # of a trial
 
 
 def main(words: Sequence[str]) -> int:
@@ -128,35 +131,53 @@ def _validation(cfg: Config, trainer, run_dir: Path):
     if not cfg.validation_interval:
         return None
     from muscle_torch.envs import make_env
+    from muscle_torch.evaluation import PolicyController
     from muscle_torch.evaluation.validation import Validation
 
     motion, library = (cfg.validation_motion, None) if cfg.validation_motion else (None, trainer.env.library)
     worlds = cfg.validation_clips if library is None else min(cfg.validation_clips, library.num_clips)
     env = make_env(cfg, worlds or None, motion=motion, evaluation=True, library=library)
-    options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "video": cfg.capture_video}
-    options |= {"keep_videos": cfg.keep_videos}
-    return Validation(env, trainer.env, trainer.policy, run_dir, **options)
+    film = None
+    if cfg.capture_video:
+        from muscle_torch.rendering.scene import choose_gl
+        from muscle_torch.rendering.video import film as render_video
+
+        choose_gl()  # if nothing can be drawn, training should not begin
+
+        def film(trajectory, path: Path) -> None:
+            render_video(env.embodiment, [trajectory], path, max_seconds=VALIDATION_VIDEO_SECONDS)
+
+    options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "keep_videos": cfg.keep_videos}
+    return Validation(env, trainer.env, PolicyController(trainer.policy), run_dir, film=film, **options)
 
 
 def _evaluate(cfg: Config, trainer, run_dir: Path) -> None:
     """Whole clips from their start: what did learning bring over an untrained policy and over doing nothing?"""
     from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import compare_policies
+    from muscle_torch.evaluation import PolicyController, ZeroController, compare_controllers
 
     env = make_env(cfg, evaluation=True, library=trainer.env.library)
-    print(compare_policies(env, trainer.policy, trainer.untrained_policy(), run_dir / "eval"))
+    controllers = {
+        "untrained": PolicyController(trainer.untrained_policy()),
+        "zero": ZeroController(),
+        "final": PolicyController(trainer.policy),
+    }
+    headings = {"untrained": "at the start"} if cfg.checkpoint else {}
+    print(compare_controllers(env, controllers, run_dir / "eval", headings))
     env.close()
 
 
 def _film(cfg: Config, trainer, run_dir: Path) -> None:
     """A video of the trained policy; where that fails, the run is done all the same."""
     from muscle_torch.envs import make_env
-    from muscle_torch.rendering.video import FAILURES, render_policy
+    from muscle_torch.evaluation import PolicyController, play
+    from muscle_torch.rendering.video import film
 
     env = make_env(cfg, evaluation=True, library=trainer.env.library)
+    trajectories = play(env, PolicyController(trainer.policy), max_seconds=VIDEO_SECONDS)
     try:
-        render_policy(env, trainer.policy, run_dir / "videos" / "final.mp4")
-    except FAILURES as error:
+        film(env.embodiment, trajectories, run_dir / "videos" / "final.mp4")
+    except InputError as error:
         print(f"warning: no video: {error}", file=sys.stderr)
 
 

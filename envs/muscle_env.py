@@ -252,6 +252,11 @@ class MuscleEnv(EnvBase):
         self._previous_qvel = torch.zeros(worlds, model.nv, device=self.device)
 
     @property
+    def observation(self) -> Tensor:
+        """The newest observation, (W, D)."""
+        return self._observation
+
+    @property
     def frame(self) -> Tensor:
         """Frame of its clip that each world should be at, (W,)."""
         return self._row - self._first_row
