@@ -43,6 +43,19 @@ def saved(folder, *clips: MotionClip) -> list[str]:
     return [str(folder / f"{one.name}.npz") for one in clips]
 
 
+class Acting:
+    """A controller whose action is a function of the observation."""
+
+    def __init__(self, act: Callable[[torch.Tensor], torch.Tensor]):
+        self._act = act
+
+    def begin(self, env: MuscleEnv, worlds: torch.Tensor) -> None:
+        assert worlds.shape == (env.num_envs,) and worlds.dtype == torch.bool
+
+    def act(self, env: MuscleEnv) -> torch.Tensor:
+        return self._act(env.observation)
+
+
 def actions(env: MuscleEnv, steps: int, seed: int = 0) -> torch.Tensor:
     """(steps, W, nu), also beyond [-1, 1]."""
     return 0.6 * torch.randn(steps, env.num_envs, env.action_size, generator=torch.Generator().manual_seed(seed))

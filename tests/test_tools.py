@@ -14,7 +14,7 @@ from commands import ROOT, script, train
 from muscle_torch.config import config_from_dict, help_text
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import evaluate, policy_mean
+from muscle_torch.evaluation import PolicyController, evaluate
 from muscle_torch.models import load_policy
 from muscle_torch.motion.rollout_archive import read_archive
 
@@ -119,7 +119,7 @@ def test_seeds_without_randomness_are_refused(run_folder):
 def test_a_loaded_policy_evaluates_through_python(run_folder):
     policy = load_policy(run_folder)
     env = make_env(config_from_dict(policy.config), num_envs=3, device="cpu", threads=1, evaluation=True)
-    found = evaluate(env, policy_mean(policy))
+    found = evaluate(env, PolicyController(policy))
     action = policy.act(torch.zeros(3, env.observation_size))
     assert action.shape == (3, env.action_size) and found["num_clips"] == env.goal.library.num_clips
 

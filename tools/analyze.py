@@ -258,7 +258,7 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
     """Plays the motions with the policy, once for each seed, and writes an archive of each."""
     from muscle_torch.biomechanics.gait import walking_bodies
     from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import evaluate, policy_mean, policy_sample
+    from muscle_torch.evaluation import PolicyController, evaluate
     from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
     from muscle_torch.models import load_policy
     from muscle_torch.motion.rollout_archive import write_archive
@@ -275,7 +275,8 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
         archives = []
         for seed in range(options.seeds):
             recorder = ArchiveRecorder(env)
-            evaluate(env, policy_sample(policy, seed) if seed else policy_mean(policy), watchers=[recorder])
+            controller = PolicyController(policy, stochastic=seed > 0, seed=seed)
+            evaluate(env, controller, callbacks=[recorder])
             path = Path(options.output) / (f"rollouts_seed{seed}.npz" if seed else "rollouts.npz")
             archives.append(recorder.archive())
             write_archive(path, archives[-1])

@@ -301,6 +301,8 @@ def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) 
 def followed_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
     """The motion that an episode was to follow, whole."""
     one = archive.episodes[episode]
+    if not len(one.reference):
+        raise InputError(f"{one.name} followed no motion: there is nothing to compare its gait with")
     return gait_of(embodiment, one.reference.astype(float), 1.0 / archive.dt, f"{one.name} (followed)")
 
 

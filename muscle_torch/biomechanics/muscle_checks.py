@@ -1,10 +1,10 @@
 """All checks of a body's muscles: one verdict a muscle, and the page that `tools/check_muscles.py` writes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from muscle_torch.embodiments import Embodiment
 
@@ -52,16 +52,11 @@ class MuscleCheck:
         return [f"{row[0]}: {row[-1]}" for row in self.rows if row[-1] != "ok"] + self.joints
 
 
-def check_muscles(
-    embodiment: Embodiment, points: int = 61, progress: Callable[[int, int], None] | None = None
-) -> MuscleCheck:
-    """Sweeps every independent joint and judges every muscle; `progress` is called with (joints done, joints)."""
-    joints = independent_joints(embodiment)
-    sweeps = {}
-    for index, joint in enumerate(joints):
-        sweeps[joint] = sweep(embodiment, joint, points, MARGIN)
-        if progress is not None:
-            progress(index + 1, len(joints))
+def check_muscles(embodiment: Embodiment, points: int = 61) -> MuscleCheck:
+    """Sweep every independent joint over `points` positions and judge every muscle."""
+    # The bar appears only if there is more than a second of work, and only on a terminal.
+    joints = tqdm(independent_joints(embodiment), unit="joint", delay=1, disable=None)
+    sweeps = {joint: sweep(embodiment, joint, points, MARGIN) for joint in joints}
     unequal, parameters = asymmetry(embodiment, sweeps), parameter_asymmetry(embodiment)
     findings = [_Findings.of(embodiment, sweeps, i, unequal, parameters) for i in range(len(embodiment.muscle_ids))]
     rows = [finding.row(embodiment, sweeps) for finding in findings]

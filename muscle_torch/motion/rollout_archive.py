@@ -38,11 +38,11 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Episode:
-    """One clip played from its start: T control steps of its L frames, T <= L - 1, fewer where it was lost."""
+    """One trial played from its start: T control steps; of a motion of L frames T <= L - 1, fewer if it was lost."""
 
-    clip: int  # its place in the motions that were evaluated
+    clip: int  # its place in the motions, or trials, that were evaluated
     name: str
-    reference: np.ndarray  # (L, num_qpos) [rad], root [m] and quaternion
+    reference: np.ndarray  # (L, num_qpos) [rad], root [m] and quaternion; L = 0 if no motion was followed
     qpos: np.ndarray  # (T, num_qpos), in the reference's world frame
     qvel: np.ndarray  # (T, num_qvel)
     activation: np.ndarray  # (T, muscles) in [0, 1]
@@ -127,7 +127,7 @@ def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
     for index, episode in enumerate(archive.episodes):
         prefix = f"episode_{index}_"
         arrays |= {prefix + COLUMNS[f.name]: getattr(episode, f.name) for f in fields(Episode)}
-        arrays |= {prefix + "traj_length": len(episode.reference)}
+        arrays |= {prefix + "traj_length": len(episode.reference) or len(episode.qpos) + 1}
         arrays |= {prefix + "timesteps": np.arange(len(episode.qpos))}
     # Without names an array would be one of numbers.
     return {k: np.asarray(v, dtype=str if isinstance(v, tuple | list) else None) for k, v in arrays.items()}

@@ -141,9 +141,9 @@ class Viewer:
     def _add_controls(self) -> None:
         gui, player = self.server.gui, self.player
         self.source = gui.add_dropdown("policy", player.source_names, initial_value=player.source)
-        self.clip = gui.add_dropdown("motion", player.clip_names, initial_value=player.recording.name)
+        self.clip = gui.add_dropdown("motion", player.clip_names, initial_value=player.trajectory.name)
         self.play = gui.add_button("pause")
-        self.slider = gui.add_slider("time [s]", 0.0, max(player.recording.seconds, 0.01), 0.01, 0.0)
+        self.slider = gui.add_slider("time [s]", 0.0, max(player.trajectory.seconds, 0.01), 0.01, 0.0)
         self.speed = gui.add_dropdown("speed", tuple(SPEEDS), initial_value="1")
         self.ghost = gui.add_checkbox("reference", True)
         self.follow = gui.add_checkbox("follow", True, visible=self.embodiment.root_joint is not None)
@@ -182,7 +182,7 @@ class Viewer:
         finally:
             self.source.disabled, self.source.value = False, self.player.source
         self.clip.options = self.player.clip_names
-        self.clip.value = self.player.recording.name
+        self.clip.value = self.player.trajectory.name
         self._fit_slider()
 
     def _choose_clip(self, name: str) -> None:
@@ -190,7 +190,7 @@ class Viewer:
         self._fit_slider()
 
     def _fit_slider(self) -> None:
-        self.slider.max = max(self.player.recording.seconds, 0.01)
+        self.slider.max = max(self.player.trajectory.seconds, 0.01)
 
 
 def _serve(host: str, port: int) -> viser.ViserServer:
