@@ -97,7 +97,7 @@ def main(words: Sequence[str]) -> int:
     results = []
     for cfg in settings:
         try:
-            with full_memory_is_one_line(cfg, cfg.num_envs):
+            with full_memory_is_one_line(cfg, int(cfg.num_envs)):
                 results.append(benchmark(cfg, options.steps, options.repeats))
         except InputError as error:
             if len(settings) == 1:
