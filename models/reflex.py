@@ -143,4 +143,4 @@ def group_of_each(embodiment: Any) -> list[int]:
     for number, names in enumerate(embodiment.groups.values()):
         for name in names:
             found.setdefault(name, number)
-    return [found.get(name, len(embodiment.groups)) for name in embodiment.actuator_names]
+    return [found.get(name, len(embodiment.groups)) for name in embodiment.muscle_names]

@@ -8,7 +8,7 @@ import torch
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.envs import MuscleEnv, Transition, make_env
-from muscle_torch.envs.rewards import NEED_ROOT, REWARDS
+from muscle_torch.envs.goals.motion_rewards import NEED_ROOT, REWARDS
 from muscle_torch.motion import MotionClip
 
 CPU = {"device": "cpu", "backend": "mujoco", "threads": 1}

@@ -99,7 +99,7 @@ def test_the_command_analyses_an_archive(archive, tmp_path, capsys):
 def test_the_command_rolls_a_policy_out(clip, tmp_path, capsys):
     cfg = load_config("fullbody", (), motion=str(clip), num_envs=1, device="cpu", backend="mujoco", threads=1)
     env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network)
+    policy = make_policy(cfg.policy, env, cfg.exploration)
     facts = {"config": dataclasses.asdict(cfg), "policy_spec": policy.spec, "task": cfg.task}
     save_checkpoint(tmp_path / "policy.pt", {"policy": policy.state_dict(), **facts})
     env.close()

@@ -63,7 +63,7 @@ def test_the_controls_that_made_a_motion_follow_it_to_its_end(tmp_path, resting)
     controls = np.zeros((150, 2))
     controls[10:, 0] = 0.15 * (1 - np.cos(np.arange(140) / 20))
     made = clip(simulate(controls, resting), "made")
-    env = toy_env(tmp_path, [made], env={"action_mapping": "full"})
+    env = toy_env(tmp_path, [made], actions={"muscles": {"mapping": "full"}})
     actions = iter(torch.tensor(2 * controls - 1, dtype=torch.float32))
     found = evaluate(env, Acting(lambda observation: next(actions)[None]))
     assert made.qpos.max() > 0.5  # it did bend

@@ -35,7 +35,7 @@ def hashes(folder: Path) -> dict[str, str]:
 def run_folder(tmp_path_factory) -> Path:
     """A run of the example policy, trained for three updates by the real command."""
     folder = tmp_path_factory.mktemp("trained")
-    words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "network.hidden=[16]")
+    words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "policy.hidden=[16]")
     done = train(*words, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "runs" / "mine"
@@ -121,12 +121,12 @@ def test_a_loaded_policy_evaluates_through_python(run_folder):
     env = make_env(config_from_dict(policy.config), num_envs=3, device="cpu", threads=1, evaluation=True)
     found = evaluate(env, PolicyController(policy))
     action = policy.act(torch.zeros(3, env.observation_size))
-    assert action.shape == (3, env.action_size) and found["num_clips"] == env.library.num_clips
+    assert action.shape == (3, env.action_size) and found["num_clips"] == env.goal.library.num_clips
 
 
 def test_benchmark_writes_what_it_measured(tmp_path, capsys):
     path = tmp_path / "speed.json"
-    words = (*TOY, "steps=20", "repeats=3", f"output={path}", "network.hidden=[16]")
+    words = (*TOY, "steps=20", "repeats=3", f"output={path}", "policy.hidden=[16]")
     assert script("tools/benchmark.py").main(words) == 0
     found = json.loads(path.read_text())
     columns = ("env_steps_per_s", "env_inference_steps_per_s", "train_steps_per_s", "raw_rollout_steps_per_s")

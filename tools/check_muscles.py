@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.biomechanics.report import text_table, write_table
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment(options.body, options.fingers)
+    body = make_embodiment(options.body, **({"fingers": True} if options.fingers else {}))
     body.resolve("actuator", options.muscles)
     measured = compare_with_measured(body, options.experiment, options.mapping) if options.experiment else []
     check = check_muscles(body, options.points)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from muscle_torch.config import Config, config_from_dict, key, load_config
+from muscle_torch.config import Config, config_from_dict, key, load_config, with_overrides
 from muscle_torch.errors import InputError
 
 
@@ -15,8 +15,8 @@ class ControlOptions:
     checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
     policy: str = key("", "a controller in place of the checkpoint's policy: zero")
     task: str = key("bimanual", "cfg/task/<task>.yaml, where there is no checkpoint")
-    fingers: bool = key(False, "with movable fingers, where there is no checkpoint")
-    motion: Any = key("", "generated motion name, file, folder, glob, or a list; empty: those of the training or task")
+    embodiment: dict[str, Any] = key({}, "without a checkpoint: options of the body, such as embodiment.fingers=true")
+    motion: list[str] = key([], "generated motion names, files, folders, globs; empty: those of the training or task")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
     threads: int = key(0, "physics threads on a CPU; 0: all cores")
@@ -29,14 +29,9 @@ def control_config(options: ControlOptions) -> Config:
 
         cfg = config_from_dict(load_checkpoint(options.checkpoint)["config"])
     else:
-        cfg = load_config(options.task, fingers=options.fingers)
-    return dataclasses.replace(
-        cfg,
-        motion=options.motion or cfg.motion,
-        device=options.device,
-        backend=options.backend,
-        threads=options.threads,
-    )
+        cfg = load_config(options.task, embodiment=options.embodiment)
+    changes = {"device": options.device, "backend": options.backend, "threads": options.threads}
+    return with_overrides(cfg, motion=options.motion or cfg.motion, **changes)
 
 
 def make_controlled_env(
@@ -60,9 +55,9 @@ def make_controlled_env(
     Raises:
         InputError: Neither names a controller, or a controller that is no distribution is to be sampled.
     """
-    from muscle_torch.envs import make_env
     from muscle_torch.evaluation import PolicyController, make_controller
     from muscle_torch.models import load_policy
+    from muscle_torch.tools.training import make_environment
 
     if not (options.checkpoint or options.policy):
         raise InputError(
@@ -72,7 +67,7 @@ def make_controlled_env(
         raise InputError(f"stochastic=true draws from a policy's distribution; policy={options.policy} has none")
     controller = make_controller(options.policy) if options.policy else None
     policy = None if options.policy else load_policy(options.checkpoint)
-    env = make_env(config or control_config(options), num_envs or None, evaluation=True)
+    env = make_environment(config or control_config(options), num_envs or None, evaluation=True)
     if policy is not None:
         controller = PolicyController(policy if stochastic else policy.to(env.device), stochastic=stochastic, seed=seed)
     return env, controller
@@ -88,12 +83,12 @@ def trajectories_of(options: ControlOptions, max_seconds: float) -> tuple[Any, l
     Raises:
         InputError: There is neither a controller nor a motion.
     """
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
     from muscle_torch.evaluation import play
 
     config = control_config(options)
     if not (options.checkpoint or options.policy):
-        embodiment = make_embodiment(config.embodiment, config.fingers)
+        embodiment = configured_embodiment(config)
         return embodiment, motions_alone(config, embodiment, max_seconds)
     env, controller = make_controlled_env(options, config)
     try:

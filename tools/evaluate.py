@@ -76,7 +76,6 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
     from muscle_torch.evaluation import average, evaluate, trial_table
     from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
     from muscle_torch.evaluation.trajectory_distance import Distances
-    from muscle_torch.evaluation.trials import headline_of, trials_of
 
     device = "cpu" if options.backend == "both" and backend == "mujoco" else options.device
     cfg = dataclasses.replace(cfg, backend=backend, device=device)
@@ -88,12 +87,12 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
                 controller.reseed(seed)
             recorder = ArchiveRecorder(env) if archive is not None and not seeds else None
             callbacks = [*([Distances()] if options.distances else []), *([recorder] if recorder else [])]
-            with tqdm(total=len(trials_of(env).names), unit="trial", disable=None) as bar:
+            with tqdm(total=len(env.goal.trials.names), unit="trial", disable=None) as bar:
                 seeds.append(evaluate(env, controller, callbacks=callbacks, progress=bar.update))
             if archive is not None and recorder is not None:
                 _write_archive(archive, recorder, options.motion_group)
         metrics = seeds[0] if len(seeds) == 1 else average(seeds)
-        return metrics, trial_table(metrics, headline_of(env))
+        return metrics, trial_table(metrics, env.goal.headline)
     finally:
         env.close()
 

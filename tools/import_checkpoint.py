@@ -108,25 +108,23 @@ def _checked(options: ImportOptions) -> Path:
 
 def environment_sizes(config: Config, sites: tuple[str, ...]) -> dict[str, Any]:
     """What an environment of this config has, by making one on a motion that stands still."""
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
     from muscle_torch.envs import make_env
     from muscle_torch.motion import MotionClip
 
-    body = make_embodiment(config.embodiment, config.fingers)
+    body = configured_embodiment(config)
     if sites and sites != body.site_names:
         raise InputError(
             f"the checkpoint tracks the sites {', '.join(sites)}; {body.name} has {', '.join(body.site_names)}"
         )
-    rest = body.project(body.model.qpos0[None].repeat(2, axis=0))
+    rest = body.project(body.qpos0[None].repeat(2, axis=0))
     clip = MotionClip("still", rest, body.control_frequency, body.joint_names, body.name, body.model_version)
     with tempfile.TemporaryDirectory() as folder:
         motion = str(clip.save(Path(folder) / "still.npz"))
         env = make_env(config, 1, "cpu", motion=motion, backend="mujoco", threads=1)
     try:
         return {
-            "embodiment": body.name,
-            "fingers": body.fingers,
-            "model_version": body.model_version,
+            **body.identity,
             "observation_size": env.observation_size,
             "action_size": env.action_size,
         }

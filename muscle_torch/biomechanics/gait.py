@@ -330,7 +330,7 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
         return None
     model = embodiment.model
     addresses = [int(model.jnt_qposadr[int(j)]) for j in embodiment.resolve("joint", LEG_JOINTS)]
-    forces = np.zeros((len(one.qpos) - 1, model.nv))
+    forces = np.zeros((len(one.qpos) - 1, embodiment.num_qvel))
     forces[:, embodiment.joint_qvel_ids] = one.joint_force[:-1]
     totals = [
         [joint_tangent(embodiment, posture, address) @ force for address in addresses]
@@ -342,9 +342,9 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
 
 def body_of(archive: RolloutArchive) -> Embodiment:
     """The body that an archive holds rollouts of. Raises InputError where it is none of this package's."""
-    for name in EMBODIMENTS:
-        for fingers in (False, True):
-            body = make_embodiment(name, fingers)
-            if body.joint_names == archive.joint_names and body.actuator_names == archive.muscle_names:
-                return body
-    raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+    if archive.embodiment not in EMBODIMENTS:
+        raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+    body = make_embodiment(archive.embodiment, **archive.embodiment_options)
+    if (body.joint_names, body.muscle_names) != (archive.joint_names, archive.muscle_names):
+        raise InputError(f"the archive's {archive.embodiment} has other joints or muscles than that of this version")
+    return body

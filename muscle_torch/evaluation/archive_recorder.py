@@ -12,7 +12,7 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.motion.rollout_archive import Episode, RolloutArchive
 
 from .callback import EvaluationCallback
-from .trials import motions_of, trials_of
+from .trials import motions_of
 
 BEFORE = {"qpos": "qpos", "qvel": "qvel", "activation": "act", "muscle_force": "actuator_force", "touch": "sensordata"}
 AFTER = {"excitation": "ctrl", "joint_force": "qfrc_actuator", "sensor_force": "sensordata"}
@@ -29,7 +29,8 @@ class ArchiveRecorder(EvaluationCallback):
         self._body, self._episodes = body, dict[int, Episode]()
         self._joints = torch.from_numpy(body.joint_qvel_ids)
         sensors = body.resolve("sensor", body.touch_sensors)
-        self._touch = tuple(int(address) for address in body.model.sensor_adr[sensors])
+        touch = tuple(int(address) for address in body.model.sensor_adr[sensors])
+        self._rows = body.field_rows | {"sensordata": touch}
         self._steps: list[dict[str, Tensor]] = []
         self._trials: tuple[int, ...] = ()
 
@@ -65,31 +66,29 @@ class ArchiveRecorder(EvaluationCallback):
         model, joints = body.model, body.scalar_joint_ids
         slide = model.jnt_type[joints] == mujoco.mjtJoint.mjJNT_SLIDE
         return RolloutArchive(
-            embodiment=body.name,
-            model_version=body.model_version,
+            **body.identity,
             dt=1.0 / body.control_frequency,
             joint_names=body.joint_names,
-            muscle_names=body.actuator_names,
+            muscle_names=body.muscle_names,
             force_joint_names=tuple(body.joint_names[j] for j in joints),
             force_joint_units=tuple("N" if linear else "Nm" for linear in slide),
             sensor_names=body.touch_sensors,
-            mass=float(model.body_mass.sum()),
+            mass=float(model.body_mass[: body.sizes.bodies].sum()),
             motion_group=motion_group,
             episodes=tuple(e for _, e in sorted(self._episodes.items()) if len(e.qpos)),
         )
 
     def _read(self, env: Any, field: str) -> Tensor:
-        rows = self._touch if field == "sensordata" else None
-        return env.physics.field(field, rows)[: len(self._trials)].to("cpu", copy=True)
+        return env.physics.field(field, self._rows.get(field))[: len(self._trials)].to("cpu", copy=True)
 
     def _episode(self, env: Any, trial: int, rows: dict[str, np.ndarray]) -> Episode:
         library, reference = motions_of(env), np.zeros((0, rows["qpos"].shape[1]), np.float32)
         if library is not None:
             reference = library.qpos[library.clip_rows(trial)].cpu().numpy()
-            if self._body.root_joint is not None:  # the environment puts the start of each clip at the origin
+            if self._body.has_root:  # the environment puts the start of each clip at the origin
                 rows["qpos"][:, :2] += reference[0, :2]
         steps = np.arange(1, len(rows["qpos"]) + 1)
-        name = trials_of(env).names[trial]
+        name = env.goal.trials.names[trial]
         return Episode(clip=trial, name=name, reference=reference, reference_step=steps, **rows)
 
 

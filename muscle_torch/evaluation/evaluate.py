@@ -20,7 +20,7 @@ from .controller import Controller
 from .summary import summarize
 from .tables import comparison_table
 from .tally import Tally
-from .trials import begin_trials, headline_of, success_of, trials_of
+from .trials import begin_trials
 
 HEADINGS = {"untrained": "untrained", "zero": "relaxed", "final": "trained"}  # of the comparison's columns
 Progress = Callable[[int], object]
@@ -52,7 +52,7 @@ def evaluate(
         InputError: The controller's action has another shape than the environment's.
     """
     rows = run_trials(env, controller, trials, callbacks, progress=progress)
-    return summarize([rows[trial] for trial in sorted(rows)], trials_of(env).unit, headline_of(env))
+    return summarize([rows[trial] for trial in sorted(rows)], env.goal.trials.unit, env.goal.headline)
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def run_trials(
     max_steps: int | None = None,
 ) -> dict[int, dict[str, Any]]:
     """Play trials in batches; return their rows by trial. max_steps: of each trial at most so many control steps."""
-    lengths = trials_of(env).lengths.tolist()
+    lengths = env.goal.trials.lengths.tolist()
     # Long trials share a batch, so that few environments wait for the longest one.
     order = sorted(range(len(lengths)) if trials is None else trials, key=lambda trial: -lengths[trial])
     rows: dict[int, dict[str, Any]] = {}
@@ -82,7 +82,7 @@ def _run_batch(
     env: Any, controller: Controller, batch: Sequence[int], callbacks: Sequence[EvaluationCallback], most: int | None
 ) -> list[dict[str, Any]]:
     """One trial an environment; idle environments repeat the last one and are not counted."""
-    trials = trials_of(env)
+    trials = env.goal.trials
     ids = torch.tensor([*batch, *[batch[-1]] * (env.num_envs - len(batch))], device=env.device)
     last_step = trials.lengths[ids] - 1
     longest = int(last_step.max())
@@ -101,7 +101,7 @@ def _run_batch(
         for callback in callbacks:
             callback.on_step_begin(env)
         transition = env.advance(action)
-        tally.add(transition, step <= last_step, success_of(env))
+        tally.add(transition, step <= last_step, env.goal.success())
         for callback in callbacks:
             callback.on_step_end(env, transition)
     rows = [tally.row(trials, world, trial) for world, trial in enumerate(batch)]
@@ -128,7 +128,7 @@ def compare_controllers(
         metrics = evaluate(env, controller)
         write_evaluation(folder / name / "metrics.json", metrics)
         columns[shown.get(name, name)] = metrics
-    return comparison_table(columns, headline_of(env))
+    return comparison_table(columns, env.goal.headline)
 
 
 def write_evaluation(path: Path, metrics: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ from muscle_torch.motion import MotionClip
 from .callback import EvaluationCallback
 from .controller import Controller
 from .evaluate import run_trials
-from .trials import ghost_of, trials_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class PlaybackRecorder(EvaluationCallback):
         self._frames.append(self._read(env))
 
     def on_batch_end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
-        trials, frequency = trials_of(env), env.embodiment.control_frequency
+        trials, frequency = env.goal.trials, env.embodiment.control_frequency
         # An environment that diverged holds NaN, which cannot be drawn.
         series = {name: np.nan_to_num(np.stack([f[name] for f in self._frames], axis=1)) for name in self._frames[0]}
         for world, (trial, followed) in enumerate(zip(self._trials, steps, strict=True)):
@@ -78,7 +77,7 @@ class PlaybackRecorder(EvaluationCallback):
     def _read(self, env: Any) -> dict[str, np.ndarray]:
         """Return copies of this moment's poses and activations, on the host."""
         values = {"qpos": env.physics.field("qpos"), "activation": env.physics.field("act")}
-        ghost = ghost_of(env)
+        ghost = env.goal.ghost()
         if ghost is not None:
             values["reference"] = ghost
         return {name: value[: len(self._trials)].to("cpu", copy=True).numpy() for name, value in values.items()}

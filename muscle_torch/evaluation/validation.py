@@ -20,7 +20,6 @@ from .evaluate import evaluate, write_evaluation
 from .figures import joint_figure
 from .playback import PlaybackRecorder, Trajectory
 from .tables import trial_table
-from .trials import failure_rates, headline_of, trials_of
 
 FAILING_MOST = 20  # groups that are listed
 
@@ -66,13 +65,13 @@ class Validation:
         """
         self.env, self.training_env, self.controller = env, training_env, controller
         self.interval, self.run_dir, self.film, self.keep_videos = interval, run_dir, film, keep_videos
-        self.trials = spread(len(trials_of(env).names), most)
+        self.trials = spread(len(env.goal.trials.names), most)
 
     def __call__(self, update: int, step: int, board: Board) -> None:
         """After update number `update`, at `step` control steps."""
         if update % self.interval:
             return
-        recorder, headline, unit = PlaybackRecorder(), headline_of(self.env), trials_of(self.env).unit
+        recorder, headline, unit = PlaybackRecorder(), self.env.goal.headline, self.env.goal.trials.unit
         metrics = evaluate(self.env, self.controller, callbacks=[recorder], trials=self.trials)
         write_evaluation(self.run_dir / "eval" / f"step_{step}" / "metrics.json", metrics)
         numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not k.startswith("num_")}
@@ -90,7 +89,7 @@ class Validation:
 
     def _failures(self, step: int, board: Board, unit: str) -> None:
         """Of everything that is trained on, whether or not it is validated."""
-        names, rate = failure_rates(self.training_env)
+        names, rate = self.training_env.goal.groups, self.training_env.failure_rate
         board.histogram(f"{unit}s/failure_rate", rate, step)
         worst = torch.argsort(rate, descending=True)[:FAILING_MOST].tolist()
         lines = [f"{100 * float(rate[group]):5.1f} %  {names[group]}" for group in worst]

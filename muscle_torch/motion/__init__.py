@@ -1,7 +1,7 @@
 """Reference motion: clips and their files, resampling, the library on the device, generated motions, sampling."""
 
 from .clip import MotionClip
-from .failures import ClipFailures
+from .failures import FailureRates
 from .generated import generate, generated_names
 from .library import MotionLibrary
 from .load import load_motion
@@ -9,7 +9,7 @@ from .relative_sites import RelativeSites, relative_sites_from_matrices, site_ve
 from .sampler import Sampler
 
 __all__ = [
-    "ClipFailures",
+    "FailureRates",
     "MotionClip",
     "MotionLibrary",
     "RelativeSites",

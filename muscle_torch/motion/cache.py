@@ -18,6 +18,9 @@ MAX_BYTES = 4 << 30
 KINEMATIC_FIELDS = (
     *("body_parentid", "body_pos", "body_quat", "body_ipos", "body_mass", "jnt_type", "jnt_bodyid", "jnt_pos"),
     *("jnt_axis", "qpos0", "site_bodyid", "site_pos", "site_quat"),
+    # of the muscles' paths
+    *("geom_bodyid", "geom_pos", "geom_quat", "geom_size", "tendon_adr", "tendon_num", "wrap_type", "wrap_objid"),
+    *("wrap_prm", "actuator_trntype", "actuator_trnid", "actuator_gear", "actuator_dyntype"),
 )
 
 

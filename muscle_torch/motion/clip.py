@@ -23,14 +23,14 @@ class MotionClip:
     """Positions over time at a constant rate. Building one checks nothing; `validate`, `save` and `load` do."""
 
     name: str
-    qpos: np.ndarray  # (T, nq) float32, columns in the order of joint_names; a free joint comes first and takes 7
+    qpos: np.ndarray  # (T, num_qpos) float32, columns in the order of joint_names; a free joint is first and takes 7
     frequency: float  # [Hz]
     joint_names: tuple[str, ...]
-    embodiment: str  # name of the body, e.g. "MyoBimanualArm"
+    embodiment: str  # `Embodiment.name`, e.g. "MyoBimanualArm"
     model_version: str
     source: str = ""
     licence: str = ""
-    qvel: np.ndarray | None = None  # (T, nv) float32; None: the derivative of qpos is used
+    qvel: np.ndarray | None = None  # (T, num_qvel) float32; None: the derivative of qpos is used
     landmarks: np.ndarray | None = None  # (T, K, 3) float32 [m], where recorded points wanted the body: to look at
     landmark_names: tuple[str, ...] = ()
 

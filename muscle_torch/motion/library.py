@@ -1,7 +1,6 @@
 """All reference motion, flat on the device, ready to be indexed by world."""
 
 import copy
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
@@ -43,14 +43,14 @@ class MotionLibrary:
     """
 
     names: list[str]
-    qpos: Tensor  # (F, nq)
-    qvel: Tensor  # (F, nv)
+    qpos: Tensor  # (F, num_qpos) of the body; its props are no part of a motion
+    qvel: Tensor  # (F, num_qvel)
     site_pos: Tensor  # (F, S, 3) [m]
     site_mat: Tensor  # (F, S, 3, 3)
     site_angvel: Tensor  # (F, S, 3) [rad/s]
     site_linvel: Tensor  # (F, S, 3) of the site point [m/s]
-    muscle_length: Tensor  # (F, nu) [m]
-    muscle_velocity: Tensor  # (F, nu) [m/s]
+    muscle_length: Tensor  # (F, muscles) [m]
+    muscle_velocity: Tensor  # (F, muscles) [m/s]
     rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites_from_matrices`
     rrot: Tensor
     rvel: Tensor
@@ -151,7 +151,7 @@ def _entries(
             unwritable.set()
         return entry
 
-    workers = max(1, min(threads or os.cpu_count() or 1, len(clips)))
+    workers = max(1, min(threads or usable_cores(), len(clips)))
     pool = ThreadPoolExecutor(workers)
     try:
         # The bar appears only where there is more than a second of work, and only on a terminal.
@@ -175,8 +175,9 @@ def _compute(
 
 def _fits(entry: dict[str, np.ndarray], embodiment: Embodiment) -> bool:
     """Whether a file from the cache holds what it should: it may have been damaged."""
-    model, sites = embodiment.model, len(embodiment.site_names)
-    inner = ((model.nq,), (model.nv,), (sites, 3), (sites, 3, 3), (sites, 3), (sites, 3), (model.nu,), (model.nu,))
+    sites, muscles = len(embodiment.site_names), (len(embodiment.muscle_ids),)
+    body = ((embodiment.num_qpos,), (embodiment.num_qvel,))
+    inner = (*body, (sites, 3), (sites, 3, 3), (sites, 3), (sites, 3), muscles, muscles)
     if entry.keys() != set(ENTRY):
         return False
     frames = len(entry["qpos"])

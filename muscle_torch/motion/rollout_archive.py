@@ -5,6 +5,7 @@ what it ignores (velocities, excitations, muscle forces, rewards, names) is ther
 frame t of the clip, before the control step (`activation_sample_phase` is pre_step); its kinetics are of frame t + 1.
 """
 
+import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -41,15 +42,15 @@ class Episode:
 
     clip: int  # its place in the motions, or trials, that were evaluated
     name: str
-    reference: np.ndarray  # (L, nq) [rad], root [m] and quaternion; L = 0 if no motion was followed
-    qpos: np.ndarray  # (T, nq), in the reference's world frame
-    qvel: np.ndarray  # (T, nv)
-    activation: np.ndarray  # (T, nu) in [0, 1]
-    excitation: np.ndarray  # (T, nu) control during the step
-    muscle_force: np.ndarray  # (T, nu) of the last substep before [N], negative: muscles pull
+    reference: np.ndarray  # (L, num_qpos) [rad], root [m] and quaternion; L = 0 if no motion was followed
+    qpos: np.ndarray  # (T, num_qpos), in the reference's world frame
+    qvel: np.ndarray  # (T, num_qvel)
+    activation: np.ndarray  # (T, muscles) in [0, 1]
+    excitation: np.ndarray  # (T, muscles) control during the step
+    muscle_force: np.ndarray  # (T, muscles) of the last substep before [N], negative: muscles pull
     touch: np.ndarray  # (T, sensors) contact force [N]
     reward: np.ndarray  # (T,) of the step
-    joint_force: np.ndarray  # (T, joints) generalised force of the muscles after the step [N m or N]
+    joint_force: np.ndarray  # (T, joints) generalised force of muscles and motors after the step [N m or N]
     sensor_force: np.ndarray  # (T, sensors) contact force after the step [N]
     reference_step: np.ndarray  # (T,) frame of the reference after the step
 
@@ -58,7 +59,8 @@ class Episode:
 class RolloutArchive:
     """Rollouts of one body, with what is needed to read them without it."""
 
-    embodiment: str
+    embodiment: str  # key of the body
+    embodiment_options: dict[str, Any]  # what it was built with
     model_version: str
     dt: float  # control step [s]
     joint_names: tuple[str, ...]  # every joint, model order; the free joint is one of them
@@ -87,13 +89,20 @@ def read_archive(path: str | Path, embodiment: Embodiment | None = None) -> Roll
         archive = _archive(arrays)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} is no rollout archive of this package: {error}; write one with archive=") from None
-    if embodiment is not None and archive.joint_names != embodiment.joint_names:
-        other = next((n for n in archive.joint_names if n not in embodiment.joint_names), "their order or number")
-        raise InputError(
-            f"{path} holds rollouts of {archive.embodiment}: its joints are not those of {embodiment.name} ({other}); "
-            "evaluate with the same embodiment and fingers="
-        )
+    if embodiment is not None:
+        _check_body(archive, embodiment, path)
     return archive
+
+
+def _check_body(archive: RolloutArchive, embodiment: Embodiment, path: str | Path) -> None:
+    """Raise InputError if the archive's rollouts are of another body or of the same one built otherwise."""
+    for name, value in embodiment.identity.items():
+        stored = getattr(archive, name)
+        if stored != value:
+            raise InputError(
+                f"{path} holds rollouts of {archive.embodiment}: {name} is {stored!r}, here {value!r}; evaluate with "
+                "the same embodiment and options"
+            )
 
 
 def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
@@ -103,6 +112,7 @@ def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
         "joint_names": archive.joint_names,
         "muscle_names": archive.muscle_names,
         "embodiment": archive.embodiment,
+        "embodiment_options": json.dumps(archive.embodiment_options),
         "model_version": archive.model_version,
         "activation_sample_phase": "pre_step",
         "kinetics_sample_phase": "post_step",
@@ -141,6 +151,7 @@ def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
 
     archive = RolloutArchive(
         embodiment=str(arrays["embodiment"]),
+        embodiment_options=json.loads(str(arrays["embodiment_options"])),
         model_version=str(arrays["model_version"]),
         dt=float(arrays["dt"]),
         joint_names=names("joint_names"),
@@ -164,7 +175,8 @@ def _episode(arrays: Mapping[str, np.ndarray], prefix: str) -> Episode:
 
 def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
     steps, width = len(episode.qpos), episode.reference.shape[1]
-    expected = {"qpos": width, "activation": len(archive.muscle_names), "touch": len(archive.sensor_names)}
+    expected = {"qpos": width, "touch": len(archive.sensor_names)}
+    expected |= dict.fromkeys(("activation", "excitation", "muscle_force"), len(archive.muscle_names))
     expected |= {"joint_force": len(archive.force_joint_names), "sensor_force": len(archive.sensor_names)}
     for name, columns in expected.items():
         shape = getattr(episode, name).shape

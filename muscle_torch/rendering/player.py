@@ -15,7 +15,7 @@ class Frame(NamedTuple):
 
     qpos: np.ndarray  # (nq,)
     reference: np.ndarray | None  # (nq,)
-    activation: np.ndarray | None  # (nu,) in [0, 1]
+    activation: np.ndarray | None  # (muscles,) in [0, 1]
     landmarks: np.ndarray | None = None  # (K, 3) [m]
 
 

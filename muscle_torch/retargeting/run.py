@@ -237,8 +237,3 @@ def _member(root: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     return root / f"{name}.npz"
-
-
-def thread_count() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

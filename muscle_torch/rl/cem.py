@@ -65,8 +65,8 @@ def _trial(env: Any, policy: Any, candidates: Tensor, count: int, steps: int, br
     broadcast: begin on the first frame of the clips drawn, as evaluation does.
     """
     share = torch.arange(env.num_envs, device=env.device) // count
-    clip, frame = (start.to(env.device)[share] for start in env.draw(-(-env.num_envs // count)))
-    observation = env.assign(clip, torch.zeros_like(frame) if broadcast else frame)
+    clip, frame = (start.to(env.device)[share] for start in env.goal.draw(-(-env.num_envs // count)))
+    observation = env.assign((clip, torch.zeros_like(frame) if broadcast else frame))
     earned = torch.zeros(env.num_envs, device=env.device)
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     for number in range(steps):

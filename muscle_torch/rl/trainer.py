@@ -282,14 +282,11 @@ class Trainer:
 
     def _facts(self) -> dict[str, Any]:
         """What says whether a checkpoint fits elsewhere, and how to build its policy."""
-        body = self.env.embodiment
         return {
             "task": self.cfg.task,
             "config": dataclasses.asdict(self.cfg),
             "policy_spec": getattr(self.policy, "spec", {}),
-            "embodiment": body.name,
-            "fingers": body.fingers,
-            "model_version": body.model_version,
+            **self.env.embodiment.identity,
             "observation_size": self.env.observation_size,
             "action_size": self.env.action_size,
             "step": self.step,

@@ -75,16 +75,15 @@ def load_weights(policy: nn.Module, stored: Mapping[str, Any], env: Any, task: s
     Raises InputError where the checkpoint is another body's or layout's.
     """
     wanted = {
-        "embodiment": env.embodiment.name,
-        "fingers": env.embodiment.fingers,
-        "model_version": env.embodiment.model_version,
+        **env.embodiment.identity,
         "observation_size": env.observation_size,
         "action_size": env.action_size,
     }
     for name, value in wanted.items():
-        if stored[name] != value:
+        if stored.get(name) != value:
             raise InputError(
-                f"checkpoint is of task={stored['task']} with {name} {stored[name]!r}; task={task} here has {value!r}"
+                f"checkpoint is of task={stored['task']} with {name} {stored.get(name)!r}; "
+                f"task={task} here has {value!r}"
             )
     restore_policy(policy, stored)
     if reset_std:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from muscle_torch.errors import InputError
 
 from .checkpoint import LOG_STD, load_checkpoint
 from .files import PARTIAL
+from .versions import package_version
 
 LAST = Path("checkpoints") / "last.pt"
 PACKAGES = (
@@ -131,8 +131,9 @@ def _newest(cfg: Config) -> Path | None:
 
 def _write(cfg: Config, run_dir: Path) -> None:
     OmegaConf.save(OmegaConf.create(config_to_dict(cfg)), run_dir / "config.yaml")
+    versions = {name: package_version(name) or "not installed" for name in PACKAGES}
     manifest = {
-        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": versions | {"python": platform.python_version()},
         "git_commit": _git_commit(),
         "command": [sys.executable, *sys.argv],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -140,13 +141,6 @@ def _write(cfg: Config, run_dir: Path) -> None:
         "seed": cfg.seed,
     }
     (run_dir / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _git_commit() -> str:
