@@ -3,6 +3,7 @@
 from .command import help_text, run_command
 from .loading import config_from_dict, config_to_dict, load_config, parse_words, tasks
 from .schema import (
+    CEMConfig,
     Config,
     CurriculumConfig,
     EnvConfig,
@@ -15,12 +16,12 @@ from .schema import (
     RewardConfig,
     RewardCurriculumConfig,
     SamplingConfig,
-    SearchConfig,
     TerminationCurriculumConfig,
     key,
 )
 
 __all__ = [
+    "CEMConfig",
     "Config",
     "CurriculumConfig",
     "EnvConfig",
@@ -33,7 +34,6 @@ __all__ = [
     "RewardConfig",
     "RewardCurriculumConfig",
     "SamplingConfig",
-    "SearchConfig",
     "TerminationCurriculumConfig",
     "config_from_dict",
     "config_to_dict",

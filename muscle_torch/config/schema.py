@@ -141,10 +141,10 @@ class PPOConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchConfig:
-    rounds: int = key(0, "policy=reflex: rounds of the search for its gains, before PPO; not counted in total_steps")
-    candidates: int = key(64, "sets of gains tried a round, in as many worlds at least")
-    trials: int = key(3, "trials of each in a round, from other starts")
+class CEMConfig:
+    rounds: int = key(16, "rounds of the cross-entropy method (stage cem); not counted in total_steps")
+    candidates: int = key(64, "parameter sets tried a round, at most one an environment")
+    trials: int = key(3, "trials of each in a round, from different starts")
     steps: int = key(400, "longest trial, that of the last round", "control steps")
 
 
@@ -181,6 +181,12 @@ class Config:
     threads: int = key(0, "physics threads on a CPU; 0: all cores")
     total_steps: int = key(1_000_000, "budget, all worlds together", "control steps")
     max_iterations: int = key(0, "the same budget in updates; 0: total_steps decides", "updates")
+    stages: list[str] = key(
+        ["ppo"], "algorithms, one after the other: ppo (trains), cem (finds initial parameters; skipped by checkpoint=)"
+    )
+    stage_steps: list[int] = key(
+        [], "budget of each stage that trains; empty: total_steps in equal parts", "control steps"
+    )
     experiment: str = key("", "name of the run folder; empty: <task>_<date>_<time>")
     runs_dir: str = key("runs", "where run folders go")
     checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
@@ -218,7 +224,7 @@ class Config:
     excluded_sites: list[str] = key([], "tracked sites that termination does not look at")
     network: NetworkConfig = key(NetworkConfig(), "policy network")
     ppo: PPOConfig = key(PPOConfig(), "learning")
-    search: SearchConfig = key(SearchConfig(), "what a policy looks for before PPO")
+    cem: CEMConfig = key(CEMConfig(), "stage cem")
     optimizer: OptimizerConfig = key(OptimizerConfig(), "optimiser")
 
     def __post_init__(self) -> None:

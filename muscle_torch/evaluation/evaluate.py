@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor, nn
 
 from muscle_torch.errors import InputError
@@ -95,26 +94,32 @@ class _Tally:
 
 
 def policy_mean(policy: Any) -> Act:
-    """The policy's deterministic action: the mean of its distribution, normaliser frozen, no gradients."""
+    """The policy's deterministic action: the mode of its distribution, normaliser frozen, no gradients."""
 
     @torch.no_grad()
     def act(observation: Tensor) -> Tensor:
-        read = TensorDict({"observation": observation}, batch_size=observation.shape[:1])
-        return policy.actor(read)["loc"]
+        return policy.distribution(observation).mode
 
     return act
 
 
 def policy_sample(policy: Any, seed: int) -> Act:
-    """Actions drawn from the policy's distribution, normaliser frozen; the noise is the same on every device."""
-    generator = torch.Generator().manual_seed(seed)  # its own: evaluating disturbs nobody else's random numbers
+    """Actions drawn from the policy's distribution, normaliser frozen; other random numbers are left as they are."""
+    states: dict[torch.device, Tensor] = {}
 
     @torch.no_grad()
     def act(observation: Tensor) -> Tensor:
-        read = TensorDict({"observation": observation}, batch_size=observation.shape[:1])
-        out = policy.actor(read)
-        loc, scale = out["loc"], out["scale"]
-        return loc + scale * torch.randn(loc.shape, generator=generator).to(loc)
+        device = observation.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            if device not in states:
+                torch.manual_seed(seed)
+            elif device.type == "cuda":
+                torch.cuda.set_rng_state(states[device], device)
+            else:
+                torch.set_rng_state(states[device])
+            action = policy.distribution(observation).sample()
+            states[device] = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+        return action
 
     return act
 

@@ -5,7 +5,7 @@ import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -13,8 +13,8 @@ from torch import nn
 from muscle_torch.errors import InputError
 
 FORMAT = "muscle_torch checkpoint"
-VERSION = 1
-LOG_STD = "actor.module.log_std"  # of models/actor_critic.py, in a policy's state_dict
+VERSION = 2
+LOG_STD = "actor.module.exploration.log_std"  # of models/exploration.py, in a policy's state_dict
 # What torch.load raises for a file that is cut off, empty, of another kind, or holds more than plain data.
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
 
@@ -62,7 +62,14 @@ def load_checkpoint(where: str | Path, device: str | torch.device = "cpu") -> di
     return stored
 
 
-def restore_policy(policy: nn.Module, stored: Mapping[str, Any]) -> None:
+class Stateful(Protocol):
+    """What has weights, such as an `nn.Module`."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+
+
+def restore_policy(policy: Stateful, stored: Mapping[str, Any]) -> None:
     """Puts a checkpoint's weights into `policy`; names the first that does not fit."""
     own, given = policy.state_dict(), stored["policy"]
     for name, value in own.items():

@@ -31,7 +31,17 @@ PACKAGES = (
 )
 # What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
 RESUMABLE = (
-    *("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment", "check_memory"),
+    *(
+        "resume",
+        "total_steps",
+        "max_iterations",
+        "stage_steps",
+        "device",
+        "threads",
+        "runs_dir",
+        "experiment",
+        "check_memory",
+    ),
 )
 WRITTEN = (
     *("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless"),
