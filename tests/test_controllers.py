@@ -24,7 +24,7 @@ def env(tmp_path):
 @pytest.fixture
 def policy(env):
     torch.manual_seed(0)
-    return make_policy("mlp", env, env.config.network)
+    return make_policy(env.config.policy, env, env.config.exploration)
 
 
 @pytest.mark.parametrize("name", CONTROLLERS)

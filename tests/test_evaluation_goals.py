@@ -9,17 +9,17 @@ import torch
 from env_cases import Acting, clip, saved, small_env
 
 from muscle_torch.embodiments import make_embodiment
+from muscle_torch.envs.goals.goal import Headline, Trials
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import ZeroController, average, compare_controllers, evaluate, play, trial_table
 from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
 from muscle_torch.evaluation.figures import joint_figure
 from muscle_torch.evaluation.summary import wilson_interval
 from muscle_torch.evaluation.trajectory_distance import Distances
-from muscle_torch.evaluation.trials import Trials
 from muscle_torch.evaluation.validation import Validation
 from muscle_torch.motion.rollout_archive import read_archive, write_archive
 
-HEADLINE = SimpleNamespace(name="err/angle", label="angle error", unit="mrad", factor=1e3)
+HEADLINE = Headline("err/angle", "angle error", "mrad", 1e3)
 NEAR = 0.1  # [rad]
 
 
@@ -39,7 +39,7 @@ class HoldAngle:
     def assign(self, start):
         (self.target,) = start
         still = torch.zeros(self.num_envs, dtype=torch.long)
-        self._env.assign(still, still)
+        self._env.assign((still, still))
         self.rest = self.physics.field("qpos")[:, 0].clone()
 
     def advance(self, action):
@@ -53,6 +53,8 @@ class HoldAngle:
 
     def ghost(self):
         return None
+
+    markers = ghost
 
     def _error(self):
         return (self.physics.field("qpos")[:, 0] - self.rest - self.target).abs()
@@ -167,9 +169,7 @@ class Board:
 
 
 def test_validation_names_its_results_after_trials_and_films_the_worst(still, tmp_path):
-    training = SimpleNamespace(
-        library=SimpleNamespace(names=["near", "far"]), clip_failure_rate=torch.tensor([0.1, 0.9])
-    )
+    training = SimpleNamespace(goal=SimpleNamespace(groups=["near", "far"]), failure_rate=torch.tensor([0.1, 0.9]))
     env, board, filmed = HoldAngle(still[1], [0.02, 5.0], [10, 30], lost_beyond=1.0), Board(), []
     options = {"interval": 2, "film": lambda trajectory, path: filmed.append((trajectory.name, path.name))}
     validation = Validation(env, training, ZeroController(), tmp_path, **options)
@@ -188,7 +188,7 @@ def test_a_video_that_fails_ends_the_videos_and_not_the_run(still, tmp_path, cap
         raise InputError("no OpenGL")
 
     calls, env = [], HoldAngle(still[1], [0.02], [5])
-    training = SimpleNamespace(library=SimpleNamespace(names=["near"]), clip_failure_rate=torch.tensor([0.1]))
+    training = SimpleNamespace(goal=SimpleNamespace(groups=["near"]), failure_rate=torch.tensor([0.1]))
     validation = Validation(env, training, ZeroController(), tmp_path, interval=1, film=film)
     for update in (1, 2):
         validation(update, update, Board())

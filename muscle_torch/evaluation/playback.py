@@ -22,7 +22,7 @@ class Trajectory:
     frequency: float
     reference: np.ndarray | None = None  # pose that the body should have, drawn as a ghost, (L, nq)
     activation: np.ndarray | None = None  # in [0, 1]; None: muscles in one colour, (L, nu)
-    landmarks: np.ndarray | None = None  # recorded points, drawn as small spheres [m], (L, K, 3)
+    landmarks: np.ndarray | None = None  # recorded points or targets, drawn as small spheres [m], (L, K, 3)
     steps_followed: int | None = None  # control steps until the trial was lost or ended; None: nothing was simulated
 
     @property
@@ -77,10 +77,9 @@ class PlaybackRecorder(EvaluationCallback):
     def _read(self, env: Any) -> dict[str, np.ndarray]:
         """Return copies of this moment's poses and activations, on the host."""
         values = {"qpos": env.physics.field("qpos"), "activation": env.physics.field("act")}
-        ghost = env.goal.ghost()
-        if ghost is not None:
-            values["reference"] = ghost
-        return {name: value[: len(self._trials)].to("cpu", copy=True).numpy() for name, value in values.items()}
+        values |= {"reference": env.goal.ghost(), "landmarks": env.goal.markers()}
+        shown = {name: value for name, value in values.items() if value is not None}
+        return {name: value[: len(self._trials)].to("cpu", copy=True).numpy() for name, value in shown.items()}
 
 
 def play(env: Any, controller: Controller, max_seconds: float) -> list[Trajectory]:
