@@ -102,6 +102,11 @@ class MuscleEnv(EnvBase):
         """Reset every environment; return the observation (W, D). Evaluation: environment i plays trial i."""
         return self.assign(self.goal.in_order(self.num_envs) if self.evaluation else self.goal.draw(self.num_envs))
 
+    def draw(self, count: int, beginning: bool = False) -> Start:
+        """Draw starts of training episodes, tensors (count,); beginning: at the beginning of a clip or trial."""
+        start = self.goal.draw(count)
+        return self.goal.beginning(start) if beginning else start
+
     @torch.no_grad()
     def assign(self, start: Start) -> Tensor:
         """Reset every environment to a start of the goal's; return observations (W, D). Activations start at zero.

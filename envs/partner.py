@@ -161,6 +161,14 @@ class PartnerEnv:
     def failure_rate(self) -> Tensor:
         return self._env.failure_rate
 
+    def draw(self, count: int, beginning: bool = False) -> Start:
+        """Draw starts of training episodes, tensors (count,); beginning: at the beginning of a clip or trial."""
+        return self._env.draw(count, beginning)
+
+    def set_seed(self, seed: int) -> None:
+        """Restart the environment's random numbers."""
+        self._env.set_seed(seed)
+
     def assign(self, start: Start) -> Tensor:
         """Reset every environment to a start of the goal's; return the learner's observations (W, D)."""
         observation = self._env.assign(start)

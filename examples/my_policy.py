@@ -1,4 +1,7 @@
-"""A policy of your own: `python train.py task=toy_arm policy=docs/my_policy.py:MyPolicy`."""
+"""A policy of your own: `python train.py task=toy_arm policy=examples/my_policy.py:MyPolicy`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from tensordict.nn import TensorDictModule
@@ -29,10 +32,17 @@ class Actor(nn.Module):
 class MyPolicy(nn.Module):
     """What a policy needs: `.actor` writes `loc` and `scale`, `.critic` writes `state_value`. The rest is yours."""
 
-    def __init__(self, observation_size: int, action_size: int, **network):
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        exploration: Mapping[str, Any],
+        hidden: Sequence[int] = (64,),
+        **options: Any,
+    ):
         super().__init__()
-        width = network["hidden"][0]
-        actor = Actor(observation_size, action_size, width, network["initial_std"])
+        width = hidden[0]
+        actor = Actor(observation_size, action_size, width, exploration["initial_std"])
         critic = nn.Sequential(
             nn.LayerNorm(observation_size),
             nn.Linear(observation_size, width),

@@ -1,4 +1,4 @@
-"""The published networks' arrays into ours: names, and flax kernels (in, out) transposed."""
+"""Published networks' arrays into our policies: by name, flax kernels (in, out) transposed."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,47 +8,48 @@ from torch import Tensor, nn
 
 from muscle_torch.errors import InputError
 
-from .actor_critic import ActorCritic, GaussianActor
+from .actor_critic import Actor, NetworkPolicy
 from .moe import MixtureLayer
 from .trunks import PlainTrunk, ResidualBlock, ResidualTrunk
 
-# Our parameter -> theirs, by kind of module.
+# Our parameter -> the published one, by kind of module.
 DENSE = {"weight": "kernel", "bias": "bias"}
 NORM = {"weight": "scale", "bias": "bias"}
 
 
 @torch.no_grad()
-def load_published(policy: ActorCritic, arrays: Mapping[str, np.ndarray]) -> None:
-    """Fills a policy of the same shape from a published checkpoint's `params.*` and `run_stats.*`.
+def load_published(policy: NetworkPolicy, arrays: Mapping[str, np.ndarray]) -> None:
+    """Fill a policy of the same shape from a published checkpoint's `params.*` and `run_stats.*`.
 
-    Raises InputError for an array that is missing, left over, or of another shape.
+    Raises:
+        InputError: An array is missing, left over, or of another shape.
     """
     left = dict(arrays)
-    for name, own in targets(policy, arrays):
+    for name, target in targets(policy, arrays):
         if name not in left:
             raise InputError(f"the checkpoint lacks the array {name}: its config describes another network")
-        given = torch.from_numpy(np.array(left.pop(name), dtype=np.float32))
-        given = given.T if name.endswith(".kernel") else given
-        if given.shape != own.shape:
+        array = torch.from_numpy(np.array(left.pop(name), dtype=np.float32))
+        array = array.T if name.endswith(".kernel") else array
+        if array.shape != target.shape:
             raise InputError(
-                f"the checkpoint's array {name} is {tuple(given.shape)}, its config asks for {tuple(own.shape)}"
+                f"the checkpoint's array {name} is {tuple(array.shape)}, its config asks for {tuple(target.shape)}"
             )
-        own.copy_(given)
+        target.copy_(array)
     if left:
         raise InputError(f"the checkpoint has {len(left)} arrays that its config does not explain: {', '.join(left)}")
 
 
-def targets(policy: ActorCritic, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
-    """Their name of every array, and the tensor of ours that it goes to. arrays: only their names are looked at."""
+def targets(policy: NetworkPolicy, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the published name of every array and the tensor of ours that it fills; of `arrays`, names are read."""
     actor, critic = policy.actor.module, policy.critic.module
-    assert isinstance(actor, GaussianActor) and isinstance(critic, nn.Sequential)
+    assert isinstance(actor, Actor) and isinstance(actor.mean, nn.Sequential) and isinstance(critic, nn.Sequential)
     statistics = sorted({name.rpartition(".")[0] for name in arrays if name.startswith("run_stats.")})
     if len(statistics) != 1:
         raise InputError(f"the checkpoint has {len(statistics)} sets of observation statistics, one is needed")
     for name in ("mean", "var", "count"):
         yield f"{statistics[0]}.{name}", getattr(policy.normalizer, name)
-    yield "params.log_std", actor.log_std
-    for part, trunk in (("actor", actor.trunk), ("critic", critic[1])):
+    yield "params.log_std", actor.exploration.log_std
+    for part, trunk in (("actor", actor.mean[1]), ("critic", critic[1])):
         for prefix, module in _layers(trunk, part):
             names = NORM if isinstance(module, nn.LayerNorm) else DENSE
             for ours, theirs in names.items():
@@ -57,7 +58,7 @@ def targets(policy: ActorCritic, arrays: Mapping[str, np.ndarray]) -> Iterator[t
 
 
 def _layers(trunk: nn.Module, part: str) -> Iterator[tuple[str, nn.Module]]:
-    """Their name of each Linear and LayerNorm of a trunk."""
+    """Yield the published name of each Linear and LayerNorm of a trunk."""
     if isinstance(trunk, PlainTrunk):
         dense = [m for m in trunk if isinstance(m, nn.Linear)]
         norms = [m for m in trunk if isinstance(m, nn.LayerNorm)]

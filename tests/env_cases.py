@@ -81,7 +81,7 @@ def all_equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 def guarded_update(trainer: Any, guard: Callable[[], AbstractContextManager[Any]]) -> dict[str, float]:
     """One update whose collecting and learning run inside `guard()`; its metrics."""
-    collect, learn, calls = trainer.rollout._collect, trainer.ppo._learn, []
+    collect, learn, calls = trainer._rollout, trainer.algorithm.learner._learn, []
 
     def watched(call):
         def run(*given):
@@ -91,8 +91,8 @@ def guarded_update(trainer: Any, guard: Callable[[], AbstractContextManager[Any]
 
         return run
 
-    trainer.rollout._collect, trainer.ppo._learn = watched(collect), watched(learn)
+    trainer._rollout, trainer.algorithm.learner._learn = watched(collect), watched(learn)
     metrics = trainer.iteration()
-    trainer.rollout._collect, trainer.ppo._learn = collect, learn
+    trainer._rollout, trainer.algorithm.learner._learn = collect, learn
     assert calls == [collect] + [learn] * trainer.cfg.ppo.epochs
     return metrics

@@ -69,7 +69,7 @@ def make_trainer(cfg: Any, processes: Any = None) -> Any:
 def learn_and_tell(folder: Path, policy: str) -> None:
     """A few updates of a policy; everything that went into them and what came out, to `folder`."""
     from muscle_torch.config import load_config
-    from muscle_torch.rl import gradients, make_processes, ppo
+    from muscle_torch.rl import gradients, make_processes, ppo_update
 
     gradients.BUCKET = 10_000  # several, though the networks are small
     cfg = load_config("toy_arm", policy=policy, **CASE)
@@ -77,13 +77,14 @@ def learn_and_tell(folder: Path, policy: str) -> None:
     with make_processes(cfg) as processes:
         trainer = make_trainer(cfg, processes)
         told["weights"] = {name: value.clone() for name, value in trainer.policy.state_dict().items()}
-        collect, split, adapt = trainer.rollout.collect, ppo.minibatches, trainer.env.adapt
+        roll_out, split, adapt = trainer._rollout, ppo_update.minibatches, trainer.env.adapt
 
-        def collected(*given: Any) -> torch.Tensor:
-            following, rollout = collect(*given), trainer.rollout
+        def collected(steps: int) -> None:
+            roll_out(steps)
+            rollout, episodes = trainer.algorithm.rollout, trainer.episodes
+            rollout.observation[-1] = trainer.observation
             kept = {name: getattr(rollout, name).clone() for name in STORED}
-            told["rollouts"].append(kept | {"finished": rollout.finished.clone(), "terms": dict(rollout.terms)})
-            return following
+            told["rollouts"].append(kept | {"finished": episodes.finished.clone(), "terms": dict(episodes.terms)})
 
         def divided(*given: Any) -> list[torch.Tensor]:
             told["minibatches"].append(split(*given))
@@ -94,10 +95,10 @@ def learn_and_tell(folder: Path, policy: str) -> None:
             told["counts"].append((kept._ended.clone(), kept._failed.clone()))
             return adapt(total)
 
-        trainer.rollout.collect, ppo.minibatches, trainer.env.adapt = collected, divided, adapted
+        trainer._rollout, ppo_update.minibatches, trainer.env.adapt = collected, divided, adapted
         told["metrics"] = [trainer.iteration() for _ in range(UPDATES)]
         told["after"] = trainer.policy.state_dict()
-        told["moments"] = trainer.reward_scale.moments
+        told["moments"] = trainer.algorithm.return_normalizer.moments
         told["clips"], told["thresholds"] = trainer.env.goal._sampler.weights, trainer.env._termination.thresholds
         torch.save(told, folder / f"{processes.rank}.pt")
 

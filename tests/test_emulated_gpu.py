@@ -111,7 +111,7 @@ def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict
         backend="warp",
         max_iterations=updates,
         ppo={"num_steps": 8, "minibatches": 2},
-        search={"rounds": 0},
+        stages=["ppo"],
         **settings,
     )
     torch.manual_seed(0)
@@ -153,7 +153,8 @@ def test_train_py_from_start_to_end(tmp_path, monkeypatch, capsys):
     motion = saved(tmp_path, clip(torch.linspace(0.2, 1.2, 40)))[0]
     words = ["task=toy_arm", f"motion={motion}", "policy=reflex", "actions.muscles.mapping=half", "num_envs=8"]
     words += ["observation.terms=[joint_pos,joint_vel,joint_error,muscle_length_error,muscle_velocity_error]"]
-    words += ["ppo.num_steps=8", "search.rounds=1", "search.candidates=4", "search.steps=20", "capture_video=false"]
+    words += ["ppo.num_steps=8", "capture_video=false"]
+    words += ["stages=[cem,ppo]", "cem.rounds=1", "cem.candidates=4", "cem.steps=20"]
     words += ["validation_interval=2", "experiment=run", "resume=auto"]
     main = runpy.run_path(str(ROOT / "train.py"))["main"]
     with emulated_gpu() as device:
@@ -161,7 +162,7 @@ def test_train_py_from_start_to_end(tmp_path, monkeypatch, capsys):
         assert main([*words, f"device={device}", "max_iterations=4", "evaluate=true"]) == 0
     assert load_checkpoint(tmp_path / "runs" / "run")["update"] == 4
     out = capsys.readouterr().out
-    assert "search 1/1" in out and "site position error" in out
+    assert "cem 1/1" in out and "site position error" in out
 
 
 def test_other_ways_in_and_muscles_that_differ():

@@ -14,7 +14,7 @@ from torch import nn
 
 from muscle_torch.config import config_to_dict
 from muscle_torch.errors import InputError
-from muscle_torch.models import POLICIES, load_policy, make_policy
+from muscle_torch.models import POLICIES, PolicyAdapter, load_policy, make_policy
 from muscle_torch.models.build import Inference
 
 onnx = pytest.importorskip("onnx")
@@ -52,7 +52,7 @@ def trained(policy: nn.Module, env) -> Inference:
     with torch.no_grad():
         for weight in policy.parameters():
             weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
-        if hasattr(policy, "normalizer"):
+        if policy.normalizer is not None:
             policy.normalizer.observe(2 + 3 * torch.rand(50, env.observation_size, generator=generator))
             policy.normalizer.commit()
     return Inference(policy, {"config": config_to_dict(env.config), "task": env.config.task})
@@ -139,11 +139,19 @@ class BranchingPolicy(nn.Module):
         super().__init__()
         actor = Branching(observation_size, action_size)
         self.actor = TensorDictModule(actor, in_keys=list(in_keys), out_keys=["loc", "scale"])
+        self.critic = TensorDictModule(nn.Linear(observation_size, 1), ["observation"], ["state_value"])
+
+
+def completed(policy: nn.Module) -> PolicyAdapter:
+    """The policy as `make_policy` returns it."""
+    made = PolicyAdapter(policy, "Branching")
+    made.spec = {"name": "Branching"}
+    return made
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
 def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, suffix):
-    policy = trained(BranchingPolicy(env.observation_size, env.action_size), env)
+    policy = trained(completed(BranchingPolicy(env.observation_size, env.action_size)), env)
     with pytest.raises(InputError) as refused:
         export_tool.export(policy, tmp_path / f"policy{suffix}", inputs(env), {})
     message = str(refused.value)
@@ -152,9 +160,9 @@ def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, su
 
 
 def test_a_policy_that_reads_more_than_the_observation_is_refused(env, tmp_path):
-    policy = trained(BranchingPolicy(env.observation_size, env.action_size, ("observation", "memory")), env)
+    policy = BranchingPolicy(env.observation_size, env.action_size, ("observation", "memory"))
     with pytest.raises(InputError, match="memory"):
-        export_tool.export(policy, tmp_path / "policy.onnx", inputs(env), {})
+        export_tool.export(trained(completed(policy), env), tmp_path / "policy.onnx", inputs(env), {})
 
 
 def test_what_a_user_can_get_wrong(run_folder, tmp_path):

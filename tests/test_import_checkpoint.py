@@ -24,7 +24,6 @@ from muscle_torch.errors import InputError
 from muscle_torch.models import build_policy, load_policy, make_policy
 from muscle_torch.published import hub, orbax
 from muscle_torch.published.config import published_config
-from muscle_torch.rl.rollout import log_prob
 from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
 
 tensorstore = pytest.importorskip("tensorstore", reason="pip install 'muscle_torch[hub]'")
@@ -72,7 +71,7 @@ def test_the_converted_policy_computes_the_published_numbers(converted, name):
     close(out["loc"], expected["actor_mean"], "mean action")
     close(out["scale"][0].log(), expected["log_std"], "log std")
     close(out["state_value"].squeeze(-1), expected["value"], "value")
-    close(log_prob(action, out["loc"], out["scale"]), expected["log_prob"], "log probability")
+    close(policy.distribution(observation).log_prob(action), expected["log_prob"], "log probability")
     close(policy.normalizer.count, expected["run_count"], "count")
     if "moe_loss" in expected.files:
         close(policy.auxiliary_loss(), expected["moe_loss"], "balance loss")

@@ -151,7 +151,7 @@ from muscle_torch.envs import make_env
 from muscle_torch.physics.memory import resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.rl import Trainer
-cfg = load_config(sys.argv[1], num_envs=int(sys.argv[2]), device="cpu", threads=2, search={"rounds": 0})
+cfg = load_config(sys.argv[1], num_envs=int(sys.argv[2]), device="cpu", threads=2, stages=["ppo"])
 env = make_env(cfg)
 trainer = Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None)
 trainer.iteration()

@@ -106,8 +106,8 @@ def test_a_wrong_mixture_is_one_line(wrong, named):
 def test_without_layernorm_there_is_none_and_old_checkpoints_keep_theirs():
     plain = MLPPolicy(6, 2, hidden=[8, 8], layernorm_epsilon=0.0)
     assert not any(isinstance(m, torch.nn.LayerNorm) for m in plain.modules())
-    spec = plain.arguments | {"name": "mlp"}
-    for key in ("layernorm_epsilon", "normalizer_epsilon", "normalizer_clip", "mixture"):
+    spec = plain.spec | {"name": "mlp"}
+    for key in ("layernorm_epsilon", "normalizer_epsilon", "normalizer_clip"):
         del spec[key]  # as a checkpoint of before these keys
     old = build_policy(spec)
     assert {m.eps for m in old.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-5}
@@ -135,9 +135,9 @@ def test_noise_falls_geometrically_to_its_last_value(env):
     actor = policy.actor.module
     for progress, std in ((0.0, 0.4), (0.5, 0.2), (1.0, 0.1)):
         policy.anneal(progress)
-        assert torch.allclose(actor.std(), torch.tensor(std))
-    assert not actor.log_std.requires_grad
-    learned = make_policy("mlp", env, network(initial_std=0.4)).actor.module.log_std
+        assert torch.allclose(actor.exploration.std(), torch.tensor(std))
+    assert not actor.exploration.log_std.requires_grad
+    learned = make_policy("mlp", env, network(initial_std=0.4)).exploration.log_std
     assert learned.requires_grad
 
 
@@ -145,7 +145,7 @@ def test_noise_falls_geometrically_to_its_last_value(env):
     ("name", "offered"),
     [
         ("gated_residul", "gated_residual"),
-        ("docs/my_policy.py:MyPolcy", "MyPolicy"),
+        ("examples/my_policy.py:MyPolcy", "MyPolicy"),
         ("nowhere.py:MyPolicy", "not found"),
         ("no_such_module:MyPolicy", "no_such_module"),
         ("torch.nn:Identity", "actor"),
@@ -177,7 +177,7 @@ def test_normaliser_equals_the_published_one():
 
 def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
     policy = make_policy("reflex", env, network())
-    actor, layout = policy.actor.module, env.observation_layout
+    actor, layout = policy.reflexes, env.observation_layout
     observation = torch.zeros(1, env.observation_size)
     observation[0, layout["muscle_length_error"]] = torch.tensor([0.5, -0.5])
     observation[0, layout["muscle_velocity_error"]] = torch.tensor([1.0, 0.0])
@@ -206,8 +206,8 @@ def test_posture_pulls_of_antagonists_are_opposite_and_both_sides_alike():
 
 def test_posture_answers_the_roots_error_in_its_own_plane():
     layout = {"muscle_length_error": [0, 2], "muscle_velocity_error": [2, 4], "root_error": [4, 16]}
-    policy = ReflexPolicy(16, 2, layout, [0, 0], 1, **network())
-    actor = policy.actor.module
+    policy = ReflexPolicy(16, 2, layout, [0, 0], 1)
+    actor = policy.reflexes
     actor.pulls[0, 0] = torch.tensor([1.0, -0.5])  # the sagittal joints
     actor.pulls[1, 0] = torch.tensor([0.0, 0.25])  # the frontal ones
     candidate = torch.tensor([-50.0, -50.0, 0.0, *(2.0, 0.0, 0.0, 0.0), *(0.0, 0.0, 0.0, 3.0)])

@@ -15,8 +15,8 @@ from tensordict import TensorDict
 from muscle_torch.config import OptimizerConfig, PPOConfig
 from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer
 from muscle_torch.models.published_mlp import load_published, targets
-from muscle_torch.rl.optimizer import Optimizer
-from muscle_torch.rl.ppo import PPO
+from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.rl.ppo_update import PPOUpdate
 from muscle_torch.rl.return_normalizer import ReturnNormalizer
 from muscle_torch.rl.rollout import Rollout
 
@@ -66,8 +66,8 @@ def updates(oracle: Oracle, name: str, steps: int = 5) -> list[dict[str, torch.T
     """What each step adds to each parameter, in double precision, by PPO's own step."""
     variant = oracle.meta["variants"][name]
     parameters = {n: torch.nn.Parameter(oracle[f"params_0/{n}"].double()) for n in oracle.names("params_0/")}
-    optimizer = Optimizer(parameters.values(), optimizer_config(variant))
-    ppo = PPO(MLPPolicy(2, 1, hidden=[2]), optimizer, PPOConfig(max_grad_norm=variant["max_grad_norm"]))
+    optimizer = make_optimizer(optimizer_config(variant), parameters.values())
+    ppo = PPOUpdate(MLPPolicy(2, 1, hidden=[2]), optimizer, PPOConfig(max_grad_norm=variant["max_grad_norm"]))
     per_update, found, taken = variant["num_minibatches"] * variant["update_epochs"], [], 0
     for step in range(1, steps + 1):
         optimizer.schedule((taken // per_update) / variant["num_updates"], kl=0.0)
@@ -157,7 +157,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_counts_as_no_step():
 def test_learning_rates(name, settings, exact_from):
     oracle = Oracle("lr_schedules")
     config = OptimizerConfig(learning_rate=oracle.meta["lr"], **settings)
-    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2, 2))], config)
+    optimizer = make_optimizer(config, [torch.nn.Parameter(torch.ones(2, 2))])
     found = []
     for update in range(oracle.meta["num_updates"] + 1):
         optimizer.schedule(update / oracle.meta["num_updates"], kl=0.0)
@@ -171,7 +171,7 @@ def test_learning_rates(name, settings, exact_from):
 def test_adaptive_learning_rate():
     oracle = Oracle("lr_schedules")
     config = OptimizerConfig(learning_rate=oracle.meta["lr"], schedule="adaptive", desired_kl=oracle.meta["desired_kl"])
-    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2, 2))], config)
+    optimizer = make_optimizer(config, [torch.nn.Parameter(torch.ones(2, 2))])
     for kl, expected in zip(oracle["adaptive/kl"].tolist(), oracle["adaptive/lr_after"].tolist(), strict=True):
         optimizer.schedule(0.0, kl)
         assert optimizer.learning_rate == pytest.approx(expected, rel=1e-6)
@@ -248,7 +248,8 @@ class Learner:
         self.oracle = oracle = Oracle("ppo_update")
         self.net, about = net, oracle.meta[net]
         given = oracle.meta["configs"][settings]
-        network = {"normalizer_epsilon": 1e-8, "normalizer_clip": 0.0, "min_std": 1e-8, "max_std": 1e8}
+        exploration = {"name": "normal", "min_std": 1e-8, "max_std": 1e8}
+        network = {"normalizer_epsilon": 1e-8, "normalizer_clip": 0.0, "exploration": exploration}
         if net == "moe":
             mixture = {"experts": about["num_experts"], "layers": about["moe_at_layers"], "networks": "both"}
             mixture |= {"temperature": about["temperature"], "balance": about["load_balance_loss_weight"]}
@@ -271,7 +272,7 @@ class Learner:
         )
         self.given = given
         optimizer = OptimizerConfig(schedule="constant", **optimizer)
-        self.ppo = PPO(self.policy, Optimizer(self.policy.parameters(), optimizer), config)
+        self.ppo = PPOUpdate(self.policy, make_optimizer(optimizer, self.policy.parameters()), config)
 
     def batch(self, rows: torch.Tensor | None = None) -> TensorDict:
         oracle, net = self.oracle, self.net

@@ -13,9 +13,10 @@ from commands import ROOT, train
 from several_processes import CASE, SHAPES, STORED, UPDATES, finish, launch, make_trainer
 
 from muscle_torch.config import load_config
-from muscle_torch.rl import ppo
-from muscle_torch.rl.muon import deal
-from muscle_torch.rl.process_group import SingleProcess, select_shard
+from muscle_torch.rl import ppo_update
+from muscle_torch.rl.muon import assign_by_cost
+from muscle_torch.rl.process_group import SingleProcess
+from muscle_torch.rl.resharding import select_shard
 from muscle_torch.storage.checkpoint import load_checkpoint
 
 WORKER = [sys.executable, str(ROOT / "tests" / "several_processes.py")]
@@ -30,12 +31,13 @@ def rows(run: Path) -> list[dict]:
 
 def joined(told: list[dict], update: int, trainer) -> None:
     """Both processes' rollouts, world beside world, as if one had collected them."""
-    rollout = trainer.rollout
+    rollout, episodes = trainer.algorithm.rollout, trainer.episodes
     parts = [one["rollouts"][update] for one in told]
     for name in STORED:
         getattr(rollout, name).copy_(torch.cat([part[name] for part in parts], dim=1))
-    rollout.finished = sum(part["finished"] for part in parts)
-    rollout.terms = {name: sum(part["terms"][name] for part in parts) / len(parts) for name in parts[0]["terms"]}
+    episodes.finished = sum(part["finished"] for part in parts)
+    episodes.terms = {name: sum(part["terms"][name] for part in parts) / len(parts) for name in parts[0]["terms"]}
+    episodes._rewards, trainer.observation = list(rollout.reward), rollout.observation[-1].clone()
     counts = [one["counts"][max(0, update - 1)] for one in told]
     trainer.env._adaptation._ended.copy_(sum(ended for ended, _ in counts))
     trainer.env._adaptation._failed.copy_(sum(failed for _, failed in counts))
@@ -58,10 +60,10 @@ def test_processes_that_divide_muon_make_the_step_of_one(tmp_path):
 def test_matrices_are_dealt_by_what_they_cost():
     """Products of (m, n), m <= n, cost m m n twice and m m m: 192, 24, 24, 40, 81."""
     shapes = [torch.Size(shape) for shape in [(4, 4), (2, 2), (2, 2), (2, 4), (3, 3)]]
-    assert deal(shapes, 1) == [[0, 4, 3, 1, 2]]
-    assert deal(shapes, 2) == [[0], [4, 3, 1, 2]]
-    assert deal(shapes, 3) == [[0], [4], [3, 1, 2]]
-    assert deal(shapes, 7)[5:] == [[], []]
+    assert assign_by_cost(shapes, 1) == [[0, 4, 3, 1, 2]]
+    assert assign_by_cost(shapes, 2) == [[0], [4, 3, 1, 2]]
+    assert assign_by_cost(shapes, 3) == [[0], [4], [3, 1, 2]]
+    assert assign_by_cost(shapes, 7)[5:] == [[], []]
 
 
 @pytest.mark.parametrize("policy", ["gated_residual", "moe"])
@@ -77,9 +79,8 @@ def test_two_processes_make_the_update_of_one_with_the_joined_batch(tmp_path, mo
     whole.policy.load_state_dict(told[0]["weights"])
     worlds, updates, order = cfg.num_envs // 2, iter(range(UPDATES + 1)), iter(range(1000))
 
-    def replay(policy, observation):
+    def replay(steps):
         joined(told, next(updates), whole)
-        return observation
 
     def union(count, parts, device):
         kept = [one["minibatches"][index] for one, index in zip(told, [next(order)] * 2, strict=True)]
@@ -87,8 +88,8 @@ def test_two_processes_make_the_update_of_one_with_the_joined_batch(tmp_path, mo
         moved = [[ids // worlds * cfg.num_envs + ids % worlds + rank * worlds for ids in kept[rank]] for rank in (0, 1)]
         return [torch.cat(pair) for pair in zip(*moved, strict=True)]
 
-    whole.rollout.collect = replay
-    monkeypatch.setattr(ppo, "minibatches", union)
+    whole._rollout = replay
+    monkeypatch.setattr(ppo_update, "minibatches", union)
     for update in range(UPDATES):
         found = whole.iteration()
         for one in told:
@@ -99,7 +100,7 @@ def test_two_processes_make_the_update_of_one_with_the_joined_batch(tmp_path, mo
         assert one["metrics"][-1]["curriculum/threshold_ratio"] < 1 and one["metrics"][-1]["ppo/kl"] != 0
         for name, value in whole.policy.state_dict().items():
             assert torch.allclose(value, one["after"][name], rtol=1e-6, atol=1e-6), name
-        assert torch.allclose(whole.reward_scale.moments, one["moments"], rtol=1e-6)
+        assert torch.allclose(whole.algorithm.return_normalizer.moments, one["moments"], rtol=1e-6)
         assert torch.equal(whole.env.goal._sampler.weights, one["clips"])
         assert torch.equal(whole.env._termination.thresholds, one["thresholds"])
     assert all(torch.equal(value, told[1]["after"][name]) for name, value in told[0]["after"].items())
@@ -134,7 +135,7 @@ def test_worlds_are_divided_anew_among_another_number_of_processes():
     parts = []
     for _ in range(2):
         trainer.iteration()
-        parts.append(trainer._own_state())
+        parts.append(trainer._shard_state())
     parts[0]["env"]["nan_resets"] += 3
 
     def own(rank: int, size: int) -> dict:
@@ -149,7 +150,7 @@ def test_worlds_are_divided_anew_among_another_number_of_processes():
             lambda part: part["env"]["physics"]["integration"],
             lambda part: part["env"]["_row"],
             lambda part: part["episode"][1],
-            lambda part: part["reward_scale"]["running"],
+            lambda part: part["algorithm_shard"]["running_return"],
         ):
             assert torch.equal(torch.cat([read(part) for part in again]), torch.cat([read(part) for part in parts]))
         assert sum(int(part["env"]["nan_resets"]) for part in again) == 3

@@ -15,8 +15,10 @@ from muscle_torch.motion import MotionLibrary, generate
 
 FAR = Ball(position=(0.0, -3.0, 5.0))
 EVERYTHING = {
-    "terms": ["joint_pos", "joint_vel", "muscle", "site_relative", "reference", "phase", "previous_action"]
-    + ["site_error", "joint_error", "muscle_length_error", "muscle_velocity_error"],
+    "terms": [
+        *("joint_pos", "joint_vel", "muscle", "site_relative", "reference", "phase", "previous_action"),
+        *("site_error", "joint_error", "muscle_length_error", "muscle_velocity_error"),
+    ],
     "muscle": MUSCLES,
 }
 PENALTIES = {"joint_acc": 1e-4, "joint_torque": 1e-4, "activation_energy": 0.1, "action_rate": 0.01}
@@ -151,7 +153,7 @@ def test_what_does_not_fit_is_refused_in_one_line():
             hat.add_joint(name="hat", axis=[0, 0, 1])
             hat.add_geom(size=[0.1, 0, 0], mass=0.1)
 
-    with pytest.raises(InputError, match="hat does not come after the body"):
+    with pytest.raises(InputError, match="hat does not stand beside the body"):
         attach(arm, Hat())
     with pytest.raises(InputError, match="edit the body before ball is attached"):
         attach(arm, FAR).edited(lambda spec: None)

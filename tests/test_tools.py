@@ -43,7 +43,7 @@ def run_folder(tmp_path_factory) -> Path:
 
 def test_a_users_own_policy_trains_is_evaluated_and_loads_again(run_folder):
     assert [m["step"] for m in metrics(run_folder)] == [128, 256, 384]
-    assert type(load_policy(run_folder).policy).__name__ == "MyPolicy"
+    assert type(load_policy(run_folder).policy.policy).__name__ == "MyPolicy"
     assert json.loads((run_folder / "eval" / "final" / "metrics.json").read_text())["num_clips"] >= 2
 
 

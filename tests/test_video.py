@@ -117,8 +117,8 @@ def test_every_clip_is_recorded_from_start_to_end(num_envs):
     options = {"device": "cpu", "backend": "mujoco", "threads": 1, "observation": {"terms": ["joint_pos"]}}
     env = make_env("toy_arm", num_envs=num_envs, motion="all", evaluation=True, **options)
     played = play(env, ZeroController(), max_seconds=60)
-    assert [trajectory.name for trajectory in played] == list(env.library.names)
-    assert [len(trajectory.qpos) for trajectory in played] == env.library.length.tolist()
+    assert [trajectory.name for trajectory in played] == list(env.goal.library.names)
+    assert [len(trajectory.qpos) for trajectory in played] == env.goal.library.length.tolist()
     for trajectory in played:
         np.testing.assert_allclose(trajectory.qpos[0], trajectory.reference[0], atol=1e-5)
         assert np.abs(trajectory.qpos - trajectory.reference).max() > 0.3

@@ -38,7 +38,7 @@ from muscle_torch.physics import resolve_device
 from muscle_torch.physics.memory import full_memory_is_one_line
 from muscle_torch.rl import Trainer
 from muscle_torch.rl.logger import resident_bytes
-from muscle_torch.rl.rollout import distribution, physics_first
+from muscle_torch.rl.rollout import single_torch_thread
 from muscle_torch.storage.versions import package_version
 from muscle_torch.tools.benchmarking.physics_stages import physics_stages
 from muscle_torch.tools.benchmarking.report import COLUMNS, compared, plot, read_results, table
@@ -97,7 +97,7 @@ def main(words: Sequence[str]) -> int:
     results = []
     for cfg in settings:
         try:
-            with full_memory_is_one_line(cfg, cfg.num_envs):
+            with full_memory_is_one_line(cfg, int(cfg.num_envs)):
                 results.append(benchmark(cfg, options.steps, options.repeats))
         except InputError as error:
             if len(settings) == 1:
@@ -146,7 +146,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     env.begin()
     start = env.snapshot()
     recording = record(env, frozen, steps)
-    training = Training(Trainer(env, policy, cfg, None), steps)
+    training = Training(Trainer(env, policy, dataclasses.replace(cfg, stages=["ppo"], stage_steps=[]), None), steps)
     columns: dict[str, Callable[[], tuple[int, float]]] = {
         "env_steps_per_s": lambda: time_environment(env, start, recording.actions),
         "env_inference_steps_per_s": lambda: time_inference(env, start, frozen, steps),
@@ -155,7 +155,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     if env.device.type == "cpu":
         columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, cfg.threads or usable_cores()).time
     samples = measure(columns, repeats)
-    with physics_first(env.device):
+    with single_torch_thread(env.device):
         parts = profile(env, lambda observation: sample(frozen, observation), steps)
     median = {name: statistics.median(values) for name, values in samples.items()}
     memory = _used_memory(env.device) - others
@@ -267,7 +267,7 @@ def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> 
     env.load_snapshot(start)
     observation = env.restart(torch.zeros(env.num_envs, dtype=torch.bool, device=env.device))  # none: just looks
     begin = _now(env.device)
-    with physics_first(env.device):
+    with single_torch_thread(env.device):
         for _ in range(steps):
             step = env.advance(sample(policy, observation))
             observation = env.restart(step.terminated | step.truncated)
@@ -275,7 +275,7 @@ def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> 
 
 
 class Training:
-    """Whole updates as `train.py` makes them, without its files."""
+    """Whole updates of PPO as `train.py` makes them, without its files."""
 
     def __init__(self, trainer: Trainer, steps: int):
         self.trainer = trainer
@@ -287,31 +287,22 @@ class Training:
         trainer, device = self.trainer, self.trainer.env.device
         # Begun anew: the other columns used the environment.
         trainer.observation = trainer.env.begin()
-        collect, collecting = trainer.rollout.collect, 0.0
-
-        def timed_collect(policy: Any, observation: torch.Tensor) -> torch.Tensor:
-            nonlocal collecting
-            begin = _now(device)
-            following = collect(policy, observation)
-            collecting += _now(device) - begin
-            return following
-
-        trainer.rollout.collect = timed_collect  # type: ignore[method-assign]
-        begin = _now(device)
+        collecting, begin = 0.0, _now(device)
         for _ in range(self.updates):
-            trainer.iteration()
-        seconds = _now(device) - begin
-        trainer.rollout.collect = collect  # type: ignore[method-assign]
+            before = _now(device)
+            trainer.collect()
+            collecting += _now(device) - before
+            trainer.learn()
+        seconds, count = _now(device) - begin, self.updates * trainer.stage.steps_per_update
         self.learning.append(1 - collecting / seconds)
-        self.learning_seconds.append((seconds - collecting) / (self.updates * trainer.per_update))
-        return self.updates * trainer.per_update, seconds
+        self.learning_seconds.append((seconds - collecting) / count)
+        return count, seconds
 
 
 @torch.no_grad()
 def sample(policy: Any, observation: torch.Tensor) -> torch.Tensor:
-    """An action drawn from the policy's normal distribution, (W, nu)."""
-    loc, scale = distribution(policy, observation)
-    return loc + scale * torch.randn_like(loc)  # torch.normal would ask the device whether scale is positive
+    """An action drawn from the policy's distribution, (W, nu)."""
+    return policy.distribution(observation).sample()
 
 
 def _tidy() -> None:

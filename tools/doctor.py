@@ -212,9 +212,7 @@ def training_memory(cfg: Config, on_gpu: bool) -> Any:
     env = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
     try:
         policy = make_policy(cfg.policy, env, cfg.exploration)
-        return estimate(
-            env, sum(p.numel() for p in policy.parameters()), cfg, on_gpu, rows_at_once(env.observation_size)
-        )
+        return estimate(env, policy, cfg, on_gpu, rows_at_once(env.observation_size))
     finally:
         env.close()
 

@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     given = options.checkpoint
     folder = orbax.find_published(download(given, options.revision) if is_hub(given) else given)
     # Imported after the checkpoint is found: a wrong address answers without loading torch.
-    from muscle_torch.models import build_policy
+    from muscle_torch.models.build import build_policy, policy_spec
     from muscle_torch.models.published_mlp import load_published
     from muscle_torch.published.config import published_config
     from muscle_torch.storage.checkpoint import save_checkpoint
@@ -44,9 +44,8 @@ def main(words: Sequence[str]) -> int:
 
     sizes = environment_sizes(published.config, published.sites)
     _check_sizes(arrays, sizes)
-    network = dataclasses.asdict(published.config.network)
     shape = {name: sizes[name] for name in ("observation_size", "action_size")}
-    spec = {"name": published.config.policy, **shape, **network}
+    spec = policy_spec(published.config.policy, published.config.exploration, **shape)
     policy = build_policy(spec)
     load_published(policy, arrays)  # type: ignore[arg-type]
     step = int(facts.get("global_timestep", 0))

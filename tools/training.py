@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,30 +108,22 @@ def report_out_of_memory(cfg: Config) -> Any:
 
 def make_validation(trainer: Trainer) -> Validation | None:
     """Return what evaluates the policy every `validation_interval` updates; None if the interval is 0."""
-    cfg, assets = trainer.cfg, trainer.env.goal.assets
-    if not cfg.validation_interval:
+    cfg, assets, folder = trainer.cfg, trainer.env.goal.assets, trainer.run_dir
+    if not cfg.validation_interval or folder is None:
         return None
     motion = {"motion": cfg.validation_motion} if cfg.validation_motion else {"assets": assets}
     trials = len(trainer.env.goal.trials.names)
     count = cfg.validation_clips if cfg.validation_motion else min(cfg.validation_clips, trials)
     env = make_environment(cfg, count or None, evaluation=True, **motion)
-    film = None
-    if cfg.capture_video:
-        from muscle_torch.rendering.scene import choose_gl
-        from muscle_torch.rendering.video import film as render_video
-
-        choose_gl()  # if nothing can be drawn, training should not begin
-
-        def film(trajectory: Any, path: Path) -> None:
-            render_video(env.embodiment, [trajectory], path, max_seconds=VALIDATION_VIDEO_SECONDS)
-
+    film = _film_of_one(env.embodiment) if cfg.capture_video else None
     options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "keep_videos": cfg.keep_videos}
-    return Validation(env, trainer.env, PolicyController(trainer.policy), trainer.run_dir, film=film, **options)
+    return Validation(env, trainer.env, PolicyController(trainer.policy), folder, film=film, **options)
 
 
 def evaluate(trainer: Trainer) -> None:
     """Compare the trained policy with the untrained one and with doing nothing, trial by trial; film it if asked."""
     cfg, folder = trainer.cfg, trainer.run_dir
+    assert folder is not None, "a run that writes has a folder"
     if not (cfg.evaluate or cfg.capture_video):
         return
     env = make_environment(cfg, evaluation=True, assets=trainer.env.goal.assets)
@@ -146,6 +138,15 @@ def evaluate(trainer: Trainer) -> None:
     if cfg.capture_video:
         _film(env, trainer, folder / "videos" / "final.mp4")
     env.close()
+
+
+def _film_of_one(embodiment: Any) -> Callable[[Any, Path], None]:
+    """Return what films one trajectory; raise InputError now if nothing can be drawn, before training begins."""
+    from muscle_torch.rendering.scene import choose_gl
+    from muscle_torch.rendering.video import film
+
+    choose_gl()
+    return lambda trajectory, path: film(embodiment, [trajectory], path, max_seconds=VALIDATION_VIDEO_SECONDS)
 
 
 def _film(env: Any, trainer: Trainer, path: Path) -> None:

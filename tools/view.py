@@ -44,11 +44,11 @@ def make_viewer(options: ViewOptions) -> Any:
         from muscle_torch.rendering.viewer import Viewer
     except ImportError as error:
         raise InputError(str(error)) from None
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
     from muscle_torch.rendering.player import Player
 
     cfg = control_config(options)
-    embodiment = make_embodiment(cfg.embodiment, cfg.fingers)
+    embodiment = configured_embodiment(cfg)
     return Viewer(Player(sources(options, cfg, embodiment)), embodiment, options.host, options.port)
 
 

@@ -91,6 +91,10 @@ class MotionGoal(Goal):
     def draw(self, count: int) -> Start:
         return self._sampler.sample(count)
 
+    def beginning(self, start: Start) -> Start:
+        clip, frame = start
+        return clip, torch.zeros_like(frame)
+
     def place(self, environments: Tensor, start: Start) -> tuple[Tensor, Tensor]:
         clip, frame = start
         first = self.library.start[clip]

@@ -51,7 +51,7 @@ def attach(embodiment: Embodiment, *props: Prop) -> Embodiment:
     anew: values that were changed in the old one, not in its spec, are lost.
 
     Raises:
-        InputError: A name is taken, or the props do not come after the body in the model.
+        InputError: A name is taken, or a prop is no tree of its own after the body in the model.
     """
     names = (*embodiment.props, *(prop.name for prop in props))
     for name in (prop.name for prop in props):
@@ -60,10 +60,10 @@ def attach(embodiment: Embodiment, *props: Prop) -> Embodiment:
     build_spec = partial(_with_props, embodiment.build_spec, props)
     model = embodiment.compile_spec(build_spec())
     made = dataclasses.replace(embodiment, model=model, build_spec=build_spec, props=names, body_sizes=embodiment.sizes)
-    for kind in ("joint", "actuator", "body"):
-        before = names_of(embodiment.model, kind)
-        if names_of(model, kind)[: len(before)] != before:
-            raise InputError(f"{embodiment.name}: a prop among {', '.join(names)} does not come after the body")
+    before = {kind: names_of(embodiment.model, kind) for kind in ("body", "joint", "actuator")}
+    after = all(names_of(model, kind)[: len(those)] == those for kind, those in before.items())
+    if not after or (model.body_rootid[embodiment.model.nbody :] < embodiment.model.nbody).any():
+        raise InputError(f"{embodiment.name}: one of {', '.join(names)} does not stand beside the body, after it")
     return made
 
 

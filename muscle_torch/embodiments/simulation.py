@@ -71,7 +71,7 @@ def _steps(embodiment: Embodiment, options: PhysicsConfig) -> tuple[float, int]:
 def _set_options(option: mujoco.MjOption, timestep: float, options: PhysicsConfig) -> None:
     """Write the settings into a model's or a spec's options."""
     option.timestep = timestep
-    if options.solver != Solver.body:
+    if options.solver is not None:
         option.solver = SOLVERS[options.solver]
-    if options.integrator != Integrator.body:
+    if options.integrator is not None:
         option.integrator = INTEGRATORS[options.integrator]

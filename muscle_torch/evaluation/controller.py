@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from tensordict import TensorDict
 from torch import Tensor, nn
 
 from muscle_torch.errors import InputError, nearest
@@ -64,7 +63,7 @@ class PolicyController:
     @torch.no_grad()
     def act(self, env: Any) -> Tensor:
         with _evaluation_mode(self.policy):
-            distribution = _distribution(self.policy, env.observation.to(self._device))
+            distribution = self.policy.distribution(env.observation.to(self._device))
             if self._generator is None:
                 return distribution.mode
             with _random_numbers_of(self._generator):
@@ -86,11 +85,6 @@ def make_controller(name: str) -> Controller:
         )
     module, _, attribute = CONTROLLERS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)()
-
-
-def _distribution(policy: Any, observation: Tensor) -> torch.distributions.Distribution:
-    out = policy.actor(TensorDict({"observation": observation}, batch_size=observation.shape[:1]))
-    return torch.distributions.Normal(out["loc"], out["scale"], validate_args=False)
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1,
     """
     free = free_memory(device)
     free = None if free is None else free // (sharing if device.type == "cpu" else 1)
-    if cfg.num_envs != "max":
+    if isinstance(cfg.num_envs, int):
         worlds = cfg.num_envs // processes
         if cfg.check_memory and free is not None and memory.total(worlds) > free:
             fits = processes * _rounded(memory.most(int(FILL * free)))

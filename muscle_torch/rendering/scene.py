@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +124,7 @@ class SceneRenderer:
         self.model.tendon_rgba[:] = RELAXED
         self._view = self.aim([self.model.qpos0])
 
-    def aim(self, poses: Sequence[np.ndarray], azimuth: float = 115.0, elevation: float = -12.0) -> View:
+    def aim(self, poses: Iterable[np.ndarray], azimuth: float = 115.0, elevation: float = -12.0) -> View:
         """Return where the camera must be so that every pose (nq,) or (num_qpos,) fits.
 
         A free body is followed in the horizontal plane.

@@ -1,4 +1,4 @@
-"""How many observations are processed at once where a whole rollout would need several times its memory."""
+"""How many observations are processed at once, where a whole rollout would take several times its memory."""
 
 CHUNK = 1 << 26  # numbers
 

@@ -1,10 +1,10 @@
-"""Several processes that train one policy: each steps its share of the worlds, all make the same update.
+"""Data-parallel training: every process simulates a shard of the environments and applies the same update.
 
 Started by `torchrun --nproc_per_node=N train.py ...`, or by anything that sets its environment variables (RANK,
 WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). NCCL between GPUs, gloo between CPUs. What is exchanged: gradients
-(averaged, during the backward pass), what Muon made of them (each process a share of the matrices), moments of
+(averaged, during the backward pass), Muon's updates (each process a share of the matrices), moments of
 observations, returns and advantages, counts of episodes and failures, metrics. So every process holds the same policy,
-optimiser, normaliser and curricula; what differs is its worlds and its random numbers. docs/scale.md has the commands.
+optimizer, normaliser and curricula; what differs is its environments and random numbers. See docs/scale.md.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from muscle_torch.config import Config, config_to_dict
 from muscle_torch.config.threads import usable_cores
 from muscle_torch.errors import InputError
 
+from .contracts import ActorCritic
 from .gradients import GradientAverage
 from .heartbeat import Heartbeat
 
@@ -31,14 +32,13 @@ ASSEMBLY = timedelta(minutes=5)  # how long processes wait for each other to sta
 EXCHANGE = timedelta(hours=2)  # longest wait for another's contribution: the first may be validating meanwhile
 SEED_STEP = 1_000_003  # apart, so that seeds that users choose do not meet those of processes
 MAY_DIFFER = ("device", "threads")
-COMMON = ("adaptation", "sampler", "moments")  # of a stored state: what has no worlds
 
 
 class ProcessGroup:
     """The collectives that training needs; this base class is a group of size one, in which all are no-ops."""
 
     rank, size, local_size = 0, 1, 1
-    device: torch.device | None = None  # where one is assigned
+    device: torch.device | None = None  # if one is assigned to this process
 
     @property
     def first(self) -> bool:
@@ -46,17 +46,21 @@ class ProcessGroup:
         return self.rank == 0
 
     def shard(self, cfg: Config) -> Config:
-        """This process's part of a run: worlds, seed, device and threads. Raises InputError for worlds left over."""
+        """Return this process's part of a run: environments, seed, device and threads.
+
+        Raises:
+            InputError: The environments cannot be divided evenly.
+        """
         return cfg
 
-    def begin(self, policy: nn.Module, seed: int) -> None:
-        """Everyone gets the first's weights, and random numbers of its own."""
+    def begin(self, policy: ActorCritic, seed: int) -> None:
+        """Broadcast the weights of rank 0, and seed every other rank differently."""
 
     def watch_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """From now on the gradients that backward passes make are averaged over the processes, in place."""
+        """Average the gradients of later backward passes over the processes, in place; of these parameters only."""
 
     def finish_gradients(self) -> None:
-        """After each backward pass: returns when they are."""
+        """Wait, after a backward pass, until its gradients are averaged."""
 
     def sum(self, values: Tensor) -> Tensor:
         return values
@@ -65,33 +69,41 @@ class ProcessGroup:
         return values
 
     def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Of all samples, from those of each process's, elementwise; as many samples on each, population variance."""
+        """Return mean and population variance of the samples of all processes, elementwise.
+
+        Args:
+            mean: Of this process's samples, as many as on every other.
+            variance: Their population variance.
+        """
         return mean, variance
 
-    def all_gather(self, own: Tensor) -> list[Tensor]:
-        """Everyone's, in order, on all processes; all give the same shape."""
-        return [own]
-
-    def merge(self, normalizer: Any) -> None:
-        """Makes what a normaliser observed (`pending_mean`, `pending_square`, `pending_count`) that of all."""
+    def all_gather(self, value: Tensor) -> list[Tensor]:
+        """Return the tensors of all ranks, in order, on all ranks; they have one shape."""
+        return [value]
 
     def all_reduce_max(self, value: int) -> int:
         return value
 
-    def gather(self, own: Value) -> list[Value]:
-        """Everyone's, in order; only the first process gets them."""
-        return [own]
+    def gather(self, value: Value) -> list[Value]:
+        """Return the values of all ranks, in order, on rank 0; an empty list on the others."""
+        return [value]
 
     def broadcast(self, make: Callable[[], Value]) -> Value:
-        """What the first process makes, on all. An InputError there ends all, told once."""
+        """Run `make` on rank 0 and broadcast the result.
+
+        If it raises InputError, all ranks exit; only rank 0 prints it.
+        """
         return make()
 
     def local_leader_first(self, make: Callable[[], Value]) -> Value:
-        """`make()` on all, one of each machine before the others: it fills caches. An InputError anywhere ends all."""
+        """Run `make` on every rank, local rank 0 first, so that it can fill on-disk caches for the others.
+
+        If it raises InputError on any rank, all ranks exit.
+        """
         return make()
 
     def shutdown(self) -> None:
-        """The exchange is over: the processes part, and the first may go on by itself."""
+        """Shut down the process group. Rank 0 may continue alone."""
 
     def __enter__(self) -> "ProcessGroup":
         return self
@@ -105,12 +117,17 @@ class SingleProcess(ProcessGroup):
 
 
 class DistributedProcesses(ProcessGroup):
-    """This process among `size`. Raises InputError where they do not come together or were given different settings."""
+    """A process group of `size` ranks over torch.distributed.
+
+    Raises:
+        InputError: The processes do not find each other, or were started with different settings.
+    """
 
     def __init__(self, cfg: Config):
         self.rank, self.size, self.local_rank, self.local_size = _environment()
         self.device = _device(cfg.device, self.local_rank)
         self._connected = True
+        self._gradients: GradientAverage | None = None
         store, watched = self._meet(os.environ["MASTER_ADDR"], _whole("MASTER_PORT", 0))
         self._heartbeat = Heartbeat(watched, self.rank, self.size, socket.gethostname())
         self._heartbeat.start()
@@ -140,16 +157,19 @@ class DistributedProcesses(ProcessGroup):
             threads=cfg.threads or max(1, usable_cores() // self.local_size),
         )
 
-    def begin(self, policy: nn.Module, seed: int) -> None:
+    def begin(self, policy: ActorCritic, seed: int) -> None:
         for value in (*policy.parameters(), *policy.buffers()):
             self._exchange(lambda value=value: dist.broadcast(value.data, 0))
         if self.rank:
             torch.manual_seed(seed + SEED_STEP * self.rank)
 
     def watch_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        if self._gradients is not None:
+            self._gradients.remove()
         self._gradients = GradientAverage(parameters, self.size, self._exchange)
 
     def finish_gradients(self) -> None:
+        assert self._gradients is not None, "call watch_gradients first"
         self._gradients.finish()
 
     def sum(self, values: Tensor) -> Tensor:
@@ -164,42 +184,35 @@ class DistributedProcesses(ProcessGroup):
         means, variances = torch.stack(self.all_gather(torch.stack((mean, variance)))).unbind(1)
         return means.mean(0), variances.mean(0) + means.var(0, correction=0)
 
-    def all_gather(self, own: Tensor) -> list[Tensor]:
-        every = [torch.empty_like(own) for _ in range(self.size)]
-        self._exchange(lambda: dist.all_gather(every, own))
-        return every
-
-    def merge(self, normalizer: Any) -> None:
-        count = normalizer.pending_count
-        mean, variance = self.moments(normalizer.pending_mean, normalizer.pending_square / count)
-        count.mul_(self.size)
-        normalizer.pending_mean.copy_(mean)
-        normalizer.pending_square.copy_(variance * count)
+    def all_gather(self, value: Tensor) -> list[Tensor]:
+        values = [torch.empty_like(value) for _ in range(self.size)]
+        self._exchange(lambda: dist.all_gather(values, value))
+        return values
 
     def all_reduce_max(self, value: int) -> int:
-        found = torch.tensor(value)
-        self._exchange(lambda: dist.all_reduce(found, dist.ReduceOp.MAX))
-        return int(found)
+        largest = torch.tensor(value)
+        self._exchange(lambda: dist.all_reduce(largest, dist.ReduceOp.MAX))
+        return int(largest)
 
-    def gather(self, own: Value) -> list[Value]:
-        found: list[Any] = [None] * self.size
-        self._exchange(lambda: dist.gather_object(_on_cpu(own), found if self.first else None))
-        return found if self.first else []
+    def gather(self, value: Value) -> list[Value]:
+        values: list[Any] = [None] * self.size
+        self._exchange(lambda: dist.gather_object(_on_cpu(value), values if self.first else None))
+        return values if self.first else []
 
     def broadcast(self, make: Callable[[], Value]) -> Value:
-        value, problem = _attempt(make) if self.first else (None, None)
-        held = [value, problem]
-        self._exchange(lambda: dist.broadcast_object_list(held, 0))
-        if held[1]:
-            self._refuse(held[1])
-        return held[0]  # pyright: ignore[reportReturnType]
+        result: list[Any] = list(_attempt(make)) if self.first else [None, None]
+        self._exchange(lambda: dist.broadcast_object_list(result, 0))
+        value, problem = result
+        if problem:
+            self._refuse(problem)
+        return value
 
     def local_leader_first(self, make: Callable[[], Value]) -> Value:
         value, problem = None, None
         for turn in (0, 1):
             if min(self.local_rank, 1) == turn:
                 value, problem = _attempt(make)
-            problems = self._everyones(problem)
+            problems = self._all_gather_objects(problem)
             for rank, text in enumerate(problems):
                 if text:
                     self._refuse(text if rank == 0 else f"process {rank}: {text}")
@@ -213,27 +226,27 @@ class DistributedProcesses(ProcessGroup):
             dist.destroy_process_group()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        """A process that fails tells the others why."""
+        """Report a failure to the other ranks."""
         if error is None:
             self.shutdown()
         elif self._connected:
-            known = getattr(error, "told", False)
-            if not known:
+            reported = getattr(error, "reported", False)
+            if not reported:
                 text = str(error).splitlines()[0] if str(error) else ""
                 self._heartbeat.report_failure(
                     text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
                 )
             self._heartbeat.stop()
-            if known or str(self.device) == "cpu":  # NCCL would wait for the others
+            if reported or str(self.device) == "cpu":  # NCCL would wait for the others
                 dist.destroy_process_group()
 
     def _meet(self, host: str, port: int) -> tuple[Any, Any]:
-        """Two connections to the store that holds the processes together, once all are there."""
+        """Return two connections to the store that the processes meet in, once all are there."""
         serves = self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         prefix = f"muscle_torch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         try:
             store = PrefixStore(prefix, TCPStore(host, port, self.size, serves, ASSEMBLY, wait_for_workers=False))
-            # The watch has one of its own: it must not wait for what the training thread waits for.
+            # The heartbeat has its own connection: it must not wait for what the training thread waits for.
             watched = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=10), wait_for_workers=False)
         except RuntimeError as error:
             raise InputError(
@@ -256,75 +269,36 @@ class DistributedProcesses(ProcessGroup):
         try:
             return call()
         except RuntimeError:
-            # A lost connection says nothing; the watch soon knows which process is gone and why, and ends this one.
+            # A lost connection has no reason; the heartbeat soon knows which process is gone, and ends this one.
             self._heartbeat.wait()
             raise
 
-    def _everyones(self, own: Value) -> list[Value]:
-        found: list[Any] = [None] * self.size
-        self._exchange(lambda: dist.all_gather_object(found, own))
-        return found
+    def _all_gather_objects(self, value: Value) -> list[Value]:
+        values: list[Any] = [None] * self.size
+        self._exchange(lambda: dist.all_gather_object(values, value))
+        return values
 
-    def _check_settings(self, own: Mapping[str, Any]) -> None:
-        every = self._everyones({k: v for k, v in own.items() if k not in MAY_DIFFER})
-        for rank, other in enumerate(every):
-            found = _difference(every[0], other)
-            if found is not None:
-                name, first, second = found
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        of_rank = self._all_gather_objects({k: v for k, v in settings.items() if k not in MAY_DIFFER})
+        for rank, other in enumerate(of_rank):
+            difference = _difference(of_rank[0], other)
+            if difference is not None:
+                name, first, second = difference
                 self._refuse(
-                    f"the processes were given different settings: {name} is {first!r} for process 0 and {second!r} "
-                    f"for process {rank}; start all with the same words"
+                    f"the processes were started with different settings: {name} is {first!r} for process 0 and "
+                    f"{second!r} for process {rank}; start all with the same words"
                 )
 
     def _refuse(self, message: str) -> NoReturn:
-        """What all processes know is wrong: the first says it."""
+        """Exit on all ranks for a reason that all of them know; rank 0 prints it."""
         error = InputError(message) if self.first else SystemExit(2)
-        error.told = True  # type: ignore[union-attr]
+        error.reported = True  # type: ignore[union-attr]
         raise error
 
 
 def make_processes(cfg: Config) -> ProcessGroup:
-    """The processes that this one was started among; on its own, `SingleProcess`."""
+    """Return the group of the processes that this one was started among; `SingleProcess` if it is alone."""
     return DistributedProcesses(cfg) if _whole("WORLD_SIZE", 1) > 1 else SingleProcess()
-
-
-def select_shard(
-    parts: list[dict[str, Any]], processes: ProcessGroup, seed: int, device: torch.device
-) -> dict[str, Any]:
-    """This process's state out of those that were saved, one a process then.
-
-    By another number of processes than now: the worlds are divided anew, and random numbers begin anew from `seed`.
-    """
-    rank, size = processes.rank, processes.size
-    if len(parts) == size:
-        return parts[rank]
-    own = _divided(parts, rank, size)
-    broken = [part["env"]["nan_resets"] for part in parts]
-    own["env"]["nan_resets"] = sum(broken[1:], broken[0]) if rank == 0 else torch.zeros_like(broken[0])
-    seed += SEED_STEP * rank
-    own["env"]["sampler"]["generator"] = torch.Generator(device).manual_seed(seed).get_state()
-    own |= {"rng": torch.Generator().manual_seed(seed).get_state(), "cuda_rng": None}
-    if device.type == "cuda":
-        own["cuda_rng"] = torch.Generator(device).manual_seed(seed).get_state()
-    return own
-
-
-def _divided(parts: list[dict[str, Any]], rank: int, size: int) -> dict[str, Any]:
-    """Worlds `rank` out of `size` of all worlds; what is not of worlds (curricula, clip weights) all have alike."""
-    worlds = len(parts[0]["episode"][0])
-    share = worlds * len(parts) // size
-
-    def cut(values: list[Any]) -> Any:
-        head = values[0]
-        if isinstance(head, Mapping):
-            return {name: head[name] if name in COMMON else cut([value[name] for value in values]) for name in head}
-        if isinstance(head, tuple):
-            return tuple(cut(list(column)) for column in zip(*values, strict=True))
-        if torch.is_tensor(head) and head.dim() and len(head) == worlds:
-            return torch.cat(values)[rank * share : (rank + 1) * share]
-        return head
-
-    return cut(parts)
 
 
 def _environment() -> tuple[int, int, int, int]:
@@ -346,12 +320,12 @@ def _whole(name: str, default: int) -> int:
     return int(text)
 
 
-def _device(wanted: str, local_rank: int) -> torch.device:
-    """The GPU of this process; the CPU where there is none or the CPU was asked for."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+def _device(name: str, local_rank: int) -> torch.device:
+    """Return the GPU of this process; the CPU if there is none or `name` is cpu."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    if wanted not in ("auto", "cuda"):
-        raise InputError(f"device={wanted}: with several processes write device=cuda, each takes a GPU of its own")
+    if name not in ("auto", "cuda"):
+        raise InputError(f"device={name}: with several processes write device=cuda, each takes a GPU of its own")
     count = torch.cuda.device_count()
     # A launcher may show each process only its own GPU.
     index = 0 if count == 1 and "CUDA_VISIBLE_DEVICES" in os.environ else local_rank
@@ -369,19 +343,19 @@ def _attempt(make: Callable[[], Value]) -> tuple[Value | None, str | None]:
 
 
 def _difference(a: Any, b: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """The first key whose values differ, with both."""
+    """Return the first key whose values differ, with both; None if none does."""
     if a == b:
         return None
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for key in {**a, **b}:
-            found = _difference(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
-            if found is not None:
-                return found
+            difference = _difference(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
+            if difference is not None:
+                return difference
     return name, a, b
 
 
 def _on_cpu(value: Any) -> Any:
-    """With every tensor on the CPU: what another process can read."""
+    """Return `value` with every tensor on the CPU, as another process can read it."""
     if torch.is_tensor(value):
         return value.cpu()
     if isinstance(value, Mapping):

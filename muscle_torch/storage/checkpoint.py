@@ -4,7 +4,7 @@ import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -14,8 +14,8 @@ from muscle_torch.errors import InputError
 from .files import write_atomically
 
 FORMAT = "muscle_torch checkpoint"
-VERSION = 1
-LOG_STD = "actor.module.log_std"  # of models/actor_critic.py, in a policy's state_dict
+VERSION = 2
+LOG_STD = "actor.module.exploration.log_std"  # of models/exploration.py, in a policy's state_dict
 # What torch.load raises for a file that is cut off, empty, of another kind, or holds more than plain data.
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
 
@@ -56,7 +56,14 @@ def load_checkpoint(where: str | Path, device: str | torch.device = "cpu") -> di
     return stored
 
 
-def restore_policy(policy: nn.Module, stored: Mapping[str, Any]) -> None:
+class Stateful(Protocol):
+    """What has weights, such as an `nn.Module`."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+
+
+def restore_policy(policy: Stateful, stored: Mapping[str, Any]) -> None:
     """Puts a checkpoint's weights into `policy`; names the first that does not fit."""
     own, given = policy.state_dict(), stored["policy"]
     for name, value in own.items():
@@ -64,22 +71,25 @@ def restore_policy(policy: nn.Module, stored: Mapping[str, Any]) -> None:
             found = tuple(given[name].shape) if name in given else "missing"
             raise InputError(
                 f"checkpoint does not fit the policy: {name} is {found}, needed {tuple(value.shape)}; use the "
-                "checkpoint's own policy= and network= settings"
+                "checkpoint's own policy= settings"
             )
     policy.load_state_dict(given, strict=False)
 
 
 def load_weights(policy: nn.Module, stored: Mapping[str, Any], env: Any, task: str, reset_std: float = 0.0) -> None:
-    """Starts `policy` from a checkpoint's weights, its noise at `reset_std` where that is not 0.
+    """Start a policy from a checkpoint's weights.
 
-    Raises InputError where the checkpoint is another body's or layout's.
+    Args:
+        policy: Filled in place.
+        stored: The checkpoint.
+        env: The environment that the policy is for; its `facts()` must be those of the checkpoint.
+        task: Of this run, for the error message.
+        reset_std: Standard deviation at which the noise restarts; 0: the checkpoint's.
+
+    Raises:
+        InputError: The checkpoint is another body's, or of another observation or action.
     """
-    wanted = {
-        **env.embodiment.identity,
-        "observation_size": env.observation_size,
-        "action_size": env.action_size,
-    }
-    for name, value in wanted.items():
+    for name, value in env.facts().items():
         if stored.get(name) != value:
             raise InputError(
                 f"checkpoint is of task={stored['task']} with {name} {stored.get(name)!r}; "

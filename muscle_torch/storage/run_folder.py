@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from muscle_torch.config import Config, config_from_dict, config_to_dict
+from muscle_torch.config import Config, config_from_dict, config_to_dict, with_overrides
 from muscle_torch.errors import InputError
 
 from .checkpoint import LOG_STD, load_checkpoint
@@ -32,7 +32,17 @@ PACKAGES = (
 )
 # What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
 RESUMABLE = (
-    *("resume", "total_steps", "max_iterations", "device", "threads", "runs_dir", "experiment", "check_memory"),
+    *(
+        "resume",
+        "total_steps",
+        "max_iterations",
+        "stage_steps",
+        "device",
+        "threads",
+        "runs_dir",
+        "experiment",
+        "check_memory",
+    ),
 )
 WRITTEN = (
     *("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless"),
@@ -78,7 +88,7 @@ def fine_tuning(cfg: Config, stored: Mapping[str, Any]) -> Config:
         return cfg
     std = cfg.reset_std or float(log_std.mean().exp())
     kept = cfg.schedule_start > 0 and not cfg.reset_std  # the schedule that goes on says how large the noise is
-    return cfg if kept else dataclasses.replace(cfg, network=dataclasses.replace(cfg.network, initial_std=std))
+    return cfg if kept else with_overrides(cfg, exploration={"initial_std": std})
 
 
 def write_facts(cfg: Config, run_dir: Path) -> None:

@@ -44,7 +44,7 @@ def trace(words: Sequence[str]) -> Modules:
     with _tracing(modules):
         for word in words:
             task, _, fingers = word.partition("+")
-            cfg = load_config(task, **({"embodiment": {"fingers": True}} if fingers else {}))
+            cfg = load_config(task, ["embodiment.fingers=true"] if fingers else [])
             before = len(modules)
             _exercise(configured_embodiment(cfg).model)
             print(f"{word}: {len(modules) - before} modules more", flush=True)
