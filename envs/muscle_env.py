@@ -1,7 +1,7 @@
-"""The imitation environment: W bodies, each following a motion of the library. TorchRL's `EnvBase`, tensors inside.
+"""The environment: W bodies that pursue a goal. TorchRL's `EnvBase`, tensors inside.
 
-`begin`, `assign`, `advance` and `restart` are the fast path: plain tensors, no host synchronisation on CUDA, and what
-they return is never changed later. `reset`, `step` and `rollout` of TorchRL stand on top.
+`begin`, `assign`, `advance` and `restart` are the fast path: plain tensors, no host synchronization on CUDA, and what
+they return is never changed later. TorchRL's `reset`, `step` and `rollout` stand on top.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,170 +17,204 @@ from torchrl.envs import EnvBase
 from muscle_torch.config import Config
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.motion import MotionLibrary, Sampler
 from muscle_torch.physics import Physics
 
-from .action import ActionMap
+from .actions.action_space import ActionSpaces
 from .adaptation import Adaptation
-from .goals.headline import Headline
-from .history import History
-from .metrics import tracking_errors
+from .goals.goal import Goal, Headline, Start
+from .model_indices import ModelIndices
 from .muscle_randomization import MuscleRandomization
-from .observations import check_observation, layout, observe
+from .observations import Observer
 from .rewards import Reward
-from .state import ModelIndices, Reference, RootRange, State
+from .state import State
 from .terminations import Termination
 
 
 class Transition(NamedTuple):
-    """What one control step led to. `terminated | truncated` ends the episode; `restart` begins the next one."""
+    """Result of one control step. `terminated | truncated` ends the episode; `restart` begins the next one."""
 
     observation: Tensor  # after the step, before any reset, (W, D)
     reward: Tensor  # (W,)
-    terminated: Tensor  # lost the motion, bool (W,)
-    truncated: Tensor  # end of the motion, horizon, or broken, bool (W,)
+    terminated: Tensor  # a termination threshold was exceeded, bool (W,)
+    truncated: Tensor  # end of the goal's episode, horizon, or diverged, bool (W,)
     terms: dict[str, Tensor]  # "reward/<term>" before its weight, "penalty", "err/<name>", each (W,)
-    broken: Tensor  # not a number somewhere: reward and observation are 0, bool (W,)
+    broken: Tensor  # a non-finite number occurred: reward and observation are 0, bool (W,)
 
 
 class MuscleEnv(EnvBase):
-    """One motion a world. Each control step advances the reference one frame, up to the last of the clip."""
+    """W bodies, physics, terms and episodes; what the bodies are to do is the goal's.
+
+    Attributes:
+        num_envs: W.
+        embodiment, physics, goal, actions: The parts.
+        observation_size, action_size: D and number of actions.
+        observation_layout: Observation term -> its columns.
+        action_names: Name of each action.
+        zero_action: The action that does nothing, (actions,).
+        evaluation: Whether `begin` plays the goal's trials in order, with the evaluation thresholds.
+        agent: Columns of the commands that terms see: all, or with a partner those of the learner.
+        measure_errors: False leaves "err/..." out of `advance().terms`, which saves its time.
+        episode_step: Control steps since each episode began, (W,).
+        nan_resets: Number of environments that diverged since this one was made, ().
+    """
 
     def __init__(
         self,
         config: Config,
         embodiment: Embodiment,
-        library: MotionLibrary,
-        sampler: Sampler,
+        body: ModelIndices,
+        goal: Goal,
+        actions: ActionSpaces,
         physics: Physics,
         evaluation: bool = False,
     ):
-        """evaluation: thresholds of `config.evaluation_termination`, and `begin` gives out the clips in order."""
         super().__init__(device=physics.device, batch_size=torch.Size([physics.num_worlds]))
-        self.config, self.embodiment, self.library, self.physics = config, embodiment, library, physics
-        self.evaluation = evaluation
+        if config.env.horizon < 1:
+            raise InputError(f"env.horizon={config.env.horizon}: an episode has at least 1 control step")
+        self.config, self.embodiment, self.physics = config, embodiment, physics
+        self.goal, self.actions, self.evaluation = goal, actions, evaluation
         self.num_envs = physics.num_worlds
-        # On a CPU looking at a result saves work; on a GPU it would stop the queue until all before it is done.
-        self._may_look = physics.device.type == "cpu"
-        self._action_map = ActionMap(config.env, embodiment, self.device)
-        self.action_names, self.zero_action = self._action_map.names, self._action_map.zero_action
-        self.action_size = embodiment.model.nu
-        self.measure_errors = True  # False leaves "err/..." out of `advance().terms`, which saves its time
-        self._sampler = sampler
-        self._body = ModelIndices.of(embodiment, self.device, config.excluded_sites)
-        self._rows = self._body.rows
+        # On CPU, branching on tensor values saves work; on CUDA it would force a synchronization.
+        self._sync_is_free = physics.device.type == "cpu"
+        self.action_names, self.zero_action = actions.names, actions.zero_action
+        self.action_size = len(actions.names)
+        self.agent = slice(None)
+        self.measure_errors = True
+        self._body = body
         self.muscles = MuscleRandomization(
             config.randomization, embodiment, self.num_envs, config.seed, middle=evaluation
         )
         self.muscles.apply(physics)
-        self._root_range = RootRange.of(library.qpos) if self._body.has_root else None
         thresholds = config.evaluation_termination if evaluation else config.termination
-        self._reward = Reward(config.reward, self._body, self.device)
-        self._termination = Termination(thresholds, self._body, self.device)
-        self._adaptation = None if evaluation else Adaptation(config, self._termination, self._reward, sampler)
-        check_observation(config.observation, self._body)
-        if config.env.horizon < 1:
-            raise InputError(f"env.horizon={config.env.horizon}: an episode has at least 1 control step")
-        shown = config.observation
-        self._offsets = torch.arange(shown.lookahead, device=self.device) * shown.stride
+        self._reward = Reward(config.reward, goal, self.device)
+        self._termination = Termination(thresholds, goal, self.device)
+        self._adaptation = None if evaluation else Adaptation(config, self._termination, self._reward, goal)
         self._make_buffers()
-        self._history = History(shown, layout(self._state(), shown.terms))
-        self.observation_layout = self._history.layout
-        self._observation = self._history.begin(observe(self._state(), shown.terms))
-        self.observation_size = self._observation.shape[1]
+        self._observer = Observer(config.observation, goal, self.state())
+        self.observation_layout, self.observation_size = self._observer.layout, self._observer.size
+        self._observation = self._observer.begin(self.state())
         self._make_specs()
 
     # The fast path
 
     @torch.no_grad()
     def begin(self) -> Tensor:
-        """Resets every world; the observation (W, D). Evaluation: world i gets clip i, from its first frame."""
-        if self.evaluation:
-            clip = torch.arange(self.num_envs, device=self.device) % self.library.num_clips
-            return self.assign(clip, torch.zeros_like(clip))
-        return self.assign(*self._sampler.sample(self.num_envs))
+        """Reset every environment; return the observation (W, D). Evaluation: environment i plays trial i."""
+        return self.assign(self.goal.in_order(self.num_envs) if self.evaluation else self.goal.draw(self.num_envs))
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """(clip, frame), each (count,), to begin on: as training begins its episodes."""
-        return self._sampler.sample(count)
+    def draw(self, count: int, beginning: bool = False) -> Start:
+        """Draw starts of training episodes, tensors (count,); beginning: at the beginning of a clip or trial."""
+        start = self.goal.draw(count)
+        return self.goal.beginning(start) if beginning else start
 
     @torch.no_grad()
-    def assign(self, clip: Tensor, frame: Tensor) -> Tensor:
-        """Puts every world on a frame (W,) of a clip (W,), at rest but for the motion's velocity; (W, D)."""
+    def assign(self, start: Start) -> Tensor:
+        """Reset every environment to a start of the goal's; return observations (W, D). Activations start at zero.
+
+        Args:
+            start: Tensors (W,) as `goal.draw` returns them; for motions (clip, frame).
+        """
         if self._adaptation is not None:
             self._adaptation.forget()
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        with _small_and_exact():
-            self._place(everyone, clip.to(self.device), frame.to(self.device))
-            self._observation = self._history.begin(observe(self._state(), self.config.observation.terms))
+        with _single_thread_exact():
+            self._place(everyone, tuple(values.to(self.device) for values in start))
+            self._observation = self._observer.begin(self.state())
         return self._observation
 
     @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
-        """One control step under the action (W, nu), clipped to [-1, 1] a muscle but penalised as it is."""
-        with _small_and_exact():
-            action = self._action_map.to_muscles(action.to(self.device, torch.float32))
+        """Apply an action (W, actions) for one control step.
+
+        Actions are clipped to their range by the action space; penalties use the unclipped commands.
+        """
+        with _single_thread_exact():
+            command = self.actions.to_actuators(action.to(self.device, torch.float32))
             if self._reward.needs_previous_qvel:
-                self._previous_qvel.copy_(self.physics.field("qvel"))
-            bad_start = self.physics.bad_worlds()  # what MuJoCo C finds wrong at a reset, a step forgets
-            self.physics.step(self._action_map.to_controls(action), self.embodiment.substeps)
-            torch.minimum(self._row + 1, self._last_row, out=self._row)
+                self._previous_qvel.copy_(self.physics.field("qvel", self._body.rows.get("qvel")))
+            bad_start = self.physics.bad_worlds()  # MuJoCo C clears reset warnings when it steps, so read them first
+            self._simulate(command)
+            self.goal.step()
             self.episode_step += 1
-            return self._judge(self._state(action=action), bad_start | self.physics.bad_worlds())
-
-    def _judge(self, state: State, bad: Tensor) -> Transition:
-        observation = self._history.add(self._observation, observe(state, self.config.observation.terms))
-        reward, terms = self._reward(state)
-        if self.measure_errors:
-            terms |= tracking_errors(state)
-        if self.evaluation:
-            terms |= self._reward.others(state)
-        # A sum is finite only if all of its numbers are.
-        broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
-        terminated = self._termination(state) & ~broken
-        truncated = (self.episode_step >= self.config.env.horizon) | (self._row >= self._last_row) | broken
-
-        self._action.copy_(state.action)
-        self.nan_resets += broken.sum()
-        if self._adaptation is not None:
-            self._adaptation.count(self.clip, terminated | truncated, terminated | broken)
-        if not self._may_look or broken.any():
-            observation = torch.where(broken.unsqueeze(1), 0.0, observation)
-            reward = torch.where(broken, 0.0, reward)
-        self._observation = observation
-        return Transition(observation, reward, terminated, truncated, terms, broken)
+            step = self._transition(self.state(command=command), bad_start | self.physics.bad_worlds())
+            self._command.copy_(command)
+            return step
 
     @torch.no_grad()
     def restart(self, done: Tensor) -> Tensor:
-        """Begins a new episode in the worlds of `done` (W,) bool; the observation of all worlds after it (W, D).
+        """Begin a new episode in the environments `done` (W,) bool; return the observation of all of them (W, D).
 
-        The other worlds' rows are those that `advance` returned.
+        The rows of the other environments are those that `advance` returned.
         """
-        if self._may_look and not done.any():
+        if self._sync_is_free and not done.any():
             return self._observation
-        terms = self.config.observation.terms
-        with _small_and_exact():
-            self._place(done, *self._sampler.sample(self.num_envs))
-            if self._may_look:  # observe only the worlds that changed
-                worlds = done.nonzero().squeeze(1)
-                begun = self._history.begin(observe(self._state(worlds), terms))
-                self._observation = self._observation.index_copy(0, worlds, begun)
+        with _single_thread_exact():
+            self._place(done, self.goal.draw(self.num_envs))
+            if self._sync_is_free:  # observe only the environments that changed
+                ids = done.nonzero().squeeze(1)
+                self._observation = self._observation.index_copy(0, ids, self._observer.begin(self.state(ids)))
             else:
-                begun = self._history.begin(observe(self._state(), terms))
-                self._observation = torch.where(done.unsqueeze(1), begun, self._observation)
+                first = self._observer.begin(self.state())
+                self._observation = torch.where(done.unsqueeze(1), first, self._observation)
         return self._observation
 
-    def adapt(self, total: Callable[[Tensor], Tensor] = lambda counts: counts) -> dict[str, float]:
-        """Once an update: curricula and sampling follow how the episodes since the last call ended; metrics.
+    @property
+    def observation(self) -> Tensor:
+        """The newest observation (W, D): that of the last call of `begin`, `assign`, `advance` or `restart`."""
+        return self._observation
 
-        total: where several environments learn together, what adds their counts up.
+    def state(
+        self, environments: Tensor | None = None, command: Tensor | None = None, agent: slice | None = None
+    ) -> State:
+        """Return what the terms read, of all environments or of those with these ids.
+
+        Args:
+            environments: Ids (N,); None: all.
+            command: Commands that led here (W, commands); None: those of the last step.
+            agent: Columns of the commands that the terms see; None: those of `self.agent`.
+        """
+        columns = self.agent if agent is None else agent
+        previous = self._command[:, columns]
+
+        def chosen(values: Tensor) -> Tensor:
+            return values if environments is None else values.index_select(0, environments)
+
+        def read(name: str) -> Tensor:
+            return chosen(self.physics.field(name, self._body.rows.get(name)))
+
+        return self.goal.state_type(
+            body=self._body,
+            read=read,
+            action=chosen(previous) if command is None else command[:, columns],
+            previous_action=chosen(previous),
+            previous_qvel=chosen(self._previous_qvel),
+            quantities=tuple(self.config.observation.muscle),
+            **self.goal.fields(environments),
+        )
+
+    # What the learner asks once an update
+
+    def adapt(self, total: Callable[[Tensor], Tensor] = lambda counts: counts) -> dict[str, float]:
+        """Let curricula and sampling follow how the episodes since the last call ended; return metrics.
+
+        Args:
+            total: Adds up counts over the processes that train together.
         """
         return {} if self._adaptation is None else self._adaptation.update(total)
 
-    headline = Headline("err/site_abs", "site error", "mm", 1e3)
+    @property
+    def headline(self) -> Headline:
+        """The metric that says how well the goal is met."""
+        return self.goal.headline
+
+    @property
+    def failure_rate(self) -> Tensor:
+        """Running failures an episode of each of the goal's groups, (G,); 0.5 (the prior) for groups never drawn."""
+        assert self._adaptation is not None, "an evaluation keeps no running rates"
+        return self._adaptation.failures.rate
 
     def health(self) -> dict[str, Tensor]:
-        """Return counters () since the environment was made; those of several processes add up.
+        """Return counters (), to be added up over processes.
 
         nan_resets: environments that diverged. overflow: buffers of the physics that ran over since the last call.
         """
@@ -190,40 +224,38 @@ class MuscleEnv(EnvBase):
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint stores to check that it fits another environment."""
         return {
-            "embodiment": self.embodiment.name,
-            "fingers": self.embodiment.fingers,
-            "model_version": self.embodiment.model_version,
+            **self.embodiment.identity,
             "observation_size": self.observation_size,
             "action_size": self.action_size,
         }
 
-    @property
-    def clip_failure_rate(self) -> Tensor:
-        """Running failures an episode of each clip, (C,); 0.5 (the prior) for clips not drawn yet. Training only."""
-        assert self._adaptation is not None, "an evaluation keeps no running rates"
-        return self._adaptation.failures.rate
-
     def snapshot(self) -> dict[str, Any]:
-        """Copies of all that continues exactly."""
-        own: dict[str, Any] = {name: getattr(self, name).clone() for name in self._OWN}
-        adaptation = {} if self._adaptation is None else {"adaptation": self._adaptation.state()}
-        own |= {"muscles": self.muscles.state(), "physics": self.physics.state(), "sampler": self._sampler.state()}
-        return own | adaptation
+        """Return copies of all that exact resume needs."""
+        stored: dict[str, Any] = {name: getattr(self, name).clone() for name in self._BUFFERS}
+        stored |= {"muscles": self.muscles.state(), "physics": self.physics.state(), "goal": self.goal.state()}
+        stored |= {"actions": self.actions.state(), "generator": self.goal.generator.get_state()}
+        return stored | ({} if self._adaptation is None else {"adaptation": self._adaptation.state()})
 
     def load_snapshot(self, snapshot: dict[str, Any]) -> None:
-        """Continues from a snapshot to the bit. Raises InputError where it is another environment's."""
-        for name in self._OWN:
+        """Continue from a snapshot to the bit.
+
+        Raises:
+            InputError: The snapshot is another environment's.
+        """
+        for name in self._BUFFERS:
             if snapshot[name].shape != getattr(self, name).shape:
                 raise InputError(
                     f"stored environment does not fit: {name} has shape {tuple(snapshot[name].shape)}, needed "
                     f"{tuple(getattr(self, name).shape)}; resume with the same task, num_envs and observation"
                 )
-        self.muscles.load_state(snapshot.get("muscles", {}), self.physics)
+        self.muscles.load_state(snapshot["muscles"], self.physics)
         self.physics.load_state(snapshot["physics"])
-        self._sampler.load_state(snapshot["sampler"])
+        self.goal.load_state(snapshot["goal"])
+        self.goal.generator.set_state(snapshot["generator"].cpu())
+        self.actions.load_state(snapshot["actions"])
         if self._adaptation is not None and "adaptation" in snapshot:
             self._adaptation.load_state(snapshot["adaptation"])
-        for name in self._OWN:
+        for name in self._BUFFERS:
             # Replaced, not filled: what was returned before must not change.
             setattr(self, name, snapshot[name].to(self.device, copy=True))
 
@@ -231,77 +263,62 @@ class MuscleEnv(EnvBase):
         super().close(raise_if_closed=raise_if_closed)
         self.physics.close()
 
-    # What is kept of each world
+    # One control step
 
-    _OWN = (
-        *("clip", "episode_step", "nan_resets", "_row", "_first_row", "_last_row", "_origin"),
-        *("_action", "_previous_qvel", "_observation"),
-    )
+    _BUFFERS = ("episode_step", "nan_resets", "_command", "_previous_qvel", "_observation")
 
     def _make_buffers(self) -> None:
-        worlds, model = self.num_envs, self.embodiment.model
-        whole = {"dtype": torch.long, "device": self.device}
-        self.clip = torch.zeros(worlds, **whole)
+        worlds, whole = self.num_envs, {"dtype": torch.long, "device": self.device}
         self.episode_step = torch.zeros(worlds, **whole)
-        self.nan_resets = torch.zeros((), **whole)  # worlds that broke, since the environment was made
-        self._first_row = self.library.start[self.clip].clone()  # of the clip, in the library's tables
-        self._last_row = self._first_row + self.library.length[self.clip] - 1
-        self._row = self._first_row.clone()  # where the reference is
-        self._origin = torch.zeros(worlds, 2, device=self.device)
-        self._action = torch.zeros(worlds, model.nu, device=self.device)
-        self._previous_qvel = torch.zeros(worlds, model.nv, device=self.device)
+        self.nan_resets = torch.zeros((), **whole)
+        self._command = torch.zeros(worlds, self.actions.num_commands, device=self.device)
+        self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
 
-    @property
-    def frame(self) -> Tensor:
-        """Frame of its clip that each world should be at, (W,)."""
-        return self._row - self._first_row
+    def _place(self, environments: Tensor, start: Start) -> None:
+        qpos, qvel = self.goal.place(environments, start)
+        self.actions.begin(environments)
+        self.episode_step = torch.where(environments, 0, self.episode_step)
+        self._command = torch.where(environments.unsqueeze(1), 0.0, self._command)
+        self.physics.reset(environments, *self._with_props(qpos, qvel))
 
-    def _place(self, worlds: Tensor, clip: Tensor, frame: Tensor) -> None:
-        """Puts the chosen worlds (W,) bool on a frame (W,) of a clip (W,); rows of the others are ignored.
+    def _with_props(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor]:
+        """Complete a pose and velocity of the body by those of the props, unless the goal has placed them."""
+        model = self.embodiment.model
+        if qpos.shape[1] == model.nq:
+            return qpos, qvel
+        rest = torch.from_numpy(model.qpos0[qpos.shape[1] :]).to(qpos).expand(len(qpos), -1)
+        still = qvel.new_zeros(len(qvel), model.nv - qvel.shape[1])
+        return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 
-        The body takes over the motion's position and velocity; horizontally, where it starts becomes the origin.
-        """
-        first = self.library.start[clip]
-        last = first + self.library.length[clip] - 1
-        row = torch.minimum(first + frame, last)
-        self.clip = torch.where(worlds, clip, self.clip)
-        self._first_row = torch.where(worlds, first, self._first_row)
-        self._last_row = torch.where(worlds, last, self._last_row)
-        self._row = torch.where(worlds, row, self._row)
-        self.episode_step = torch.where(worlds, 0, self.episode_step)
-        self._action = torch.where(worlds.unsqueeze(1), 0.0, self._action)
-        qpos, qvel = self.library.qpos.index_select(0, row), self.library.qvel.index_select(0, row)
-        if self._body.has_root:
-            self._origin = torch.where(worlds.unsqueeze(1), qpos[:, :2], self._origin)
-            qpos[:, :2].zero_()
-        self.physics.reset(worlds, qpos, qvel)
+    def _simulate(self, command: Tensor) -> None:
+        substeps = self.embodiment.substeps
+        if not self.actions.every_substep:
+            self.physics.step(self.actions.to_controls(command, self.physics, self.goal), substeps)
+            return
+        for _ in range(substeps):
+            self.physics.step(self.actions.to_controls(command, self.physics, self.goal), 1)
 
-    def _state(self, worlds: Tensor | None = None, action: Tensor | None = None) -> State:
-        """What the terms see: of all worlds, or of those with these ids; action: the one that led here."""
+    def _transition(self, state: State, bad: Tensor) -> Transition:
+        observation = self._observer.add(self._observation, state)
+        reward, terms = self._reward(state)
+        if self.measure_errors:
+            terms |= self.goal.errors(state)
+        if self.evaluation:
+            terms |= self._reward.unweighted_terms(state)
+        self.goal.update(state)
+        # A sum is finite only if all of its numbers are.
+        broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
+        terminated = self._termination(state) & ~broken
+        truncated = (self.episode_step >= self.config.env.horizon) | self.goal.finished() | broken
 
-        def own(values: Tensor) -> Tensor:
-            return values if worlds is None else values.index_select(0, worlds)
-
-        def read(name: str) -> Tensor:
-            return own(self.physics.field(name, self._rows.get(name)))
-
-        row, first, last = own(self._row), own(self._first_row), own(self._last_row)
-        origin = own(self._origin) if self._body.has_root else None
-        ahead = torch.minimum(row.unsqueeze(1) + self._offsets, last.unsqueeze(1))
-        shown = self.config.observation
-        return State(
-            body=self._body,
-            read=read,
-            reference=Reference(self.library, row, origin),
-            ahead=Reference(self.library, ahead, origin),
-            phase=(row - first) / (last - first + 1),
-            action=own(self._action) if action is None else action,
-            previous_action=own(self._action),
-            previous_qvel=own(self._previous_qvel),
-            root_range=self._root_range,
-            quantities=tuple(shown.muscle),
-            concise=shown.concise,
-        )
+        self.nan_resets += broken.sum()
+        if self._adaptation is not None:
+            self._adaptation.count(self.goal.group, terminated | truncated, terminated | broken)
+        if not self._sync_is_free or broken.any():
+            observation = torch.where(broken.unsqueeze(1), 0.0, observation)
+            reward = torch.where(broken, 0.0, reward)
+        self._observation = observation
+        return Transition(observation, reward, terminated, truncated, terms, broken)
 
     # TorchRL
 
@@ -344,13 +361,16 @@ class MuscleEnv(EnvBase):
 
     def _set_seed(self, seed: int | None) -> None:
         if seed is not None:
-            self._sampler.generator.manual_seed(seed)
+            self.goal.generator.manual_seed(seed)
 
 
 @contextmanager
-def _small_and_exact() -> Iterator[None]:
-    """The terms are many and small: torch's threads would wait for each other, and on a CPU take the physics' cores.
-    And they are differences of what is nearly alike: `precision=tf32` is of the networks alone."""
+def _single_thread_exact() -> Iterator[None]:
+    """Compute terms on one torch thread and in full precision.
+
+    They are many small operations, for which more threads only wait for each other and take the physics' cores; and
+    they subtract nearly equal values, so never in TF32.
+    """
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("highest")

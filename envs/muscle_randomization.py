@@ -7,7 +7,6 @@ evaluation takes the middle of each range, so that [5, 5] is a stronger body and
 
 from collections.abc import Mapping, Sequence
 
-import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,13 +29,12 @@ COLUMNS = {
 class MuscleRandomization:
     """Factors of the muscles of W worlds, drawn once and written into the physics.
 
-    factors: quantity -> (W, nu), only of what the config names.
+    factors: quantity -> (W, nu), 1 for motors, only of what the config names.
     """
 
     def __init__(self, config: RandomizationConfig, embodiment: Embodiment, num_worlds: int, seed: int, middle: bool):
         """middle: no draw, but the middle of each range."""
         self._embodiment = embodiment
-        self._muscle = embodiment.model.actuator_gaintype == mujoco.mjtGain.mjGAIN_MUSCLE
         # Its own generator: what is drawn depends neither on the device nor on anything else that is random.
         generator = torch.Generator().manual_seed(seed)
         self.factors: dict[str, Tensor] = {}
@@ -98,9 +96,8 @@ class MuscleRandomization:
             raise InputError(
                 f"randomization.{quantity}: {body.name} has no muscle group {group!r}{nearest(group, known)}"
             )
-        names = body.actuator_names if group == EVERY else body.groups[group]
-        ids = body.resolve("actuator", names)
-        return torch.from_numpy(ids[self._muscle[ids]])
+        names = body.muscle_names if group == EVERY else body.groups[group]
+        return torch.from_numpy(body.resolve("actuator", names))
 
 
 def _limits(where: str, limits: Sequence[float]) -> tuple[float, float]:

@@ -7,11 +7,12 @@ from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from muscle_torch.config.kinds import to_plain
 from muscle_torch.errors import InputError
 
 from .exploration import NormalExploration, make_exploration
 from .normalizer import ObservationNormalizer
-from .options import GatedResidualOptions, MLPOptions, Residual, make_options, to_plain
+from .options import GatedResidualOptions, MLPOptions, Residual, make_options
 from .trunks import PlainTrunk, ResidualTrunk
 
 NORMAL = {"name": "normal"}

@@ -1,78 +1,44 @@
 """From a name to a policy, and from a checkpoint back to one."""
 
-import dataclasses
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from muscle_torch.errors import InputError, nearest
+from muscle_torch.config import Choice
+from muscle_torch.config.kinds import row, to_plain
+from muscle_torch.errors import InputError
 from muscle_torch.storage.checkpoint import load_checkpoint, restore_policy
 
 from .actor_critic import NORMAL, NetworkPolicy
 from .adapter import PolicyAdapter, adapt
-from .options import POLICIES, NormalOptions, to_plain
+from .options import NormalOptions
 
 Policy = NetworkPolicy | PolicyAdapter  # both are complete: `muscle_torch.rl.contracts.ActorCritic`
 
 
-class Chosen(NamedTuple):
-    """A row of a table by name, with its options (a dataclass or a dict)."""
-
-    name: str
-    options: Any
-
-
-def make_policy(name: str, env: Any, network: Any) -> Policy:
-    """Make the policy `name` for an environment.
-
-    Args:
-        name: A row of POLICIES, "package.module:Class" or "file.py:Class".
-        env: Anything with `observation_size` and `action_size`.
-        network: `cfg.network` or a dict of its keys.
-
-    Raises:
-        InputError: There is no such policy, or it lacks what training needs.
-    """
-    choice, exploration = chosen(name, network)
-    return make(choice, env, exploration)
-
-
-def chosen(name: str, network: Any) -> tuple[Chosen, Chosen]:
-    """Split the keys of `cfg.network` into the policy's and the exploration's.
-
-    TRANSITION: once `cfg.policy` and `cfg.exploration` are choices with `name` and `options`, this function, `Chosen`
-    and `make_policy` go, and `make` becomes `make_policy(cfg.policy, env, cfg.exploration)`.
-    """
-    values = dataclasses.asdict(network) if dataclasses.is_dataclass(network) else dict(network)  # type: ignore[arg-type]
-    noise = {field.name for field in dataclasses.fields(NormalOptions)}
-    known = {field.name for field in dataclasses.fields(POLICIES[name].options)} if name in POLICIES else values.keys()
-    options = {k: v for k, v in values.items() if k in known and k not in noise}
-    return Chosen(name, options), Chosen(NORMAL["name"], {k: v for k, v in values.items() if k in noise})
-
-
-def make(choice: Any, env: Any, exploration: Any) -> Policy:
+def make_policy(choice: Choice | str, env: Any, exploration: Choice | None = None) -> Policy:
     """Make a policy for an environment.
 
     A class is called as `Class(observation_size, action_size, exploration=..., **options)`; one with a class method
     `from_env(env, exploration=..., **options)` is made by that.
 
     Args:
-        choice: `name` (a row of POLICIES, "package.module:Class" or "file.py:Class") and `options`.
+        choice: `cfg.policy`, or a name for the default options: a row of POLICIES, "package.module:Class" or
+            "file.py:Class".
         env: Anything with `observation_size` and `action_size`; `from_env` may read more of it.
-        exploration: `name` (a row of EXPLORATIONS) and `options`.
+        exploration: `cfg.exploration`; None: normal noise.
 
     Raises:
         InputError: There is no such policy, or it lacks what training needs.
     """
+    choice = choice if isinstance(choice, Choice) else Choice(choice, row("policy", choice).options())
+    exploration = exploration or Choice(NORMAL["name"], NormalOptions())
     spec = policy_spec(choice, exploration, env.observation_size, env.action_size)
     from_env = getattr(policy_class(choice.name), "from_env", None)
     if from_env is None:
@@ -81,8 +47,8 @@ def make(choice: Any, env: Any, exploration: Any) -> Policy:
     return _complete(_call(from_env, choice.name, env, **arguments), spec)
 
 
-def policy_spec(choice: Any, exploration: Any, observation_size: int, action_size: int) -> dict[str, Any]:
-    """Return plain data from which `build_policy` makes a policy; `choice` and `exploration`: see `make`."""
+def policy_spec(choice: Choice, exploration: Choice, observation_size: int, action_size: int) -> dict[str, Any]:
+    """Return plain data from which `build_policy` makes a policy; `choice` and `exploration`: see `make_policy`."""
     sizes = {"observation_size": observation_size, "action_size": action_size}
     chosen_exploration = {"name": exploration.name, **to_plain(exploration.options)}
     return {"name": choice.name, **sizes, "exploration": chosen_exploration, **to_plain(choice.options)}
@@ -101,18 +67,9 @@ def policy_class(name: str) -> type[nn.Module]:
     Raises:
         InputError: There is no such name, module or class.
     """
-    if name in POLICIES:
-        return POLICIES[name].load()
-    if ":" not in name:
-        raise InputError(
-            f"unknown policy {name!r}{nearest(name, list(POLICIES))} (your own: module:Class or file.py:Class)"
-        )
-    where, _, class_name = name.rpartition(":")
-    module = _module(where)
-    kind = getattr(module, class_name, None)
+    kind = row("policy", name).load()
     if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
-        classes = [n for n, v in vars(module).items() if inspect.isclass(v) and issubclass(v, nn.Module)]
-        raise InputError(f"policy={name}: {where} has no nn.Module class {class_name!r}{nearest(class_name, classes)}")
+        raise InputError(f"policy={name}: this is no nn.Module class")
     return kind
 
 
@@ -197,22 +154,3 @@ def _of(distribution: Any, part: str) -> Tensor:
         return distribution.log_prob(distribution.sample())
     value = getattr(distribution, part)
     return value if part == "mode" else value()
-
-
-def _module(where: str) -> Any:
-    try:
-        if not where.endswith(".py"):
-            sys.path.insert(0, str(Path.cwd()))
-            try:
-                return importlib.import_module(where)
-            finally:
-                sys.path.pop(0)
-        if not Path(where).is_file():
-            raise InputError(f"policy file {where} not found")
-        spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    except ModuleNotFoundError as error:
-        raise InputError(f"policy={where}: {error} (a file is given as path/to/file.py:Class)") from None

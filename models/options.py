@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum, auto
 from typing import Any
 
-from muscle_torch.config import key
-from muscle_torch.config.kinds import Row
+from muscle_torch.config import Row, key
 
 
 class Activation(StrEnum):
@@ -87,14 +86,3 @@ def make_options(kind: type, values: Mapping[str, Any]) -> Any:
     nested = {field.name: field.type for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)}
     inner = {name: make_options(nested[name], value) for name, value in values.items() if name in nested}  # type: ignore[arg-type]
     return kind(**{**values, **inner})
-
-
-def to_plain(value: Any) -> Any:
-    """Return dataclasses and enums as plain containers, which a checkpoint can hold."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): to_plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(inner) for inner in value]
-    return str(value) if isinstance(value, str) else value

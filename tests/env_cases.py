@@ -8,7 +8,7 @@ import torch
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.envs import MuscleEnv, Transition, make_env
-from muscle_torch.envs.rewards import NEED_ROOT, REWARDS
+from muscle_torch.envs.goals.motion_rewards import NEED_ROOT, REWARDS
 from muscle_torch.motion import MotionClip
 
 CPU = {"device": "cpu", "backend": "mujoco", "threads": 1}
@@ -41,6 +41,19 @@ def saved(folder, *clips: MotionClip) -> list[str]:
     for one in clips:
         one.save(folder / f"{one.name}.npz")
     return [str(folder / f"{one.name}.npz") for one in clips]
+
+
+class Acting:
+    """A controller whose action is a function of the observation."""
+
+    def __init__(self, act: Callable[[torch.Tensor], torch.Tensor]):
+        self._act = act
+
+    def begin(self, env: MuscleEnv, worlds: torch.Tensor) -> None:
+        assert worlds.shape == (env.num_envs,) and worlds.dtype == torch.bool
+
+    def act(self, env: MuscleEnv) -> torch.Tensor:
+        return self._act(env.observation)
 
 
 def actions(env: MuscleEnv, steps: int, seed: int = 0) -> torch.Tensor:

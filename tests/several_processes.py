@@ -63,7 +63,7 @@ def make_trainer(cfg: Any, processes: Any = None) -> Any:
 
     env = make_env(processes.shard(cfg) if processes else cfg)
     torch.manual_seed(cfg.seed)
-    return Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None, processes)
+    return Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None, processes)
 
 
 def learn_and_tell(folder: Path, policy: str) -> None:
@@ -99,7 +99,7 @@ def learn_and_tell(folder: Path, policy: str) -> None:
         told["metrics"] = [trainer.iteration() for _ in range(UPDATES)]
         told["after"] = trainer.policy.state_dict()
         told["moments"] = trainer.algorithm.return_normalizer.moments
-        told["clips"], told["thresholds"] = trainer.env._sampler.weights, trainer.env._termination.thresholds
+        told["clips"], told["thresholds"] = trainer.env.goal._sampler.weights, trainer.env._termination.thresholds
         torch.save(told, folder / f"{processes.rank}.pt")
 
 

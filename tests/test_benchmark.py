@@ -10,7 +10,7 @@ from env_cases import all_equal, play, small_env
 
 from muscle_torch.errors import InputError
 
-TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=16", "device=cpu", "network.hidden=[16]", "steps=10", "repeats=1")
+TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=16", "device=cpu", "policy.hidden=[16]", "steps=10", "repeats=1")
 benchmark = script("tools/benchmark.py")
 
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_compared_is_named(tmp_path):
 def test_presets_are_swept_and_what_cannot_be_measured_is_left_out(tmp_path, capsys):
     """With a narrower network than the presets'."""
     path = tmp_path / "presets.json"
-    small = ("network.hidden=[16,16]", "ppo.minibatches=1", "ppo.num_steps=4", "steps=2", "repeats=1", "threads=1")
+    small = ("policy.hidden=[16,16]", "ppo.minibatches=1", "ppo.num_steps=4", "steps=2", "repeats=1", "threads=1")
     words = (*small, "task=bimanual", "preset=[paper,release]", "num_envs=2", "device=cpu", f"output={path}")
     assert benchmark.main(words) == 0
     results = json.loads(path.read_text())["results"]

@@ -223,7 +223,7 @@ def test_metabolic_power_by_hand(body):
     index = body.actuator_names.index("soleus_r")
     activations = np.zeros((1, body.model.nu))
     activations[0, index] = 1.0
-    power = metabolic_power(body.model, activations, np.zeros_like(activations))
+    power = metabolic_power(body, activations, np.zeros_like(activations))
     fastest = optimal_length(body.model, index)[0] * body.model.actuator_gainprm[index, 6]
     assert power.sum() == pytest.approx(0.054 * peak_force(body.model, index) * fastest)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from commands import script
 from conftest import data_file
+from env_cases import Acting
 
 from muscle_torch.biomechanics.gait import (
     activation_series,
@@ -51,7 +52,7 @@ def archive(clip):
     env = make_env("bimanual", embodiment="fullbody", num_envs=1, device="cpu", backend="mujoco", threads=1,
                    evaluation=True, motion=str(clip))  # fmt: skip
     recorder = ArchiveRecorder(env)
-    evaluate(env, lambda observation: torch.zeros(1, env.action_size), watchers=[recorder])
+    evaluate(env, Acting(lambda observation: torch.zeros(1, env.action_size)), callbacks=[recorder])
     write_archive(clip.with_name("rollouts.npz"), recorder.archive())
     env.close()
     return clip.with_name("rollouts.npz")
@@ -98,7 +99,7 @@ def test_the_command_analyses_an_archive(archive, tmp_path, capsys):
 def test_the_command_rolls_a_policy_out(clip, tmp_path, capsys):
     cfg = load_config("fullbody", (), motion=str(clip), num_envs=1, device="cpu", backend="mujoco", threads=1)
     env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network)
+    policy = make_policy(cfg.policy, env, cfg.exploration)
     facts = {"config": dataclasses.asdict(cfg), "policy_spec": policy.spec, "task": cfg.task}
     save_checkpoint(tmp_path / "policy.pt", {"policy": policy.state_dict(), **facts})
     env.close()
@@ -120,7 +121,7 @@ def walking_archive(path: Path, body) -> np.ndarray:
     env = make_env("bimanual", embodiment="fullbody", num_envs=1, device="cpu", backend="mujoco", threads=1,
                    motion=data_file(CLIP).as_posix())  # fmt: skip
     recorder = ArchiveRecorder(env)
-    evaluate(env, lambda observation: torch.zeros(1, env.action_size), watchers=[recorder])
+    evaluate(env, Acting(lambda observation: torch.zeros(1, env.action_size)), callbacks=[recorder])
     env.close()
     made = recorder.archive()
     one, frames = made.episodes[0], len(qpos) - 1

@@ -81,7 +81,7 @@ def test_no_step_of_the_whole_body_with_every_term_waits(evaluation):
             reward={"weights": dict.fromkeys(REWARDS, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
             termination=dict.fromkeys(TERMINATIONS, 0.5),
             evaluation_termination=dict.fromkeys(TERMINATIONS, 0.5),
-            env={"synergies": 0.5, "tone": 0.1},
+            actions={"muscles": {"synergy_mixing": 0.5, "action_bias": 0.1}},
             curriculum={"termination": {"enabled": True}},
             sampling={"adaptive": True},
             evaluation=evaluation,
@@ -116,7 +116,7 @@ def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict
     )
     torch.manual_seed(0)
     env = make_env(cfg)
-    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network).to(env.device), cfg, None)
+    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.exploration).to(env.device), cfg, None)
     metrics = [trainer.iteration()]
     metrics += [guarded_update(trainer, no_waiting) for _ in range(updates - 1)]
     env.close()
@@ -126,7 +126,7 @@ def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict
 @pytest.mark.parametrize("policy", ["gated_residual", "mlp", "moe", "reflex"])
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_collecting_and_learning_wait_for_nothing_and_learn_what_a_cpu_learns(policy, name):
-    half = {"env": {"action_mapping": "half"}} if policy == "reflex" else {}
+    half = {"actions": {"muscles": {"mapping": "half"}}} if policy == "reflex" else {}
     shown = ["joint_pos", "joint_vel", "joint_error", "muscle_length_error", "muscle_velocity_error"]
     settings = {"policy": policy, "optimizer": {"name": name}, "observation": {"terms": shown}, **half}
     with emulated_gpu() as device:
@@ -151,7 +151,7 @@ def test_train_py_from_start_to_end(tmp_path, monkeypatch, capsys):
     """Search, updates, validation, a save, continued, evaluated."""
     monkeypatch.chdir(tmp_path)
     motion = saved(tmp_path, clip(torch.linspace(0.2, 1.2, 40)))[0]
-    words = ["task=toy_arm", f"motion={motion}", "policy=reflex", "env.action_mapping=half", "num_envs=8"]
+    words = ["task=toy_arm", f"motion={motion}", "policy=reflex", "actions.muscles.mapping=half", "num_envs=8"]
     words += ["observation.terms=[joint_pos,joint_vel,joint_error,muscle_length_error,muscle_velocity_error]"]
     words += ["ppo.num_steps=8", "capture_video=false"]
     words += ["stages=[cem,ppo]", "cem.rounds=1", "cem.candidates=4", "cem.steps=20"]

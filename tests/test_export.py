@@ -22,7 +22,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 REFLEX = {
     "observation": {"terms": ["joint_pos", "muscle", "phase", "muscle_length_error", "muscle_velocity_error"]},
-    "env": {"action_mapping": "half"},
+    "actions": {"muscles": {"mapping": "half"}},
     "network": {"hidden": [32, 32, 16]},
 }
 export_tool = script("tools/export.py")
@@ -86,7 +86,7 @@ def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, cap
     model = onnx.load(path)
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert model.opset_import[0].version == 19
-    assert facts["task"] == "toy_arm" and facts["embodiment"] == "ToyArm" and facts["model_version"] == "toy-1"
+    assert facts["task"] == "toy_arm" and facts["embodiment"] == "toy_arm" and facts["model_version"] == "toy-1"
     assert json.loads(facts["actuator_names"]) == ["flexor", "extensor"]
     layout, size = json.loads(facts["observation_layout"]), load_policy(run_folder).policy.spec["observation_size"]
     assert layout["joint_pos"] == [0, 1, 1] and layout["phase"] == [size - 1, size, 1]

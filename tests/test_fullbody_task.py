@@ -13,13 +13,15 @@ from test_parity import CASES
 
 from muscle_torch.config import RewardConfig, load_config
 from muscle_torch.embodiments import make_embodiment
-from muscle_torch.envs import REWARDS, TERMINATIONS, make_env
-from muscle_torch.envs.history import GOAL
+from muscle_torch.envs import make_env
+from muscle_torch.envs.goals.motion import MotionGoal, _termination_sites
+from muscle_torch.envs.goals.motion_state import RootRange
 from muscle_torch.envs.rewards import Reward
-from muscle_torch.envs.state import ModelIndices, RootRange
+from muscle_torch.envs.terminations import TERMINATIONS as TERMINATIONS_OF_BODY
 from muscle_torch.errors import InputError
 
 COMMAND = {"motion": "walk", **CPU}
+TERMINATIONS, REWARDS = TERMINATIONS_OF_BODY | MotionGoal.terminations, MotionGoal.rewards
 
 
 def test_the_published_observation_is_one_word_away():
@@ -29,7 +31,9 @@ def test_the_published_observation_is_one_word_away():
         env = make_env(cfg, 1, motion="sway", device="cpu", backend="mujoco", threads=1)
         assert env.observation_size == size and env.begin().shape == (1, size)
         env.close()
-    env = make_env("fullbody", 1, fingers=True, observation={"profile": "musclemimic"}, policy="mlp", **COMMAND)
+    env = make_env(
+        "fullbody", 1, embodiment={"fingers": True}, observation={"profile": "musclemimic"}, policy="mlp", **COMMAND
+    )
     assert env.observation_size == 2418 + 2 * 40 + 5 * 62  # 40 finger joints with velocities, 62 muscles
     env.close()
 
@@ -39,12 +43,14 @@ def test_the_preset_is_what_parity_is_tested_with():
     release, (_, tested) = load_config("fullbody", ["preset=release"]), CASES["fullbody"]
     for name, value in tested["observation"].items():
         assert getattr(release.observation, name) == value
+    for name, value in tested["goal"].items():
+        assert getattr(release.goal.options, name) == value
     assert release.reward.weights == tested["reward"]["weights"] and release.termination == tested["termination"]
 
 
 def test_words_win_over_the_profile():
-    cfg = load_config("fullbody", ["observation.profile=musclemimic", "observation.lookahead=2"])
-    assert cfg.observation.lookahead == 2 and cfg.observation.stride == 20
+    cfg = load_config("fullbody", ["observation.profile=musclemimic", "goal.lookahead=2"])
+    assert cfg.goal.options.lookahead == 2 and cfg.goal.options.stride == 20
     with pytest.raises(InputError, match="musclemimic"):
         load_config("fullbody", ["observation.profile=musclmimic"])
     with pytest.raises(InputError, match="no settings for task"):
@@ -66,12 +72,12 @@ def test_history_holds_the_last_observations(split):
     """Against an environment without history that does the same; the third world begins anew on the way."""
     length, shown = 3, {"terms": ["joint_pos", "phase", "muscle", "joint_error", "previous_action"]}
     single = make_env("toy_arm", 3, **CPU, observation=shown)
-    stacked = make_env("toy_arm", 3, **CPU, observation=shown | {"history": length, "split_goal": split})
+    stacked = make_env("toy_arm", 3, **CPU, observation=shown | {"history": length, "goal_history": not split})
     newest = [single.begin()]
     found = stacked.begin()
-    names = [name for name in shown["terms"] if not (split and name in GOAL)]
+    names = [name for name in shown["terms"] if not (split and name in MotionGoal.observations)]
     columns = torch.cat([torch.arange(single.observation_size)[single.observation_layout[name]] for name in names])
-    goal = [single.observation_layout[name] for name in shown["terms"] if split and name in GOAL]
+    goal = [single.observation_layout[name] for name in shown["terms"] if split and name in MotionGoal.observations]
     anew = torch.tensor([False, False, True])
     for step in range(6):
         past = [torch.zeros_like(newest[0])] * (length - 1) + newest
@@ -132,10 +138,10 @@ def test_deviations_by_hand():
     ankles = [i + 1 for i, name in enumerate(full.site_names) if name.endswith("ankle_mimic")]
     distance = 0.01 * torch.arange(1, len(full.site_names) + 1).float()[None]
     for excluded, judged in (((), list(range(1, 18))), (("head_mimic", "pelvis_mimic"), [2, *range(4, 18)])):
-        body = ModelIndices.of(full, torch.device("cpu"), excluded)
+        sites = _termination_sites(full, excluded, torch.device("cpu"))
         squared = torch.zeros(1, 16, 3)
         squared[..., 1] = distance[:, 1:].square()
-        state = SimpleNamespace(body=body, site_deviation=distance, squared_error=lambda name: squared)  # noqa: B023
+        state = SimpleNamespace(termination_sites=sites, site_deviation=distance, squared_error=lambda name: squared)  # noqa: B023
         expected = {
             "mean_site_deviation": np.mean(judged),
             "max_site_deviation": 17,
@@ -147,9 +153,9 @@ def test_deviations_by_hand():
         for name, value in expected.items():
             assert float(TERMINATIONS[name](state)) == pytest.approx(0.01 * value, rel=1e-5), (name, excluded)
     with pytest.raises(InputError, match="head_mimic"):
-        ModelIndices.of(full, torch.device("cpu"), ["head_mimc"])
+        _termination_sites(full, ["head_mimc"], torch.device("cpu"))
     with pytest.raises(InputError, match="no site but the anchor"):
-        ModelIndices.of(full, torch.device("cpu"), full.site_names[1:])
+        _termination_sites(full, full.site_names[1:], torch.device("cpu"))
     with pytest.raises(InputError, match="tracked ankles"):
         make_env("toy_arm", 1, **CPU, termination={"max_ankle_deviation": 0.5})
 
@@ -180,10 +186,11 @@ def test_elementwise_rewards_by_hand():
     state = SimpleNamespace(
         body=SimpleNamespace(has_root=False, name="two joints"),
         squared_error=lambda name: squared,
-        phase=torch.zeros(1),
+        action=torch.zeros(1, 2),
     )
+    goal = SimpleNamespace(rewards=REWARDS, missing=lambda name: None)
     for elementwise, expected in ((False, math.exp(-10 * 0.005)), (True, (math.exp(-10 * 0.01) + 1) / 2)):
         config = RewardConfig(weights={"qpos": 2.0}, penalties={}, elementwise=elementwise)
-        total, terms = Reward(config, state.body, torch.device("cpu"))(state)
+        total, terms = Reward(config, goal, torch.device("cpu"))(state)
         assert float(terms["reward/qpos"]) == pytest.approx(expected, rel=1e-6)
         assert float(total) == pytest.approx(2 * expected, rel=1e-6)

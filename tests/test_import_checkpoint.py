@@ -85,7 +85,7 @@ def test_training_starts_from_it_with_the_words_the_tool_prints(converted, capsy
     words = [word.strip("'") for word in line.split("train.py ")[1].split()]
     cfg = load_config(words=[*words, "num_envs=2", "threads=1", "device=cpu", "backend=mujoco"])
     env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network)
+    policy = make_policy(cfg.policy, env, cfg.exploration)
     load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
     observation = env.begin()
     read = TensorDict({"observation": observation}, batch_size=[2])

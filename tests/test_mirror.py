@@ -9,6 +9,7 @@ import pytest
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.embodiments.mirror import KINDS, Sides, known, mirror_findings
+from muscle_torch.embodiments.options import BodyOptions
 from muscle_torch.errors import InputError
 
 # Two arms 0.2 m beside a trunk that bends to a side. Each has a shoulder about z (opposite in the mirror), an elbow
@@ -41,10 +42,11 @@ def two_arms() -> Embodiment:
     xml = TWO_ARMS.format(**arms, tendons=both(TENDON), muscles=both(MUSCLE), couplings=both(COUPLING))
     model = mujoco.MjModel.from_xml_string(xml)
     return Embodiment(
+        key="two_arms",
         name="TwoArms",
+        options=BodyOptions(),
         model=model,
         model_version="1",
-        fingers=False,
         control_frequency=100.0,
         substeps=5,
         site_names=("anchor",),
@@ -149,7 +151,7 @@ def test_names_without_sides_are_refused():
 
 def test_the_arms_are_mirror_images():
     for fingers in (False, True):
-        assert mirror_findings(make_embodiment("bimanual", fingers)) == []
+        assert mirror_findings(make_embodiment("bimanual", fingers=fingers)) == []
 
 
 def test_the_full_body_has_one_muscle_on_the_wrong_side():

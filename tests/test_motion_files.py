@@ -139,7 +139,7 @@ def test_bad_content_is_named(tmp_path, toy, changes, told):
 @pytest.mark.parametrize("fingers", [False, True])
 def test_every_published_format_clip_loads(body, folder, fingers):
     path = data_file(f"data/clips/{'fingers_on/' if fingers else ''}{folder}")
-    embodiment = make_embodiment(body, fingers)
+    embodiment = make_embodiment(body, fingers=fingers)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clips = load_motion(path, embodiment)

@@ -128,7 +128,7 @@ def test_a_place_out_of_reach_is_told(body):
 
 @pytest.mark.parametrize("fingers", [False, True])
 def test_motions_are_possible_for_the_body(fingers):
-    body = make_embodiment("fullbody", fingers)
+    body = make_embodiment("fullbody", fingers=fingers)
     model = body.model
     scalar, columns = body.scalar_joint_ids, body.joint_qpos_ids
     low, high = model.jnt_range[scalar].T

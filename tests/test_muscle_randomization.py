@@ -25,7 +25,7 @@ def pull(env, excitation: float = 1.0, substeps: int = 2) -> torch.Tensor:
     In the first substep the activation is still 0 and all worlds move alike; the second has the force of one pose.
     """
     start = torch.zeros(env.num_envs, dtype=torch.long)
-    env.assign(start, start)
+    env.assign((start, start))
     env.physics.step(torch.full((env.num_envs, env.action_size), excitation), substeps)
     return env.physics.field("actuator_force").clone()
 
@@ -64,7 +64,7 @@ def test_both_backends_move_the_same_way():
     assert torch.equal(*(env.muscles.factors["strength"] for env in envs))
     start = torch.zeros(WORLDS, dtype=torch.long)
     for env in envs:
-        env.assign(start, start)
+        env.assign((start, start))
     for _ in range(20):
         qpos = [env.advance(torch.full((WORLDS, 2), 0.3)) and env.physics.field("qpos").clone() for env in envs]
     assert torch.allclose(*qpos, atol=1e-3)

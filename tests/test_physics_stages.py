@@ -52,7 +52,7 @@ def test_the_stages_of_c_are_its_step_to_the_bit(name):
         check_c(body.model, data, 2 * SUBSTEPS)
 
 
-@pytest.mark.parametrize("integrator", ["EULER", "IMPLICIT", "IMPLICITFAST"])
+@pytest.mark.parametrize("integrator", ["EULER", "RK4", "IMPLICIT", "IMPLICITFAST"])
 def test_the_stages_of_c_hold_every_sensor_and_integrator(integrator):
     """A ball on a touch sensor with an accelerometer, which reads what only the last stage knows."""
     model = ball_model()
@@ -113,7 +113,7 @@ def test_the_stages_of_warp_are_its_step_to_the_bit(name, substeps):
     same_step(physics, substeps)
 
 
-@pytest.mark.parametrize("integrator", ["EULER", "IMPLICITFAST"])
+@pytest.mark.parametrize("integrator", ["EULER", "RK4", "IMPLICITFAST"])
 def test_the_stages_of_warp_hold_every_sensor(integrator):
     model = ball_model()
     model.opt.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{integrator}")

@@ -15,12 +15,14 @@ from tensordict.nn import TensorDictModule
 from torch import nn
 from torch.distributions import Categorical, Distribution, Independent, MultivariateNormal, Normal
 
-from muscle_torch.config import OptimizerConfig, PPOConfig, load_config
+from muscle_torch.config import Choice, PPOConfig
 from muscle_torch.errors import InputError
 from muscle_torch.models import EXPLORATIONS, POLICIES, MLPPolicy, PolicyAdapter, build_policy, load_policy, make_policy
 from muscle_torch.models.adapter import adapt
+from muscle_torch.models.options import NormalOptions
 from muscle_torch.rl.contracts import ActorCritic, Searchable, TrainingEnv
-from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.rl.optimizer import AdamW
+from muscle_torch.rl.options import AdamWOptions
 from muscle_torch.rl.ppo_update import PPOUpdate
 from muscle_torch.storage.checkpoint import load_checkpoint
 
@@ -165,7 +167,7 @@ def test_ppo_uses_the_policys_own_density_and_entropy():
         with torch.no_grad():
             log_prob = policy.distribution(batch["observation"]).log_prob(batch["action"]) + 0.1
         torch.manual_seed(2)
-        update = PPOUpdate(policy, make_optimizer(OptimizerConfig(), policy.parameters()), options)
+        update = PPOUpdate(policy, AdamW(policy.parameters(), AdamWOptions()), options)
         metrics = update.update(batch.clone().set("action_log_prob", log_prob))
         found.append((metrics, policy.state_dict()))
     (a, weights), (b, others) = found
@@ -220,7 +222,7 @@ def test_a_policy_without_what_training_needs_is_one_line(monkeypatch, options, 
     monkeypatch.setattr(build, "policy_class", lambda name: lambda size, actions, exploration: Modes(6, 2, **options))
     env = SimpleNamespace(observation_size=6, action_size=2)
     with pytest.raises(InputError, match=remedy) as caught:
-        build.make(SimpleNamespace(name="mine", options={}), env, SimpleNamespace(name="normal", options={}))
+        build.make_policy(Choice("mine", {}), env, Choice("normal", NormalOptions()))
     assert "\n" not in str(caught.value) and "policy=mine" in str(caught.value)
 
 
@@ -257,8 +259,8 @@ def test_the_environment_has_what_the_contract_states():
 @pytest.mark.parametrize("name", [*POLICIES, f"{ROOT / 'examples' / 'my_policy.py'}:MyPolicy"])
 def test_every_policy_has_what_the_contract_states(name):
     terms = ["joint_pos", "muscle_length_error", "muscle_velocity_error"]
-    env = small_env(env={"action_mapping": "half"}, observation={"terms": terms})
-    policy = make_policy(name, env, load_config("toy_arm").network)
+    env = small_env(actions={"muscles": {"mapping": "half"}}, observation={"terms": terms})
+    policy = make_policy(name, env)
     assert {"actor", "critic", "distribution", "anneal"} <= members(ActorCritic)
     assert [part for part in members(ActorCritic) if not hasattr(policy, part)] == []
     distribution = policy.distribution(env.begin())

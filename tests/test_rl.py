@@ -40,7 +40,7 @@ def small(tmp_path, updates, policy="gated_residual", **changes):
     torch.manual_seed(cfg.seed)
     (tmp_path / "checkpoints").mkdir(parents=True, exist_ok=True)
     env = make_env(cfg)
-    return Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, tmp_path)
+    return Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, tmp_path)
 
 
 def without_times(metrics):
@@ -161,7 +161,7 @@ def test_the_search_finds_gains_that_track(tmp_path):
     env, policy = trainer.env, trainer.policy
 
     def error():
-        observation, total = env.assign(torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long)), 0.0
+        observation, total = env.assign((torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long))), 0.0
         for _ in range(150):
             step = env.advance(policy.actor.module(observation)[0])
             observation, total = step.observation, total + float(step.terms["err/site_abs"].mean())
@@ -254,6 +254,6 @@ def test_a_toy_arm_learns(tmp_path):
     cfg = load_config("toy_arm", threads=2, max_iterations=40)
     torch.manual_seed(0)
     env = make_env(cfg)
-    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None)
+    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None)
     errors = [trainer.iteration()["err/site_abs"] for _ in range(40)]
     assert errors[-1] < 0.5 * max(errors), errors

@@ -11,13 +11,13 @@ from test_rl import small, without_times
 from torch import Tensor, nn
 
 from muscle_torch.config import load_config
-from muscle_torch.envs.goals.headline import Headline
+from muscle_torch.envs.goals.goal import Headline
 from muscle_torch.errors import InputError
 from muscle_torch.rl import ALGORITHMS, Algorithm
 from muscle_torch.rl.gradients import GradientAverage
 from muscle_torch.storage.checkpoint import load_checkpoint
 
-SEARCH = {"policy": "reflex", "env": {"action_mapping": "half"}, "stages": ["cem", "ppo"]}
+SEARCH = {"policy": "reflex", "actions": {"muscles": {"mapping": "half"}}, "stages": ["cem", "ppo"]}
 SEARCH |= {"cem": {"rounds": 3, "candidates": 8, "steps": 30, "trials": 2}}
 TWICE = {"stages": ["ppo", "ppo"], "optimizer": {"learning_rate": 1e-3, "schedule": "linear"}}
 PER_UPDATE = 8 * 16  # environments, control steps
@@ -123,7 +123,7 @@ def test_an_algorithm_of_ones_own_trains_and_resumes(tmp_path, own_row):
 
 def test_an_algorithm_of_ones_own_learns(tmp_path, own_row):
     """Its gradient points up: the reward of a long run rises."""
-    trainer = small(tmp_path, 150, stages=["reinforce"], policy="mlp", network={"initial_std": 0.3})
+    trainer = small(tmp_path, 150, stages=["reinforce"], policy="mlp", exploration={"initial_std": 0.3})
     rewards = [trainer.iteration()["episode/reward"] for _ in range(150)]
     assert np.mean(rewards[-30:]) > 1.02 * np.mean(rewards[:30]), rewards
 
@@ -152,7 +152,7 @@ def updates_of(**settings) -> list[int]:
     cfg = load_config("toy_arm", **{"num_envs": 8, "threads": 1, "ppo": {"num_steps": 16}} | settings)
     env = make_env(cfg)
     try:
-        return [stage.updates for stage in plan_stages(env, make_policy(cfg.policy, env, cfg.network), cfg, 8)]
+        return [stage.updates for stage in plan_stages(env, make_policy(cfg.policy, env, cfg.exploration), cfg, 8)]
     finally:
         env.close()
 
@@ -193,7 +193,13 @@ def test_stages_that_cannot_run_are_one_line(tmp_path, settings, named):
 
 def test_a_search_is_skipped_when_a_run_starts_from_a_checkpoint(tmp_path):
     words = ["task=toy_arm", "num_envs=8", "threads=1", "device=cpu", "evaluate=false", "policy=reflex"]
-    words += ["env.action_mapping=half", "ppo.num_steps=16", "max_iterations=1", "stages=[cem,ppo]", "cem.rounds=1"]
+    words += [
+        "actions.muscles.mapping=half",
+        "ppo.num_steps=16",
+        "max_iterations=1",
+        "stages=[cem,ppo]",
+        "cem.rounds=1",
+    ]
     words += ["cem.steps=10", "observation.terms=[joint_pos,joint_error,muscle_length_error,muscle_velocity_error]"]
     for more, searched in ((["experiment=a"], True), (["experiment=b", "checkpoint=runs/a"], False)):
         done = train(*words, *more, cwd=tmp_path)
@@ -204,9 +210,10 @@ def test_a_search_is_skipped_when_a_run_starts_from_a_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("lower_is_better", [True, False])
-def test_the_best_checkpoint_follows_the_headline(tmp_path, lower_is_better):
+def test_the_best_checkpoint_follows_the_headline(tmp_path, monkeypatch, lower_is_better):
     trainer = small(tmp_path, 10)
-    trainer.env.headline = Headline("err/target", "distance", "cm", 1e2, lower_is_better)
+    headline = Headline("err/target", "distance", "cm", 1e2, lower_is_better)
+    monkeypatch.setattr(type(trainer.env), "headline", headline)
     best = []
     for value in (0.5, 0.7, 0.4, float("nan"), 0.6):
         trainer.update += 1
@@ -217,9 +224,9 @@ def test_the_best_checkpoint_follows_the_headline(tmp_path, lower_is_better):
     assert facts == trainer.env.facts() and facts["observation_size"] == trainer.env.observation_size
 
 
-def test_the_progress_line_shows_the_headline(tmp_path, capsys):
+def test_the_progress_line_shows_the_headline(tmp_path, monkeypatch, capsys):
     trainer = small(tmp_path, 1)
-    trainer.env.headline = Headline("err/joint_pos", "angle", "mrad", 1e3)
+    monkeypatch.setattr(type(trainer.env), "headline", Headline("err/joint_pos", "angle", "mrad", 1e3))
     trainer.run()
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert f"angle mrad {1e3 * row['err/joint_pos']:.1f}" in capsys.readouterr().out

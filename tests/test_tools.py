@@ -14,7 +14,7 @@ from commands import ROOT, script, train
 from muscle_torch.config import config_from_dict, help_text
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import evaluate, policy_mean
+from muscle_torch.evaluation import PolicyController, evaluate
 from muscle_torch.models import DiagonalNormal, load_policy
 from muscle_torch.motion.rollout_archive import read_archive
 
@@ -35,7 +35,7 @@ def hashes(folder: Path) -> dict[str, str]:
 def run_folder(tmp_path_factory) -> Path:
     """A run of the example policy, trained for three updates by the real command."""
     folder = tmp_path_factory.mktemp("trained")
-    words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "network.hidden=[16]")
+    words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "policy.hidden=[16]")
     done = train(*words, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "runs" / "mine"
@@ -119,14 +119,14 @@ def test_seeds_without_randomness_are_refused(run_folder):
 def test_a_loaded_policy_evaluates_through_python(run_folder):
     policy = load_policy(run_folder)
     env = make_env(config_from_dict(policy.config), num_envs=3, device="cpu", threads=1, evaluation=True)
-    found = evaluate(env, policy_mean(policy))
+    found = evaluate(env, PolicyController(policy))
     action = policy.act(torch.zeros(3, env.observation_size))
-    assert action.shape == (3, env.action_size) and found["num_clips"] == env.library.num_clips
+    assert action.shape == (3, env.action_size) and found["num_clips"] == env.goal.library.num_clips
 
 
 def test_benchmark_writes_what_it_measured(tmp_path, capsys):
     path = tmp_path / "speed.json"
-    words = (*TOY, "steps=20", "repeats=3", f"output={path}", "network.hidden=[16]")
+    words = (*TOY, "steps=20", "repeats=3", f"output={path}", "policy.hidden=[16]")
     assert script("tools/benchmark.py").main(words) == 0
     found = json.loads(path.read_text())
     columns = ("env_steps_per_s", "env_inference_steps_per_s", "train_steps_per_s", "raw_rollout_steps_per_s")

@@ -193,7 +193,7 @@ def walk_of_recording(options: AnalyzeOptions) -> Any:
     from muscle_torch.biomechanics.muscle_activity import activity_of_motion
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment("fullbody", options.fingers)
+    body = make_embodiment("fullbody", fingers=options.fingers)
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
                               options.swap_plates, options.cutoff, options.start, options.end,
                               options.force_threshold or ON_GROUND)  # fmt: skip
@@ -223,7 +223,7 @@ def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[An
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
 
-    body = make_embodiment("fullbody", options.fingers)
+    body = make_embodiment("fullbody", fingers=options.fingers)
     clips = load_motion(motion, body)
     if options.episode >= len(clips):
         raise InputError(f"{motion} has {len(clips)} motions, episode={options.episode}")
@@ -244,7 +244,7 @@ def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
         curves = read_reference(options.reference, options.convention)
         return curves.trial(options.reference_trial) if options.reference_trial else curves
     if is_recording(options.reference):
-        body = make_embodiment("fullbody", options.fingers)
+        body = make_embodiment("fullbody", fingers=options.fingers)
         gaits = [opensim_gait(body, options.reference, options.reference_forces, options.reference_mass)[0]]
     else:
         gaits = gaits_of_clips(dataclasses.replace(options, episode=-1), options.reference, 0.0)
@@ -258,7 +258,7 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
     """Plays the motions with the policy, once for each seed, and writes an archive of each."""
     from muscle_torch.biomechanics.gait import walking_bodies
     from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import evaluate, policy_mean, policy_sample
+    from muscle_torch.evaluation import PolicyController, evaluate
     from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
     from muscle_torch.models import load_policy
     from muscle_torch.motion.rollout_archive import write_archive
@@ -275,7 +275,8 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
         archives = []
         for seed in range(options.seeds):
             recorder = ArchiveRecorder(env)
-            evaluate(env, policy_sample(policy, seed) if seed else policy_mean(policy), watchers=[recorder])
+            controller = PolicyController(policy, stochastic=seed > 0, seed=seed)
+            evaluate(env, controller, callbacks=[recorder])
             path = Path(options.output) / (f"rollouts_seed{seed}.npz" if seed else "rollouts.npz")
             archives.append(recorder.archive())
             write_archive(path, archives[-1])

@@ -16,12 +16,10 @@ import copy
 import dataclasses
 import gc
 import itertools
-import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ import torch
 from mujoco.rollout import Rollout
 
 from muscle_torch.config import Config, key, load_config, parse_words, run_command
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import write_evaluation
@@ -40,6 +39,7 @@ from muscle_torch.physics.memory import full_memory_is_one_line
 from muscle_torch.rl import Trainer
 from muscle_torch.rl.logger import resident_bytes
 from muscle_torch.rl.rollout import single_torch_thread
+from muscle_torch.storage.versions import package_version
 from muscle_torch.tools.benchmarking.physics_stages import physics_stages
 from muscle_torch.tools.benchmarking.report import COLUMNS, compared, plot, read_results, table
 from muscle_torch.tools.benchmarking.step_profile import profile
@@ -97,7 +97,7 @@ def main(words: Sequence[str]) -> int:
     results = []
     for cfg in settings:
         try:
-            with full_memory_is_one_line(cfg, cfg.num_envs):
+            with full_memory_is_one_line(cfg, int(cfg.num_envs)):
                 results.append(benchmark(cfg, options.steps, options.repeats))
         except InputError as error:
             if len(settings) == 1:
@@ -141,7 +141,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     device = resolve_device(cfg.device)
     others = _used_memory(device) if device.type == "cuda" else 0
     env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+    policy = make_policy(cfg.policy, env, cfg.exploration).to(env.device)
     frozen = copy.deepcopy(policy).eval()
     env.begin()
     start = env.snapshot()
@@ -153,7 +153,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         "train_steps_per_s": training.time,
     }
     if env.device.type == "cpu":
-        columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, _threads(cfg)).time
+        columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, cfg.threads or usable_cores()).time
     samples = measure(columns, repeats)
     with single_torch_thread(env.device):
         parts = profile(env, lambda observation: sample(frozen, observation), steps)
@@ -172,7 +172,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         "learning_fraction": statistics.median(training.learning[1:]),
         "profile": parts | {"learning": 1e6 * statistics.median(training.learning_seconds[1:])},
         "physics_stages": stages,
-        "threads": _threads(cfg),
+        "threads": cfg.threads or usable_cores(),
         "substeps": env.embodiment.substeps,
         "device": _device_name(env.device),
         "backend": type(env.physics).__name__.removesuffix("Physics").lower(),
@@ -181,7 +181,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         "precision": cfg.precision,
         "steps": steps,
         "repeats": repeats,
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: package_version(name) or "not installed" for name in PACKAGES},
         "peak_memory_bytes": memory,
         "samples": samples,
     }
@@ -319,11 +319,6 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _threads(cfg: Config) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cfg.threads or cores
-
-
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
@@ -334,13 +329,6 @@ def _used_memory(device: torch.device) -> int:
         free, total = torch.cuda.mem_get_info(device)
         return total - free
     return resident_bytes()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

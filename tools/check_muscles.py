@@ -6,7 +6,6 @@ anthropometric tables, and sets moment arms beside measured ones. One verdict a 
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,10 +36,10 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.biomechanics.report import text_table, write_table
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment(options.body, options.fingers)
+    body = make_embodiment(options.body, **({"fingers": True} if options.fingers else {}))
     body.resolve("actuator", options.muscles)
     measured = compare_with_measured(body, options.experiment, options.mapping) if options.experiment else []
-    check = check_muscles(body, options.points, _show)
+    check = check_muscles(body, options.points)
     shown = check.rows if options.all else [row for row in check.rows if row[-1] != "ok"]
     if shown:
         print(text_table(VERDICT_COLUMNS, shown), end="\n\n")
@@ -56,11 +55,6 @@ def main(words: Sequence[str]) -> int:
     path = muscle_report(body, check, measured, tuple(options.muscles)).write(folder / "report.html")
     print(f"written to {path}")
     return 0
-
-
-def _show(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total} joints", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

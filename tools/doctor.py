@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from muscle_torch.config import Config, key, load_config, parse_words, run_command
 from muscle_torch.errors import InputError
+from muscle_torch.storage.versions import package_version
 
 GIB = 2**30
 PINS = Path(__file__).resolve().parents[1] / "requirements.txt"
@@ -88,7 +89,7 @@ def check_packages(cfg: Config) -> Result:
     text = PINS.read_text(encoding="utf-8") if PINS.exists() else ""
     pins = dict(re.findall(r"^([\w.-]+)==([\w.+-]+)", text, re.MULTILINE))
     needed = {re.split(r"[<>=;!~ \[]", r)[0] for r in metadata.requires("muscle_torch") or () if "extra ==" not in r}
-    return compare_versions(pins, {name: _version(name) for name in sorted(needed | pins.keys())}, needed)
+    return compare_versions(pins, {name: package_version(name) for name in sorted(needed | pins.keys())}, needed)
 
 
 def compare_versions(pins: Mapping[str, str], installed: Mapping[str, str | None], needed: set[str]) -> Result:
@@ -107,9 +108,13 @@ def check_mujoco(cfg: Config) -> Result:
     """The guard that every body passes when it is made."""
     import mujoco
 
+    from muscle_torch.embodiments.guard import has_table
+
     body = _body(cfg)
-    poses = "bends no real muscles" if cfg.embodiment == "toy_arm" else "muscle lengths as validated"
-    return Result("ok", f"{mujoco.__version__}: {body.name} {body.model_version}, {body.model.nu} muscles, {poses}")
+    lengths = "muscle lengths as validated" if has_table(body) else "no table of muscle lengths to compare with"
+    motors = f", {len(body.motor_ids)} motors" if len(body.motor_ids) else ""
+    counts = f"{len(body.muscle_ids)} muscles{motors}"
+    return Result("ok", f"{mujoco.__version__}: {body.name} {body.model_version}, {counts}, {lengths}")
 
 
 def check_mirror(cfg: Config) -> Result:
@@ -125,7 +130,7 @@ def judge_mirror(body: Any) -> Result:
     if new:
         return Result("fail", f"{len(new)} differences left to right, first {new[0]}: install musclemimic-models 1.0.6")
     if found:
-        why = "; ".join(KNOWN_FAULTS[body.name][name] for name in sorted({f.name for f in found}))
+        why = "; ".join(KNOWN_FAULTS[body.key][name] for name in sorted({f.name for f in found}))
         worst = max((f for f in found if f.kind == "sign"), key=lambda f: f.difference, default=found[0])
         text = f"a fault of the published model ({why}), e.g. {worst}; otherwise left and right agree"
         return Result("note", text)
@@ -206,10 +211,8 @@ def training_memory(cfg: Config, on_gpu: bool) -> Any:
 
     env = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
     try:
-        policy = make_policy(cfg.policy, env, cfg.network)
-        return estimate(
-            env, sum(p.numel() for p in policy.parameters()), cfg, on_gpu, rows_at_once(env.observation_size)
-        )
+        policy = make_policy(cfg.policy, env, cfg.exploration)
+        return estimate(env, policy, cfg, on_gpu, rows_at_once(env.observation_size))
     finally:
         env.close()
 
@@ -268,9 +271,9 @@ CHECKS: dict[str, Callable[[Config], Result]] = {
 
 
 def _body(cfg: Config) -> Any:
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
 
-    return make_embodiment(cfg.embodiment, cfg.fingers)
+    return configured_embodiment(cfg)
 
 
 def _warp() -> Any:
@@ -287,13 +290,6 @@ def _warp() -> Any:
         os.close(kept)
         os.close(nowhere)
     return wp
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _driver() -> str | None:

@@ -170,8 +170,8 @@ def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: 
     from muscle_torch.biomechanics.emg_report import is_activations
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment(options.body, options.fingers)
-    if is_activations(other, body.actuator_names):
+    body = make_embodiment(options.body, **({"fingers": True} if options.fingers else {}))
+    if is_activations(other, body.muscle_names):
         found, notes = model_activity(other, tuple(wanted), table, body)
         return found, list(notes)
     mapped, unknown = muscle_columns(other, table, options.side)

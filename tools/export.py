@@ -11,7 +11,6 @@ import dataclasses
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -25,6 +24,7 @@ from torch.distributions import Distribution
 
 from muscle_torch.config import config_from_dict, key, parse_words, run_command
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 TOLERANCE = 1e-5  # of an action; float32 sums in another order differ by less
 OLDEST_OPSET = 18  # what torch's exporter itself writes
@@ -80,25 +80,15 @@ def export(policy: Any, output: Path, observations: Tensor, facts: dict[str, Any
     """
     network = ModeAction(policy.policy).to("cpu").eval()
     name = policy.policy.spec["name"]
-    partial = output.with_name(f"{output.stem}.partial{output.suffix}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}; choose another output=") from None
-    try:
+    with write_atomically(output, "free disk space or choose another output=") as temporary:
         with _unchecked_distributions():
-            WRITERS[output.suffix](network, observations, partial, facts, opset)
-        difference = compare(READERS[output.suffix](partial), network, observations)
+            WRITERS[output.suffix](network, observations, temporary, facts, opset)
+        difference = compare(READERS[output.suffix](temporary), network, observations)
         if not difference <= TOLERANCE:
             raise InputError(
                 f"policy={name} cannot be exported: the {output.suffix} file's actions differ from "
                 f"the policy's by {difference:.1e}; does its forward depend on values or on the batch size?"
             )
-        os.replace(partial, output)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror or error}; choose another output=") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return difference
 
 
@@ -138,9 +128,7 @@ def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dic
             "producer": f"muscle_torch {__version__}",
             "task": policy.task,
             "policy": policy.policy.spec["name"],
-            "embodiment": body.name,
-            "fingers": body.fingers,
-            "model_version": body.model_version,
+            **body.identity,
             "control_frequency": body.control_frequency,
             "action_mapping": config.env.action_mapping,
             "actuator_names": list(body.actuator_names),

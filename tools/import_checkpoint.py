@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     given = options.checkpoint
     folder = orbax.find_published(download(given, options.revision) if is_hub(given) else given)
     # Imported after the checkpoint is found: a wrong address answers without loading torch.
-    from muscle_torch.models.build import build_policy, chosen, policy_spec
+    from muscle_torch.models.build import build_policy, policy_spec
     from muscle_torch.models.published_mlp import load_published
     from muscle_torch.published.config import published_config
     from muscle_torch.storage.checkpoint import save_checkpoint
@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> int:
     sizes = environment_sizes(published.config, published.sites)
     _check_sizes(arrays, sizes)
     shape = {name: sizes[name] for name in ("observation_size", "action_size")}
-    spec = policy_spec(*chosen(published.config.policy, published.config.network), **shape)
+    spec = policy_spec(published.config.policy, published.config.exploration, **shape)
     policy = build_policy(spec)
     load_published(policy, arrays)  # type: ignore[arg-type]
     step = int(facts.get("global_timestep", 0))
@@ -107,25 +107,23 @@ def _checked(options: ImportOptions) -> Path:
 
 def environment_sizes(config: Config, sites: tuple[str, ...]) -> dict[str, Any]:
     """What an environment of this config has, by making one on a motion that stands still."""
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
     from muscle_torch.envs import make_env
     from muscle_torch.motion import MotionClip
 
-    body = make_embodiment(config.embodiment, config.fingers)
+    body = configured_embodiment(config)
     if sites and sites != body.site_names:
         raise InputError(
             f"the checkpoint tracks the sites {', '.join(sites)}; {body.name} has {', '.join(body.site_names)}"
         )
-    rest = body.project(body.model.qpos0[None].repeat(2, axis=0))
+    rest = body.project(body.qpos0[None].repeat(2, axis=0))
     clip = MotionClip("still", rest, body.control_frequency, body.joint_names, body.name, body.model_version)
     with tempfile.TemporaryDirectory() as folder:
         motion = str(clip.save(Path(folder) / "still.npz"))
         env = make_env(config, 1, "cpu", motion=motion, backend="mujoco", threads=1)
     try:
         return {
-            "embodiment": body.name,
-            "fingers": body.fingers,
-            "model_version": body.model_version,
+            **body.identity,
             "observation_size": env.observation_size,
             "action_size": env.action_size,
         }

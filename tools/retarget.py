@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from muscle_torch.config import key, parse_words, run_command
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.errors import InputError, nearest
 
 
@@ -71,7 +72,7 @@ def main(words: Sequence[str]) -> int:
 
 def _plan(options: RetargetToolOptions, count: int) -> Any:
     from muscle_torch.retargeting import THRESHOLDS, Quality, ReadOptions, RetargetOptions
-    from muscle_torch.retargeting.run import RunOptions, thread_count
+    from muscle_torch.retargeting.run import RunOptions
 
     known = tuple(name for name, f in Quality.__dataclass_fields__.items() if f.type is float)
     for name in options.thresholds:
@@ -92,7 +93,7 @@ def _plan(options: RetargetToolOptions, count: int) -> Any:
         embodiment=options.embodiment,
         figures=options.figures,
         overwrite=options.overwrite,
-        workers=max(1, min(options.workers or thread_count(), count)),
+        workers=max(1, min(options.workers or usable_cores(), count)),
         read=ReadOptions(options.unit, options.rate, options.smpl, markers, options.static),
         retarget=RetargetOptions(
             options.method, options.cutoff, options.device, options.licence, {**THRESHOLDS, **options.thresholds}

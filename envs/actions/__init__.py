@@ -1,1 +1,1 @@
-"""From a policy's action to the control of every actuator."""
+"""Action spaces: from a policy's numbers to the controls of actuators."""

@@ -301,6 +301,8 @@ def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) 
 def followed_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
     """The motion that an episode was to follow, whole."""
     one = archive.episodes[episode]
+    if not len(one.reference):
+        raise InputError(f"{one.name} followed no motion: there is nothing to compare its gait with")
     return gait_of(embodiment, one.reference.astype(float), 1.0 / archive.dt, f"{one.name} (followed)")
 
 
@@ -328,7 +330,7 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
         return None
     model = embodiment.model
     addresses = [int(model.jnt_qposadr[int(j)]) for j in embodiment.resolve("joint", LEG_JOINTS)]
-    forces = np.zeros((len(one.qpos) - 1, model.nv))
+    forces = np.zeros((len(one.qpos) - 1, embodiment.num_qvel))
     forces[:, embodiment.joint_qvel_ids] = one.joint_force[:-1]
     totals = [
         [joint_tangent(embodiment, posture, address) @ force for address in addresses]
@@ -340,9 +342,9 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
 
 def body_of(archive: RolloutArchive) -> Embodiment:
     """The body that an archive holds rollouts of. Raises InputError where it is none of this package's."""
-    for name in EMBODIMENTS:
-        for fingers in (False, True):
-            body = make_embodiment(name, fingers)
-            if body.joint_names == archive.joint_names and body.actuator_names == archive.muscle_names:
-                return body
-    raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+    if archive.embodiment not in EMBODIMENTS:
+        raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+    body = make_embodiment(archive.embodiment, **archive.embodiment_options)
+    if (body.joint_names, body.muscle_names) != (archive.joint_names, archive.muscle_names):
+        raise InputError(f"the archive's {archive.embodiment} has other joints or muscles than that of this version")
+    return body

@@ -15,9 +15,11 @@ from .edits import (
     numbered,
     remove_fingers,
 )
-from .embodiment import Embodiment, names_of
+from .embodiment import Embodiment, muscle_names
+from .guard import MODELS
 from .lean import lean_model
 from .moment_arms import joint_pulls
+from .options import FullBodyOptions
 
 CENTRE_SITES = {"pelvis": "pelvis_mimic", "lumbar1": "upper_body_mimic", "head": "head_mimic"}
 MODEL_SITES = CENTRE_SITES | limb_sites(ARM_SITES, "lr") | limb_sites(LEG_SITES, "lr")
@@ -48,9 +50,9 @@ POSTURE = (
 )
 
 
-def build_spec(fingers: bool) -> mujoco.MjSpec:
+def build_spec(options: FullBodyOptions) -> mujoco.MjSpec:
     spec = load_spec("myofullbody")
-    if not fingers:
+    if not options.fingers:
         remove_fingers(spec)
     add_sites(spec, MODEL_SITES)
     # The XML mixes control ranges [0, 1] and [-1, 1]; an action has to mean the same for every muscle.
@@ -61,22 +63,24 @@ def build_spec(fingers: bool) -> mujoco.MjSpec:
     return spec
 
 
-def make(fingers: bool) -> Embodiment:
-    model = lean_model(build_spec(fingers))
-    muscles = names_of(model, "actuator")
+def make(options: FullBodyOptions) -> Embodiment:
+    model = lean_model(build_spec(options))
+    muscles = muscle_names(model)
     return Embodiment(
+        key="fullbody",
         name="MyoFullBody",
+        options=options,
         model=model,
-        model_version="1.0.6",
-        fingers=fingers,
+        model_version=MODELS,
         control_frequency=100.0,
         substeps=5,
         site_names=TRACKED_SITES,
         root_joint="root",
         touch_sensors=("r_foot", "r_toes", "l_foot", "l_toes"),
-        groups=_groups(muscles, fingers),
+        groups=_groups(muscles, options.fingers),
         left_right=left_right_pairs(muscles),
-        build_spec=partial(build_spec, fingers),
+        build_spec=partial(build_spec, options),
+        compile_spec=lean_model,
         posture_pulls=joint_pulls(model, POSTURE),
     )
 

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from .callback import EvaluationCallback
+from .trials import motions_of
+
 # quantity -> MjData field it is read from; the relative sites come from the sites
 FIELDS = {"joint_pos": "qpos", "joint_vel": "qvel", "site_pos": "site_xpos"}
 
@@ -38,52 +41,43 @@ def distances(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
     return {"euclidean": float(straight), "dtw": float(newer[0, -1] / count), "frechet": float(newer[1, -1])}
 
 
-class Distances:
-    """Watches an evaluation (`evaluate(env, act, watchers=[Distances()])`) and adds to each clip's row.
+class Distances(EvaluationCallback):
+    """Adds to the row of each motion; rows of other goals stay as they are.
 
     `<measure>_<quantity>` for joint_pos [rad], joint_vel [rad/s], site_pos and relative_site_pos [m], over the whole
-    clip without its first frame, which is given.
+    clip without its first frame, on which it begins.
     """
 
-    def begin(self, env: Any, clips: Sequence[int]) -> None:
-        self._clips, self._frames = tuple(clips), []
+    def on_batch_begin(self, env: Any, trials: Sequence[int]) -> None:
+        self._clips, self._frames = tuple(trials), []
 
-    def before(self, env: Any) -> None:
-        pass
-
-    def after(self, env: Any, step: Any) -> None:
+    def on_step_end(self, env: Any, transition: Any) -> None:
         sites = tuple(env.embodiment.site_ids.tolist())
         rows = {"site_xpos": sites}
         read = {name: env.physics.field(field, rows.get(field)) for name, field in FIELDS.items()}
         self._frames.append({name: v[: len(self._clips)].to("cpu", copy=True) for name, v in read.items()})
 
-    def end(self, env: Any, steps: Sequence[int]) -> list[dict[str, float | None]]:
+    def on_batch_end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
+        library = motions_of(env)
+        if library is None:
+            return ()
         played = {name: torch.stack([f[name] for f in self._frames], dim=1).numpy() for name in FIELDS}
         rows = []
         for world, clip in enumerate(self._clips):
-            reference = self._reference(env, clip)
-            frames = len(reference["joint_pos"])
-            own = {name: values[world, :frames] for name, values in played.items()}
-            rows.append(_row(env.embodiment, own, reference))
+            motion = library.clip_at_origin(clip)
+            tables = {"joint_pos": motion.qpos, "joint_vel": motion.qvel, "site_pos": motion.site_pos}
+            reference = {name: table[1:].cpu().numpy() for name, table in tables.items()}
+            body = {name: values[world, : len(motion.qpos) - 1] for name, values in played.items()}
+            rows.append(_row(env.embodiment, body, reference))
         return rows
-
-    def _reference(self, env: Any, clip: int) -> dict[str, np.ndarray]:
-        """Frames 1 to L - 1 in the environment's world, where the clip starts at the origin."""
-        library = env.library
-        start, stop = int(library.start[clip]), int(library.start[clip] + library.length[clip])
-        tables = {"joint_pos": library.qpos, "joint_vel": library.qvel, "site_pos": library.site_pos}
-        found = {name: table[start + 1 : stop].cpu().numpy() for name, table in tables.items()}
-        if env.embodiment.root_joint is not None:
-            found["site_pos"] = found["site_pos"] - np.append(library.qpos[start, :2].cpu().numpy(), 0.0)
-        return found
 
 
 def _row(
-    embodiment: Any, own: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+    embodiment: Any, body: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
 ) -> dict[str, float | None]:
     joints = {"joint_pos": embodiment.joint_qpos_ids, "joint_vel": embodiment.joint_qvel_ids}
-    pairs = {name: (own[name][:, ids, None], reference[name][:, ids, None]) for name, ids in joints.items()}
-    sites = own["site_pos"], reference["site_pos"]
+    pairs = {name: (body[name][:, ids, None], reference[name][:, ids, None]) for name, ids in joints.items()}
+    sites = body["site_pos"], reference["site_pos"]
     pairs["site_pos"] = sites
     if sites[0].shape[1] > 1:
         pairs["relative_site_pos"] = (sites[0][:, 1:] - sites[0][:, :1], sites[1][:, 1:] - sites[1][:, :1])

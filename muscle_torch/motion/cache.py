@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
 
 from .clip import UNREADABLE, write_arrays
 
@@ -17,6 +18,9 @@ MAX_BYTES = 4 << 30
 KINEMATIC_FIELDS = (
     *("body_parentid", "body_pos", "body_quat", "body_ipos", "body_mass", "jnt_type", "jnt_bodyid", "jnt_pos"),
     *("jnt_axis", "qpos0", "site_bodyid", "site_pos", "site_quat"),
+    # of the muscles' paths
+    *("geom_bodyid", "geom_pos", "geom_quat", "geom_size", "tendon_adr", "tendon_num", "wrap_type", "wrap_objid"),
+    *("wrap_prm", "actuator_trntype", "actuator_trnid", "actuator_gear", "actuator_dyntype"),
 )
 
 
@@ -60,7 +64,7 @@ def store(key: str, entry: dict[str, np.ndarray]) -> bool:
     """Writes an entry; False, with a warning, where the folder cannot be written."""
     try:
         write_arrays(_path(key), entry, compress=False)
-    except OSError as error:
+    except InputError as error:
         warnings.warn(f"motion cache {cache_folder()} is not written ({error}); set MUSCLE_TORCH_CACHE", stacklevel=2)
         return False
     return True

@@ -5,7 +5,7 @@ what it ignores (velocities, excitations, muscle forces, rewards, names) is ther
 frame t of the clip, before the control step (`activation_sample_phase` is pre_step); its kinetics are of frame t + 1.
 """
 
-import os
+import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,6 +16,7 @@ import numpy as np
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 # Field of `Episode` -> its name in the file, after "episode_<i>_".
 COLUMNS = {
@@ -37,19 +38,19 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Episode:
-    """One clip played from its start: T control steps of its L frames, T <= L - 1, fewer where it was lost."""
+    """One trial played from its start: T control steps; of a motion of L frames T <= L - 1, fewer if it was lost."""
 
-    clip: int  # its place in the motions that were evaluated
+    clip: int  # its place in the motions, or trials, that were evaluated
     name: str
-    reference: np.ndarray  # (L, nq) [rad], root [m] and quaternion
-    qpos: np.ndarray  # (T, nq), in the reference's world frame
-    qvel: np.ndarray  # (T, nv)
-    activation: np.ndarray  # (T, nu) in [0, 1]
-    excitation: np.ndarray  # (T, nu) control during the step
-    muscle_force: np.ndarray  # (T, nu) of the last substep before [N], negative: muscles pull
+    reference: np.ndarray  # (L, num_qpos) [rad], root [m] and quaternion; L = 0 if no motion was followed
+    qpos: np.ndarray  # (T, num_qpos), in the reference's world frame
+    qvel: np.ndarray  # (T, num_qvel)
+    activation: np.ndarray  # (T, muscles) in [0, 1]
+    excitation: np.ndarray  # (T, muscles) control during the step
+    muscle_force: np.ndarray  # (T, muscles) of the last substep before [N], negative: muscles pull
     touch: np.ndarray  # (T, sensors) contact force [N]
     reward: np.ndarray  # (T,) of the step
-    joint_force: np.ndarray  # (T, joints) generalised force of the muscles after the step [N m or N]
+    joint_force: np.ndarray  # (T, joints) generalised force of muscles and motors after the step [N m or N]
     sensor_force: np.ndarray  # (T, sensors) contact force after the step [N]
     reference_step: np.ndarray  # (T,) frame of the reference after the step
 
@@ -58,7 +59,8 @@ class Episode:
 class RolloutArchive:
     """Rollouts of one body, with what is needed to read them without it."""
 
-    embodiment: str
+    embodiment: str  # key of the body
+    embodiment_options: dict[str, Any]  # what it was built with
     model_version: str
     dt: float  # control step [s]
     joint_names: tuple[str, ...]  # every joint, model order; the free joint is one of them
@@ -72,18 +74,12 @@ class RolloutArchive:
 
 
 def write_archive(path: Path, archive: RolloutArchive) -> None:
-    """Writes the archive whole or not at all. Raises InputError where it cannot."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, "wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **_arrays(archive))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; free space or choose another archive=") from None
+    """Write the archive whole or not at all. Raises InputError if it cannot be written."""
+    with (
+        write_atomically(path, "free disk space or choose another archive=") as temporary,
+        open(temporary, "wb") as file,  # given a path, numpy would add .npz
+    ):
+        np.savez_compressed(file, allow_pickle=False, **_arrays(archive))
 
 
 def read_archive(path: str | Path, embodiment: Embodiment | None = None) -> RolloutArchive:
@@ -93,13 +89,20 @@ def read_archive(path: str | Path, embodiment: Embodiment | None = None) -> Roll
         archive = _archive(arrays)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} is no rollout archive of this package: {error}; write one with archive=") from None
-    if embodiment is not None and archive.joint_names != embodiment.joint_names:
-        other = next((n for n in archive.joint_names if n not in embodiment.joint_names), "their order or number")
-        raise InputError(
-            f"{path} holds rollouts of {archive.embodiment}: its joints are not those of {embodiment.name} ({other}); "
-            "evaluate with the same embodiment and fingers="
-        )
+    if embodiment is not None:
+        _check_body(archive, embodiment, path)
     return archive
+
+
+def _check_body(archive: RolloutArchive, embodiment: Embodiment, path: str | Path) -> None:
+    """Raise InputError if the archive's rollouts are of another body or of the same one built otherwise."""
+    for name, value in embodiment.identity.items():
+        stored = getattr(archive, name)
+        if stored != value:
+            raise InputError(
+                f"{path} holds rollouts of {archive.embodiment}: {name} is {stored!r}, here {value!r}; evaluate with "
+                "the same embodiment and options"
+            )
 
 
 def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
@@ -109,6 +112,7 @@ def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
         "joint_names": archive.joint_names,
         "muscle_names": archive.muscle_names,
         "embodiment": archive.embodiment,
+        "embodiment_options": json.dumps(archive.embodiment_options),
         "model_version": archive.model_version,
         "activation_sample_phase": "pre_step",
         "kinetics_sample_phase": "post_step",
@@ -123,7 +127,7 @@ def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
     for index, episode in enumerate(archive.episodes):
         prefix = f"episode_{index}_"
         arrays |= {prefix + COLUMNS[f.name]: getattr(episode, f.name) for f in fields(Episode)}
-        arrays |= {prefix + "traj_length": len(episode.reference)}
+        arrays |= {prefix + "traj_length": len(episode.reference) or len(episode.qpos) + 1}
         arrays |= {prefix + "timesteps": np.arange(len(episode.qpos))}
     # Without names an array would be one of numbers.
     return {k: np.asarray(v, dtype=str if isinstance(v, tuple | list) else None) for k, v in arrays.items()}
@@ -147,6 +151,7 @@ def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
 
     archive = RolloutArchive(
         embodiment=str(arrays["embodiment"]),
+        embodiment_options=json.loads(str(arrays["embodiment_options"])),
         model_version=str(arrays["model_version"]),
         dt=float(arrays["dt"]),
         joint_names=names("joint_names"),
@@ -170,7 +175,8 @@ def _episode(arrays: Mapping[str, np.ndarray], prefix: str) -> Episode:
 
 def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
     steps, width = len(episode.qpos), episode.reference.shape[1]
-    expected = {"qpos": width, "activation": len(archive.muscle_names), "touch": len(archive.sensor_names)}
+    expected = {"qpos": width, "touch": len(archive.sensor_names)}
+    expected |= dict.fromkeys(("activation", "excitation", "muscle_force"), len(archive.muscle_names))
     expected |= {"joint_force": len(archive.force_joint_names), "sensor_force": len(archive.sensor_names)}
     for name, columns in expected.items():
         shape = getattr(episode, name).shape

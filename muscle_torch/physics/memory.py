@@ -5,7 +5,6 @@ left out: it is there already when free memory is asked for.
 """
 
 import dataclasses
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +13,10 @@ from typing import Any
 
 import mujoco
 import torch
+from torch import nn
 
 from muscle_torch.config import Config
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.errors import InputError
 
 GIB = 2**30
@@ -61,28 +62,36 @@ class Memory:
         )
 
 
-def estimate(env: Any, parameters: int, cfg: Config, on_gpu: bool, chunk: int) -> Memory:
-    """What training on environments like `env` (any number of worlds) takes with a policy of so many parameters.
+def estimate(env: Any, policy: nn.Module, cfg: Config, on_gpu: bool, chunk: int) -> Memory:
+    """Estimate what training takes, for any number of environments.
 
-    chunk: rows of observations that the learner processes at once.
+    Args:
+        env: One environment of the run, on any device.
+        policy: Its policy, with `actor` and `critic`.
+        cfg: The run.
+        on_gpu: Whether the run simulates with MuJoCo Warp on a GPU.
+        chunk: Rows of observations that the learner processes at once.
     """
     size, actions, steps = env.observation_size, env.action_size, cfg.ppo.num_steps
-    hidden = cfg.network.hidden
-    value_hidden = cfg.network.critic_hidden or hidden
+    parameters = sum(p.numel() for p in policy.parameters())
+    widths = _layer_widths(policy)
     model = env.embodiment.model
     physics = warp_bytes(model) if on_gpu else mujoco_bytes(model)
     stored = steps * (2 * size + 2 * actions + 16) + 3 * size
-    batch = (
-        (BATCH_COPIES * size + LAYER_COPIES * (sum(hidden) + sum(value_hidden))) * steps / max(1, cfg.ppo.minibatches)
-    )
+    batch = (BATCH_COPIES * size + LAYER_COPIES * sum(widths)) * steps / max(1, cfg.ppo.minibatches)
     return Memory(
         world=physics + int(FLOAT * (stored + batch)),
-        fixed=NETWORK_COPIES * FLOAT * parameters + env.library.nbytes,
-        passing=FLOAT * PASSING * (size + max(value_hidden, default=0)),
+        fixed=NETWORK_COPIES * FLOAT * parameters + env.goal.assets.nbytes,
+        passing=FLOAT * PASSING * (size + max(widths, default=0)),
         steps=steps + 1,
         chunk=chunk,
-        motion=env.library.nbytes,
+        motion=env.goal.assets.nbytes,
     )
+
+
+def _layer_widths(policy: nn.Module) -> list[int]:
+    """Return the number of outputs of every linear layer."""
+    return [layer.out_features for layer in policy.modules() if isinstance(layer, nn.Linear)]
 
 
 def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1, processes: int = 1) -> int:
@@ -93,7 +102,7 @@ def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1,
     """
     free = free_memory(device)
     free = None if free is None else free // (sharing if device.type == "cpu" else 1)
-    if cfg.num_envs != "max":
+    if isinstance(cfg.num_envs, int):
         worlds = cfg.num_envs // processes
         if cfg.check_memory and free is not None and memory.total(worlds) > free:
             fits = processes * _rounded(memory.most(int(FILL * free)))
@@ -108,7 +117,7 @@ def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1,
         raise InputError("num_envs=max: this system does not say how much memory is free; give a number")
     most = min(memory.most(int(FILL * free)), MOST_WORLDS)
     if device.type == "cpu":
-        threads = cfg.threads or max(1, (os.cpu_count() or 1) // sharing)
+        threads = cfg.threads or max(1, usable_cores() // sharing)
         most = min(most, WORLDS_A_THREAD * threads)
     if most < 1:
         raise InputError(f"num_envs=max: not one world fits into {free / GIB:.1f} GiB")

@@ -60,20 +60,26 @@ def _translated(stored: Mapping[str, Any], experiment: Mapping[str, Any]) -> Pub
     body = _body(env)
     _refuse_what_differs(experiment, env, body)
     goal = env.get("goal_params") or {}
-    policy, network = _network(experiment)
+    policy, exploration = _network(experiment)
     values = {
-        "task": next((t for t in tasks() if load_config(t).embodiment == body), body),
-        "embodiment": body,
-        "fingers": not env.get("disable_fingers", True),
+        "task": next((t for t in tasks() if load_config(t).embodiment.name == body), body),
+        "embodiment": {"name": body, "fingers": not env.get("disable_fingers", True)},
+        "goal": {
+            "name": "motion",
+            "lookahead": int(goal.get("n_step_lookahead", 1)),
+            "stride": int(goal.get("n_step_stride", 1)),
+            "compact_reference": bool(goal.get("use_concise_lookahead", False)),
+        },
+        "actions": {"muscles": {"mapping": "half"}},
         "num_envs": int(experiment.get("num_envs", env.get("num_envs", 1))),
         "total_steps": int(experiment.get("total_timesteps", Config.total_steps)),
         "policy": policy,
-        "env": {"horizon": int(env.get("horizon", 1000)), "action_mapping": "half"},
+        "exploration": exploration,
+        "env": {"horizon": int(env.get("horizon", 1000))},
         "observation": _observation(env, goal, body),
         "reward": _reward(env.get("reward_params") or {}, body, notes),
         "termination": _thresholds(env, notes),
         "evaluation_termination": _thresholds(experiment.get("validation") or {}, []) or PAPER_THRESHOLDS[body],
-        "network": network,
         "ppo": _ppo(experiment),
         "optimizer": _optimizer(experiment, notes),
     }
@@ -125,13 +131,7 @@ def _observation(env: Mapping[str, Any], goal: Mapping[str, Any], body: str) -> 
         "reference": True,
         "phase": goal.get("enable_motion_phase", True),
     }
-    return {
-        "terms": [name for name, on in shown.items() if on],
-        "muscle": muscle,
-        "lookahead": int(goal.get("n_step_lookahead", 1)),
-        "stride": int(goal.get("n_step_stride", 1)),
-        "concise": bool(goal.get("use_concise_lookahead", False)),
-    }
+    return {"terms": [name for name, on in shown.items() if on], "muscle": muscle}
 
 
 def _reward(params: Mapping[str, Any], body: str, notes: list[str]) -> dict[str, Any]:
@@ -172,21 +172,23 @@ def _thresholds(where: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
     return {}
 
 
-def _network(experiment: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name of the policy and its network."""
+def _network(experiment: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keys of `policy` and of `exploration`."""
     mixture, activation = experiment.get("moe_config") or {}, str(experiment.get("activation", "silu"))
     ppo = experiment.get("ppo_config") or experiment
     values: dict[str, Any] = {
         "hidden": _widths(experiment, "actor_hidden_layers"),
         "critic_hidden": _widths(experiment, "critic_hidden_layers"),
         "activation": ACTIVATIONS.get(activation, activation),
+        "layernorm_epsilon": float(experiment.get("layernorm_eps", 1e-5)) if experiment.get("use_layernorm") else 0.0,
+        "normalizer_epsilon": 1e-8,
+        "normalizer_clip": 0.0,
+    }
+    exploration = {
         "initial_std": float(ppo.get("init_std", 1.0)),
         "min_std": 1e-8,  # the published policies' standard deviation has no bounds
         "max_std": 1e8,
         "learn_std": bool(ppo.get("learnable_std", True)),
-        "layernorm_epsilon": float(experiment.get("layernorm_eps", 1e-5)) if experiment.get("use_layernorm") else 0.0,
-        "normalizer_epsilon": 1e-8,
-        "normalizer_clip": 0.0,
     }
     if experiment.get("use_moe"):
         values["critic_hidden"] = []  # they ignore it here
@@ -197,10 +199,11 @@ def _network(experiment: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             "temperature": float(mixture.get("temperature", 1.0)),
             "balance": float(mixture.get("load_balance_loss_weight", 0.01)),
         }
-        return "moe", values
+        return {"name": "moe", **values}, exploration
     if experiment.get("use_residual"):
-        return "gated_residual", values | {"residual": str(experiment.get("residual_type", "gated"))}
-    return "mlp", values
+        residual = str(experiment.get("residual_type", "gated"))
+        return {"name": "gated_residual", **values, "residual": residual}, exploration
+    return {"name": "mlp", **values}, exploration
 
 
 def _widths(experiment: Mapping[str, Any], name: str) -> list[int]:
@@ -242,16 +245,16 @@ def _optimizer(experiment: Mapping[str, Any], notes: list[str]) -> dict[str, Any
     # Their linear schedule ends at 0, whatever min_lr_ratio says.
     floor = float(experiment.get("min_lr_ratio", 0.0)) if schedule == "cosine" else 0.0
     decay = muon.get("weight_decay", 0.0) if name == "muon" else experiment.get("weight_decay", 0.0)
-    return {
+    options = {
         "name": name,
         "learning_rate": float(experiment.get("lr", 4e-4)),
         "schedule": schedule,
         "min_ratio": floor,
         "desired_kl": float(experiment.get("desired_kl") or 0.01),
         "weight_decay": float(decay or 0.0),
-        "momentum": float(muon.get("beta", 0.95)),
         "epsilon": 1e-8 if name == "muon" else 1e-5,
     }
+    return options | ({"momentum": float(muon.get("beta", 0.95))} if name == "muon" else {})
 
 
 def _model_version(stored: Mapping[str, Any]) -> str:

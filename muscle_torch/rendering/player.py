@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from muscle_torch.errors import InputError, nearest
-
-from .video import Recording
+from muscle_torch.evaluation import Trajectory
 
 
 class Frame(NamedTuple):
@@ -16,22 +15,22 @@ class Frame(NamedTuple):
 
     qpos: np.ndarray  # (nq,)
     reference: np.ndarray | None  # (nq,)
-    activation: np.ndarray | None  # (nu,) in [0, 1]
+    activation: np.ndarray | None  # (muscles,) in [0, 1]
     landmarks: np.ndarray | None = None  # (K, 3) [m]
 
 
 class Player:
-    """Plays the recordings of one source at a time: a policy's, or the motions alone.
+    """Plays the trajectories of one source at a time: a controller's, or the motions alone.
 
-    sources: name -> what makes its recordings; each is made once, when it is first chosen. Safe to use from the
+    sources: name -> what makes its trajectories; each is made once, when it is first chosen. Safe to use from the
     threads of a user interface.
     """
 
-    def __init__(self, sources: Mapping[str, Callable[[], list[Recording]]]):
+    def __init__(self, sources: Mapping[str, Callable[[], list[Trajectory]]]):
         if not sources:
             raise InputError("there is nothing to show: give a checkpoint or a motion")
         self._sources = dict(sources)
-        self._made: dict[str, list[Recording]] = {}
+        self._made: dict[str, list[Trajectory]] = {}
         self._lock = RLock()
         self.playing, self.speed, self.time = True, 1.0, 0.0
         self.source = ""
@@ -44,17 +43,17 @@ class Player:
 
     @property
     def clip_names(self) -> tuple[str, ...]:
-        return tuple(r.name for r in self._made[self.source])
+        return tuple(trajectory.name for trajectory in self._made[self.source])
 
     @property
-    def recording(self) -> Recording:
+    def trajectory(self) -> Trajectory:
         return self._made[self.source][self._clip]
 
     @property
     def frame(self) -> Frame:
         """What to draw now."""
         with self._lock:
-            return Frame(**self.recording.at(self.time))
+            return Frame(**self.trajectory.at(self.time))
 
     def choose_source(self, name: str) -> None:
         """Shows another source; stays at the same motion and moment where it has them. Raises InputError."""
@@ -66,7 +65,7 @@ class Player:
                 raise InputError(f"{name} has no motion to show")
             self._made[name] = made
         with self._lock:
-            clip = self.recording.name if self.source else ""
+            clip = self.trajectory.name if self.source else ""
             self.source = name
             self._clip = self.clip_names.index(clip) if clip in self.clip_names else 0
             self.seek(self.time)
@@ -81,19 +80,19 @@ class Player:
     def seek(self, time: float) -> None:
         """Goes to `time` [s], within the motion."""
         with self._lock:
-            self.time = float(np.clip(time, 0.0, self.recording.seconds))
+            self.time = float(np.clip(time, 0.0, self.trajectory.seconds))
 
     def step(self, frames: int) -> None:
         """Pauses and moves by whole frames."""
         with self._lock:
             self.playing = False
-            now = round(self.time * self.recording.frequency)
-            self.seek((now + frames) / self.recording.frequency)
+            now = round(self.time * self.trajectory.frequency)
+            self.seek((now + frames) / self.trajectory.frequency)
 
     def advance(self, seconds: float) -> bool:
         """Lets `seconds` of real time pass; past its end a motion begins anew. Whether anything moved."""
         with self._lock:
-            length = self.recording.seconds
+            length = self.trajectory.seconds
             if not self.playing or length <= 0:
                 return False
             time = self.time + seconds * self.speed

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,14 +118,16 @@ class SceneRenderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = False
         self._camera = mujoco.MjvCamera()
         self._body_options, self._ghost_options = _options(tendons=True), _options(tendons=False)
-        self._tendons = self.model.actuator_trnid[:, 0]
+        self._drawn = embodiment.muscle_tendon_ids >= 0  # the other muscles have no line
+        self._tendons = embodiment.muscle_tendon_ids[self._drawn]
         self._widths = self.model.tendon_width.copy()
         self.model.tendon_rgba[:] = RELAXED
-        self._view = self.aim(self.model.qpos0[None])
+        self._view = self.aim([self.model.qpos0])
 
-    def aim(self, poses: np.ndarray, azimuth: float = 115.0, elevation: float = -12.0) -> View:
-        """Where the camera must be so that every pose (T, nq) fits; a free body is followed in the horizontal plane.
+    def aim(self, poses: Iterable[np.ndarray], azimuth: float = 115.0, elevation: float = -12.0) -> View:
+        """Return where the camera must be so that every pose (nq,) or (num_qpos,) fits.
 
+        A free body is followed in the horizontal plane.
         The next pictures are taken from there, or from the `view` that `draw` is given.
         """
         points = np.concatenate([self._points(pose) for pose in poses])
@@ -149,11 +152,11 @@ class SceneRenderer:
         landmarks: np.ndarray | None = None,
         label: tuple[str, str] = ("", ""),
     ) -> np.ndarray:
-        """One image (height, width, 3) uint8: a pose (nq,), its ghost, muscles by activation (nu,), points (K, 3)."""
+        """One image (height, width, 3) uint8: a pose (nq,), its ghost, muscles by activation, points (K, 3)."""
         self._gl.make_current()
         self._pose(self._data, qpos)
         if activation is not None:
-            level = np.clip(activation, 0, 1)[:, None]
+            level = np.clip(activation, 0, 1)[self._drawn, None]
             self.model.tendon_rgba[self._tendons] = RELAXED + level * (ACTIVE - RELAXED)
             self.model.tendon_width[self._tendons] = self._widths[self._tendons] * (1 + 0.4 * level[:, 0])
         view = view or self._view
@@ -198,7 +201,7 @@ class SceneRenderer:
         return np.ascontiguousarray(image[::-1])  # OpenGL's first row is the lowest
 
     def _pose(self, data: mujoco.MjData, qpos: np.ndarray) -> None:
-        data.qpos[:] = qpos
+        data.qpos[: len(qpos)] = qpos  # a motion has no props: these stay
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_camlight(self.model, data)

@@ -43,7 +43,8 @@ class BodyScene:
         moving = [body for body in self.meshes if self.model.body_weldid[body] != 0]
         self.ghosts = {body: self._add_mesh("ghost", body, _rgb(GHOST), float(GHOST[3])) for body in moving}
         self._owner = np.full(self.model.ntendon, -1)
-        self._owner[self.model.actuator_trnid[:, 0]] = np.arange(self.model.nu)
+        drawn = np.flatnonzero(embodiment.muscle_tendon_ids >= 0)
+        self._owner[embodiment.muscle_tendon_ids[drawn]] = drawn
         segments, colours = np.zeros((2 * self.model.nwrap, 2, 3)), np.zeros((2 * self.model.nwrap, 2, 3), np.uint8)
         self.muscles = server.scene.add_line_segments("/world/muscles", segments, colours, thickness=THICKNESS)
         self.landmarks = server.scene.add_point_cloud(
@@ -100,7 +101,7 @@ class Viewer:
     def __init__(self, player: Player, embodiment: Embodiment, host: str = "127.0.0.1", port: int = 8080):
         self.server = _serve(host, port)
         self.player, self.scene, self.embodiment = player, BodyScene(self.server, embodiment), embodiment
-        self._bars = activation_bars(embodiment.groups, embodiment.actuator_names)
+        self._bars = activation_bars(embodiment.groups, embodiment.muscle_names)
         self._count, self._changed = 0, True
         self._add_controls()
         self.refresh()
@@ -130,7 +131,7 @@ class Viewer:
         self.scene.draw(frame, self.ghost.value, self.follow.value)
         self.slider.value = min(round(self.player.time, 2), self.slider.max)
         if self._count % BARS_EVERY == 0 or not self.player.playing:
-            self.bars.content = bars_html(self._bars, self.embodiment.actuator_names, frame.activation)
+            self.bars.content = bars_html(self._bars, self.embodiment.muscle_names, frame.activation)
         self._count += 1
 
     def close(self) -> None:
@@ -140,9 +141,9 @@ class Viewer:
     def _add_controls(self) -> None:
         gui, player = self.server.gui, self.player
         self.source = gui.add_dropdown("policy", player.source_names, initial_value=player.source)
-        self.clip = gui.add_dropdown("motion", player.clip_names, initial_value=player.recording.name)
+        self.clip = gui.add_dropdown("motion", player.clip_names, initial_value=player.trajectory.name)
         self.play = gui.add_button("pause")
-        self.slider = gui.add_slider("time [s]", 0.0, max(player.recording.seconds, 0.01), 0.01, 0.0)
+        self.slider = gui.add_slider("time [s]", 0.0, max(player.trajectory.seconds, 0.01), 0.01, 0.0)
         self.speed = gui.add_dropdown("speed", tuple(SPEEDS), initial_value="1")
         self.ghost = gui.add_checkbox("reference", True)
         self.follow = gui.add_checkbox("follow", True, visible=self.embodiment.root_joint is not None)
@@ -181,7 +182,7 @@ class Viewer:
         finally:
             self.source.disabled, self.source.value = False, self.player.source
         self.clip.options = self.player.clip_names
-        self.clip.value = self.player.recording.name
+        self.clip.value = self.player.trajectory.name
         self._fit_slider()
 
     def _choose_clip(self, name: str) -> None:
@@ -189,7 +190,7 @@ class Viewer:
         self._fit_slider()
 
     def _fit_slider(self) -> None:
-        self.slider.max = max(self.player.recording.seconds, 0.01)
+        self.slider.max = max(self.player.trajectory.seconds, 0.01)
 
 
 def _serve(host: str, port: int) -> viser.ViserServer:
@@ -254,7 +255,7 @@ def muscle_segments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lines along every muscle's path (2 nwrap, 2, 3) [m] and their colours, uint8; unused ones have no length.
 
-    owner: tendon -> its actuator, -1 for none: drawn relaxed. Always as many, so that a viewer can keep its buffers.
+    owner: tendon -> its muscle, -1 for none: drawn relaxed. Always as many, so that a viewer can keep its buffers.
     """
     points = np.zeros((2 * model.nwrap, 2, 3), dtype=np.float32)
     level = np.zeros(2 * model.nwrap)
@@ -272,7 +273,7 @@ def muscle_segments(
 
 
 def _pose(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> None:
-    data.qpos[:] = qpos
+    data.qpos[: len(qpos)] = qpos  # a motion has no props: these stay
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     mujoco.mj_tendon(model, data)

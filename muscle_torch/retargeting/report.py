@@ -2,26 +2,22 @@
 
 import csv
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from muscle_torch.storage.files import write_atomically
+
 from .quality import PENETRATION, Quality
 from .retarget import Result
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """A half-written file never stands under `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(values, stream, indent=1)
-        stream.write("\n")
-    os.replace(temporary, path)
+    """Write a JSON file whole or not at all. Raises InputError if it cannot be written."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -106,9 +106,7 @@ def make_clip(job: Job, options: RunOptions) -> dict[str, Any]:
         record |= {"status": "rejected" if told else "passed", "reasons": told, "quality": result.quality.row()}
         for stale in (target, other):
             stale.unlink(missing_ok=True)
-        result.clip.save(target)
-        if told:
-            os.replace(target, other)
+        result.clip.save(other if told else target)
         if options.figures:
             draw(result, options.output / "quality" / f"{job.name}.png")
     except CLIP_ERRORS as error:
@@ -239,8 +237,3 @@ def _member(root: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     return root / f"{name}.npz"
-
-
-def thread_count() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -78,13 +78,12 @@ class CEM(Algorithm):
         """Begin a trial: candidate by candidate from the same starts; the first at the beginning, as in evaluation."""
         num_envs, device = self.env.num_envs, self.env.device
         share = torch.arange(num_envs, device=device) // self._count
-        trial, step = (start.to(device)[share] for start in self.env.draw(-(-num_envs // self._count)))
-        first = self._trial == 0
+        drawn = self.env.draw(-(-num_envs // self._count), beginning=self._trial == 0)
         self._trial, self._step = self._trial + 1, 0
         self._earned_in_trials.append(torch.zeros(num_envs, device=device))
         self._alive = torch.ones(num_envs, dtype=torch.bool, device=device)
         self._own = self._candidates[self._owner]
-        return self.env.assign(trial, torch.zeros_like(step) if first else step)
+        return self.env.assign(tuple(values.to(device)[share] for values in drawn))
 
     def act(self, observation: Tensor) -> Tensor:
         return self.search.search_action(observation, self._own)

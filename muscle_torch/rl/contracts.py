@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 # Keys of an environment's snapshot whose values are not of single environments: all processes have them alike.
-SHARED = ("adaptation", "sampler", "generator")
+SHARED = ("adaptation", "weights", "generator")
 
 
 class Step(Protocol):
@@ -136,12 +136,12 @@ class TrainingEnv(Protocol):
 class TrialEnv(TrainingEnv, Protocol):
     """An environment whose episodes can begin where others begin: what the cross-entropy method needs."""
 
-    def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Draw starts of training episodes: a trial and a control step of it, each (count,)."""
+    def draw(self, count: int, beginning: bool = False) -> tuple[Tensor, ...]:
+        """Draw starts of training episodes, tensors (count,) in the goal's form; beginning: as evaluation starts."""
         ...
 
-    def assign(self, trial: Tensor, step: Tensor) -> Tensor:
-        """Reset every environment to a control step (W,) of a trial (W,); return the observation (W, D)."""
+    def assign(self, start: tuple[Tensor, ...]) -> Tensor:
+        """Reset every environment to a start, tensors (W,); return the observation (W, D)."""
         ...
 
 

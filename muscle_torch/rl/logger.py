@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 from .contracts import Headline
 
@@ -149,10 +150,9 @@ class Logger:
         kept = [line for line in lines if _step_of(line) <= step]
         if kept == lines:
             return
-        # Renamed into place: a kill in between must not cost the log.
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        os.replace(partial, self.path)
+        # A kill in between must not cost the log.
+        with write_atomically(self.path, "free disk space (the last checkpoint is kept)") as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 class NoLogger:

@@ -1,6 +1,5 @@
 """Optimizers and learning-rate schedules."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -8,10 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from muscle_torch.config import Choice
+from muscle_torch.config.kinds import row
 from muscle_torch.errors import InputError, nearest
 
 from .muon import BatchedMuon
-from .options import OPTIMIZERS, AdamWOptions, MuonOptions, Schedule
+from .options import AdamWOptions, MuonOptions, Schedule
 from .process_group import ProcessGroup
 
 KL_RANGE = (1e-5, 1e-2)  # learning rates between which the adaptive schedule moves
@@ -153,26 +154,17 @@ class Muon(Optimizer):
         return [muon, adam]
 
 
-def make_optimizer(choice: Any, parameters: Iterable[nn.Parameter], processes: ProcessGroup | None = None) -> Optimizer:
+def make_optimizer(
+    choice: Choice, parameters: Iterable[nn.Parameter], processes: ProcessGroup | None = None
+) -> Optimizer:
     """Make the optimizer of a row of OPTIMIZERS.
 
     Args:
-        choice: `name` of the row, and its options.
+        choice: `cfg.optimizer`.
         parameters: Those of the policy.
         processes: Those that step together.
-
-    Raises:
-        InputError: There is no such optimizer or schedule.
     """
-    if choice.name not in OPTIMIZERS:
-        raise InputError(f"unknown optimizer {choice.name!r}{nearest(choice.name, list(OPTIMIZERS))}")
-    row = OPTIMIZERS[choice.name]
-    return row.load()(parameters, _options(choice, row.options), processes)
-
-
-def _options(choice: Any, options_class: type[AdamWOptions]) -> AdamWOptions:
-    """TRANSITION: once `cfg.optimizer` is a choice, these are `choice.options`."""
-    return options_class(**{field.name: getattr(choice, field.name) for field in dataclasses.fields(options_class)})
+    return row("optimizer", choice.name).load()(parameters, choice.options, processes)
 
 
 class SkippingNAdam(torch.optim.NAdam):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from muscle_torch.config import Config, config_to_dict
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.errors import InputError
 
 from .contracts import ActorCritic
@@ -148,13 +149,12 @@ class DistributedProcesses(ProcessGroup):
             below = cfg.num_envs - cfg.num_envs % self.size
             fitting = " or ".join(str(count) for count in (below, below + self.size) if count)
             self._refuse(f"num_envs={cfg.num_envs} cannot be divided among {self.size} processes: use {fitting}")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return dataclasses.replace(
             cfg,
             num_envs=cfg.num_envs // self.size,
             seed=cfg.seed + SEED_STEP * self.rank,
             device=str(self.device),
-            threads=cfg.threads or max(1, cores // self.local_size),
+            threads=cfg.threads or max(1, usable_cores() // self.local_size),
         )
 
     def begin(self, policy: ActorCritic, seed: int) -> None:

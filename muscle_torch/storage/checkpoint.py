@@ -1,7 +1,6 @@
 """Checkpoint files: written whole or not at all, read without running code, refused in one line if unfit."""
 
 import math
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,8 @@ from torch import nn
 
 from muscle_torch.errors import InputError
 
+from .files import write_atomically
+
 FORMAT = "muscle_torch checkpoint"
 VERSION = 2
 LOG_STD = "actor.module.exploration.log_std"  # of models/exploration.py, in a policy's state_dict
@@ -20,19 +21,12 @@ DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.Unpickl
 
 
 def save_checkpoint(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes beside `path`, flushes to the disk, then renames: a crash leaves the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            torch.save({"format": FORMAT, "version": VERSION, **values}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        # torch reports a failed write as RuntimeError.
-        partial.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(f"cannot write {path}: {reason}; free disk space (the last good checkpoint is kept)") from None
+    """Write a checkpoint; a crash leaves the old file or the new one. Raises InputError if it cannot be written."""
+    with write_atomically(path, "free disk space (the last good checkpoint is kept)") as temporary:
+        try:
+            torch.save({"format": FORMAT, "version": VERSION, **values}, temporary)
+        except RuntimeError as error:  # how torch reports a failed write
+            raise OSError(str(error).splitlines()[0]) from None
 
 
 def find_checkpoint(where: str | Path) -> Path:
@@ -77,27 +71,29 @@ def restore_policy(policy: Stateful, stored: Mapping[str, Any]) -> None:
             found = tuple(given[name].shape) if name in given else "missing"
             raise InputError(
                 f"checkpoint does not fit the policy: {name} is {found}, needed {tuple(value.shape)}; use the "
-                "checkpoint's own policy= and network= settings"
+                "checkpoint's own policy= settings"
             )
     policy.load_state_dict(given, strict=False)
 
 
 def load_weights(policy: nn.Module, stored: Mapping[str, Any], env: Any, task: str, reset_std: float = 0.0) -> None:
-    """Starts `policy` from a checkpoint's weights, its noise at `reset_std` where that is not 0.
+    """Start a policy from a checkpoint's weights.
 
-    Raises InputError where the checkpoint is another body's or layout's.
+    Args:
+        policy: Filled in place.
+        stored: The checkpoint.
+        env: The environment that the policy is for; its `facts()` must be those of the checkpoint.
+        task: Of this run, for the error message.
+        reset_std: Standard deviation at which the noise restarts; 0: the checkpoint's.
+
+    Raises:
+        InputError: The checkpoint is another body's, or of another observation or action.
     """
-    wanted = {
-        "embodiment": env.embodiment.name,
-        "fingers": env.embodiment.fingers,
-        "model_version": env.embodiment.model_version,
-        "observation_size": env.observation_size,
-        "action_size": env.action_size,
-    }
-    for name, value in wanted.items():
-        if stored[name] != value:
+    for name, value in env.facts().items():
+        if stored.get(name) != value:
             raise InputError(
-                f"checkpoint is of task={stored['task']} with {name} {stored[name]!r}; task={task} here has {value!r}"
+                f"checkpoint is of task={stored['task']} with {name} {stored.get(name)!r}; "
+                f"task={task} here has {value!r}"
             )
     restore_policy(policy, stored)
     if reset_std:

@@ -1,11 +1,14 @@
 """Files that appear complete or not at all."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from muscle_torch.errors import InputError
+
+PARTIAL = ".partial"  # suffix of unfinished files: no pattern such as *.npz or *.pt matches them
 
 
 @contextmanager
@@ -13,8 +16,9 @@ def write_atomically(path: Path, remedy: str = "free disk space or choose anothe
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
     A crash, a full disk or an exception leaves the previous file, or none. The folder is created if it does not
-    exist, and the contents reach the disk before the name does. The temporary name keeps the suffix of `path`, from
-    which some writers derive the format.
+    exist, and the contents reach the disk before the name does. The temporary path has another suffix than `path`:
+    a writer that derives the format from the suffix must be told the format. It differs between processes and
+    threads, so that several may write the same file; the last one wins.
 
     Args:
         path: The file to write.
@@ -23,7 +27,7 @@ def write_atomically(path: Path, remedy: str = "free disk space or choose anothe
     Raises:
         InputError: The file cannot be written.
     """
-    temporary = path.with_name(f"{path.stem}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -33,4 +37,5 @@ def write_atomically(path: Path, remedy: str = "free disk space or choose anothe
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}; {remedy}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)

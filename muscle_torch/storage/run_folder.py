@@ -7,16 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from muscle_torch.config import Config, config_from_dict, config_to_dict
+from muscle_torch.config import Config, config_from_dict, config_to_dict, with_overrides
 from muscle_torch.errors import InputError
 
 from .checkpoint import LOG_STD, load_checkpoint
+from .files import PARTIAL
+from .versions import package_version
 
 LAST = Path("checkpoints") / "last.pt"
 PACKAGES = (
@@ -87,7 +88,7 @@ def fine_tuning(cfg: Config, stored: Mapping[str, Any]) -> Config:
         return cfg
     std = cfg.reset_std or float(log_std.mean().exp())
     kept = cfg.schedule_start > 0 and not cfg.reset_std  # the schedule that goes on says how large the noise is
-    return cfg if kept else dataclasses.replace(cfg, network=dataclasses.replace(cfg.network, initial_std=std))
+    return cfg if kept else with_overrides(cfg, exploration={"initial_std": std})
 
 
 def write_facts(cfg: Config, run_dir: Path) -> None:
@@ -103,7 +104,7 @@ def write_facts(cfg: Config, run_dir: Path) -> None:
 def _reopen(cfg: Config, words: Sequence[str], run_dir: Path) -> tuple[Config, Path, dict[str, Any]]:
     if not run_dir.is_dir():
         raise InputError(f"resume={run_dir}: no such run folder")
-    for partial in run_dir.glob("checkpoints/*.partial"):  # a kill in the middle of a save left it
+    for partial in run_dir.glob(f"checkpoints/.*{PARTIAL}"):  # a kill in the middle of a save left it
         partial.unlink(missing_ok=True)
     state = load_checkpoint(run_dir)
     stored = config_from_dict(state["config"])
@@ -140,8 +141,9 @@ def _newest(cfg: Config) -> Path | None:
 
 def _write(cfg: Config, run_dir: Path) -> None:
     OmegaConf.save(OmegaConf.create(config_to_dict(cfg)), run_dir / "config.yaml")
+    versions = {name: package_version(name) or "not installed" for name in PACKAGES}
     manifest = {
-        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": versions | {"python": platform.python_version()},
         "git_commit": _git_commit(),
         "command": [sys.executable, *sys.argv],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -149,13 +151,6 @@ def _write(cfg: Config, run_dir: Path) -> None:
         "seed": cfg.seed,
     }
     (run_dir / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _git_commit() -> str:

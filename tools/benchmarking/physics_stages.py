@@ -32,8 +32,12 @@ SAMPLED = 200  # control steps timed of MuJoCo C, spread over the recording
 TRIES = 3  # of each; the fastest counts: the machine may be busy with something else
 
 Stage = tuple[str, tuple[Callable[[Any, Any], Any], ...]]  # name, functions of model and data
-_INTEGRATOR = mujoco.mjtIntegrator
-_IMPLICIT = (_INTEGRATOR.mjINT_IMPLICIT, _INTEGRATOR.mjINT_IMPLICITFAST)
+_INTEGRATE: dict[int, Callable[[mujoco.MjModel, mujoco.MjData], Any]] = {
+    mujoco.mjtIntegrator.mjINT_EULER: mujoco.mj_Euler,
+    mujoco.mjtIntegrator.mjINT_RK4: lambda m, d: mujoco.mj_RungeKutta(m, d, 4),  # with its evaluations of all stages
+    mujoco.mjtIntegrator.mjINT_IMPLICIT: mujoco.mj_implicit,
+    mujoco.mjtIntegrator.mjINT_IMPLICITFAST: mujoco.mj_implicit,
+}
 
 
 def physics_stages(env: Any, recording: Any, start: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def mujoco_stages(model: mujoco.MjModel) -> list[Stage]:
         ("solver", (mujoco.mj_fwdConstraint,)),
         ("sensors", (forget_body_accelerations, mujoco.mj_sensorAcc)),
         ("integration", (mujoco.mj_checkAcc,)),
-        ("integration", (mujoco.mj_implicit if model.opt.integrator in _IMPLICIT else mujoco.mj_Euler,)),
+        ("integration", (_INTEGRATE[model.opt.integrator],)),
     ]
 
 
@@ -128,6 +132,8 @@ def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
     """WarpPhysics' three parts of a physics step: `_look`, `_constrain`, and `_accelerate` to the next state."""
     import mujoco_warp as mjw
 
+    from muscle_torch.physics.warp_physics import INTEGRATORS
+
     m = physics._m
     look: list[Stage] = [
         ("kinematics", (mjw.kinematics, mjw.com_pos, mjw.camlight, mjw.flex)),
@@ -149,7 +155,7 @@ def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
         ("inertia", (lambda m, d: mjw.fwd_acceleration(m, d, factorize=True),)),
         ("solver", (mjw.solve,)),
         ("sensors", (*of_bodies, lambda m, d: mjw.sensor_acc(m, d, skip_rne_postconstraint=True))),
-        ("integration", (mjw.implicit if m.opt.integrator in _IMPLICIT else mjw.euler,)),
+        ("integration", (INTEGRATORS[m.opt.integrator],)),
     ]
     return look, constrain, accelerate
 

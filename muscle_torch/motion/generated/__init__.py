@@ -11,13 +11,13 @@ from ..clip import MotionClip
 from . import bimanual, fullbody, toy_arm
 
 ALL = "all"
-# Body -> motion name -> builder: (embodiment, random numbers) -> joint name -> positions (T,) [rad] at the control
-# rate, (T, 7) for a free joint
+# Key of the body -> motion name -> builder: (embodiment, random numbers) -> joint name -> positions (T,) [rad] at the
+# control rate, (T, 7) for a free joint
 Builder = Callable[[Embodiment, np.random.Generator], dict[str, np.ndarray]]
 MOTIONS: dict[str, dict[str, Builder]] = {
-    "ToyArm": toy_arm.MOTIONS,
-    "MyoBimanualArm": bimanual.MOTIONS,
-    "MyoFullBody": fullbody.MOTIONS,
+    "toy_arm": toy_arm.MOTIONS,
+    "bimanual": bimanual.MOTIONS,
+    "fullbody": fullbody.MOTIONS,
 }
 # Where fingers move: the loosely curled posture of a resting hand [rad], the same on both sides.
 RELAXED_FINGERS = {
@@ -35,12 +35,12 @@ LICENCE = "Apache-2.0"
 
 def generated_names(embodiment: Embodiment) -> tuple[str, ...]:
     """Motions that ship for this body."""
-    return tuple(MOTIONS.get(embodiment.name, {}))
+    return tuple(MOTIONS.get(embodiment.key, {}))
 
 
 def generate(name: str, embodiment: Embodiment, seed: int = 0) -> list[MotionClip]:
     """The generated motion `name`, or all of the body ("all"). The same seed gives the same motion."""
-    known = MOTIONS.get(embodiment.name, {})
+    known = MOTIONS.get(embodiment.key, {})
     if not known:
         raise InputError(f"no motion is built in for {embodiment.name}: set motion= to a file, a folder or a glob")
     if name != ALL and name not in known:
@@ -51,7 +51,7 @@ def generate(name: str, embodiment: Embodiment, seed: int = 0) -> list[MotionCli
 def _clip(name: str, build: Builder, embodiment: Embodiment, seed: int) -> MotionClip:
     paths = build(embodiment, np.random.default_rng(seed))
     frames = len(next(iter(paths.values())))
-    qpos = np.tile(embodiment.model.qpos0, (frames, 1))
+    qpos = np.tile(embodiment.qpos0, (frames, 1))
     curled = {f"{joint}_{side}": angle for joint, angle in RELAXED_FINGERS.items() for side in "rl"}
     present = {joint: angle for joint, angle in curled.items() if joint in embodiment.joint_names}
     for joint, path in {**present, **paths}.items():

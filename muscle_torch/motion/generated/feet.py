@@ -33,7 +33,7 @@ class Foot:
         self.leg = tuple(f"{joint}_{side}" for joint in LEG)
         self.toe_joint = f"mtp_angle_{side}"
         self.chain = Chain(embodiment, f"calcn_{side}")
-        self._neutral = self.chain.place(embodiment.project(embodiment.model.qpos0)[None]).mat[0]
+        self._neutral = self.chain.place(embodiment.project(embodiment.qpos0)[None]).mat[0]
         toes = self._model.body(f"toes_{side}")
         self._toe_pos, self._toe_axis = toes.pos, self._model.joint(self.toe_joint).axis
         parts = [self._spheres(f"{bone}_{side}") for bone in ("calcn", "toes")]

@@ -32,7 +32,7 @@ def on_feet(
     to the left [rad].
     """
     model = embodiment.model
-    qpos = np.tile(model.qpos0, (len(root), 1))
+    qpos = np.tile(embodiment.qpos0, (len(root), 1))
     for joint, path in upper.items():
         qpos[:, model.joint(joint).qposadr[0]] = path
     qpos[:, 0:2], qpos[:, 2] = over, root[:, 0]
@@ -57,7 +57,7 @@ def _centre_of_mass(embodiment: Embodiment, qpos: np.ndarray) -> np.ndarray:
     data = mujoco.MjData(embodiment.model)
     found = np.empty((len(qpos), 3))
     for frame, pose in enumerate(qpos):
-        data.qpos[:] = pose
+        data.qpos[: embodiment.num_qpos] = pose
         mujoco.mj_kinematics(embodiment.model, data)
         mujoco.mj_comPos(embodiment.model, data)
         found[frame] = data.subtree_com[1]

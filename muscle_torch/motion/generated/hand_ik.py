@@ -33,7 +33,6 @@ class HandIK:
     def __init__(self, embodiment: Embodiment) -> None:
         self._embodiment, self._model = embodiment, embodiment.model
         self._data = mujoco.MjData(self._model)
-        self._data.qpos[:] = self._model.qpos0
         mujoco.mj_kinematics(self._model, self._data)
         self._shoulder = {
             side: self._data.site(f"{word}_shoulder_mimic").xpos.copy() for side, (word, _) in SIDES.items()
@@ -66,10 +65,10 @@ class HandIK:
         }
 
     def _pose(self, side: str, joints: Mapping[str, float]) -> None:
-        qpos = self._model.qpos0.copy()
+        qpos = self._embodiment.qpos0.copy()
         for joint, value in joints.items():
             qpos[self._model.joint(f"{joint}_{side}").qposadr[0]] = value
-        self._data.qpos[:] = self._embodiment.project(qpos)
+        self._data.qpos[: len(qpos)] = self._embodiment.project(qpos)
         mujoco.mj_kinematics(self._model, self._data)
 
     def _place(self, side: str, site: str, outward: float) -> np.ndarray:

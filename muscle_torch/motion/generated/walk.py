@@ -124,7 +124,7 @@ class _Pelvis:
         """Least squares: where the published angles put the root above the right foot while that is on the floor."""
         foot, phase = Foot(self._embodiment, "r"), _stance()
         path = _on_floor(foot, np.zeros(2))
-        qpos = np.tile(self._embodiment.model.qpos0, (len(phase), 1))
+        qpos = np.tile(self._embodiment.qpos0, (len(phase), 1))
         for joint, values in _published(phase, "r").items():
             qpos[:, self._embodiment.model.joint(joint).qposadr[0]] = values
         qpos[:, :3], qpos[:, 3:7] = 0.0, self._turn(phase).as_quat(scalar_first=True)
@@ -165,7 +165,7 @@ def _leg(embodiment: Embodiment, side: str, pelvis: _Pelvis) -> Paths:
     ids = [embodiment.model.joint(joint).qposadr[0] for joint in joints]
     whole = np.arange(STRIDE + 1) / STRIDE
     published = np.column_stack((*_in_the_air(whole, side).values(), np.zeros(STRIDE + 1)))
-    qpos = np.tile(embodiment.model.qpos0, (len(phase), 1))
+    qpos = np.tile(embodiment.qpos0, (len(phase), 1))
     qpos[:, :7] = pelvis.root(phase + start)
     qpos[:, ids] = published[: len(phase)]
     stance = foot.step_to(qpos, _on_floor(foot, place))[:, ids]

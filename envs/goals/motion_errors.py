@@ -1,48 +1,47 @@
-"""Tracking errors of each control step in SI units, `State -> (W,)`: what is reported, whatever is rewarded."""
-
-from collections.abc import Callable
+"""Tracking errors of each control step in SI units, `MotionState -> (W,)`: reported whatever is rewarded."""
 
 import torch
 from torch import Tensor
 
 from muscle_torch.rotations import yaw
 
-from .rewards import REWARDS
-from .state import State
+from ..terms import Term
+from .motion_rewards import root_pos_errors, rpos_errors
+from .motion_state import MotionState
 
 
-def joint_pos(state: State) -> Tensor:
+def joint_pos(state: MotionState) -> Tensor:
     """Root mean square over the joints, without the root [rad], (W,)."""
     return state.squared_error("qpos")[:, state.body.joint_qpos].mean(dim=1).sqrt()
 
 
-def joint_vel(state: State) -> Tensor:
+def joint_vel(state: MotionState) -> Tensor:
     """Root mean square over the joints, without the root [rad/s], (W,)."""
     return state.squared_error("qvel")[:, state.body.joint_qvel].mean(dim=1).sqrt()
 
 
-def root_xyz(state: State) -> Tensor:
+def root_xyz(state: MotionState) -> Tensor:
     """Root mean square over x, y, z of the root's position error [m], (W,)."""
-    return REWARDS["root_pos"].distance(state).sqrt()
+    return root_pos_errors(state).mean(dim=1).sqrt()
 
 
-def root_yaw(state: State) -> Tensor:
+def root_yaw(state: MotionState) -> Tensor:
     """Heading error, in [0, pi] [rad], (W,)."""
     difference = yaw(state.qpos[:, 3:7]) - yaw(state.reference.qpos[:, 3:7])
     return torch.atan2(difference.sin(), difference.cos()).abs()
 
 
-def rpos(state: State) -> Tensor:
+def rpos(state: MotionState) -> Tensor:
     """Root mean square over sites and axes of the position error relative to the anchor [m], (W,)."""
-    return REWARDS["rpos"].distance(state).sqrt()
+    return rpos_errors(state).mean(dim=1).sqrt()
 
 
-def site_abs(state: State) -> Tensor:
+def site_abs(state: MotionState) -> Tensor:
     """Mean distance of the tracked sites from their reference [m], (W,)."""
     return state.site_deviation.mean(dim=1)
 
 
-ERRORS: dict[str, Callable[[State], Tensor]] = {
+ERRORS: dict[str, Term] = {
     "joint_pos": joint_pos,
     "joint_vel": joint_vel,
     "root_xyz": root_xyz,
@@ -50,10 +49,4 @@ ERRORS: dict[str, Callable[[State], Tensor]] = {
     "rpos": rpos,
     "site_abs": site_abs,
 }
-OF_ROOT = {"root_xyz", "root_yaw"}
-
-
-def tracking_errors(state: State) -> dict[str, Tensor]:
-    """`err/<name>` -> (W,); those of the root only where there is one."""
-    names = [name for name in ERRORS if state.body.has_root or name not in OF_ROOT]
-    return {f"err/{name}": ERRORS[name](state) for name in names}
+NEED_ROOT = frozenset({"root_xyz", "root_yaw"})

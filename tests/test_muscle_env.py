@@ -9,7 +9,6 @@ from torchrl.envs.utils import check_env_specs
 
 from muscle_torch.config import load_config
 from muscle_torch.envs import VecTask, make_env
-from muscle_torch.envs.observations import observe
 from muscle_torch.errors import InputError
 
 TASKS = ["toy_arm", "bimanual"]
@@ -32,22 +31,22 @@ def ramp(tmp_path):
 
 
 def test_a_step_is_compared_with_the_next_frame(ramp):
-    ramp.assign(torch.tensor([0]), torch.tensor([3]))
+    ramp.assign((torch.tensor([0]), torch.tensor([3])))
     step = ramp.advance(ramp.zero_action[None])
-    assert ramp.frame.tolist() == [4] and ramp.episode_step.tolist() == [1]
-    error = ramp.physics.field("qpos")[0, 0] - ramp.library.qpos[4, 0]
+    assert ramp.goal.frame.tolist() == [4] and ramp.episode_step.tolist() == [1]
+    error = ramp.physics.field("qpos")[0, 0] - ramp.goal.library.qpos[4, 0]
     assert float(step.terms["err/joint_pos"]) == pytest.approx(abs(float(error)), rel=1e-4)
     assert float(step.observation[0, ramp.observation_layout["phase"]]) == pytest.approx(4 / 10)
 
 
 def test_an_episode_is_cut_off_at_the_last_frame_or_the_horizon(ramp, tmp_path):
-    ramp.assign(torch.tensor([0]), torch.tensor([0]))
+    ramp.assign((torch.tensor([0]), torch.tensor([0])))
     cut = [bool(ramp.advance(ramp.zero_action[None]).truncated) for _ in range(9)]
     assert cut == [False] * 8 + [True]
-    assert ramp.advance(ramp.zero_action[None]).truncated and ramp.frame.tolist() == [9]  # and stays there
+    assert ramp.advance(ramp.zero_action[None]).truncated and ramp.goal.frame.tolist() == [9]  # and stays there
     motion = saved(tmp_path, clip(torch.linspace(0.3, 0.4, 10)))
     short = small_env("toy_arm", 1, motion=motion, env={"horizon": 4}, termination={"mean_site_deviation": 1e3})
-    short.assign(torch.tensor([0]), torch.tensor([2]))
+    short.assign((torch.tensor([0]), torch.tensor([2])))
     assert [bool(short.advance(short.zero_action[None]).truncated) for _ in range(4)] == [False] * 3 + [True]
     short.close()
 
@@ -55,7 +54,7 @@ def test_an_episode_is_cut_off_at_the_last_frame_or_the_horizon(ramp, tmp_path):
 def test_losing_the_motion_terminates_and_does_not_truncate(tmp_path):
     motion = saved(tmp_path, clip(torch.full((50,), 1.5)))
     env = small_env("toy_arm", 1, motion=motion, termination={"mean_site_deviation": 0.02})
-    env.assign(torch.tensor([0]), torch.tensor([0]))
+    env.assign((torch.tensor([0]), torch.tensor([0])))
     for _ in range(40):  # relaxed, the forearm falls
         step = env.advance(env.zero_action[None])
         if step.terminated:
@@ -69,17 +68,17 @@ def test_restart_changes_only_the_finished_worlds(env):
     for action in actions(env, 3):
         step = env.advance(action)
     done = torch.tensor([True, False, False, True, False, False])
-    before, frame = step.observation.clone(), env.frame.clone()
+    before, frame = step.observation.clone(), env.goal.frame.clone()
     after = env.restart(done)
     assert torch.equal(step.observation, before)  # what was returned stays
     assert torch.equal(after[~done], before[~done]) and not torch.equal(after[done], before[done])
-    assert torch.equal(env.frame[~done], frame[~done]) and not env.episode_step[done].any()
-    rows = env.library.rows(env.clip, env.frame)
-    assert torch.equal(env.physics.field("qpos")[done], env.library.qpos[rows][done])
-    assert torch.equal(env.physics.field("qvel")[done], env.library.qvel[rows][done])
+    assert torch.equal(env.goal.frame[~done], frame[~done]) and not env.episode_step[done].any()
+    rows = env.goal.library.rows(env.goal.clip, env.goal.frame)
+    assert torch.equal(env.physics.field("qpos")[done], env.goal.library.qpos[rows][done])
+    assert torch.equal(env.physics.field("qvel")[done], env.goal.library.qvel[rows][done])
     assert not env.physics.field("act")[done].any()
     # looking at some worlds sees what looking at all of them does
-    torch.testing.assert_close(after, observe(env._state(), env.config.observation.terms), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(after, env._observer.begin(env.state()), rtol=1e-5, atol=1e-6)
 
 
 def test_a_restart_elsewhere_does_not_change_the_future():
@@ -87,7 +86,7 @@ def test_a_restart_elsewhere_does_not_change_the_future():
     futures = []
     for disturbed in (False, True):
         env = small_env("bimanual", 3, termination={"mean_site_deviation": 1e3})
-        env.assign(torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))
+        env.assign((torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long)))
         given = actions(env, 6) if given is None else given
         seen = []
         for index, action in enumerate(given):
@@ -103,9 +102,9 @@ def test_episodes_start_on_frames_from_which_a_step_can_be_made(env):
     seen = []
     for _ in range(40):
         env.begin()
-        assert (env.frame <= env.library.length[env.clip] - 2).all() and (env.frame >= 0).all()
-        seen += env.clip.tolist()
-    assert set(seen) == set(range(env.library.num_clips))
+        assert (env.goal.frame <= env.goal.library.length[env.goal.clip] - 2).all() and (env.goal.frame >= 0).all()
+        seen += env.goal.clip.tolist()
+    assert set(seen) == set(range(env.goal.library.num_clips))
 
 
 def test_the_same_seed_gives_the_same_rollout():
@@ -196,7 +195,7 @@ def test_torch_keeps_its_threads(env):
 
 def test_zero_action_excites_nothing():
     for mapping in ("half", "full"):
-        env = small_env("toy_arm", 2, env={"action_mapping": mapping})
+        env = small_env("toy_arm", 2, actions={"muscles": {"mapping": mapping}})
         env.begin()
         env.advance(env.zero_action.expand(2, -1))
         assert not env.physics.field("act").any()
@@ -256,8 +255,8 @@ def test_make_env_takes_a_task_or_a_config_and_overrides(tmp_path):
     config = load_config("toy_arm", num_envs=3)
     motion = saved(tmp_path, clip(torch.linspace(0.3, 0.4, 10), "a"))
     env = make_env(config, motion=motion, env={"horizon": 5}, **CPU)
-    assert (env.num_envs, env.config.env.horizon, env.library.names) == (3, 5, ["a"])
-    assert env.config.env.action_mapping == config.env.action_mapping  # nested keys are merged, not replaced
+    assert (env.num_envs, env.config.env.horizon, env.goal.library.names) == (3, 5, ["a"])
+    assert env.config.goal.options.stride == config.goal.options.stride  # nested keys are merged, not replaced
     env.close()
 
 
@@ -266,7 +265,7 @@ def test_evaluation_plays_every_clip_from_its_start(tmp_path):
     thresholds = {"termination": {"mean_site_deviation": 1.0}, "evaluation_termination": {"mean_site_deviation": 0.5}}
     env = make_env("toy_arm", motion=saved(tmp_path, *clips), evaluation=True, **CPU, **thresholds)
     env.begin()
-    assert env.num_envs == 3 and env.clip.tolist() == [0, 1, 2] and env.frame.tolist() == [0, 0, 0]
+    assert env.num_envs == 3 and env.goal.clip.tolist() == [0, 1, 2] and env.goal.frame.tolist() == [0, 0, 0]
     assert env.config.env.horizon == 30
     assert env._termination.thresholds.tolist() == [0.5]
     env.close()
