@@ -83,3 +83,25 @@ class PolicyAdapter(nn.Module):
 
     def _writes_moments(self) -> bool:
         return isinstance(self.actor, TensorDictModuleBase) and set(MOMENTS) <= set(self.actor.out_keys)
+
+
+class SearchablePolicyAdapter(PolicyAdapter):
+    """The same for a policy whose parameters the cross-entropy method can search."""
+
+    def search_space(self) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (P,) of the first candidates."""
+        return self.policy.search_space()  # type: ignore[operator]
+
+    def search_action(self, observation: Tensor, candidates: Tensor) -> Tensor:
+        """Return the action (W, actions) of each environment's own candidate (W, P)."""
+        return self.policy.search_action(observation, candidates)  # type: ignore[operator]
+
+    def adopt(self, candidate: Tensor) -> None:
+        """Take over a candidate (P,)."""
+        self.policy.adopt(candidate)  # type: ignore[operator]
+
+
+def adapt(policy: nn.Module, name: str) -> PolicyAdapter:
+    """Return a user's policy, completed; see `PolicyAdapter`."""
+    searchable = hasattr(policy, "search_space")
+    return (SearchablePolicyAdapter if searchable else PolicyAdapter)(policy, name)

@@ -16,7 +16,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.storage.checkpoint import load_checkpoint, restore_policy
 
 from .actor_critic import NORMAL, NetworkPolicy
-from .adapter import PolicyAdapter
+from .adapter import PolicyAdapter, adapt
 from .options import NormalOptions
 
 Policy = NetworkPolicy | PolicyAdapter  # both are complete: `muscle_torch.rl.contracts.ActorCritic`
@@ -115,7 +115,7 @@ def _call(kind: Any, name: str, *sizes: Any, **arguments: Any) -> nn.Module:
 
 def _complete(module: nn.Module, spec: dict[str, Any]) -> Policy:
     """Return the module as a complete, checked policy that knows its spec."""
-    policy = module if isinstance(module, NetworkPolicy) else PolicyAdapter(module, spec["name"])
+    policy = module if isinstance(module, NetworkPolicy) else adapt(module, spec["name"])
     _check(policy, spec)
     policy.spec = {**spec, **policy.spec}
     return policy

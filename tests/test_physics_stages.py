@@ -11,6 +11,7 @@ from env_cases import actions
 from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, plain_data, random_ctrl, random_states
 
 from muscle_torch.envs import make_env
+from muscle_torch.models import DiagonalNormal
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
 from muscle_torch.physics.warp_physics import WarpPhysics
 from muscle_torch.tools.benchmarking.physics_stages import (
@@ -159,7 +160,7 @@ def test_the_stages_of_the_graph_add_up_on_a_gpu():
 def test_the_benchmark_times_the_states_of_its_recording():
     """Of both backends the same numbers, whatever their engine."""
     policy = torch.nn.Module()
-    policy.actor = lambda td: {name: torch.zeros(td.shape[0], 2) for name in ("loc", "scale")}
+    policy.distribution = lambda observation: DiagonalNormal(*torch.zeros(2, len(observation), 2))
     for backend in ("mujoco", "warp"):
         env = make_env("toy_arm", 3, device="cpu", backend=backend, threads=1)
         env.begin()

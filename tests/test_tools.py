@@ -15,7 +15,7 @@ from muscle_torch.config import config_from_dict, help_text
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import PolicyController, evaluate
-from muscle_torch.models import load_policy
+from muscle_torch.models import DiagonalNormal, load_policy
 from muscle_torch.motion.rollout_archive import read_archive
 
 TOY = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu")
@@ -153,7 +153,7 @@ def test_plain_mujoco_repeats_the_environments_physics():
     benchmark = script("tools/benchmark.py")
     env = make_env("toy_arm", num_envs=4, device="cpu", threads=1)
     policy = torch.nn.Module()
-    policy.actor = lambda td: td.set("loc", torch.zeros(4, 2)).set("scale", torch.full((4, 2), 0.5))
+    policy.distribution = lambda observation: DiagonalNormal(torch.zeros(4, 2), torch.full((4, 2), 0.5))
     recording = benchmark.record(env, policy, 30)
     raw = benchmark.RawRollout(env, recording, 1)
     raw.recording = benchmark.dataclasses.replace(

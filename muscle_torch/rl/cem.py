@@ -78,7 +78,7 @@ class CEM(Algorithm):
         """Begin a trial: candidate by candidate from the same starts; the first at the beginning, as in evaluation."""
         num_envs, device = self.env.num_envs, self.env.device
         share = torch.arange(num_envs, device=device) // self._count
-        drawn = self.env.goal.draw(-(-num_envs // self._count), beginning=self._trial == 0)
+        drawn = self.env.draw(-(-num_envs // self._count), beginning=self._trial == 0)
         self._trial, self._step = self._trial + 1, 0
         self._earned_in_trials.append(torch.zeros(num_envs, device=device))
         self._alive = torch.ones(num_envs, dtype=torch.bool, device=device)
