@@ -39,7 +39,7 @@ class ZeroController:
 class PolicyController:
     """A policy, its normalizer frozen, without gradients: the mode of its distribution, or samples from it."""
 
-    def __init__(self, policy: nn.Module, *, stochastic: bool = False, seed: int = 0):
+    def __init__(self, policy: Any, *, stochastic: bool = False, seed: int = 0):
         """Wrap a policy.
 
         Args:
