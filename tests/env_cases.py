@@ -56,6 +56,11 @@ class Acting:
         return self._act(env.observation)
 
 
+def half_excited(env: MuscleEnv) -> Acting:
+    """Every muscle half excited: forces that can be seen."""
+    return Acting(lambda observation: torch.zeros(env.num_envs, env.action_size))
+
+
 def actions(env: MuscleEnv, steps: int, seed: int = 0) -> torch.Tensor:
     """(steps, W, nu), also beyond [-1, 1]."""
     return 0.6 * torch.randn(steps, env.num_envs, env.action_size, generator=torch.Generator().manual_seed(seed))

@@ -18,7 +18,7 @@ from muscle_torch.biomechanics.gait import (
     gait_of,
     rollout_gait,
 )
-from muscle_torch.config import load_config
+from muscle_torch.config import config_to_dict, load_config
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
@@ -100,7 +100,7 @@ def test_the_command_rolls_a_policy_out(clip, tmp_path, capsys):
     cfg = load_config("fullbody", (), motion=str(clip), num_envs=1, device="cpu", backend="mujoco", threads=1)
     env = make_env(cfg)
     policy = make_policy(cfg.policy, env, cfg.exploration)
-    facts = {"config": dataclasses.asdict(cfg), "policy_spec": policy.spec, "task": cfg.task}
+    facts = {"config": config_to_dict(cfg), "policy_spec": policy.spec, "task": cfg.task}
     save_checkpoint(tmp_path / "policy.pt", {"policy": policy.state_dict(), **facts})
     env.close()
     given = [f"checkpoint={tmp_path / 'policy.pt'}", "seeds=2", "device=cpu", "threads=1", "synergies=0"]

@@ -24,7 +24,7 @@ def env(tmp_path):
 @pytest.fixture
 def policy(env):
     torch.manual_seed(0)
-    return make_policy(env.config.policy, env, env.config.exploration)
+    return make_policy("mlp", env)
 
 
 @pytest.mark.parametrize("name", CONTROLLERS)

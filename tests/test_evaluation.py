@@ -151,7 +151,7 @@ def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resti
 
 def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, resting):
     env = toy_env(tmp_path, [clip(ramp(40, resting), "bend")])
-    policy, untrained = (make_policy("gated_residual", env, env.config.network) for _ in range(2))
+    policy, untrained = (make_policy("gated_residual", env) for _ in range(2))
     policy.train()
     before = {name: value.clone() for name, value in policy.state_dict().items()}
     controllers = {

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from env_cases import actions, small_env
+from env_cases import half_excited, small_env
 from physics_cases import everyone, random_ctrl, random_states
 
 from muscle_torch.biomechanics.muscle_activity import metabolic_power, muscle_velocities
@@ -14,6 +14,7 @@ from muscle_torch.biomechanics.muscle_checks import check_muscles
 from muscle_torch.embodiments import Embodiment, make_embodiment, similarity
 from muscle_torch.embodiments.mirror import mirror_findings
 from muscle_torch.errors import InputError
+from muscle_torch.evaluation import evaluate
 from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
 from muscle_torch.motion import MotionLibrary, generate
 from muscle_torch.motion.rollout_archive import read_archive, write_archive
@@ -117,20 +118,16 @@ def test_a_servo_with_an_activation_of_its_own_is_no_muscle(plain):
 
 
 def test_an_archive_has_a_column_for_each_muscle(driven, tmp_path):
-    env = small_env(embodiment={"motor": True})
+    env = small_env(embodiment={"motor": True}, evaluation=True)
     recorder = ArchiveRecorder(env)
-    env.begin()
-    recorder.begin(env, [0])
-    for action in actions(env, 5):
-        recorder.before(env)
-        recorder.after(env, env.advance(action))
-    recorder.end(env, [5])
+    evaluate(env, half_excited(env), trials=[0], callbacks=[recorder])
     path = tmp_path / "rollouts.npz"
     write_archive(path, recorder.archive())
     archive = read_archive(path, env.embodiment)
     assert archive.muscle_names == ("flexor", "extensor") and archive.embodiment_options == {"motor": True}
     for name in ("activation", "excitation", "muscle_force"):
-        assert getattr(archive.episodes[0], name).shape == (5, 2), name
+        assert getattr(archive.episodes[0], name).shape == (len(archive.episodes[0].qpos), 2), name
+    assert archive.episodes[0].excitation == pytest.approx(0.5)
     with pytest.raises(InputError, match=r"embodiment_options is \{'motor': True\}, here \{'motor': False\}") as caught:
         read_archive(path, make_embodiment("toy_arm"))
     assert "\n" not in str(caught.value)

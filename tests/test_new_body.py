@@ -135,7 +135,7 @@ def test_mistakes_about_a_body_are_one_line(finger, tmp_path, monkeypatch):
         script("train.py").main(["task=toy_arm", "embodiment=finger", "num_envs=2", "device=cpu", "motion="])
     with pytest.raises(InputError, match=r"'embodiment.lenght', did you mean 'length'"):
         make_embodiment("finger", lenght=0.2)
-    with pytest.raises(InputError, match="not a valid float"):
+    with pytest.raises(InputError, match=r"embodiment.length.*could not be converted to Float"):
         make_embodiment("finger", length="long")
     monkeypatch.setitem(EMBODIMENTS, "thumb", EMBODIMENTS["finger"])
     with pytest.raises(InputError, match=r"'thumb': .* builds a body with the key 'finger'"):

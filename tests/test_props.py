@@ -4,12 +4,13 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from env_cases import ALL_REWARDS, MUSCLES, actions, all_equal, play, small_env
+from env_cases import ALL_REWARDS, MUSCLES, actions, all_equal, half_excited, play, small_env
 
 from muscle_torch.embodiments import Embodiment, make_embodiment, moment_matrix, similarity
 from muscle_torch.embodiments.props import Ball, attach
 from muscle_torch.envs import factory
 from muscle_torch.errors import InputError
+from muscle_torch.evaluation import evaluate
 from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
 from muscle_torch.motion import MotionLibrary, generate
 
@@ -109,14 +110,9 @@ def test_motions_and_muscles_are_computed_as_without_props(name):
 
 def test_a_rollout_archive_holds_the_body_alone(monkeypatch):
     archives = []
-    for env in (small_env(**TASK), env_with_ball(monkeypatch)):
+    for env in (small_env(evaluation=True, **TASK), env_with_ball(monkeypatch, evaluation=True)):
         recorder = ArchiveRecorder(env)
-        env.begin()
-        recorder.begin(env, [0])
-        for action in actions(env, 5):
-            recorder.before(env)
-            recorder.after(env, env.advance(action))
-        recorder.end(env, [5])
+        evaluate(env, half_excited(env), trials=[0], callbacks=[recorder])
         archives.append(recorder.archive())
         env.close()
     one, other = archives

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import data_file
-from env_cases import Acting
+from env_cases import Acting, half_excited
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
@@ -19,15 +19,10 @@ from muscle_torch.motion.rollout_archive import read_archive, write_archive
 CPU = {"device": "cpu", "backend": "mujoco", "threads": 1, "evaluation": True}
 
 
-def half(env):
-    """Every muscle half excited: forces that can be seen."""
-    return Acting(lambda observation: torch.zeros(env.num_envs, env.action_size))
-
-
 def record(env, path, controller=None, motion_group="") -> dict:
     """Evaluates, writes the archive, closes the environment; the metrics."""
     recorder = ArchiveRecorder(env)
-    found = evaluate(env, controller or half(env), callbacks=[recorder])
+    found = evaluate(env, controller or half_excited(env), callbacks=[recorder])
     write_archive(path, recorder.archive(motion_group))
     env.close()
     return found

@@ -123,7 +123,7 @@ def test_every_clip_is_recorded_from_start_to_end(num_envs):
         np.testing.assert_allclose(trajectory.qpos[0], trajectory.reference[0], atol=1e-5)
         assert np.abs(trajectory.qpos - trajectory.reference).max() > 0.3
         assert trajectory.activation.shape == (len(trajectory.qpos), 2) and not trajectory.activation.any()
-    policy = make_policy("mlp", env, env.config.network)
+    policy = make_policy("mlp", env)
     assert all(len(short.qpos) == 51 for short in play(env, PolicyController(policy), max_seconds=0.5))
     assert policy.training
     env.close()

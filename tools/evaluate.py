@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from muscle_torch.config import Config, key, parse_words, run_command
+from muscle_torch.config import Config, key, parse_words, run_command, with_overrides
 from muscle_torch.errors import InputError
 from muscle_torch.tools.controlled_env import ControlOptions, control_config, make_controlled_env, run_folder_of
 
@@ -78,7 +78,7 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
     from muscle_torch.evaluation.trajectory_distance import Distances
 
     device = "cpu" if options.backend == "both" and backend == "mujoco" else options.device
-    cfg = dataclasses.replace(cfg, backend=backend, device=device)
+    cfg = with_overrides(cfg, backend=backend, device=device)
     env, controller = make_controlled_env(options, cfg, options.num_envs, stochastic=options.stochastic)
     try:
         seeds: list[dict[str, Any]] = []
@@ -132,7 +132,7 @@ def _without_trials(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def evaluation_config(options: EvaluateOptions) -> Config:
     """The training's config with what was asked for; thresholds not named stay its evaluation thresholds."""
-    cfg = control_config(options)
+    cfg = control_config(dataclasses.replace(options, backend="auto") if options.backend == "both" else options)
     thresholds = {**cfg.evaluation_termination, **options.evaluation_termination}
     return dataclasses.replace(cfg, evaluation_termination=thresholds)
 

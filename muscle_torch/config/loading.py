@@ -192,5 +192,7 @@ def _build(schema: type[Schema], layers: Sequence[Layer]) -> Schema:
 
 def _as_list(value: Any) -> list[str]:
     """Return a list of words; one word or path stands for a list of one."""
+    if value is None:  # what the word `motion=` reads as
+        return []
     many = value if isinstance(value, list | tuple) else [value] if str(value) else []
     return [str(one) for one in many]

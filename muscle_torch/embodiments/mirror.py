@@ -91,7 +91,8 @@ class Sides:
         self.joint_names = embodiment.joint_names
         self.bodies, self.joints = _pairs(self.body_names), _pairs(self.joint_names)
         # Places among the muscles, not actuator ids: a motor may stand between them.
-        self.muscles = [tuple(embodiment.muscle_columns(pair).tolist()) for pair in embodiment.left_right]
+        columns = (embodiment.muscle_columns(pair) for pair in embodiment.left_right)
+        self.muscles = [(int(left), int(right)) for left, right in columns]
         if self.bodies:
             self._find_plane()
 

@@ -1,4 +1,11 @@
-"""Arm postures that bring a hand to a place: how the generated motions of the arms are given."""
+"""Arm postures that bring a hand to a place: how the generated motions of the arms are given.
+
+SciPy's least squares rather than mink, because the minimum of the weighted sum counts, not a step towards it. Iterated
+to convergence, `mink.solve_ik` (wrist and elbow as `FrameTask` without orientation, relaxed posture, couplings as hard
+constraints, `ConfigurationLimit`, damping 1e-5) ends in another posture, up to 2.5 rad away, for 2 of the 118 key poses
+of the generated motions. With a step control of our own around it, it agrees within 4e-4 rad and takes 1.2 to 1.8 times
+as long.
+"""
 
 from collections.abc import Mapping
 
