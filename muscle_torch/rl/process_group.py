@@ -145,6 +145,7 @@ class DistributedProcesses(ProcessGroup):
             raise
 
     def shard(self, cfg: Config) -> Config:
+        assert isinstance(cfg.num_envs, int), "num_envs=max is resolved before"
         if cfg.num_envs % self.size:
             below = cfg.num_envs - cfg.num_envs % self.size
             fitting = " or ".join(str(count) for count in (below, below + self.size) if count)
