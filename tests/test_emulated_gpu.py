@@ -143,7 +143,7 @@ def test_collecting_and_learning_wait_for_nothing_and_learn_what_a_cpu_learns(po
 def test_the_whole_body_with_its_default_policy_waits_for_nothing():
     with emulated_gpu() as device:
         metrics, trainer = trained(device, "fullbody", 2)
-    assert trainer.cfg.policy == "reflex" and "root_error" in trainer.cfg.observation.terms
+    assert trainer.cfg.policy.name == "reflex" and "root_error" in trainer.cfg.observation.terms
     assert metrics[-1]["ppo/skipped_updates"] == 0
 
 

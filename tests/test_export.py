@@ -12,10 +12,11 @@ from env_cases import small_env
 from tensordict.nn import TensorDictModule
 from torch import nn
 
-from muscle_torch.config import config_to_dict
+from muscle_torch.config import config_to_dict, load_config
 from muscle_torch.errors import InputError
-from muscle_torch.models import POLICIES, PolicyAdapter, load_policy, make_policy
+from muscle_torch.models import PolicyAdapter, load_policy, make_policy
 from muscle_torch.models.build import Inference
+from muscle_torch.models.options import POLICIES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -23,7 +24,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 REFLEX = {
     "observation": {"terms": ["joint_pos", "muscle", "phase", "muscle_length_error", "muscle_velocity_error"]},
     "actions": {"muscles": {"mapping": "half"}},
-    "network": {"hidden": [32, 32, 16]},
 }
 export_tool = script("tools/export.py")
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -67,7 +67,8 @@ def inputs(env, count: int = 32) -> torch.Tensor:
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_makes_the_round_trip(env, tmp_path, name, suffix):
-    policy = trained(make_policy(name, env, env.config.network), env)
+    cfg = load_config("toy_arm", policy={"name": name, "hidden": [32, 32, 16]})
+    policy = trained(make_policy(cfg.policy, env, cfg.exploration), env)
     observations, path = inputs(env), tmp_path / f"policy{suffix}"
     export_tool.export(policy, path, observations, {"task": "toy_arm"})
     act = export_tool.READERS[suffix](path)
@@ -87,7 +88,7 @@ def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, cap
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert model.opset_import[0].version == 19
     assert facts["task"] == "toy_arm" and facts["embodiment"] == "toy_arm" and facts["model_version"] == "toy-1"
-    assert json.loads(facts["actuator_names"]) == ["flexor", "extensor"]
+    assert json.loads(facts["action_names"]) == ["flexor", "extensor"]
     layout, size = json.loads(facts["observation_layout"]), load_policy(run_folder).policy.spec["observation_size"]
     assert layout["joint_pos"] == [0, 1, 1] and layout["phase"] == [size - 1, size, 1]
     assert layout["muscle_force"][2] == 2  # force and activation take turns
@@ -111,7 +112,7 @@ sys.modules["muscle_torch"] = sys.modules["tensordict"] = None  # importing them
 import numpy, torch
 extra = {{"metadata.json": ""}}
 policy = torch.jit.load(r"{path}", _extra_files=extra)
-assert json.loads(extra["metadata.json"])["actuator_names"] == ["flexor", "extensor"]
+assert json.loads(extra["metadata.json"])["action_names"] == ["flexor", "extensor"]
 observation = torch.from_numpy(numpy.load(r"{tmp_path / "observation.npy"}"))
 numpy.save(r"{tmp_path / "action.npy"}", policy(observation).numpy())
 """

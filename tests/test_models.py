@@ -1,7 +1,6 @@
 """Policies: shapes, the paper's start, frozen normalisation, storage, and plugging in one's own."""
 
 import copy
-import dataclasses
 
 import pytest
 import torch
@@ -12,8 +11,9 @@ from muscle_torch.config import load_config
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.models import POLICIES, MLPPolicy, MoEPolicy, ObservationNormalizer, build_policy, make_policy
+from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer, build_policy, make_policy
 from muscle_torch.models.moe import MixtureLayer
+from muscle_torch.models.options import POLICIES
 from muscle_torch.models.reflex import ReflexPolicy
 from muscle_torch.models.trunks import ResidualBlock
 
@@ -22,15 +22,17 @@ NEEDED = ["joint_pos", "joint_vel", "muscle_length_error", "muscle_velocity_erro
 
 @pytest.fixture(scope="module")
 def env():
-    half = {"action_mapping": "half"}
-    cfg = load_config("toy_arm", num_envs=4, threads=1, env=half, observation={"terms": NEEDED})
+    half = {"muscles": {"mapping": "half"}}
+    cfg = load_config("toy_arm", num_envs=4, threads=1, actions=half, observation={"terms": NEEDED})
     made = make_env(cfg)
     yield made
     made.close()
 
 
-def network(**changes):
-    return {**dataclasses.asdict(load_config("toy_arm").network), **changes}
+def chosen(name, env, **exploration):
+    """A policy of two layers with this noise."""
+    cfg = load_config("toy_arm", policy=name, exploration=exploration)
+    return make_policy(cfg.policy, env, cfg.exploration)
 
 
 MIXTURE = {"experts": 3, "layers": [0], "networks": "both", "temperature": 0.7, "balance": 0.1}
@@ -39,7 +41,8 @@ MIXTURE = {"experts": 3, "layers": [0], "networks": "both", "temperature": 0.7, 
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("hidden", [[16], [16, 16], [16, 24, 8]])
 def test_every_policy_acts_learns_and_survives_storage(env, name, hidden):
-    policy = make_policy(name, env, network(hidden=hidden, mixture=MIXTURE))
+    mixture = {"mixture": MIXTURE} if name == "moe" else {}
+    policy = chosen({"name": name, "hidden": hidden, **mixture}, env)
     observation = {"observation": env.begin()}
     out = policy.critic(policy.actor(TensorDict(observation, batch_size=[4])))
     assert out["loc"].shape == out["scale"].shape == (4, env.action_size)
@@ -131,13 +134,13 @@ def test_normalizer_equals_the_statistics_of_all_it_saw_and_is_frozen_until_comm
 
 
 def test_noise_falls_geometrically_to_its_last_value(env):
-    policy = make_policy("mlp", env, network(initial_std=0.4, final_std=0.1))
+    policy = chosen("mlp", env, initial_std=0.4, final_std=0.1)
     actor = policy.actor.module
     for progress, std in ((0.0, 0.4), (0.5, 0.2), (1.0, 0.1)):
         policy.anneal(progress)
         assert torch.allclose(actor.exploration.std(), torch.tensor(std))
     assert not actor.exploration.log_std.requires_grad
-    learned = make_policy("mlp", env, network(initial_std=0.4)).exploration.log_std
+    learned = chosen("mlp", env, initial_std=0.4).exploration.log_std
     assert learned.requires_grad
 
 
@@ -156,7 +159,7 @@ def test_a_wrong_policy_is_one_line(env, name, offered, monkeypatch):
 
     monkeypatch.chdir(Path(__file__).parents[1])
     with pytest.raises(InputError) as caught:
-        make_policy(name, env, network())
+        make_policy(name, env)
     assert offered in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -176,7 +179,7 @@ def test_normaliser_equals_the_published_one():
 
 
 def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
-    policy = make_policy("reflex", env, network())
+    policy = make_policy("reflex", env)
     actor, layout = policy.reflexes, env.observation_layout
     observation = torch.zeros(1, env.observation_size)
     observation[0, layout["muscle_length_error"]] = torch.tensor([0.5, -0.5])

@@ -12,10 +12,11 @@ import torch
 from conftest import data_file
 from tensordict import TensorDict
 
-from muscle_torch.config import OptimizerConfig, PPOConfig
+from muscle_torch.config import Choice, PPOConfig
 from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer
 from muscle_torch.models.published_mlp import load_published, targets
 from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.rl.options import AdamWOptions, MuonOptions
 from muscle_torch.rl.ppo_update import PPOUpdate
 from muscle_torch.rl.return_normalizer import ReturnNormalizer
 from muscle_torch.rl.rollout import Rollout
@@ -51,22 +52,22 @@ def alike(found: torch.Tensor, expected: torch.Tensor) -> float:
 # Optimiser
 
 
-def optimizer_config(variant: dict) -> OptimizerConfig:
+def optimizer_choice(variant: dict) -> Choice:
     muon = variant["optimizer_type"] == "muon"
-    return OptimizerConfig(
-        name=variant["optimizer_type"],
+    options = (MuonOptions if muon else AdamWOptions)(
         learning_rate=variant["lr"],
         schedule="linear" if variant["anneal_lr"] else "constant",
         weight_decay=variant["muon_config"].get("weight_decay", 0.0) if muon else variant["weight_decay"],
         epsilon=1e-8 if muon else 1e-5,
     )
+    return Choice(variant["optimizer_type"], options)
 
 
 def updates(oracle: Oracle, name: str, steps: int = 5) -> list[dict[str, torch.Tensor]]:
     """What each step adds to each parameter, in double precision, by PPO's own step."""
     variant = oracle.meta["variants"][name]
     parameters = {n: torch.nn.Parameter(oracle[f"params_0/{n}"].double()) for n in oracle.names("params_0/")}
-    optimizer = make_optimizer(optimizer_config(variant), parameters.values())
+    optimizer = make_optimizer(optimizer_choice(variant), parameters.values())
     ppo = PPOUpdate(MLPPolicy(2, 1, hidden=[2]), optimizer, PPOConfig(max_grad_norm=variant["max_grad_norm"]))
     per_update, found, taken = variant["num_minibatches"] * variant["update_epochs"], [], 0
     for step in range(1, steps + 1):
@@ -156,8 +157,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_counts_as_no_step():
 )
 def test_learning_rates(name, settings, exact_from):
     oracle = Oracle("lr_schedules")
-    config = OptimizerConfig(learning_rate=oracle.meta["lr"], **settings)
-    optimizer = make_optimizer(config, [torch.nn.Parameter(torch.ones(2, 2))])
+    config = AdamWOptions(learning_rate=oracle.meta["lr"], **settings)
+    optimizer = make_optimizer(Choice("adamw", config), [torch.nn.Parameter(torch.ones(2, 2))])
     found = []
     for update in range(oracle.meta["num_updates"] + 1):
         optimizer.schedule(update / oracle.meta["num_updates"], kl=0.0)
@@ -170,8 +171,8 @@ def test_learning_rates(name, settings, exact_from):
 
 def test_adaptive_learning_rate():
     oracle = Oracle("lr_schedules")
-    config = OptimizerConfig(learning_rate=oracle.meta["lr"], schedule="adaptive", desired_kl=oracle.meta["desired_kl"])
-    optimizer = make_optimizer(config, [torch.nn.Parameter(torch.ones(2, 2))])
+    config = AdamWOptions(learning_rate=oracle.meta["lr"], schedule="adaptive", desired_kl=oracle.meta["desired_kl"])
+    optimizer = make_optimizer(Choice("adamw", config), [torch.nn.Parameter(torch.ones(2, 2))])
     for kl, expected in zip(oracle["adaptive/kl"].tolist(), oracle["adaptive/lr_after"].tolist(), strict=True):
         optimizer.schedule(0.0, kl)
         assert optimizer.learning_rate == pytest.approx(expected, rel=1e-6)
@@ -271,8 +272,9 @@ class Learner:
             max_grad_norm=optimizer.pop("max_grad_norm", 0.0),
         )
         self.given = given
-        optimizer = OptimizerConfig(schedule="constant", **optimizer)
-        self.ppo = PPOUpdate(self.policy, make_optimizer(optimizer, self.policy.parameters()), config)
+        name = optimizer.pop("name", "adamw")
+        options = (MuonOptions if name == "muon" else AdamWOptions)(schedule="constant", **optimizer)
+        self.ppo = PPOUpdate(self.policy, make_optimizer(Choice(name, options), self.policy.parameters()), config)
 
     def batch(self, rows: torch.Tensor | None = None) -> TensorDict:
         oracle, net = self.oracle, self.net

@@ -17,9 +17,9 @@ from torch.distributions import Categorical, Distribution, Independent, Multivar
 
 from muscle_torch.config import Choice, PPOConfig
 from muscle_torch.errors import InputError
-from muscle_torch.models import EXPLORATIONS, POLICIES, MLPPolicy, PolicyAdapter, build_policy, load_policy, make_policy
+from muscle_torch.models import MLPPolicy, PolicyAdapter, build_policy, load_policy, make_policy
 from muscle_torch.models.adapter import adapt
-from muscle_torch.models.options import NormalOptions
+from muscle_torch.models.options import EXPLORATIONS, POLICIES, NormalOptions
 from muscle_torch.rl.contracts import ActorCritic, Searchable, TrainingEnv
 from muscle_torch.rl.optimizer import AdamW
 from muscle_torch.rl.options import AdamWOptions

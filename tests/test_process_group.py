@@ -111,7 +111,7 @@ def run_two(folder: Path, *words: str, **options) -> list[tuple[int, str, str]]:
 
 
 def test_a_run_of_two_goes_on_exactly_with_two_and_plainly_with_one(tmp_path):
-    words = ("save_interval=2", "optimizer.schedule=constant", "optimizer.name=muon")
+    words = ("save_interval=2", "optimizer.schedule=constant", "optimizer=muon")
     straight = run_two(tmp_path, *words, "experiment=straight", "max_iterations=4")
     assert [code for code, _, _ in straight] == [0, 0], straight
     assert "steps/s" in straight[0][1] and straight[1][1] == "", "only the first process speaks"

@@ -78,8 +78,9 @@ def test_the_first_ratio_is_one_and_what_is_stored_is_what_was_done(tmp_path):
 
 
 def test_a_mixture_of_experts_learns_by_its_balance_loss_too(tmp_path):
-    mixture = {"mixture": {"balance": 50.0, "temperature": 0.1}, "initial_std": 0.5}
-    trainer = small(tmp_path, 8, policy="moe", network=mixture, optimizer={"learning_rate": 1e-2})
+    policy = {"name": "moe", "mixture": {"balance": 50.0, "temperature": 0.1}}
+    noise = {"exploration": {"initial_std": 0.5}}
+    trainer = small(tmp_path, 8, policy=policy, optimizer={"learning_rate": 1e-2}, **noise)
     gates = [m.gate for m in trainer.policy.modules() if hasattr(m, "gate")]
     for gate in gates:
         gate.bias.data[0] = 0.5  # one expert does nearly everything
@@ -154,9 +155,14 @@ def test_schedules_begin_and_end_where_they_should():
 
 
 def test_the_search_finds_gains_that_track(tmp_path):
-    half = {"action_mapping": "half"}
+    half = {"muscles": {"mapping": "half"}}
     trainer = small(
-        tmp_path, 1, policy="reflex", env=half, stages=["cem", "ppo"], cem={"rounds": 3, "candidates": 8, "steps": 100}
+        tmp_path,
+        1,
+        policy="reflex",
+        actions=half,
+        stages=["cem", "ppo"],
+        cem={"rounds": 3, "candidates": 8, "steps": 100},
     )
     env, policy = trainer.env, trainer.policy
 
@@ -175,7 +181,7 @@ def test_the_search_finds_gains_that_track(tmp_path):
 
 def test_a_search_that_is_stopped_adopts_nothing(tmp_path):
     search = {"stages": ["cem", "ppo"], "cem": {"rounds": 50, "steps": 5}}
-    trainer = small(tmp_path, 1, policy="reflex", env={"action_mapping": "half"}, **search)
+    trainer = small(tmp_path, 1, policy="reflex", actions={"muscles": {"mapping": "half"}}, **search)
     stop = StopSignals()
     iteration, rounds = trainer.iteration, []
 
@@ -190,9 +196,9 @@ def test_a_search_that_is_stopped_adopts_nothing(tmp_path):
 
 
 def test_what_a_search_found_is_saved_before_the_first_update(tmp_path):
-    half = {"action_mapping": "half"}
+    half = {"muscles": {"mapping": "half"}}
     search = {"stages": ["cem", "ppo"], "cem": {"rounds": 1, "candidates": 8, "steps": 20}}
-    trainer = small(tmp_path, 1, policy="reflex", env=half, **search)
+    trainer = small(tmp_path, 1, policy="reflex", actions=half, **search)
     seen = []
     trainer.run(lambda *_: seen.append(load_checkpoint(tmp_path)["update"]))
     assert seen == [0]

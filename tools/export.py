@@ -2,7 +2,7 @@
 
 `python tools/export.py checkpoint=runs/my_run output=policy.onnx`. The file maps `observation` (batch, D) float32, as
 the environment gives it, to the mode of the policy's distribution, `action` (batch, nu) float32 (of a normal one, the
-mean); the observation normaliser is inside, any batch size goes. It names the observation's columns, the muscles, the
+mean); the observation normaliser is inside, any batch size goes. It names the observation's columns, the actions, the
 task and the body (ONNX: metadata_props; TorchScript: the extra file `metadata.json`). Before the file appears it is
 read back and compared on observations of the environment.
 """
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from muscle_torch.config import config_from_dict, key, parse_words, run_command
+from muscle_torch.config import config_from_dict, config_to_dict, key, parse_words, run_command
 from muscle_torch.errors import InputError
 from muscle_torch.storage.files import write_atomically
 
@@ -56,7 +56,7 @@ def main(words: Sequence[str]) -> int:
     size = output.stat().st_size / 1e6
     kind = f"ONNX opset {options.opset}" if output.suffix == ".onnx" else "TorchScript"
     print(f"{output}: {kind}, {size:.2f} MB, observation (batch, {observations.shape[1]}) -> action (batch, ", end="")
-    print(f"{len(facts['actuator_names'])})")
+    print(f"{len(facts['action_names'])})")
     print(f"read back: actions on {len(observations)} observations differ by at most {difference:.1e}")
     return 0
 
@@ -130,8 +130,8 @@ def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dic
             "policy": policy.policy.spec["name"],
             **body.identity,
             "control_frequency": body.control_frequency,
-            "action_mapping": config.env.action_mapping,
-            "actuator_names": list(body.actuator_names),
+            "actions": config_to_dict(config)["actions"],
+            "action_names": list(env.action_names),
             "observation_layout": {k: [s.start, s.stop, s.step or 1] for k, s in env.observation_layout.items()},
         }
     finally:

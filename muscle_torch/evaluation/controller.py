@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from muscle_torch.errors import InputError, nearest
 
@@ -26,6 +27,15 @@ class Controller(Protocol):
         ...
 
 
+class ActingPolicy(Protocol):
+    """What a controller needs of a policy, which is an `nn.Module`."""
+
+    def distribution(self, observation: Tensor) -> Distribution: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def eval(self) -> Any: ...
+
+
 class ZeroController:
     """The action that does nothing: muscles are not excited, motors do not push."""
 
@@ -39,7 +49,7 @@ class ZeroController:
 class PolicyController:
     """A policy, its normalizer frozen, without gradients: the mode of its distribution, or samples from it."""
 
-    def __init__(self, policy: Any, *, stochastic: bool = False, seed: int = 0):
+    def __init__(self, policy: ActingPolicy, *, stochastic: bool = False, seed: int = 0):
         """Wrap a policy.
 
         Args:
@@ -88,7 +98,7 @@ def make_controller(name: str) -> Controller:
 
 
 @contextmanager
-def _evaluation_mode(policy: nn.Module) -> Iterator[None]:
+def _evaluation_mode(policy: ActingPolicy) -> Iterator[None]:
     """Switch every module to evaluation mode, and back those that were training."""
     training = [module for module in policy.modules() if module.training]
     if training:

@@ -145,9 +145,9 @@ class DistributedProcesses(ProcessGroup):
             raise
 
     def shard(self, cfg: Config) -> Config:
-        num_envs = int(cfg.num_envs)  # num_envs=max has become a number by now
-        if num_envs % self.size:
-            below = num_envs - num_envs % self.size
+        assert isinstance(cfg.num_envs, int), "num_envs=max is resolved before"
+        if cfg.num_envs % self.size:
+            below = cfg.num_envs - cfg.num_envs % self.size
             fitting = " or ".join(str(count) for count in (below, below + self.size) if count)
             self._refuse(f"num_envs={num_envs} cannot be divided among {self.size} processes: use {fitting}")
         return dataclasses.replace(
