@@ -13,13 +13,17 @@ from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
 from muscle_torch.envs.faces.vec_task import VecTask
-from muscle_torch.envs.observations import OBSERVATIONS
-from muscle_torch.envs.rewards import PENALTIES, REWARDS
-from muscle_torch.envs.terminations import TERMINATIONS
+from muscle_torch.envs.goals.motion import MotionGoal
+from muscle_torch.envs.observations import OBSERVATIONS as OF_BODY
+from muscle_torch.envs.rewards import PENALTIES
+from muscle_torch.envs.terminations import TERMINATIONS as TERMINATIONS_OF_BODY
 from muscle_torch.models import make_policy
 from muscle_torch.retargeting import Retargeter, RetargetOptions, read_motion
 from muscle_torch.rl import Trainer
 from muscle_torch.storage.checkpoint import load_checkpoint
+
+OBSERVATIONS, REWARDS = OF_BODY | MotionGoal.observations, MotionGoal.rewards
+TERMINATIONS = TERMINATIONS_OF_BODY | MotionGoal.terminations
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,8 @@ def test_no_step_of_the_whole_body_with_every_term_waits(evaluation):
             "fullbody",
             6,
             device,
-            observation={"terms": list(OBSERVATIONS), "muscle": MUSCLES, "concise": False, "history": 2},
+            goal={"compact_reference": False},
+            observation={"terms": list(OBSERVATIONS), "muscle": MUSCLES, "history": 2},
             reward={"weights": dict.fromkeys(REWARDS, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
             termination=dict.fromkeys(TERMINATIONS, 0.5),
             evaluation_termination=dict.fromkeys(TERMINATIONS, 0.5),
