@@ -46,7 +46,7 @@ class MuscleEnv(EnvBase):
 
     Attributes:
         num_envs: W.
-        embodiment, physics, goal, actions: The parts.
+        embodiment, physics, goal, actions, observer, reward, termination: The parts.
         observation_size, action_size: D and number of actions.
         observation_layout: Observation term -> its columns.
         action_names: Name of each action.
@@ -86,13 +86,13 @@ class MuscleEnv(EnvBase):
         )
         self.muscles.apply(physics)
         thresholds = config.evaluation_termination if evaluation else config.termination
-        self._reward = Reward(config.reward, goal, self.device)
-        self._termination = Termination(thresholds, goal, self.device)
-        self._adaptation = None if evaluation else Adaptation(config, self._termination, self._reward, goal)
+        self.reward = Reward(config.reward, goal, self.device)
+        self.termination = Termination(thresholds, goal, self.device)
+        self._adaptation = None if evaluation else Adaptation(config, self.termination, self.reward, goal)
         self._make_buffers()
-        self._observer = Observer(config.observation, goal, self.state())
-        self.observation_layout, self.observation_size = self._observer.layout, self._observer.size
-        self._observation = self._observer.begin(self.state())
+        self.observer = Observer(config.observation, goal, self.state())
+        self.observation_layout, self.observation_size = self.observer.layout, self.observer.size
+        self._observation = self.observer.begin(self.state())
         self._make_specs()
 
     # The fast path
@@ -119,7 +119,7 @@ class MuscleEnv(EnvBase):
         everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         with _single_thread_exact():
             self._place(everyone, tuple(values.to(self.device) for values in start))
-            self._observation = self._observer.begin(self.state())
+            self._observation = self.observer.begin(self.state())
         return self._observation
 
     @torch.no_grad()
@@ -130,7 +130,7 @@ class MuscleEnv(EnvBase):
         """
         with _single_thread_exact():
             command = self.actions.to_actuators(action.to(self.device, torch.float32))
-            if self._reward.needs_previous_qvel:
+            if self.reward.needs_previous_qvel:
                 self._previous_qvel.copy_(self.physics.field("qvel", self._body.rows.get("qvel")))
             bad_start = self.physics.bad_worlds()  # MuJoCo C clears reset warnings when it steps, so read them first
             self._simulate(command)
@@ -152,9 +152,9 @@ class MuscleEnv(EnvBase):
             self._place(done, self.goal.draw(self.num_envs))
             if self._sync_is_free:  # observe only the environments that changed
                 ids = done.nonzero().squeeze(1)
-                self._observation = self._observation.index_copy(0, ids, self._observer.begin(self.state(ids)))
+                self._observation = self._observation.index_copy(0, ids, self.observer.begin(self.state(ids)))
             else:
-                first = self._observer.begin(self.state())
+                first = self.observer.begin(self.state())
                 self._observation = torch.where(done.unsqueeze(1), first, self._observation)
         return self._observation
 
@@ -299,16 +299,16 @@ class MuscleEnv(EnvBase):
             self.physics.step(self.actions.to_controls(command, self.physics, self.goal), 1)
 
     def _transition(self, state: State, bad: Tensor) -> Transition:
-        observation = self._observer.add(self._observation, state)
-        reward, terms = self._reward(state)
+        observation = self.observer.add(self._observation, state)
+        reward, terms = self.reward(state)
         if self.measure_errors:
             terms |= self.goal.errors(state)
         if self.evaluation:
-            terms |= self._reward.unweighted_terms(state)
+            terms |= self.reward.unweighted_terms(state)
         self.goal.update(state)
         # A sum is finite only if all of its numbers are.
         broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
-        terminated = self._termination(state) & ~broken
+        terminated = self.termination(state) & ~broken
         truncated = (self.episode_step >= self.config.env.horizon) | self.goal.finished() | broken
 
         self.nan_resets += broken.sum()

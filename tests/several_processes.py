@@ -99,7 +99,7 @@ def learn_and_tell(folder: Path, policy: str) -> None:
         told["metrics"] = [trainer.iteration() for _ in range(UPDATES)]
         told["after"] = trainer.policy.state_dict()
         told["moments"] = trainer.algorithm.return_normalizer.moments
-        told["clips"], told["thresholds"] = trainer.env.goal._sampler.weights, trainer.env._termination.thresholds
+        told["clips"], told["thresholds"] = trainer.env.goal._sampler.weights, trainer.env.termination.thresholds
         torch.save(told, folder / f"{processes.rank}.pt")
 
 

@@ -141,19 +141,19 @@ def test_thresholds_tighten_on_success_until_episodes_fail_and_then_loosen(tmp_p
     threshold, failures = [], []
     for _ in range(40):
         failures.append(rollout(env))
-        threshold.append(float(env._termination.thresholds[0]))
+        threshold.append(float(env.termination.thresholds[0]))
     assert failures[0] == 0 and max(failures) == 1  # the same body, judged more strictly
     assert min(threshold) < 0.03 < threshold[0] == pytest.approx(0.1)
     lowest = int(np.argmin(threshold))
     assert max(threshold[lowest:]) > 0.03  # and back
-    assert env._termination.thresholds[1] == 9.0  # not named
+    assert env.termination.thresholds[1] == 9.0  # not named
 
 
 def test_without_the_curriculum_nothing_moves(tmp_path):
     env = small_env(motion=saved(tmp_path, clip(away(0.03))), termination={"mean_site_deviation": 0.1})
     env.begin()
     assert [rollout(env) for _ in range(10)] == [0.0] * 10 and env.adapt() == {}
-    assert env._termination.thresholds.tolist() == pytest.approx([0.1])
+    assert env.termination.thresholds.tolist() == pytest.approx([0.1])
 
 
 def test_reward_weights_grow_on_success_and_the_reward_with_them(tmp_path):
@@ -166,7 +166,7 @@ def test_reward_weights_grow_on_success_and_the_reward_with_them(tmp_path):
     weights, rewards = [], []
     for _ in range(9):
         rollout(env)
-        weights.append(env._reward.weights["qvel"])
+        weights.append(env.reward.weights["qvel"])
         start = torch.zeros(env.num_envs, dtype=torch.long)
         env.assign((start, start))
         rewards.append(float(env.advance(env.zero_action.expand(env.num_envs, -1)).reward[0]))
@@ -219,7 +219,7 @@ def test_a_snapshot_holds_all_that_has_been_adapted():
     other = small_env(num_envs=8, **ADAPTED)
     other.begin()
     other.load_snapshot(stored)
-    assert float(env._termination.thresholds[0]) < 0.1 and env._reward.weights["qvel"] > 0.2
+    assert float(env.termination.thresholds[0]) < 0.1 and env.reward.weights["qvel"] > 0.2
     actions = torch.randn(60, 8, 2, generator=torch.Generator().manual_seed(1))
     assert all_equal(play(env, actions), play(other, actions))
     assert env.adapt() == other.adapt()
@@ -252,7 +252,7 @@ def test_a_resumed_run_goes_on_with_what_was_adapted(tmp_path):
 
 def test_an_evaluation_is_judged_by_its_own_fixed_thresholds():
     env = small_env(evaluation=True, **ADAPTED)
-    assert env.adapt() == {} and env._termination.thresholds.tolist() == pytest.approx([0.05])
+    assert env.adapt() == {} and env.termination.thresholds.tolist() == pytest.approx([0.05])
 
 
 @pytest.mark.parametrize(

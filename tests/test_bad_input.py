@@ -198,7 +198,7 @@ def test_a_checkpoint_of_another_task_is_refused(complaint, run_folder):
 
 
 def test_another_network_than_the_checkpoints_is_refused(complaint, run_folder):
-    assert "network=" in complaint(*TOY, "policy.hidden=[8]", f"checkpoint={run_folder}")
+    assert "policy=" in complaint(*TOY, "policy.hidden=[8]", f"checkpoint={run_folder}")
 
 
 def test_another_mujoco_is_named_with_the_remedy(complaint, monkeypatch):
@@ -236,7 +236,7 @@ def test_not_installed_says_how_to_install(tmp_path):
 def test_the_shell_sees_one_line_and_code_2(tmp_path):
     done = train("task=toy_amr", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines() == ["error: unknown task 'toy_amr', did you mean 'toy_arm'?"]
+    assert done.stderr.splitlines() == ["error: unknown task 'toy_amr', did you mean 'toy_arm' or 'toy_reach'?"]
     assert not list(tmp_path.iterdir())
 
 

@@ -51,7 +51,7 @@ def test_files_without_stages_are_compared_by_speed(tmp_path, capsys):
 def test_the_profile_is_the_time_of_a_step():
     """Parts that sleep are found where they sleep; the environment is as it was afterwards."""
     env = small_env(num_envs=4)
-    physics, reward = type(env.physics).step, env._reward
+    physics, reward = type(env.physics).step, env.reward
 
     def slow(ctrl, substeps):
         time.sleep(0.01)
@@ -67,7 +67,7 @@ def test_the_profile_is_the_time_of_a_step():
     whole = 1e6 * (time.perf_counter() - begin) / 40
     assert parts["physics"] >= 2500 and parts["inference"] >= 5000 and parts["observation"] > 0 and parts["reward"] > 0
     assert 0.5 * whole < sum(parts.values()) <= whole
-    assert env._reward is reward
+    assert env.reward is reward
     assert all_equal(
         play(small_env(num_envs=4), torch.zeros(3, 4, 2)), play(small_env(num_envs=4), torch.zeros(3, 4, 2))
     )
@@ -87,7 +87,7 @@ def test_presets_are_swept_and_what_cannot_be_measured_is_left_out(tmp_path, cap
     words = (*small, "task=bimanual", "preset=[paper,release]", "num_envs=2", "device=cpu", f"output={path}")
     assert benchmark.main(words) == 0
     results = json.loads(path.read_text())["results"]
-    found = [(r["preset"], r["fingers"], r["num_envs"]) for r in results]
+    found = [(r["preset"], r["embodiment"]["fingers"], r["num_envs"]) for r in results]
     assert found == [("paper", False, 2), ("release", True, 2)]
     capsys.readouterr()
     assert benchmark.main((*TOY, "num_envs=[1,4]", "ppo.minibatches=32", f"output={path}")) == 0

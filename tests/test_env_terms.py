@@ -76,7 +76,7 @@ def reward_of(env, state: State, **config) -> tuple[torch.Tensor, dict]:
 @pytest.mark.parametrize("frame", [0, 57, 10_000])
 def test_a_body_on_the_reference_scores_1_and_is_never_terminated(env, frame):
     state = at(env, frame)
-    _, terms = env._reward(state)
+    _, terms = env.reward(state)
     assert set(ALL_REWARDS["weights"]) == {n.removeprefix("reward/") for n in terms if n.startswith("reward/")}
     for name, value in terms.items():
         expected = torch.zeros(4) if name == "penalty" else torch.ones(4)
@@ -89,7 +89,7 @@ def test_the_full_body_too(full_body, frame):
     """The files were made by another MuJoCo, whose velocities we take over: thresholds see it, at most."""
     state = at(full_body, frame)
     assert not state.qpos[:, :2].any()  # it starts at the world's origin, wherever the motion was
-    _, terms = full_body._reward(state)
+    _, terms = full_body.reward(state)
     for name in REWARDS:
         torch.testing.assert_close(terms[f"reward/{name}"], torch.ones(4), rtol=0, atol=1e-4, msg=name)
     assert not Termination(dict.fromkeys(set(TERMINATIONS) - ABSOLUTE, 1e-4), full_body.goal, full_body.device)(
@@ -154,7 +154,7 @@ def test_an_elbow_off_by_half_a_radian():
     everyone = torch.ones(1, dtype=torch.bool)
     env.physics.reset(everyone, env.goal.library.qpos[row] + angle, env.goal.library.qvel[row])
     state = env.state()
-    _, terms = env._reward(state)
+    _, terms = env.reward(state)
     chord = 2 * FOREARM * math.sin(angle / 2)
     expected = {
         "qpos": math.exp(-10 * angle**2),

@@ -171,7 +171,7 @@ def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, r
         stored = json.loads((tmp_path / "eval" / name / "metrics.json").read_text())
         assert wanted <= set(stored)
         assert wanted - {"num_clips", "per_clip"} <= set(stored["per_clip"][0])
-    assert "untrained" in table and "relaxed" in table and "trained" in table
+    assert "untrained" in table and "zero excitation" in table and "trained" in table
 
 
 def summary(**changes) -> dict:

@@ -108,7 +108,7 @@ def test_gymnasium_tells_losing_from_running_out_of_time(falling):
             break
     assert terminated.all() and not truncated.any()
     assert info["err/site_abs"].min() > 0.02 and all(len(row) for row in info["final_obs"])
-    falling.env._termination.thresholds.fill_(1e3)
+    falling.env.termination.thresholds.fill_(1e3)
     falling.reset(seed=0)
     for _ in range(59):
         _, _, terminated, truncated, _ = falling.step(relaxed)
@@ -241,7 +241,7 @@ def test_rsl_rl_groups_are_columns_of_the_observation(rsl_env):
 
 
 def test_rsl_rl_time_outs_are_the_horizons(rsl_env):
-    rsl_env.env._termination.thresholds.fill_(1e3)
+    rsl_env.env.termination.thresholds.fill_(1e3)
     rsl_env.env.assign((torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long)))
     ended = [rsl_env.step(torch.zeros(8, 2)) for _ in range(6)]
     assert [bool(done.any()) for _, _, done, _ in ended] == [False] * 5 + [True]

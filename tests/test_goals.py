@@ -88,7 +88,7 @@ def test_a_site_on_its_target_has_arrived(reach):
     reach.assign((rows, rows))
     state = reach.state()
     torch.testing.assert_close(state.distance, torch.zeros(3), rtol=0, atol=1e-6)
-    reward, terms = reach._reward(state)
+    reward, terms = reach.reward(state)
     torch.testing.assert_close(reward, torch.full((3,), 2.0), rtol=0, atol=1e-6)
     assert set(terms) == {"reward/target", "reward/target_reached", "penalty"}
     reach.goal.update(state)
@@ -131,7 +131,7 @@ def test_rewards_below_zero_are_a_choice(signed):
     reward = {"weights": {"target": 0.0, "target_distance": 1.0}, "signed": signed}
     env = make_env("toy_reach", 2, reward=reward, **CPU)
     env.assign((torch.tensor([1, 1]), torch.tensor([1, 400])))
-    reward, terms = env._reward(env.state())
+    reward, terms = env.reward(env.state())
     expected = -env.state().distance if signed else torch.zeros(2)
     torch.testing.assert_close(reward, expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(terms["reward/target_distance"], -env.state().distance)

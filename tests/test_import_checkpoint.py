@@ -224,10 +224,10 @@ def test_a_config_that_is_not_of_this_network_is_one_line(copied, changes, said,
 
 def test_the_config_is_carried_over(converted):
     config = load_policy(converted("fullbody_residual")).config
-    assert config["embodiment"] == "fullbody" and not config["fingers"]
+    assert config["embodiment"] == {"name": "fullbody", "fingers": False}
     assert config["observation"]["terms"][:4] == ["root_pos", "joint_pos", "root_vel", "joint_vel"]
     assert config["observation"]["muscle"] == ["length", "velocity", "force", "excitation", "activation"]
-    assert (config["observation"]["lookahead"], config["observation"]["stride"]) == (5, 20)
+    assert (config["goal"]["lookahead"], config["goal"]["stride"]) == (5, 20)
     assert config["reward"]["weights"]["rpos"] == 0.6 and config["reward"]["weights"]["root_vel"] == 0.1
     assert config["termination"] == {
         "mean_relative_site_deviation": 1.0,
@@ -236,7 +236,7 @@ def test_the_config_is_carried_over(converted):
     }
     assert config["evaluation_termination"] == {"mean_relative_site_deviation": 0.5}
     assert config["optimizer"]["name"] == "muon" and config["optimizer"]["schedule"] == "linear"
-    assert config["env"]["action_mapping"] == "half"
+    assert config["actions"][0]["mapping"] == "half"
 
 
 def test_widths_may_be_text(copied, tmp_path):

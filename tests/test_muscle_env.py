@@ -78,7 +78,7 @@ def test_restart_changes_only_the_finished_worlds(env):
     assert torch.equal(env.physics.field("qvel")[done], env.goal.library.qvel[rows][done])
     assert not env.physics.field("act")[done].any()
     # looking at some worlds sees what looking at all of them does
-    torch.testing.assert_close(after, env._observer.begin(env.state()), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(after, env.observer.begin(env.state()), rtol=1e-5, atol=1e-6)
 
 
 def test_a_restart_elsewhere_does_not_change_the_future():
@@ -267,7 +267,7 @@ def test_evaluation_plays_every_clip_from_its_start(tmp_path):
     env.begin()
     assert env.num_envs == 3 and env.goal.clip.tolist() == [0, 1, 2] and env.goal.frame.tolist() == [0, 0, 0]
     assert env.config.env.horizon == 30
-    assert env._termination.thresholds.tolist() == [0.5]
+    assert env.termination.thresholds.tolist() == [0.5]
     env.close()
     fewer = make_env("toy_arm", 2, motion=saved(tmp_path, *clips), evaluation=True, **CPU)
     assert fewer.num_envs == 2

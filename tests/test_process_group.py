@@ -102,7 +102,7 @@ def test_two_processes_make_the_update_of_one_with_the_joined_batch(tmp_path, mo
             assert torch.allclose(value, one["after"][name], rtol=1e-6, atol=1e-6), name
         assert torch.allclose(whole.algorithm.return_normalizer.moments, one["moments"], rtol=1e-6)
         assert torch.equal(whole.env.goal._sampler.weights, one["clips"])
-        assert torch.equal(whole.env._termination.thresholds, one["thresholds"])
+        assert torch.equal(whole.env.termination.thresholds, one["thresholds"])
     assert all(torch.equal(value, told[1]["after"][name]) for name, value in told[0]["after"].items())
 
 

@@ -1,7 +1,7 @@
 """Measure speed in control steps per second: environment, + inference, + learning, beside plain MuJoCo C on a CPU.
 
 `python tools/benchmark.py task=bimanual num_envs=[256,1024] output=speed.json plot=speed.png`. Other words are
-train.py's own keys; task, preset, fingers, policy, precision and num_envs take lists, and every combination is
+train.py's own keys; task, preset, policy, precision and num_envs take lists, and every combination is
 measured; one that cannot be (for its memory, mostly) is named and left out.
 `compare=[old.json,new.json]` measures nothing and shows the ratios of two result files.
 
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from mujoco.rollout import Rollout
 
-from muscle_torch.config import Config, key, load_config, parse_words, run_command
+from muscle_torch.config import Config, config_to_dict, key, load_config, parse_words, run_command
 from muscle_torch.config.threads import usable_cores
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
@@ -52,7 +52,6 @@ class BenchmarkOptions:
     task: Any = key("bimanual", "cfg/task/<task>.yaml, or a list")
     preset: Any = key("", "cfg/preset/<preset>.yaml on top, or a list; empty: none")
     num_envs: Any = key(0, "worlds stepped together, or a list [512,1024]; 0: the task's")
-    fingers: Any = key("", "with movable fingers: true, false or [false,true]; empty: the task's")
     policy: Any = key("", "the policy of the inference and learning columns, or a list; empty: the task's")
     precision: Any = key("", "of the networks (float32, tf32, bf16), or a list; empty: the task's")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
@@ -66,7 +65,7 @@ class BenchmarkOptions:
 
 
 OWN = ("steps", "repeats", "output", "plot", "compare")
-SWEPT = ("task", "preset", "fingers", "policy", "precision", "num_envs")
+SWEPT = ("task", "preset", "policy", "precision", "num_envs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,9 +175,9 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         "substeps": env.embodiment.substeps,
         "device": _device_name(env.device),
         "backend": type(env.physics).__name__.removesuffix("Physics").lower(),
-        "fingers": cfg.fingers,
-        "policy": cfg.policy,
-        "precision": cfg.precision,
+        "embodiment": config_to_dict(cfg)["embodiment"],
+        "policy": cfg.policy.name,
+        "precision": str(cfg.precision),
         "steps": steps,
         "repeats": repeats,
         "versions": {name: package_version(name) or "not installed" for name in PACKAGES},

@@ -33,7 +33,7 @@ EXPECTED = (InputError, ImportError, OSError, RuntimeError)
 @dataclasses.dataclass(frozen=True)
 class DoctorOptions:
     task: str = key("bimanual", "cfg/task/<task>.yaml")
-    fingers: bool = key(False, "with movable fingers")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     num_envs: int = key(0, "worlds to make room for; 0: the task's")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     runs_dir: str = key("runs", "where run folders would go")
@@ -47,7 +47,7 @@ class Result(NamedTuple):
 def main(words: Sequence[str]) -> int:
     """Runs every check; 0 where none fails, 1 where one does."""
     options = parse_words(DoctorOptions, words)
-    given = {name: getattr(options, name) for name in ("fingers", "device", "runs_dir")}
+    given = {name: getattr(options, name) for name in ("embodiment", "device", "runs_dir")}
     given |= {"num_envs": options.num_envs} if options.num_envs else {}
     cfg = load_config(options.task, (), **given)
     print(f"task {cfg.task}, {cfg.num_envs} worlds, device {cfg.device}\n")

@@ -7,12 +7,14 @@ import dataclasses
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from muscle_torch.config import Config, config_to_dict, key, load_config, parse_words, run_command, tasks
 from muscle_torch.errors import InputError
+
+CHOSEN = ("embodiment", "goal", "policy", "exploration")  # what makes the shape of a policy and its environment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,7 @@ def main(words: Sequence[str]) -> int:
         print(f"note: {note}")
     parameters = sum(p.numel() for p in policy.parameters())
     print(
-        f"{folder}: {sizes['embodiment']}, {published.config.policy}, {parameters:,} parameters, "
+        f"{folder}: {sizes['embodiment']}, {published.config.policy.name}, {parameters:,} parameters, "
         f"{shape['observation_size']} observations, {shape['action_size']} muscles, {step:,} control steps"
     )
     print(f"written to {output}\nevaluate:  python tools/evaluate.py checkpoint={output} motion=<motion file>")
@@ -74,19 +76,27 @@ def main(words: Sequence[str]) -> int:
 
 
 def training_words(config: Config) -> list[str]:
-    """The words for train.py that make a policy and an environment of the same shape: what differs from the task."""
-    words = [f"task={config.task}"]
-    ours, base = config_to_dict(config), config_to_dict(load_config(config.task))
-    for name in ("fingers", "policy"):
-        if ours[name] != base[name]:
-            words.append(f"{name}={ours[name]}")
-    sections = {"env": ["action_mapping"], "observation": list(ours["observation"]), "network": list(ours["network"])}
-    for section, names in sections.items():
-        for name in names:
-            value, before = ours[section][name], base[section][name]
-            parts = value.items() if isinstance(value, dict) else ()
-            changed = [(f".{k}", v) for k, v in parts if v != before[k]] or [("", value)] * (not parts)
-            words += [_word(f"{section}.{name}{k}", v) for k, v in changed if value != before]
+    """Return the words for train.py that make a policy and an environment of the same shape: what differs from the
+    task."""
+    words, ours = [f"task={config.task}"], config_to_dict(config)
+    base = config_to_dict(load_config(config.task))
+    words += [f"{name}={ours[name]['name']}" for name in CHOSEN if ours[name]["name"] != base[name]["name"]]
+    base = config_to_dict(load_config(words=words))
+    for name in (*CHOSEN, "observation"):
+        words += _changes(name, ours[name], base[name])
+    for space, before in zip(ours["actions"], base["actions"], strict=True):
+        words += _changes(f"actions.{space['name']}", space, before)
+    return words
+
+
+def _changes(prefix: str, values: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Return the words for the keys whose values differ, those of nested groups included."""
+    words: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            words += _changes(f"{prefix}.{name}", value, base[name])
+        elif value != base[name]:
+            words.append(_word(f"{prefix}.{name}", value))
     return words
 
 

@@ -111,7 +111,7 @@ def make_validation(trainer: Trainer) -> Validation | None:
     cfg, assets, folder = trainer.cfg, trainer.env.goal.assets, trainer.run_dir
     if not cfg.validation_interval or folder is None:
         return None
-    motion = {"motion": cfg.validation_motion} if cfg.validation_motion else {"assets": assets}
+    motion: dict[str, Any] = {"motion": cfg.validation_motion} if cfg.validation_motion else {"assets": assets}
     trials = len(trainer.env.goal.trials.names)
     count = cfg.validation_clips if cfg.validation_motion else min(cfg.validation_clips, trials)
     env = make_environment(cfg, count or None, evaluation=True, **motion)

@@ -13,9 +13,7 @@ COLUMNS = {
     "raw_rollout_steps_per_s": "mujoco.rollout",
 }
 # What makes two results comparable.
-SAME = ("task", "preset", "fingers", "policy", "precision", "num_envs")
-
-MISSING = {"precision": "float32", "preset": ""}  # in files of earlier versions
+SAME = ("task", "preset", "embodiment", "policy", "precision", "num_envs")
 
 
 def table(result: dict[str, Any]) -> str:
@@ -141,9 +139,10 @@ def _stack(axes: Any, worlds: list[str], times: list[dict[str, float]]) -> None:
 
 def _title(result: dict[str, Any]) -> str:
     preset = f" preset={result['preset']}" if result.get("preset") else ""
-    fingers = " with fingers" if result.get("fingers") else ""
-    return f"{result['task']}{preset}{fingers}, {result.get('policy')}, {result.get('precision', 'float32')}"
+    chosen = [f"{k}={v}" for k, v in result["embodiment"].items() if k != "name" and v]
+    options = f" ({', '.join(chosen)})" if chosen else ""
+    return f"{result['task']}{preset}{options}, {result['policy']}, {result['precision']}"
 
 
 def _setting(result: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(result.get(name, MISSING.get(name)) for name in SAME)
+    return tuple(str(result[name]) for name in SAME)

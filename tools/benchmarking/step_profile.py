@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from muscle_torch.envs import muscle_env
-
 OTHER = "other"
 PARTS = ("physics", "observation", "reward", "reset", "inference", OTHER)
 
@@ -80,33 +78,31 @@ def profile(env: Any, act: Callable[[torch.Tensor], torch.Tensor], steps: int) -
 
 @contextmanager
 def _watched(env: Any, clock: Clock) -> Iterator[None]:
-    """The environment's parts, timed; resets inside a reset stay the reset's."""
-    observe, errors = muscle_env.observe, muscle_env.tracking_errors
-
-    def observed(*given: Any) -> Any:
-        return observe(*given) if clock._inside[-1] == "reset" else clock.timed("observation", observe)(*given)
-
-    terms = {"_reward": _Timed(clock, env._reward), "_termination": _Timed(clock, env._termination)}
-    looks = {"observe": observed, "tracking_errors": clock.timed("reward", errors)}
+    """Time the environment's parts; what a reset observes stays the reset's."""
     with (
         instead(env.physics, step=clock.timed("physics", env.physics.step)),
-        instead(env, **terms),
-        instead(muscle_env, **looks),
+        instead(env.goal, errors=clock.timed("reward", env.goal.errors)),
+        instead(env.observer, add=clock.timed("observation", env.observer.add)),
+        instead(env, reward=_Timed(clock, env.reward), termination=_Timed(clock, env.termination)),
     ):
         yield
 
 
 @contextmanager
 def instead(of: Any, **given: Any) -> Iterator[None]:
-    """Gives an object other attributes for a while."""
-    kept = {name: getattr(of, name) for name in given}
+    """Give an object other attributes for a while."""
+    original = {name: getattr(of, name) for name in given}
+    bound_to_class = [name for name in given if name not in vars(of)]
     for name, value in given.items():
         setattr(of, name, value)
     try:
         yield
     finally:
-        for name, value in kept.items():
-            setattr(of, name, value)
+        for name, value in original.items():
+            if name in bound_to_class:
+                delattr(of, name)
+            else:
+                setattr(of, name, value)
 
 
 class _Timed:

@@ -92,7 +92,7 @@ def settings(task: str, *words: str) -> Config:
 def facts(task: str) -> None:
     """Report hardware, software, and the speed of products, copies and launches."""
     import warp as wp
-    from warp._src.context import runtime
+    from warp._src import context
 
     if not DRY:
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
@@ -101,6 +101,7 @@ def facts(task: str) -> None:
         report("gpu", smi=answer.stdout.strip(), sms=properties.multi_processor_count)
     wp.config.log_level = wp.LOG_ERROR
     wp.init()
+    runtime = context.runtime  # made by init
     device = wp.get_device("cpu" if DRY else "cuda:0")
     report(
         "software",
