@@ -149,7 +149,7 @@ def test_noise_falls_geometrically_to_its_last_value(env):
     [
         ("gated_residul", "gated_residual"),
         ("examples/my_policy.py:MyPolcy", "MyPolicy"),
-        ("nowhere.py:MyPolicy", "not found"),
+        ("nowhere.py:MyPolicy", "does not exist"),
         ("no_such_module:MyPolicy", "no_such_module"),
         ("torch.nn:Identity", "actor"),
     ],

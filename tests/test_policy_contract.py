@@ -219,7 +219,10 @@ class NoMode(Distribution):
 def test_a_policy_without_what_training_needs_is_one_line(monkeypatch, options, remedy):
     from muscle_torch.models import build
 
-    monkeypatch.setattr(build, "policy_class", lambda name: lambda size, actions, exploration: Modes(6, 2, **options))
+    def make(observation_size, action_size, exploration):
+        return Modes(observation_size, action_size, **options)
+
+    monkeypatch.setattr(build, "policy_class", lambda name: make)
     env = SimpleNamespace(observation_size=6, action_size=2)
     with pytest.raises(InputError, match=remedy) as caught:
         build.make_policy(Choice("mine", {}), env, Choice("normal", NormalOptions()))
@@ -263,14 +266,15 @@ def test_every_policy_has_what_the_contract_states(name):
     policy = make_policy(name, env)
     assert {"actor", "critic", "distribution", "anneal"} <= members(ActorCritic)
     assert [part for part in members(ActorCritic) if not hasattr(policy, part)] == []
-    distribution = policy.distribution(env.begin())
+    observation = env.begin()
+    distribution = policy.distribution(observation)
     action = distribution.sample()
     assert action.shape == distribution.mode.shape == (env.num_envs, env.action_size)
     assert distribution.log_prob(action).shape == distribution.entropy().shape == (env.num_envs,)
     assert isinstance(policy, Searchable) == (name == "reflex")
     again = build_policy(policy.spec)
     again.load_state_dict(policy.state_dict())
-    assert torch.equal(again.distribution(env.begin()).mode, policy.distribution(env.begin()).mode)
+    assert torch.equal(again.distribution(observation).mode, distribution.mode)
     env.close()
 
 

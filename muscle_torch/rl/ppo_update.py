@@ -31,7 +31,7 @@ class LossActor(nn.Module):
 
     in_keys = ("observation",)
 
-    def __init__(self, policy: Any):
+    def __init__(self, policy: ActorCritic):
         super().__init__()
         self.policy = policy
 
