@@ -46,7 +46,7 @@ class AnalyzeOptions:
     points: int = key(101, "points of a normalised cycle")
     synergies: int = key(8, "largest number of muscle synergies tried; 0: none")
     optimise: bool = key(False, "static optimisation of the muscles in inverse dynamics (needs forces=)")
-    fingers: bool = key(False, "motion=: of the body with movable fingers")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     device: str = key("auto", "checkpoint: auto, cpu, cuda or cuda:N")
     threads: int = key(0, "checkpoint: physics threads on a CPU; 0: all cores")
     output: str = key("gait_report", "folder for the report, its tables and the rollouts")
@@ -193,7 +193,7 @@ def walk_of_recording(options: AnalyzeOptions) -> Any:
     from muscle_torch.biomechanics.muscle_activity import activity_of_motion
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment("fullbody", fingers=options.fingers)
+    body = make_embodiment("fullbody", **options.embodiment)
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
                               options.swap_plates, options.cutoff, options.start, options.end,
                               options.force_threshold or ON_GROUND)  # fmt: skip
@@ -223,7 +223,7 @@ def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[An
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
 
-    body = make_embodiment("fullbody", fingers=options.fingers)
+    body = make_embodiment("fullbody", **options.embodiment)
     clips = load_motion(motion, body)
     if options.episode >= len(clips):
         raise InputError(f"{motion} has {len(clips)} motions, episode={options.episode}")
@@ -244,7 +244,7 @@ def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
         curves = read_reference(options.reference, options.convention)
         return curves.trial(options.reference_trial) if options.reference_trial else curves
     if is_recording(options.reference):
-        body = make_embodiment("fullbody", fingers=options.fingers)
+        body = make_embodiment("fullbody", **options.embodiment)
         gaits = [opensim_gait(body, options.reference, options.reference_forces, options.reference_mass)[0]]
     else:
         gaits = gaits_of_clips(dataclasses.replace(options, episode=-1), options.reference, 0.0)

@@ -37,7 +37,7 @@ class EmgOptions(EmgSettings):
     pairs: dict[str, str] = key({}, "compare over time: pairs.<our channel>=<their column>, e.g. with a force")
     episode: int = key(-1, "which episode of the rollouts; -1: the cycles of all")
     body: str = key("fullbody", "body whose actuators a .sto of activations holds (rollouts know theirs)")
-    fingers: bool = key(False, "that body with movable fingers")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     output: str = key("emg_report", "folder for the report, its tables and pictures")
 
 
@@ -170,7 +170,7 @@ def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: 
     from muscle_torch.biomechanics.emg_report import is_activations
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment(options.body, **({"fingers": True} if options.fingers else {}))
+    body = make_embodiment(options.body, **options.embodiment)
     if is_activations(other, body.muscle_names):
         found, notes = model_activity(other, tuple(wanted), table, body)
         return found, list(notes)
