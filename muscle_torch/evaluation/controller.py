@@ -10,8 +10,21 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from muscle_torch.errors import InputError, nearest
+
+
+class Policy(Protocol):
+    """What `PolicyController` needs of a policy: an `nn.Module` that gives actions a distribution."""
+
+    def distribution(self, observation: Tensor) -> Distribution:
+        """Return the distribution of actions (W, actions) for observations (W, D)."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def eval(self) -> Any: ...
 
 
 class Controller(Protocol):
@@ -39,7 +52,7 @@ class ZeroController:
 class PolicyController:
     """A policy, its normalizer frozen, without gradients: the mode of its distribution, or samples from it."""
 
-    def __init__(self, policy: Any, *, stochastic: bool = False, seed: int = 0):
+    def __init__(self, policy: Policy, *, stochastic: bool = False, seed: int = 0):
         """Wrap a policy.
 
         Args:
@@ -88,7 +101,7 @@ def make_controller(name: str) -> Controller:
 
 
 @contextmanager
-def _evaluation_mode(policy: nn.Module) -> Iterator[None]:
+def _evaluation_mode(policy: Policy) -> Iterator[None]:
     """Switch every module to evaluation mode, and back those that were training."""
     training = [module for module in policy.modules() if module.training]
     if training:
