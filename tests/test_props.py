@@ -10,9 +10,11 @@ from muscle_torch.embodiments import Embodiment, make_embodiment, moment_matrix,
 from muscle_torch.embodiments.props import Ball, attach
 from muscle_torch.envs import factory
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import evaluate
+from muscle_torch.evaluation import ZeroController, evaluate
+from muscle_torch.evaluation import play as play_trials
 from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
 from muscle_torch.motion import MotionLibrary, generate
+from muscle_torch.rendering import scene, video
 
 FAR = Ball(position=(0.0, -3.0, 5.0))
 EVERYTHING = {
@@ -153,3 +155,19 @@ def test_what_does_not_fit_is_refused_in_one_line():
         attach(arm, Hat())
     with pytest.raises(InputError, match="edit the body before ball is attached"):
         attach(arm, FAR).edited(lambda spec: None)
+
+
+def test_a_played_trial_is_filmed_with_its_ball_although_the_ghost_has_none(monkeypatch, tmp_path):
+    import imageio_ffmpeg
+
+    env = env_with_ball(monkeypatch, evaluation=True)
+    trajectory = play_trials(env, ZeroController(), max_seconds=0.1)[0]
+    assert trajectory.qpos.shape == (11, 8) and trajectory.reference.shape == (11, 1)
+    assert trajectory.activation.shape == (11, 2)
+    try:
+        scene.choose_gl()
+    except InputError as error:
+        pytest.skip(str(error))
+    video.film(env.embodiment, [trajectory], tmp_path / "x.mp4", width=64, height=64)
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "x.mp4"))[0] == 4
+    env.close()

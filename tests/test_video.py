@@ -137,6 +137,21 @@ def test_still_is_a_png(tmp_path, renderer):
     assert imread(output).shape[:2] == (120, 160)
 
 
+def test_filming_as_part_of_a_run_raises_one_line_whatever_fails(tmp_path, renderer, monkeypatch):
+    """A driver's error becomes an InputError, a mistake of ours does not."""
+    still = [Trajectory("x", np.zeros((2, 1)), 100.0)]
+    for raised, expected in ((RuntimeError("the driver died"), InputError), (ValueError("a mistake"), ValueError)):
+
+        def broken(*_, error=raised, **__):
+            raise error
+
+        monkeypatch.setattr(scene.SceneRenderer, "draw", broken)
+        with pytest.raises(expected, match=str(raised)) as caught:
+            video.film(renderer.embodiment, still, tmp_path / "x.mp4", width=64, height=64)
+        assert caught.type is expected
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_sizes_and_no_motion_are_named(tmp_path):
     with pytest.raises(InputError, match="161 x 120"):
         scene.SceneRenderer(make_embodiment("toy_arm"), 161, 120)

@@ -16,8 +16,8 @@ from muscle_torch.storage.files import write_atomically
 from .scene import SceneRenderer
 
 CANNOT_WRITE = "free disk space or choose another output="
-# What drawing or encoding fails with (InputError is a ValueError).
-FAILURES = (OSError, RuntimeError, ValueError, mujoco.FatalError)
+# What drawing or encoding fails with.
+FAILURES = (OSError, RuntimeError, InputError, mujoco.FatalError)
 
 
 def render(
@@ -91,7 +91,7 @@ def render_still(
 
     with SceneRenderer(embodiment, width, height) as renderer:
         shown = trajectory.at(time)
-        renderer.aim(np.stack([pose for pose in (shown["qpos"], shown["reference"]) if pose is not None]))
+        renderer.aim([pose for pose in (shown["qpos"], shown["reference"]) if pose is not None])
         image = renderer.draw(**shown)
     with write_atomically(output, CANNOT_WRITE) as temporary:
         imsave(temporary, image, format="png")
@@ -127,8 +127,8 @@ def write_mp4(output: Path, images: Iterator[np.ndarray], width: int, height: in
             writer.close()
 
 
-def _poses(trajectory: Trajectory, count: int = 20) -> np.ndarray:
-    """Return poses spread over a trajectory and its reference, for the camera, (P, nq)."""
+def _poses(trajectory: Trajectory, count: int = 20) -> list[np.ndarray]:
+    """Return poses spread over a trajectory and its reference, for the camera; a reference may lack props."""
     frames = np.linspace(0, len(trajectory.qpos) - 1, count).astype(int)
-    both = [trajectory.qpos[frames]] + ([] if trajectory.reference is None else [trajectory.reference[frames]])
-    return np.concatenate(both)
+    series = [trajectory.qpos] + ([] if trajectory.reference is None else [trajectory.reference])
+    return [pose for poses in series for pose in poses[frames]]
