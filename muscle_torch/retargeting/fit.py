@@ -165,7 +165,8 @@ def _legs(raw: RawMotion, body: Proportions, found: dict[str, np.ndarray]) -> No
     if missing or "pelvis" not in raw.orientations:
         raise InputError(
             f"{where}: a whole body needs {', '.join(missing) or 'the orientation of the pelvis'}, which the recording "
-            "lacks; for arms alone use embodiment=bimanual_arm"
+            "lacks (markers= names markers, static= is a trial that shows them); for arms alone use "
+            "embodiment=bimanual_arm"
         )
     subject = leg_length(p)
     assert subject is not None
