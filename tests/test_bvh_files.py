@@ -103,7 +103,9 @@ def broken_lines(text: str) -> str:
     [
         pytest.param(str.upper, id="capitals"),
         pytest.param(str.lower, id="small letters"),
-        pytest.param(lambda text: text.replace("rotation", "Rotation").replace("position", "Position"), id="camel case"),
+        pytest.param(
+            lambda text: text.replace("rotation", "Rotation").replace("position", "Position"), id="camel case"
+        ),
         pytest.param(lambda text: text.replace("Frame Time: ", "Frame Time:"), id="no blank after Frame Time:"),
         pytest.param(lambda text: text.replace("Frames: ", "Frames:"), id="no blank after Frames:"),
         pytest.param(lambda text: text.replace("Frames: ", "Frames "), id="no colon"),
@@ -163,7 +165,9 @@ def test_names_of_other_programs(tmp_path, centre, left, right, table):
 def test_two_bodies_in_one_file_are_not_mixed(tmp_path, names):
     head, _, motion = bvh(WALK).partition("MOTION\n")
     head = head.removeprefix("HIERARCHY\n")
-    heads = [re.sub(r"(ROOT|JOINT) ", rf"\1 {names.format(who) if ':' in names else ''}", head) for who in ("Ann", "Bob")]
+    heads = [
+        re.sub(r"(ROOT|JOINT) ", rf"\1 {names.format(who) if ':' in names else ''}", head) for who in ("Ann", "Bob")
+    ]
     lines = motion.splitlines()
     rows = [f"{row} {row}" for row in lines[2:]]
     (tmp_path / "walk.bvh").write_text("\n".join(["HIERARCHY", *heads, "MOTION", *lines[:2], *rows]))

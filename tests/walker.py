@@ -109,7 +109,7 @@ def bones_along_x(name: str) -> np.ndarray:
 
 def bvh(
     walk: Walk,
-    axes: Callable[[str], np.ndarray] = standing_axes(Y_UP),
+    axes: Callable[[str], np.ndarray] | None = None,
     world: np.ndarray = Y_UP,
     scale: float = 100.0,
     dummy: str = "",
@@ -117,10 +117,11 @@ def bvh(
 ) -> str:
     """Text of a BVH file.
 
-    axes: joint -> its axes (3, 3) in those of this module; world: those of the file. dummy: name of a joint above the
+    axes: joint -> its axes (3, 3) in those of this module (by default all stand, y up); world: those of the file. dummy: name of a joint above the
     hips that stands still. channels: positions of the "root", of "all" joints, of all with "zero" OFFSETs, or of all
     as the "difference" from OFFSET.
     """
+    axes = axes or standing_axes(Y_UP)
     local_axes = {name: axes(name) for name in NAMES}
     turns = np.stack([world.T @ walk.turns[:, i] @ local_axes[n] for i, n in enumerate(NAMES)], axis=1)
     blocks, lines, depth = [], ["HIERARCHY"], 0
