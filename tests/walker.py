@@ -77,7 +77,7 @@ def walk(frames: int = 40, rate: float = 30.0, speed: float = 1.1) -> Walk:
         local[:, NAMES.index(f"{side}UpLeg")] = about("y", hip)
         local[:, NAMES.index(f"{side}Leg")] = about("y", knee)
         # Level while the leg moves back, toes up while it swings.
-        local[:, NAMES.index(f"{side}Foot")] = about("y", -hip - knee - 15 * np.maximum(forwards, 0.0))
+        local[:, NAMES.index(f"{side}Foot")] = about("y", -hip - knee - 15 * np.maximum(forwards, 0.0) ** 2)
     positions, turns = np.empty((frames, len(NAMES), 3)), np.empty((frames, len(NAMES), 3, 3))
     for i, parent in enumerate(PARENTS):
         if parent < 0:
@@ -117,9 +117,9 @@ def bvh(
 ) -> str:
     """Text of a BVH file.
 
-    axes: joint -> its axes (3, 3) in those of this module (by default all stand, y up); world: those of the file. dummy: name of a joint above the
-    hips that stands still. channels: positions of the "root", of "all" joints, of all with "zero" OFFSETs, or of all
-    as the "difference" from OFFSET.
+    axes: joint -> its axes (3, 3) in those of this module (by default all stand, y up); world: those of the file.
+    dummy: name of a joint above the hips that stands still. channels: positions of the "root", of "all" joints, of all
+    with "zero" OFFSETs, or of all as the "difference" from OFFSET.
     """
     axes = axes or standing_axes(Y_UP)
     local_axes = {name: axes(name) for name in NAMES}
