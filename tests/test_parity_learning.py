@@ -101,9 +101,9 @@ def test_adam_is_the_published_one(name):
             assert relative(update, expected) < 5e-6, (leaf, step)
 
 
-# What bfloat16 leaves of Muon's steps, and what the lack of a bias correction adds from the second step on: a little more
-# than the worst of 2000 and of 300 random seeds. These are: cosine 0.99915 and 0.984 (0.848 for square matrices, which
-# have singular values near 0), largest difference 0.101 and 0.35 (1.14), norm 0.028 and 0.061.
+# What bfloat16 leaves of Muon's steps, and what the lack of a bias correction adds from the second step on: a little
+# more than the worst of 2000 and of 300 random seeds. These are: cosine 0.99915 and 0.984 (0.848 for square matrices,
+# which have singular values near 0), largest difference 0.101 and 0.35 (1.14), norm 0.028 and 0.061.
 BFLOAT16 = {"cosine": 0.999, "relative": 0.12, "norm": 0.05}
 WITHOUT_BIAS_CORRECTION = {"cosine": 0.975, "relative": 0.5, "norm": 0.08}
 OF_A_SQUARE = {"cosine": 0.8, "relative": 1.5, "norm": 0.08}
