@@ -173,10 +173,10 @@ def _start(tree: BodyTree, targets: Targets) -> Pose:
     pose = tree.rest(targets.num_frames)
     if not tree.free:
         return pose
-    turn = tree._tensor(targets.orientations["pelvis"])
+    turn = tree.tensor(targets.orientations["pelvis"])
     local = tree.forward(pose).mat[0, tree.body("pelvis")]  # the root body's axes against the pelvis' at rest
     root = turn @ local.T @ pose.root_mat
-    here = tree._tensor(targets.positions[:, targets.names.index("pelvis")])
+    here = tree.tensor(targets.positions[:, targets.names.index("pelvis")])
     return Pose(here, root, pose.joints)
 
 
@@ -187,11 +187,11 @@ def _terms(tree: BodyTree, targets: Targets, points: Points) -> Terms:
     )
     return Terms(
         points=points,
-        goal=tree._tensor(targets.positions),
-        weight=tree._tensor(targets.weights) * POSITION,
-        turned=tree._index([tree.body(b) for b in bodies]),
-        turns=tree._tensor(turns),
-        turn_weight=tree._tensor(_turn_weights(bodies, turns)),
+        goal=tree.tensor(targets.positions),
+        weight=tree.tensor(targets.weights) * POSITION,
+        turned=tree.index([tree.body(b) for b in bodies]),
+        turns=tree.tensor(turns),
+        turn_weight=tree.tensor(_turn_weights(bodies, turns)),
         rate=targets.rate,
     )
 
@@ -211,8 +211,8 @@ def _solve(
     tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float, held: tuple[int, int] = (0, 0)
 ) -> Pose:
     """Gauss-Newton steps; the first and last `held` frames stay as they are."""
-    rest = tree._tensor([STIFF_REST.get(name[:-2], REST) for name in tree.names])
-    calm = tree._tensor([*[1.0] * (tree.num_dof - len(rest)), *(CALM.get(name[:-2], 1.0) for name in tree.names)])
+    rest = tree.tensor([STIFF_REST.get(name[:-2], REST) for name in tree.names])
+    calm = tree.tensor([*[1.0] * (tree.num_dof - len(rest)), *(CALM.get(name[:-2], 1.0) for name in tree.names)])
     # A low-pass of `cutoff`: there the second differences weigh as much as the typical pull of the targets.
     smoothing = (2 * np.pi * min(cutoff / terms.rate, 0.45)) ** -4
     for _ in range(iterations):
@@ -296,12 +296,12 @@ def _spread(tree: BodyTree, pose: Pose, known: np.ndarray, wanted: np.ndarray) -
     joints = CubicSpline(known, pose.joints.double().cpu().numpy())(wanted)
     root = CubicSpline(known, pose.root_pos.double().cpu().numpy())(wanted)
     turn = Slerp(known, Rotation.from_matrix(pose.root_mat.double().cpu().numpy()))(wanted).as_matrix()
-    spread = Pose(tree._tensor(root), tree._tensor(turn), tree._tensor(joints))
+    spread = Pose(tree.tensor(root), tree.tensor(turn), tree.tensor(joints))
     return spread._replace(joints=spread.joints.clamp(tree.lower, tree.upper))
 
 
 def _turned(tree: BodyTree, pose: Pose, turn: np.ndarray, height: float) -> Pose:
-    by, shift = tree._tensor(turn), tree._tensor([0.0, 0.0, height])
+    by, shift = tree.tensor(turn), tree.tensor([0.0, 0.0, height])
     return pose._replace(root_pos=pose.root_pos @ by.T - shift, root_mat=by @ pose.root_mat)
 
 
@@ -311,8 +311,8 @@ def _stand(tree: BodyTree, terms: Terms, feet: Feet, pose: Pose) -> None:
     still, place = stances(low, terms.rate)
     still &= feet.soles.rigid.cpu().numpy()
     height = pose.root_pos[:, 2].double().cpu().numpy()
-    terms.feet, terms.still, terms.anchor = feet, tree._tensor(still) > 0, tree._tensor(place)
-    terms.touching = tree._tensor(grounded(low[..., 2].min(axis=1), height, terms.rate))
+    terms.feet, terms.still, terms.anchor = feet, tree.tensor(still) > 0, tree.tensor(place)
+    terms.touching = tree.tensor(grounded(low[..., 2].min(axis=1), height, terms.rate))
 
 
 def _anchors(tree: BodyTree, low: np.ndarray, still: np.ndarray) -> Tensor:
@@ -321,4 +321,4 @@ def _anchors(tree: BodyTree, low: np.ndarray, still: np.ndarray) -> Tensor:
     for point in range(still.shape[1]):
         for start, stop in runs(still[:, point]):
             anchor[start:stop, point] = np.median(low[start:stop, point, :2], axis=0)
-    return tree._tensor(anchor)
+    return tree.tensor(anchor)

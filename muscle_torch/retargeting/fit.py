@@ -87,7 +87,7 @@ class Proportions:
         local = np.zeros((len(names), 3))
         if "pelvis" in names:
             local[names.index("pelvis")] = self.turns["pelvis"].T @ (self.rest["pelvis"] - self.pelvis_origin)
-        return Points(torch.tensor(bodies, device=tree.device), tree._tensor(local))
+        return Points(torch.tensor(bodies, device=tree.device), tree.tensor(local))
 
     def length(self, start: str, end: str) -> float:
         return float(np.linalg.norm(self.rest[end] - self.rest[start]))
