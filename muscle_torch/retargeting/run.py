@@ -225,8 +225,8 @@ def _check_sources(jobs: Sequence[Job], options: RunOptions) -> None:
         before = (read_json(_record_path(job, options)) or {}).get("source")
         if before and Path(before).is_file() and job.source.is_file() and not job.source.samefile(before):
             raise InputError(
-                f"{options.output / job.name}.npz was made from {before}, not from {job.source}: choose another output= "
-                "folder, or overwrite=true"
+                f"{options.output / job.name}.npz was made from {before}, not from {job.source}: choose another folder "
+                "output=, or overwrite=true"
             )
 
 
