@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "embodiments": {"rotations", "physics"},
     "muscles": {"rotations", "physics"},
     "motion": {"rotations", "embodiments"},
-    "retargeting": {"rotations", "embodiments", "motion"},
+    "retargeting": {"rotations", "embodiments", "motion", "biomechanics"},  # biomechanics: files of recordings
     "biomechanics": {"rotations", "embodiments", "rollout_archive"},
     "envs": LIBRARY | {"biomechanics"},
     "evaluation": LIBRARY,

@@ -12,6 +12,7 @@ from scipy.io.matlab import MatReadError
 from muscle_torch.errors import InputError
 
 from .c3d import read_c3d_analog
+from .opensim_table import angles_in_degrees, rising_rows
 from .series import TimeSeries
 
 TIME_NAMES = ("time", "t", "time_s", "seconds", "time (s)", "time[s]", "time [s]")
@@ -22,17 +23,20 @@ def read_storage(path: str | Path) -> TimeSeries:
     """An OpenSim .sto or .mot file: a header up to `endheader`, then names, then rows (tabs, spaces or commas).
 
     Coordinate paths (`/jointset/hip_r/hip_flexion_r/value`) are shortened to the coordinate's name; speeds get the
-    suffix `_speed`. Angles of files with `inDegrees=yes` have the unit `deg`, of others `rad`, where the name tells.
+    suffix `_speed`. Angles have the unit `deg` or `rad`, as `angles_in_degrees` decides, if the name tells an angle.
+    Rows that repeat a time are left out (`rising_rows`).
     """
     path = Path(path)
     lines = _lines(path)
     end = next((i for i, line in enumerate(lines) if line.strip().rstrip(",").lower() == "endheader"), None)
     if end is None or end + 2 >= len(lines):
         raise InputError(f"{path}: no `endheader` line followed by a table: not an OpenSim storage file")
-    header = " ".join(lines[:end]).lower().replace(" ", "")
-    degrees = "indegrees=yes" in header
     names = [short_name(name) for name in _split(lines[end + 1])]
     values = _numbers(path, lines[end + 2 :], end + 3, len(names))
+    degrees, _ = angles_in_degrees(lines[:end], dict(zip(names, values.T, strict=True)), str(path))
+    if names[0].lower() in TIME_NAMES and np.isfinite(values[:, 0]).all():
+        rows, time, _ = rising_rows(values[:, 0], str(path))
+        values = np.column_stack((time, values[rows, 1:]))
     units = ["s", *(storage_unit(name, degrees) for name in names[1:])]
     return _series(path, names, units, values, 0.0)
 

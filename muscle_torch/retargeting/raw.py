@@ -20,6 +20,7 @@ LEG = ("hip", "knee", "ankle", "toe")
 CENTRE = ("pelvis", "neck", "head")  # pelvis: midway between the hips; neck: where it leaves the shoulders
 LANDMARKS = (*CENTRE, *(f"{side}_{joint}" for side in SIDES for joint in (*ARM, *LEG)))
 ORIENTED = ("pelvis", "thorax")
+RATES = (5.0, 5000.0)  # [Hz]
 SHORTEST = 0.2  # [s]
 LONGEST_GAP = 0.25  # [s]; longer gaps are not filled
 STILL = 0.03  # [m]; nothing moves more than this: a static trial, in which a person sways

@@ -4,15 +4,18 @@ The angles pose a skeleton with the conventions of the gait models (gait2354, ga
 list and rotation, hips, knees, ankles, lumbar spine, arms. Its landmarks then go the way of every other recording's.
 """
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from muscle_torch.biomechanics.opensim_table import angles_in_degrees, rising_rows
 from muscle_torch.errors import InputError
 
-from ..raw import RawMotion
+from ..raw import LONGEST_GAP, RawMotion
 from . import shoulder
+from .root_unit import check_root_unit
 from .skeleton import Skeleton
 
 # OpenSim: x forward, y up, z to the right. Rows give the axes of RawMotion.
@@ -43,24 +46,24 @@ TURNS: dict[str, tuple[tuple[str, str], ...]] = {
 NEEDED = ("pelvis_tilt", "hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l")
 
 
-def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
-    """Coordinates of a gait model; the time column gives the rate."""
-    columns, degrees = read_table(path)
-    time = columns.pop("time", None)
-    if time is None:
-        raise InputError(f"{path}: has no time column")
-    steps = np.diff(time)
-    if len(time) < 2 or steps.min() <= 0:
-        raise InputError(f"{path}: time does not increase in row {int(np.argmin(steps)) + 2 if len(time) > 1 else 1}")
-    uniform = np.abs(steps - steps.mean()).max() < 0.02 * steps.mean()
-    if not uniform:  # steps of an integrator
-        even = np.linspace(time[0], time[-1], len(time))
-        columns = {name: np.interp(even, time, values) for name, values in columns.items()}
-    angle = np.pi / 180 if degrees else 1.0
-    count = len(time)
-    rate = rate or (count - 1) / float(time[-1] - time[0])
+def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
+    """Read coordinates of a gait model or of the thoracoscapular shoulder.
+
+    Args:
+        path: The .mot or .sto file.
+        unit: Length of one unit of the pelvis' translation in metres; 0: metres.
+        rate: Rows a second; 0: by the time column.
+
+    Raises:
+        InputError: The table is damaged, holds no such coordinates, or contradicts itself in time, angles or lengths.
+    """
+    columns, degrees, notes = read_table(path)
+    columns, rate, more = _even(columns, rate, str(path))
+    notes += more
+    count, angle = len(next(iter(columns.values()))), np.pi / 180 if degrees else 1.0
     if set(shoulder.NEEDED) <= columns.keys():
-        return shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
+        arm = shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
+        return dataclasses.replace(arm, notes=notes)
     missing = [name for name in NEEDED if name not in columns]
     if "sternoclavicular_r1" in columns:
         raise InputError(
@@ -95,7 +98,9 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
             values = [coordinate(c.format(side)) * (mirror if axis != "z" else 1.0) for c, axis in TURNS[joint]]
             turns[:, index] = Rotation.from_euler(axes, np.stack(values, axis=1)).as_matrix()
     root = np.stack([columns.get(f"pelvis_t{axis}", np.zeros(count)) for axis in "xyz"], axis=1)
-    positions, rotations = skeleton.pose(root, turns)
+    positions, rotations = skeleton.pose(root * (unit or 1.0), turns)
+    if not unit:
+        check_root_unit(_landmarks(positions, places, False), rate, str(path))
     arms = any(name.startswith(("arm_flex", "elbow_flex")) for name in columns)
     rest = skeleton.rest()
     return RawMotion(
@@ -108,22 +113,59 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
         rest={n: (p @ TO_Z_UP.T)[0] for n, p in _landmarks(rest[None], places, arms).items()},
         subject=path.stem,
         source=str(path),
+        notes=notes,
     )
 
 
-def read_table(path: Path) -> tuple[dict[str, np.ndarray], bool]:
-    """(column name without joint path -> (T,), whether angles are in degrees) of a .mot or .sto file."""
+def _even(
+    columns: dict[str, np.ndarray], rate: float, where: str
+) -> tuple[dict[str, np.ndarray], float, tuple[str, ...]]:
+    """The columns without `time` on an even clock, its rate [Hz], and notes. A rate that is set decides."""
+    columns = dict(columns)
+    time = columns.pop("time", None)
+    if rate:
+        return columns, rate, ()
+    if time is None:
+        raise InputError(f"{where}: has no time column; set rate= [Hz]")
+    if len(time) < 2:
+        raise InputError(f"{where}: has {len(time)} rows, a motion needs more")
+    rows, time, note = rising_rows(time, where)
+    columns = {name: values[rows] for name, values in columns.items()}
+    steps = np.diff(time)
+    if np.abs(steps - steps.mean()).max() >= 0.02 * steps.mean():  # an integrator's steps, or missing rows
+        middle = float(np.median(steps))
+        if steps.max() > max(LONGEST_GAP, 5 * middle):
+            at = int(np.argmax(steps))
+            raise InputError(
+                f"{where}: no rows between {time[at]:g} and {time[at + 1]:g} s; cut it there, or set rate= if its rows "
+                "are evenly spaced"
+            )
+        count = max(int(np.floor((time[-1] - time[0]) / middle + 1e-6)) + 1, 2)
+        even = np.linspace(time[0], time[-1], count)
+        columns = {name: np.interp(even, time, values) for name, values in columns.items()}
+        time = even
+    return columns, (len(time) - 1) / float(time[-1] - time[0]), (note,) if note else ()
+
+
+def read_table(path: Path) -> tuple[dict[str, np.ndarray], bool, tuple[str, ...]]:
+    """Read a .mot or .sto file.
+
+    Returns:
+        Column name in lower case, without joint path -> (T,); whether angles are in degrees; notes for the user.
+
+    Raises:
+        InputError: It is no such table, is damaged, or its header contradicts its angles.
+    """
     lines = path.read_text(encoding="latin-1").splitlines()
     lower = [line.strip().strip(",").lower() for line in lines]
     if "endheader" not in lower:
         raise InputError(f"{path}: not an OpenSim table, it has no endheader line")
     start = lower.index("endheader") + 1
-    degrees = any(line.replace(" ", "").startswith("indegrees=yes") for line in lower[:start])
     body = [line for line in lines[start:] if line.strip(" \t,")]
     if len(body) < 2:
         raise InputError(f"{path}: the table is empty")
     split = (lambda line: line.split(",")) if "," in body[0] else str.split
-    names = [name.strip() for name in split(body[0])]
+    names = [name.strip().lower() for name in split(body[0])]
     rows = []
     for number, line in enumerate(body[1:], start=1):
         words = split(line)
@@ -144,7 +186,8 @@ def read_table(path: Path) -> tuple[dict[str, np.ndarray], bool]:
         if parts[-1] in ("speed", "acceleration"):
             continue
         columns[parts[-2] if parts[-1] == "value" and len(parts) > 1 else parts[-1]] = table[:, index]
-    return columns, degrees
+    degrees, note = angles_in_degrees(lines[: start - 1], columns, str(path))
+    return columns, degrees, (note,) if note else ()
 
 
 def _skeleton() -> tuple[Skeleton, dict[str, int]]:

@@ -37,8 +37,15 @@ def count_clips(path: Path) -> int:
     return 1 if splits is None else max(1, splits.size - 1)
 
 
-def read_trajectory(path: Path, part: int = 0) -> RawMotion:
-    """The clip number `part` of the file as landmarks of the body that the joints belong to."""
+def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
+    """Read one clip as landmarks of the body that the joints belong to.
+
+    Args:
+        path: The .npz file.
+        part: Which of its clips.
+        unit: Length of one unit of the root's translation in metres; 0: metres.
+        rate: Frames a second; 0: as the file states.
+    """
     arrays = read_arrays(path, WANTED)
     arrays.setdefault("split_points", np.array([0, len(arrays.get("qpos", ()))]))
     name = "full_body" if "knee_angle_r" in arrays["joint_names"] else "bimanual_arm"
@@ -47,7 +54,10 @@ def read_trajectory(path: Path, part: int = 0) -> RawMotion:
     if part >= len(clips):
         raise InputError(f"{path}: has {len(clips)} clips, number {part} is not among them")
     clip = fit_to(clips[part], embodiment, str(path))
-    frames = tree.forward(tree.pose(clip.qpos.astype(float)))
+    qpos = clip.qpos.astype(float)
+    if unit and body.free:
+        qpos[:, :3] *= unit
+    frames = tree.forward(tree.pose(qpos))
     names = tuple(body.rest)
     points = tree.points(frames, body.points(names, tree)).numpy()
     # A fixed body faces -y; landmarks are told of a trunk that faces x.
@@ -55,7 +65,7 @@ def read_trajectory(path: Path, part: int = 0) -> RawMotion:
     turned = ("pelvis", "thorax") if body.free else ("thorax",)
     return RawMotion(
         name=clips[part].name,
-        rate=clip.frequency,
+        rate=rate or clip.frequency,
         positions={name: points[:, i] @ turn.T for i, name in enumerate(names)},
         orientations={name: turn @ frames.mat[:, tree.body(name)].numpy() @ body.turns[name].T for name in turned},
         rest=dict(body.rest),
