@@ -18,7 +18,8 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.errors import InputError
 
-from ..raw import RawMotion
+from ..arm_axes import segment_axes
+from ..raw import SIDES, RawMotion
 from .axes import AXES, turn_between, vertical_axis
 from .root_unit import check_root_unit
 from .skeleton import TO_Z_UP
@@ -134,12 +135,26 @@ def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0,
         orientations={
             "pelvis": world @ rotations[:, 0] @ TO_Z_UP.T,
             "thorax": world @ rotations[:, THORAX] @ TO_Z_UP.T,
+            **{name: world @ turn for name, turn in _arm_turns(rotations, rest_joints).items()},
         },
         rest=rest,
         subject=f"{gender} betas {np.round(betas[:3], 2).tolist()}",
         source=str(path),
         notes=(*notes, *more),
     )
+
+
+def _arm_turns(rotations: np.ndarray, rest: np.ndarray) -> dict[str, np.ndarray]:
+    """Orientations of upper arms and hands (T, 3, 3); the T-pose `rest` (J, 3) has its palms down and faces z."""
+    turns = {}
+    for side in SIDES:
+        shoulder, elbow, wrist = (JOINTS[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
+        for name, joint, along in (
+            ("upper_arm", shoulder, rest[elbow] - rest[shoulder]),
+            ("hand", wrist, rest[wrist] - rest[elbow]),
+        ):
+            turns[f"{side}_{name}"] = rotations[:, joint] @ segment_axes(np.array([0.0, 0.0, 1.0]), along, side)
+    return turns
 
 
 def _poses(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
