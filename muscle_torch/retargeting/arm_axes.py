@@ -30,6 +30,20 @@ def segment_axes(front: np.ndarray, along: np.ndarray, side: str) -> np.ndarray:
     return np.stack((x, y, np.cross(x, y)), axis=-1)
 
 
+def bends_to(places: np.ndarray, turns: np.ndarray) -> np.ndarray | None:
+    """Return where the elbow bends to (3,) in the axes of the upper arm, on average; None if it stays straight.
+
+    places (T, 3, 3): of shoulder, elbow and wrist; turns (T, 3, 3): of the upper arm.
+    """
+    bones = np.diff(places, axis=1)
+    upper, fore = (bones / np.maximum(np.linalg.norm(bones, axis=2, keepdims=True), 1e-9)).swapaxes(0, 1)
+    side = fore - np.sum(fore * upper, axis=1, keepdims=True) * upper
+    bent = np.linalg.norm(side, axis=1) > STRAIGHT
+    if not bent.any():
+        return None
+    return np.einsum("tji,tj->ti", turns[bent], side[bent]).mean(axis=0)
+
+
 class BodyArm:
     """One arm of a body: how its bones lie in their segments' axes, and its forearm and wrist joints."""
 

@@ -29,7 +29,7 @@ POSITION = 3e4  # 1 / (6 mm)^2
 ORIENTATION = 150.0  # 1 / (5 degrees)^2
 FOOT_PITCH, FOOT_TWIST = 2e4, 20.0  # 1 / (0.4 and 13 degrees)^2: ankle angles are small, and the floor pulls at them
 ACROSS = 2  # the heel bone's axis to the right
-UPPER_ARM = 20.0  # 1 / (13 degrees)^2, about its length: the bent elbow shows it better than the file
+UPPER_ARM = 5.0  # 1 / (26 degrees)^2, about its length: where the elbow bends, the landmarks show it better
 WRIST = 150.0  # 1 / (5 degrees)^2, angles of forearm and wrist
 LANDMARK = (
     POSITION * 0.37**2

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.errors import InputError
 
-from ..arm_axes import segment_axes
+from ..arm_axes import bends_to, segment_axes
 from ..raw import SIDES, RawMotion
 from .axes import AXES, turn_between, vertical_axis
 from .root_unit import check_root_unit
@@ -135,7 +135,7 @@ def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0,
         orientations={
             "pelvis": world @ rotations[:, 0] @ TO_Z_UP.T,
             "thorax": world @ rotations[:, THORAX] @ TO_Z_UP.T,
-            **{name: world @ turn for name, turn in _arm_turns(rotations, rest_joints).items()},
+            **{name: world @ turn for name, turn in _arm_turns(positions, rotations, rest_joints).items()},
         },
         rest=rest,
         subject=f"{gender} betas {np.round(betas[:3], 2).tolist()}",
@@ -144,16 +144,19 @@ def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0,
     )
 
 
-def _arm_turns(rotations: np.ndarray, rest: np.ndarray) -> dict[str, np.ndarray]:
+def _arm_turns(positions: np.ndarray, rotations: np.ndarray, rest: np.ndarray) -> dict[str, np.ndarray]:
     """Orientations of upper arms and hands (T, 3, 3); the T-pose `rest` (J, 3) has its palms down and faces z."""
-    turns = {}
+    turns, ahead = {}, np.array([0.0, 0.0, 1.0])
     for side in SIDES:
         shoulder, elbow, wrist = (JOINTS[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
-        for name, joint, along in (
-            ("upper_arm", shoulder, rest[elbow] - rest[shoulder]),
-            ("hand", wrist, rest[wrist] - rest[elbow]),
+        # The elbow is no hinge in SMPL: the motion shows where it bends to.
+        bend = bends_to(positions[:, [shoulder, elbow, wrist]], rotations[:, shoulder])
+        bend = ahead if bend is None else bend
+        for name, joint, front, along in (
+            ("upper_arm", shoulder, bend, rest[elbow] - rest[shoulder]),
+            ("hand", wrist, ahead, rest[wrist] - rest[elbow]),
         ):
-            turns[f"{side}_{name}"] = rotations[:, joint] @ segment_axes(np.array([0.0, 0.0, 1.0]), along, side)
+            turns[f"{side}_{name}"] = rotations[:, joint] @ segment_axes(front, along, side)
     return turns
 
 

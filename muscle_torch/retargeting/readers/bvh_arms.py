@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..arm_axes import segment_axes
+from ..arm_axes import bends_to, segment_axes
 from ..raw import SIDES
 from .bvh_file import Bvh
 
-BENT = np.radians(20)  # an elbow bent by more shows where it bends to
 SQUARE = 0.3  # of a finger's distance from the hand: how far it has to point sideways
 SAME_PLACE = 1e-3  # of the forearm
 THUMB, FIRST, LAST = ("THUMB",), ("INDEX",), ("PINKY", "LITTLE")
@@ -36,7 +35,7 @@ def arm_turns(
         if not {f"{side}_elbow", f"{side}_wrist"} <= joints.keys():
             continue
         shoulder, elbow, wrist = (joints[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
-        bend = _bends_to(positions[:, [shoulder, elbow, wrist]], turns[:, shoulder])
+        bend = bends_to(positions[:, [shoulder, elbow, wrist]], turns[:, shoulder])
         hand = _hand(bvh, wrist, offsets)
         front = _thumb(bvh, hand, offsets)
         front = bend if front is None else front
@@ -45,20 +44,6 @@ def arm_turns(
         if front is not None:
             found[f"{side}_hand"] = turns[:, hand] @ segment_axes(front, offsets[wrist], side)
     return found
-
-
-def _bends_to(places: np.ndarray, turns: np.ndarray) -> np.ndarray | None:
-    """Where the elbow bends to (3,) in the axes of the upper arm; None if it stays straight.
-
-    places (T, 3, 3): shoulder, elbow and wrist; turns (T, 3, 3): of the upper arm.
-    """
-    bones = np.diff(places, axis=1)
-    upper, fore = (bones / np.maximum(np.linalg.norm(bones, axis=2, keepdims=True), 1e-9)).swapaxes(0, 1)
-    side = fore - np.sum(fore * upper, axis=1, keepdims=True) * upper
-    bent = np.linalg.norm(side, axis=1) > np.sin(BENT)
-    if not bent.any():
-        return None
-    return np.einsum("tji,tj->ti", turns[bent], side[bent]).mean(axis=0)
 
 
 def _hand(bvh: Bvh, wrist: int, offsets: np.ndarray) -> int:
