@@ -12,6 +12,8 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from muscle_torch.errors import InputError
 
+from .treadmill import belt_velocity
+
 SIDES = ("left", "right")
 ARM = ("shoulder", "elbow", "wrist", "hand")
 LEG = ("hip", "knee", "ankle", "toe")
@@ -86,9 +88,7 @@ def _off_the_treadmill(raw: RawMotion) -> RawMotion:
     feet = [raw.positions[f"{side}_{joint}"] for side in SIDES if f"{side}_{joint}" in raw.positions]
     if len(feet) < 2 or "pelvis" not in raw.positions:
         return raw
-    both = np.stack(feet, axis=1)
-    velocity = np.gradient(both[..., :2], axis=0) * raw.rate
-    belt = np.median(velocity[np.arange(len(both)), both[..., 2].argmin(axis=1)], axis=0)
+    belt = belt_velocity(feet, raw.rate)
     pelvis = (raw.positions["pelvis"][-1] - raw.positions["pelvis"][0])[:2] / raw.duration
     speed = float(np.linalg.norm(belt))
     if speed < BELT or np.linalg.norm(pelvis) > 0.25 * speed:

@@ -19,7 +19,8 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.errors import InputError
 
-from ..raw import RawMotion
+from ..arm_axes import bends_to, segment_axes
+from ..raw import SIDES, RawMotion
 from .axes import AXES, turn_between, vertical_axis
 from .root_unit import check_root_unit
 from .skeleton import TO_Z_UP
@@ -136,12 +137,29 @@ def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0,
         orientations={
             "pelvis": world @ rotations[:, 0] @ TO_Z_UP.T,
             "thorax": world @ rotations[:, THORAX] @ TO_Z_UP.T,
+            **{name: world @ turn for name, turn in _arm_turns(positions, rotations, rest_joints).items()},
         },
         rest=rest,
         subject=f"{gender} betas {np.round(betas[:3], 2).tolist()}",
         source=str(path),
         notes=(*notes, *more),
     )
+
+
+def _arm_turns(positions: np.ndarray, rotations: np.ndarray, rest: np.ndarray) -> dict[str, np.ndarray]:
+    """Orientations of upper arms and hands (T, 3, 3); the T-pose `rest` (J, 3) has its palms down and faces z."""
+    turns, ahead = {}, np.array([0.0, 0.0, 1.0])
+    for side in SIDES:
+        shoulder, elbow, wrist = (JOINTS[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
+        # The elbow is no hinge in SMPL: the motion shows where it bends to.
+        bend = bends_to(positions[:, [shoulder, elbow, wrist]], rotations[:, shoulder])
+        bend = ahead if bend is None else bend
+        for name, joint, front, along in (
+            ("upper_arm", shoulder, bend, rest[elbow] - rest[shoulder]),
+            ("hand", wrist, ahead, rest[wrist] - rest[elbow]),
+        ):
+            turns[f"{side}_{name}"] = rotations[:, joint] @ segment_axes(front, along, side)
+    return turns
 
 
 def _poses(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:

@@ -8,7 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.errors import InputError
 
-from ..raw import RawMotion
+from ..arm_axes import segment_axes
+from ..raw import SIDES, RawMotion
 from .axes import AXES, axis_name, body_axes, standing_rest, turn_between, vertical_axis
 from .skeleton import TO_Z_UP, Skeleton
 
@@ -109,12 +110,34 @@ def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "")
         orientations={
             name: world @ rotations[:, skeleton.names.index(bone)] @ axes
             for name, bone in (("pelvis", "root"), ("thorax", "thorax"))
-        },
+        }
+        | {name: world @ turn for name, turn in _arm_turns(asf, skeleton, rotations, axes[:, 0]).items()},
         rest={name: at @ axes for name, at in rest.items()},
         subject=asf_path.stem,
         source=str(path),
         notes=(*notes, *_left_out(asf, amc)),
     )
+
+
+def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.ndarray) -> dict[str, np.ndarray]:
+    """Orientations of the arms' segments (T, 3, 3) in the file's world.
+
+    The elbow bends about the axis of its bone; the thumb shows how the hand lies at rest, else its palm is down.
+    """
+    turns = {}
+    for side in SIDES:
+        upper, radius, wrist, hand, thumb = (side[0] + b for b in ("humerus", "radius", "wrist", "hand", "thumb"))
+        if radius not in asf.bones:
+            continue
+        along, hinge = asf.bones[upper].offset, asf.bones[radius]
+        bend = np.cross(hinge.axis[:, 0], along) if "rx" in hinge.dof else forward
+        front = asf.bones[thumb].offset if thumb in asf.bones else forward
+        fore = asf.bones[wrist].offset
+        bones = {"upper_arm": (upper, bend, along), "ulna": (radius, bend, fore), "hand": (hand, front, fore)}
+        for name, (bone, ahead, length) in bones.items():
+            turn = rotations[:, skeleton.names.index(bone)]
+            turns[f"{side}_{name}"] = turn @ segment_axes(ahead, length, side)
+    return turns
 
 
 def _left_out(asf: Asf, amc: Amc) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from muscle_torch.errors import InputError
 
 from ..raw import SIDES, RawMotion, leg_length
 from .axes import AXES, axis_name, body_axes, standing_rest, turn_between, vertical_axis
+from .bvh_arms import arm_turns
 from .bvh_file import Bvh, parse_bvh
 from .names import plain_names
 from .skeleton import TO_Z_UP, Skeleton
@@ -87,6 +88,7 @@ def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "") -> 
     for name, joint in _carriers(bvh.parents, joints).items():
         own = _axes(name, joint, bvh.parents, joints, positions, turns) if axes is None else axes
         orientations[name] = world @ turns[:, joint] @ own
+    orientations |= {name: world @ turn for name, turn in arm_turns(bvh, joints, offsets, positions, turns).items()}
     return RawMotion(
         name=path.stem,
         rate=rate,

@@ -7,6 +7,7 @@ import numpy as np
 
 from muscle_torch.errors import InputError, nearest
 
+from ..arm_axes import segment_axes
 from ..raw import SIDES, RawMotion
 from .axes import AXES, check_axis
 from .marker_files import Markers, load_markers
@@ -96,6 +97,7 @@ def from_markers(
     for side in SIDES:
         _leg(at, side, positions, orientations)
         _arm(at, side, positions, orientations)
+        _arm_turns(at, side, positions, orientations)
     if not any(name.endswith(("knee", "elbow")) for name in positions):
         raise InputError(_unknown(path, labels, "knees or elbows"))
     if "pelvis" not in positions:
@@ -311,3 +313,24 @@ def _arm(
         if found is None:
             return
         positions[f"{side}_{joint}"] = found
+
+
+def _arm_turns(
+    at: dict[str, np.ndarray], side: str, positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]
+) -> None:
+    """How upper arm and forearm turn, by the markers on both sides of elbow and wrist, if these are seen with them."""
+    s = side[0].upper()
+    for segment, start, end, front in (
+        ("upper_arm", "shoulder", "elbow", (s + "ELB", s + "ELM")),
+        ("forearm", "elbow", "wrist", (s + "WRA", s + "WRB")),
+    ):
+        joints = (f"{side}_{start}", f"{side}_{end}")
+        if not set(front) <= at.keys() or not set(joints) <= positions.keys():
+            continue
+        along = positions[joints[1]] - positions[joints[0]]
+        across = at[front[0]] - at[front[1]]
+        if segment == "upper_arm":  # from the inner to the outer epicondyle; the elbow bends square to it
+            across = np.cross(across, along) * (1.0 if side == "right" else -1.0)
+        turn = segment_axes(across, along, side)
+        if np.isfinite(turn).all(axis=(1, 2))[np.isfinite(along).all(axis=1)].all():
+            orientations[f"{side}_{segment}"] = turn

@@ -14,7 +14,8 @@ from muscle_torch.biomechanics.recordings import read_storage
 from muscle_torch.biomechanics.series import CLOCK_TOLERANCE, TimeSeries
 from muscle_torch.errors import InputError
 
-from ..raw import LONGEST_GAP, RawMotion
+from ..arm_axes import segment_axes
+from ..raw import LANDMARKS, LONGEST_GAP, RawMotion
 from . import shoulder
 from .root_unit import check_root_unit
 from .skeleton import Skeleton
@@ -29,7 +30,8 @@ OFFSETS = {
     "toe": ("ankle", (0.130, -0.044, 0.009)),
     "shoulder": ("thorax", (0.003, 0.372, 0.17)),
     "elbow": ("shoulder", (0.013, -0.286, -0.010)),
-    "wrist": ("elbow", (-0.016, -0.249, 0.040)),
+    "radius": ("elbow", (-0.007, -0.013, 0.026)),
+    "wrist": ("radius", (-0.009, -0.236, 0.014)),
     "hand": ("wrist", (0.0, -0.07, 0.0)),
 }
 THORAX = ("root", (-0.1007, 0.0815, 0.0))
@@ -41,8 +43,12 @@ TURNS: dict[str, tuple[tuple[str, str], ...]] = {
     "hip": (("hip_flexion_{}", "z"), ("hip_adduction_{}", "x"), ("hip_rotation_{}", "y")),
     "ankle": (("ankle_angle_{}", "z"),),
     "shoulder": (("arm_flex_{}", "z"), ("arm_add_{}", "x"), ("arm_rot_{}", "y")),
-    "elbow": (("elbow_flex_{}", "z"), ("pro_sup_{}", "y")),
-    "wrist": (("wrist_flex_{}", "z"),),
+    "wrist": (("wrist_flex_{}", "z"), ("wrist_dev_{}", "x")),
+}
+# joint -> (coordinate, axis) of the right side; the forearm is supinated at 0, its thumb points to the side.
+HINGES = {
+    "elbow": ("elbow_flex_{}", (0.226, 0.022, 0.974)),
+    "radius": ("pro_sup_{}", (0.056, 0.998, 0.002)),
 }
 NEEDED = ("pelvis_tilt", "hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l")
 
@@ -95,6 +101,10 @@ def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: s
         mirror = -1.0 if side == "l" else 1.0
         if joint == "knee":
             turns[:, index] = Rotation.from_euler("z", -bend * coordinate(f"knee_angle_{side}")[:, None]).as_matrix()
+        elif joint in HINGES:
+            name, axis = HINGES[joint]
+            turned = coordinate(name.format(side))[:, None] * (np.array(axis) * (mirror, mirror, 1.0))
+            turns[:, index] = Rotation.from_rotvec(turned).as_matrix()
         elif joint in TURNS:
             axes = "".join(axis for _, axis in TURNS[joint]).upper()
             values = [coordinate(c.format(side)) * (mirror if axis != "z" else 1.0) for c, axis in TURNS[joint]]
@@ -111,12 +121,31 @@ def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: s
         positions={n: p @ TO_Z_UP.T for n, p in _landmarks(positions, places, arms).items()},
         orientations={
             n: TO_Z_UP @ rotations[:, places[k]] @ TO_Z_UP.T for n, k in (("pelvis", "root"), ("thorax", "thorax"))
-        },
+        }
+        | _arm_turns(rotations, places, columns),
         rest={n: (p @ TO_Z_UP.T)[0] for n, p in _landmarks(rest[None], places, arms).items()},
         subject=path.stem,
         source=str(path),
         notes=notes,
     )
+
+
+def _arm_turns(rotations: np.ndarray, places: dict[str, int], columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Orientations of the arms' segments (T, 3, 3) whose coordinates the file has; at zero the arm hangs."""
+    down, turns = np.array([0.0, -1.0, 0.0]), {}
+    for side, mirror in (("left", -1.0), ("right", 1.0)):
+        upper = np.array(OFFSETS["elbow"][1]) * (1.0, 1.0, mirror)
+        hinge = np.array(HINGES["elbow"][1]) * (mirror, mirror, 1.0)
+        ahead, outward = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, mirror])
+        segments = {}
+        if f"arm_rot_{side[0]}" in columns:
+            segments |= {"upper_arm": ("shoulder", np.cross(hinge, upper), upper), "ulna": ("elbow", ahead, down)}
+        if f"pro_sup_{side[0]}" in columns:  # at zero the palm faces forwards, the thumb to the side
+            segments |= {"forearm": ("radius", outward, down), "hand": ("wrist", outward, down)}
+        for name, (joint, front, along) in segments.items():
+            turn = rotations[:, places[f"{joint}_{side[0]}"]]
+            turns[f"{side}_{name}"] = TO_Z_UP @ turn @ segment_axes(front, along, side)
+    return turns
 
 
 def _even(table: TimeSeries) -> tuple[dict[str, np.ndarray], float]:
@@ -165,6 +194,8 @@ def _landmarks(positions: np.ndarray, places: dict[str, int], arms: bool) -> dic
     found = {"neck": positions[:, places["neck"]]}
     for side in ("left", "right"):
         for joint in OFFSETS:
+            if f"{side}_{joint}" not in LANDMARKS:
+                continue
             if arms or OFFSETS[joint][0] in ("root", "hip", "knee", "ankle"):
                 found[f"{side}_{joint}"] = positions[:, places[f"{joint}_{side[0]}"]]
     found["pelvis"] = (found["left_hip"] + found["right_hip"]) / 2

@@ -63,11 +63,18 @@ def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 
     # A fixed body faces -y; landmarks are told of a trunk that faces x.
     turn = np.eye(3) if body.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     turned = ("pelvis", "thorax") if body.free else ("thorax",)
+    bones = {
+        bone: turn @ frames.mat[:, tree.body(bone)].numpy()
+        for arm in body.arms.values()
+        for bone in arm.bodies.values()
+    }
+    arms = {name: values for arm in body.arms.values() for name, values in arm.segments(bones).items()}
     return RawMotion(
         name=clips[part].name,
         rate=rate or clip.frequency,
         positions={name: points[:, i] @ turn.T for i, name in enumerate(names)},
-        orientations={name: turn @ frames.mat[:, tree.body(name)].numpy() @ body.turns[name].T for name in turned},
+        orientations={name: turn @ frames.mat[:, tree.body(name)].numpy() @ body.turns[name].T for name in turned}
+        | arms,
         rest=dict(body.rest),
         subject=embodiment.name,
         source=str(arrays["source"]) if "source" in arrays else str(path),
