@@ -62,9 +62,31 @@ def test_the_vertical_axis_of_smpl(tmp_path, world):
     assert bool(raw.notes) == (world is Y_UP_SMPL)
 
 
-def test_a_vertical_axis_that_the_motion_does_not_show_is_asked_for(tmp_path):
-    """On the spot: standing in a world whose y points up, or lying in one whose z does?"""
-    spot = walk(60, rate=60.0, speed=0.0)
+def placed(shift: tuple[float, float, float], turn: np.ndarray | None = None) -> Walk:
+    """Steps on the spot, turned about the world's origin and then shifted [m]."""
+    spot, turn = walk(60, rate=60.0, speed=0.0), np.eye(3) if turn is None else turn
+    return Walk(spot.rate, spot.positions @ turn.T + shift, turn @ spot.turns)
+
+
+def test_the_floor_shows_the_vertical_axis_of_steps_on_the_spot(tmp_path):
+    """Standing in a world whose y points up, the feet at y = 0; or lying at z = 0 in one whose z does."""
+    standing = placed((0.0, -0.6, 0.0))  # the file's z is its -y: 0.6 m from the origin
+    options = smpl(tmp_path, standing, Y_UP_SMPL)
+    raw = read_motion(tmp_path / "walk.npz", options)
+    assert "y is taken for the vertical axis" in raw.notes[0]
+    for name, at in standing.landmarks.items():
+        np.testing.assert_allclose(raw.positions[name][:, 2], at[:, 2], atol=1e-6)
+    turn = Rotation.from_euler("x", 90, degrees=True).as_matrix()  # the head towards -y
+    lying = placed((0.0, 0.3, 0.25), turn)
+    options = smpl(tmp_path, lying, Z_UP_SMPL)
+    raw = read_motion(tmp_path / "walk.npz", options)
+    assert "the body lies along -y if z points up; if it stands, set up=-y" in raw.notes[0]
+    np.testing.assert_allclose(raw.positions["neck"][:, 2], lying.landmarks["neck"][:, 2], atol=1e-6)
+
+
+def test_a_vertical_axis_that_nothing_shows_is_asked_for(tmp_path):
+    """Steps on the spot far from the origin."""
+    spot = placed((5.0, 5.0, 5.0))
     options = smpl(tmp_path, spot, Y_UP_SMPL)
     assert "set up=y or up=z" in complaint(tmp_path / "walk.npz", options)
     standing = read_motion(tmp_path / "walk.npz", ReadOptions(smpl=options.smpl, up="y"))
