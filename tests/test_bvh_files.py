@@ -1,5 +1,6 @@
 """One walk in BVH files of many programs: whatever zero rotations look like, the body comes back as it walked."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -9,8 +10,10 @@ from conftest import data_file
 from test_retargeting_readers import complaint
 from walker import Y_UP, Z_UP, Walk, about, bones_along_x, bvh, standing_axes, walk
 
+from muscle_torch.errors import InputError
 from muscle_torch.retargeting import THRESHOLDS, RawMotion, ReadOptions, Retargeter, read_motion, reasons
 from muscle_torch.retargeting.readers.axes import body_axes
+from muscle_torch.tools.retarget import main as retarget
 
 WALK = walk()
 FACING_LEFT = Y_UP @ about("y", 90)
@@ -212,6 +215,22 @@ def test_mirrored_bodies_are_named_as_such(tmp_path):
     path.write_text(swapped)
     message = complaint(path)
     assert "left and right are swapped in the names" in message and "left-handed" in message
+
+
+def test_the_tool_shows_notes_and_takes_the_axis(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "walk.bvh").write_text(bvh(WALK, world=Z_UP))
+    words = [f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "figures=false"]
+    retarget(words)
+    note = "z is taken for the vertical axis (up= sets another)"
+    assert f"note: walk: {note}" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
+    assert record["notes"] == [note]
+    retarget([*words, "up=z"])
+    record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
+    assert record["notes"] == []
+    with pytest.raises(InputError, match="up='down' is no axis"):
+        retarget([*words, "up=down"])
 
 
 TRUTH = "cases/walker_truth_30Hz_60frames.npz"
