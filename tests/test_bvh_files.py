@@ -208,7 +208,7 @@ def test_a_body_that_lies_stays_lying(tmp_path):
 
 
 def test_mirrored_bodies_are_named_as_such(tmp_path):
-    """Whichever axis points up, swapped sides are told from a wrong axis."""
+    """Swapped sides are not mistaken for a wrong axis, whichever axis points up."""
     text = bvh(WALK, world=Z_UP)
     swapped = text.replace("Left", "LEFT").replace("Right", "Left").replace("LEFT", "Right")
     path = tmp_path / "walk.bvh"

@@ -75,7 +75,7 @@ def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: s
     missing = [name for name in NEEDED if name not in columns]
     if "sternoclavicular_r1" in columns:
         raise InputError(
-            f"{path}: coordinates of an ISB shoulder model (Wu et al.), whose joint frames it does not tell: give the "
+            f"{path}: coordinates of an ISB shoulder model (Wu et al.), whose joint frames it does not state: use the "
             "markers of the same trial (.trc, .c3d)"
         )
     if len(missing) == len(NEEDED):
@@ -191,12 +191,12 @@ def _skeleton() -> tuple[Skeleton, dict[str, int]]:
 
 
 def _landmarks(positions: np.ndarray, places: dict[str, int], arms: bool) -> dict[str, np.ndarray]:
-    found = {"neck": positions[:, places["neck"]]}
+    points = {"neck": positions[:, places["neck"]]}
     for side in ("left", "right"):
         for joint in OFFSETS:
             if f"{side}_{joint}" not in LANDMARKS:
                 continue
             if arms or OFFSETS[joint][0] in ("root", "hip", "knee", "ankle"):
-                found[f"{side}_{joint}"] = positions[:, places[f"{joint}_{side[0]}"]]
-    found["pelvis"] = (found["left_hip"] + found["right_hip"]) / 2
-    return found
+                points[f"{side}_{joint}"] = positions[:, places[f"{joint}_{side[0]}"]]
+    points["pelvis"] = (points["left_hip"] + points["right_hip"]) / 2
+    return points
