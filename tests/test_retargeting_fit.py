@@ -7,13 +7,13 @@ import torch
 from conftest import data_file
 from scipy.spatial.transform import Rotation
 
+from muscle_torch.biomechanics.recordings import read_storage
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.retargeting import METHODS, THRESHOLDS, Retargeter, RetargetOptions, assess, read_motion, reasons
 from muscle_torch.retargeting.fit import Proportions
 from muscle_torch.retargeting.ground import Soles, find_floor, grounded, runs, stances, standing
 from muscle_torch.retargeting.kinematics import BodyTree, Points
 from muscle_torch.retargeting.quality import tendon_jumps
-from muscle_torch.retargeting.readers.opensim import read_table
 from muscle_torch.retargeting.solver import Normal, solve
 from muscle_torch.retargeting.support import BodySurface
 
@@ -345,12 +345,12 @@ def test_opensim_angles_survive(whole):
     """Hip, knee and ankle of a walking trial follow the angles in its file (r >= 0.97)."""
     path = data_file("data/opensim_core_walk3d/coordinates.sto")
     clip = whole(read_motion(path)).clip
-    columns, degrees = read_table(path)
-    assert not degrees
-    time = columns["time"][0] + np.arange(clip.num_frames) / clip.frequency
+    series = read_storage(path)
+    assert "deg" not in series.units
+    time = series.time[0] + np.arange(clip.num_frames) / clip.frequency
     for joint in ("hip_flexion_r", "knee_angle_r", "ankle_angle_r", "hip_flexion_l", "knee_angle_l", "ankle_angle_l"):
         own = clip.qpos[:, whole.embodiment.model.joint(joint).qposadr[0]]
-        assert np.corrcoef(own, np.interp(time, columns["time"], columns[joint]))[0, 1] >= 0.97, joint
+        assert np.corrcoef(own, np.interp(time, series.time, series[joint]))[0, 1] >= 0.97, joint
 
 
 def test_one_recorded_arm_is_enough(whole):

@@ -1,5 +1,7 @@
 """Gait events: when a foot meets the ground and leaves it, from force, kinematics, or a table of times."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,8 +11,10 @@ from scipy import signal
 from muscle_torch.errors import InputError
 
 from .c3d import read_c3d_vertical_forces
+from .clocks import COUNTS, SECONDS
 from .recordings import read_series
 from .series import TimeSeries, butterworth, runs
+from .text_tables import TextTable, read_table
 
 # A contact carries at least this part of the greatest force of the recording; less is the other foot's crosstalk.
 LIGHT_CONTACT = 0.4
@@ -189,24 +193,33 @@ VERTICAL = {
 
 
 def read_events(path: str | Path) -> Contacts:
-    """Times [s] from a CSV with a column such as `touchdown_s`, and one such as `liftoff_s` where it is known."""
+    """Return times [s] from a table with a column such as `touchdown_s`, and one such as `liftoff_s` if it is known.
+
+    The column may be in ms, us or min if its name, brackets or a row of units say so. Raises InputError for times in
+    frames or per cent, and for starts that do not rise.
+    """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    lines = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    names = [name.strip().lower() for name in lines[0]] if lines else []
-    start = _column(names, START_NAMES)
+    table = read_table(path)
+    start = _column(table.names, START_NAMES)
     if start is None:
-        raise InputError(f"{path}: no column of cycle starts, such as touchdown_s; it has {', '.join(names) or 'none'}")
-    try:
-        rows = np.array([[float(cell) for cell in line] for line in lines[1:]]).reshape(-1, len(names))
-    except ValueError:
-        raise InputError(f"{path}: every row needs {len(names)} numbers [s]") from None
-    end = _column(names, END_NAMES)
-    starts = rows[:, start]
+        raise InputError(f"{path}: no column of cycle starts, such as touchdown_s; it has {', '.join(table.names)}")
+    starts = _in_seconds(path, table, start)
+    kept = np.isfinite(starts)
+    starts = starts[kept]
     if len(starts) < 2 or (np.diff(starts) <= 0).any():
         raise InputError(f"{path}: at least 2 cycle starts, rising, are needed; found {len(starts)}")
-    return Contacts(starts, rows[:, end] if end is not None else np.full(len(starts), np.nan))
+    end = _column(table.names, END_NAMES)
+    ends = _in_seconds(path, table, end)[kept] if end is not None else np.full(len(starts), np.nan)
+    return Contacts(starts, ends, table.notes)
+
+
+def _in_seconds(path: Path, table: TextTable, column: int) -> np.ndarray:
+    """(N,) [s] of a column of times."""
+    name, unit = table.names[column].lower(), table.units[column].lower()
+    unit = unit or name.replace(" ", "_").rpartition("_")[2]
+    if unit in COUNTS or "%" in unit:
+        raise InputError(f"{path}: {name} is in {unit}: give it in seconds, e.g. as touchdown_s")
+    return SECONDS.get(unit, 1.0) * table.values[:, column]
 
 
 def read_forces(path: str | Path, rate: float = 0.0) -> TimeSeries:
@@ -233,5 +246,7 @@ def force_contacts(forces: TimeSeries, side: str, column: str = "", threshold: f
     return contacts_from_force(forces[name], forces.rate, threshold, start_time=float(forces.time[0]))
 
 
-def _column(names: list[str], wanted: tuple[str, ...]) -> int | None:
-    return next((i for i, name in enumerate(names) if any(name.startswith(w) for w in wanted)), None)
+def _column(names: Sequence[str], starts: tuple[str, ...]) -> int | None:
+    """Index of the first name that begins with one of `starts`, blanks and hyphens read as underscores."""
+    plain = [re.sub(r"[\s\-]+", "_", name.lower()) for name in names]
+    return next((i for i, name in enumerate(plain) if name.startswith(starts)), None)

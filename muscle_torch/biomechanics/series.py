@@ -14,13 +14,17 @@ CLOCK_TOLERANCE = 0.02
 
 @dataclass(frozen=True, eq=False)
 class TimeSeries:
-    """Columns over time. `time` (T,) [s] rises strictly; `values` (T, C); `names` and `units` have C entries."""
+    """Columns over time. `time` (T,) [s] rises strictly; `values` (T, C); `names` and `units` have C entries.
+
+    `notes`: in words, what a reader assumed about the file.
+    """
 
     time: np.ndarray
     values: np.ndarray
     names: tuple[str, ...]
     units: tuple[str, ...] = ()
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = self.source or "time series"

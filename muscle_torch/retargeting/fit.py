@@ -177,7 +177,8 @@ def _legs(raw: RawMotion, body: Proportions, found: dict[str, np.ndarray]) -> No
     if missing or "pelvis" not in raw.orientations:
         raise InputError(
             f"{where}: a whole body needs {', '.join(missing) or 'the orientation of the pelvis'}, which the recording "
-            "lacks; for arms alone use embodiment=bimanual_arm"
+            "lacks (markers= names markers, static= is a trial that shows them); for arms alone use "
+            "embodiment=bimanual_arm"
         )
     subject = leg_length(p)
     assert subject is not None
@@ -203,7 +204,7 @@ def _foot(raw: RawMotion, side: str, body: Proportions) -> np.ndarray:
     if raw.rest:
         flat = _angle(_unit(raw.rest[toe] - raw.rest[ankle]), _unit(raw.rest[knee] - raw.rest[ankle]))
     else:
-        flat = float(np.pi / 2 - _resting_pitch(p[toe] - p[ankle], raw.rate))
+        flat = float(np.pi / 2 - resting_pitch(p[toe] - p[ankle], p[toe]))
     own = _angle(_unit(body.rest[toe] - body.rest[ankle]), _unit(body.rest[knee] - body.rest[ankle]))
     axis = _unit(np.cross(shank, foot))
     return _turn(foot, axis, own - flat) * body.length(ankle, toe)
@@ -224,11 +225,17 @@ def _two_axes(knee: np.ndarray, ankle: np.ndarray, toe: np.ndarray) -> np.ndarra
     return np.stack((along, across, np.cross(along, across)), axis=-1)
 
 
-def _resting_pitch(foot: np.ndarray, rate: float) -> float:
-    """How far below its start the foot's end lies when the foot rests, as an angle [rad] (negative: it points down)."""
+def resting_pitch(foot: np.ndarray, toe: np.ndarray) -> float:
+    """Return how far above its start the foot's end lies when the foot rests, as an angle [rad] (negative: below).
+
+    foot (T, 3): ankle to toe; toe (T, 3): its place. The foot rests in the quarter of the frames with the slowest toe
+    and, among these, in the half in which it turns least. Its rotation alone would not do: in running it turns
+    slowest in flight.
+    """
     pitch = np.arcsin(_unit(foot)[:, 2])
-    turning = np.abs(np.gradient(pitch)) * rate
-    still = turning <= np.quantile(turning, 0.25)
+    speed, turning = np.linalg.norm(np.gradient(toe, axis=0), axis=1), np.abs(np.gradient(pitch))
+    slow = speed <= np.quantile(speed, 0.25)
+    still = slow & (turning <= np.quantile(turning[slow], 0.5))
     return float(np.median(pitch[still]))
 
 

@@ -24,6 +24,7 @@ RATES = (5.0, 5000.0)  # [Hz]
 SHORTEST = 0.2  # [s]
 LONGEST_GAP = 0.25  # [s]; longer gaps are not filled
 STILL = 0.03  # [m]; nothing moves more than this: a static trial, in which a person sways
+FASTEST = 12.5  # [m/s]; no person runs faster
 BELT = 0.3  # [m/s]; feet that glide back faster than this under a pelvis that stays: a treadmill
 
 
@@ -55,15 +56,18 @@ class RawMotion:
 
 
 def check(raw: RawMotion) -> RawMotion:
-    """`raw` with short gaps filled. Raises InputError, one line, for what cannot be retargeted."""
+    """Return `raw` with short gaps filled. Raises InputError, one line, for what cannot be retargeted."""
     where = raw.source or raw.name
     unknown = set(raw.positions) - set(LANDMARKS)
     if unknown:
         raise InputError(f"{where}: unknown landmarks {sorted(unknown)}; known: {', '.join(LANDMARKS)}")
-    if not np.isfinite(raw.rate) or not 5 <= raw.rate <= 5000:
-        raise InputError(f"{where}: a rate of {raw.rate} Hz; expected 5 to 5000")
+    if not RATES[0] <= raw.rate <= RATES[1]:
+        raise InputError(f"{where}: a rate of {raw.rate:g} Hz; expected {RATES[0]:g} to {RATES[1]:g}: set rate=")
     if raw.duration < SHORTEST:
-        raise InputError(f"{where}: lasts {max(raw.duration, 0):.3g} s, a motion needs at least {SHORTEST} s")
+        raise InputError(
+            f"{where}: lasts {max(raw.duration, 0):.3g} s at {raw.rate:g} Hz, a motion needs at least {SHORTEST} s (if "
+            "the rate is wrong, set rate=)"
+        )
     raw = _trimmed(raw, where)
     positions = {name: _filled(name, values, raw.rate, where) for name, values in raw.positions.items()}
     positions = {name: values for name, values in positions.items() if values is not None}
@@ -71,6 +75,7 @@ def check(raw: RawMotion) -> RawMotion:
     raw = dataclasses.replace(raw, positions=positions, orientations=turns)
     _check_size(raw, where)
     _check_sides(raw, where)
+    _check_speed(raw, where)
     moved = [np.ptp(v, axis=0).max() for v in positions.values()]
     if max(moved, default=0.0) < STILL:
         raise InputError(f"{where}: a static trial, nothing moves by more than {1000 * STILL:.0f} mm; give a motion")
@@ -194,12 +199,34 @@ def _check_size(raw: RawMotion, where: str) -> None:
 
 
 def _check_sides(raw: RawMotion, where: str) -> None:
-    """Left and right swapped: the feet would point backwards."""
+    """A mirrored body, by hips, spine and feet alone: which axis points up does not matter here."""
     p = raw.positions
-    if not {f"{side}_{joint}" for side in SIDES for joint in ("hip", "ankle", "toe")} <= p.keys():
+    if not {"neck", *(f"{side}_{joint}" for side in SIDES for joint in ("hip", "ankle", "toe"))} <= p.keys():
         return
-    left = p["left_hip"] - p["right_hip"]
-    forward = np.cross(left, [0.0, 0.0, 1.0])
+    hips, ankles = ((p[f"left_{joint}"] + p[f"right_{joint}"]) / 2 for joint in ("hip", "ankle"))
+    up = _directions(p["neck"] - hips) + _directions(hips - ankles)
+    forward = np.cross(p["left_hip"] - p["right_hip"], up)
     feet = sum(p[f"{side}_toe"] - p[f"{side}_ankle"] for side in SIDES)
     if np.median(np.sum(forward * feet, axis=1)) < 0:
-        raise InputError(f"{where}: the feet point backwards: left and right are swapped; exchange them in the file")
+        raise InputError(
+            f"{where}: the feet point backwards, so that the body is mirrored: its left and right are swapped in the "
+            "names (exchange the names), or its axes are left-handed (change the sign of one axis); the one does not "
+            "mend the other"
+        )
+
+
+def _check_speed(raw: RawMotion, where: str) -> None:
+    """A body that is faster than a person, not for a moment but for a quarter of the recording."""
+    if "pelvis" not in raw.positions:
+        return
+    speed = np.linalg.norm(np.diff(raw.positions["pelvis"], axis=0), axis=1) * raw.rate
+    fast = float(np.quantile(speed, 0.75))
+    if fast > FASTEST:
+        raise InputError(
+            f"{where}: the body travels at {fast:.3g} m/s, and no person runs faster than {FASTEST:g}: its rate "
+            f"({raw.rate:g} Hz) or the unit of its root's translation is wrong; set rate= or unit="
+        )
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

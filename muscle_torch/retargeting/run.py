@@ -121,9 +121,9 @@ def make_clip(job: Job, options: RunOptions) -> dict[str, Any]:
     target = options.output / f"{job.name}.npz"
     other = target.with_name(target.name.removesuffix(".npz") + REJECTED)
     try:
-        result = _retargeter(options.embodiment, _Key(options.retarget))(
-            read_motion(job.source, dataclasses.replace(options.read, part=job.part))
-        )
+        raw = read_motion(job.source, dataclasses.replace(options.read, part=job.part))
+        record["notes"] = list(raw.notes)
+        result = _retargeter(options.embodiment, _Key(options.retarget))(raw)
         told = reasons(result.quality, options.retarget.thresholds)
         record |= {"status": "rejected" if told else "passed", "reasons": told, "quality": result.quality.row()}
         for stale in (target, other):

@@ -26,6 +26,7 @@ class ReadOptions:
     static: str = ""  # markers of the same subject standing (.trc, .c3d): shows what the motion lacks
     part: int = 0  # which clip of a trajectory file that holds several
     up: str = ""  # vertical axis of the file: x, y, z, -x, -y or -z; "": by format, rest pose and motion
+    angle_unit: str = "auto"  # of OpenSim coordinates: deg, rad, or auto (by header and size)
 
 
 READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
@@ -36,8 +37,8 @@ READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
     ),
     ".amc": lambda path, o: read_asf_amc(path, o.unit, o.rate, o.up),
     ".bvh": lambda path, o: read_bvh(path, o.unit, o.rate, o.up),
-    ".mot": lambda path, o: read_opensim(path, o.unit, o.rate),
-    ".sto": lambda path, o: read_opensim(path, o.unit, o.rate),
+    ".mot": lambda path, o: read_opensim(path, o.unit, o.rate, o.angle_unit),
+    ".sto": lambda path, o: read_opensim(path, o.unit, o.rate, o.angle_unit),
     ".trc": lambda path, o: read_markers(path, o.unit, o.rate, o.markers, o.static, o.up),
     ".c3d": lambda path, o: read_markers(path, o.unit, o.rate, o.markers, o.static, o.up),
 }

@@ -11,6 +11,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,11 +58,12 @@ class BodyModel:
 
         joints (J, 3): of `joints`; turns (T, J, 3, 3): rotations relative to the parent.
         """
-        from smplx.lbs import batch_rigid_transform
+        from smplx import lbs
 
+        rigid_transform: Any = lbs.batch_rigid_transform  # annotated with a type of smplx's own, not torch.Tensor
         rest = torch.from_numpy(np.ascontiguousarray(joints)).expand(len(turns), -1, -1)
         parents = torch.tensor(self.parents)
-        positions, transforms = batch_rigid_transform(torch.from_numpy(turns), rest, parents, dtype=torch.float64)
+        positions, transforms = rigid_transform(torch.from_numpy(turns), rest, parents, dtype=torch.float64)
         return positions.numpy(), transforms[..., :3, :3].numpy()
 
 

@@ -127,6 +127,8 @@ def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.
     turns = {}
     for side in SIDES:
         upper, radius, wrist, hand, thumb = (side[0] + b for b in ("humerus", "radius", "wrist", "hand", "thumb"))
+        if radius not in asf.bones:
+            continue
         along, hinge = asf.bones[upper].offset, asf.bones[radius]
         bend = np.cross(hinge.axis[:, 0], along) if "rx" in hinge.dof else forward
         front = asf.bones[thumb].offset if thumb in asf.bones else forward

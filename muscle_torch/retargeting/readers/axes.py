@@ -13,6 +13,7 @@ from ..raw import SIDES, leg_length
 AXES = {f"{sign}{name}": (-1.0 if sign else 1.0) * np.eye(3)[i] for sign in ("", "-") for i, name in enumerate("xyz")}
 UPRIGHT = 0.8  # cosine to the vertical that trunk and legs exceed in most frames of an upright motion
 RISE = 0.5  # of the leg's length; a lying body does not rise that far
+FLOOR = 0.15  # of the leg's length; how near to 0 the lowest landmark is if the floor is there
 SNAP_SIDE, SNAP_UP = np.radians(7.0), np.radians(40.0)  # an axis this near is the one that is meant
 STANDS = 0.7  # cosine to the vertical of trunk, thighs and shanks of a standing rest pose
 
@@ -23,7 +24,7 @@ def vertical_axis(
     """Find the axis of a file's world that points up.
 
     Args:
-        points: Landmark -> (T, 3) in the file's axes and any unit; pelvis, neck and both legs.
+        points: Landmark -> (T, 3) in the file's axes and one unit; pelvis, neck and both legs.
         default: The usual vertical axis of the format, such as "y".
         rest: The axis along which the body stands when all rotations are zero, "" if it does not.
         up: The axis that the user sets, which decides; "" if not set.
@@ -43,9 +44,10 @@ def vertical_axis(
         return default, ()
     if not stands:
         return (rest, (_taken(rest),)) if rest and rest != default else (default, ())
-    if stands == rest or _rises(points, AXES[default]):
+    floors = [axis for axis in (stands, default) if _on_floor(points, AXES[axis])]
+    if stands == rest or _rises(points, AXES[default]) or (not rest and floors == [stands]):
         return stands, (_taken(stands),)
-    if rest == default:
+    if rest == default or (not rest and floors == [default]):
         return default, (f"the body lies along {stands} if {default} points up; if it stands, set up={stands}",)
     raise InputError(
         f"{where}: which axis points up? The body stands if {stands} does, and lies if {default} does: set up={stands} "
@@ -125,6 +127,13 @@ def _upright(points: dict[str, np.ndarray]) -> str:
 def _rises(points: dict[str, np.ndarray], axis: np.ndarray) -> bool:
     leg = leg_length(points)
     return leg is not None and bool(np.ptp(points["pelvis"] @ axis) > RISE * leg)
+
+
+def _on_floor(points: dict[str, np.ndarray], axis: np.ndarray) -> bool:
+    """Whether the lowest landmark is at the height 0 in most frames, where files with a floor have it."""
+    leg = leg_length(points)
+    lowest = np.min([at @ axis for at in points.values()], axis=0)
+    return leg is not None and bool(abs(np.nanmedian(lowest)) < FLOOR * leg)
 
 
 def _taken(axis: str) -> str:

@@ -9,7 +9,7 @@ from muscle_torch.errors import InputError
 from ..raw import SIDES, RawMotion, leg_length
 from .axes import AXES, axis_name, body_axes, standing_rest, turn_between, vertical_axis
 from .bvh_arms import arm_turns
-from .bvh_file import parse_bvh
+from .bvh_file import Bvh, parse_bvh
 from .names import plain_names
 from .skeleton import TO_Z_UP, Skeleton
 
@@ -19,12 +19,12 @@ CENTRE_NAMES = {"neck": ("NECK", "NECK1"), "head": ("HEAD",)}
 SIDE_NAMES = {
     "shoulder": ("ARM", "UPARM", "SHOULDERJOINT", "UPPERARM", "SHLDR", "SHOULDER"),
     "elbow": ("FOREARM", "LOWARM", "ELBOW", "LOWERARM"),
-    "wrist": ("HAND", "WRIST"),
-    "hand": ("HANDINDEX1", "HANDMIDDLE1", "HANDEND", "WRISTEND"),
+    "wrist": ("WRIST", "HAND"),
+    "hand": ("HANDINDEX1", "HANDMIDDLE1", "HANDEND", "WRISTEND", "HAND"),
     "hip": ("UPLEG", "UPPERLEG", "THIGH", "HIP"),
     "knee": ("LEG", "LOWLEG", "KNEE", "LOWERLEG", "SHIN", "CALF"),
-    "ankle": ("FOOT", "ANKLE"),
-    "toe": ("TOEBASE", "TOE", "TOES", "TOE0"),
+    "ankle": ("ANKLE", "FOOT"),
+    "toe": ("TOEBASE", "TOE", "TOES", "TOE0", "FOOT"),
 }
 NEEDED = ("neck", *(f"{side}_{joint}" for side in SIDES for joint in ("hip", "knee", "ankle", "shoulder")))
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "CMU": 0.0254 / 0.45}
@@ -66,7 +66,7 @@ def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "") -> 
     if not rate and bvh.frame_time <= 0:
         raise InputError(f"{path}: states a Frame Time of {bvh.frame_time:g} s; set rate= [Hz]")
     rate = rate or 1.0 / bvh.frame_time
-    joints = _landmarks(bvh.names, path)
+    joints = _landmarks(bvh, path)
     places = bvh.translations()
     offsets = np.median(places, axis=0)  # of bones whose lengths change a little
     offsets[0] = 0.0
@@ -107,12 +107,16 @@ def _first_frame(points: np.ndarray, rate: float) -> int:
     return int(len(steps) == 2 and steps[0] > TOO_FAST and steps[1] < TOO_FAST)
 
 
-def _landmarks(names: list[str], path: Path) -> dict[str, int]:
-    plain = plain_names(names, KNOWN, str(path))
+def _landmarks(bvh: Bvh, path: Path) -> dict[str, int]:
+    """Landmark -> joint."""
+    names, plain = bvh.names, plain_names(bvh.names, KNOWN, str(path))
+    if bvh.parents.count(-1) > 1 and any(plain.count(name) > 1 for name in KNOWN):
+        raise InputError(f"{path}: holds {bvh.parents.count(-1)} skeletons; export each into a file of its own")
     joints = {}
     for landmark, forms in NAMES.items():
         index = next((plain.index(form) for form in forms if form in plain), None)
-        if index is not None:
+        # A joint called foot (hand) is the toe (knuckle) only if another one is the ankle (wrist).
+        if index is not None and index not in joints.values():
             joints[landmark] = index
     missing = sorted(set(NEEDED) - joints.keys())
     if missing:

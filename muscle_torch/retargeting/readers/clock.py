@@ -10,7 +10,7 @@ from ..raw import RATES
 
 DIFFERENT = 0.01  # relative difference of two rates that is reported
 OFF = 0.3  # [frames] by which a time may miss its frame; times are often rounded to milliseconds
-COARSE = 0.02  # share of equal neighbours from which a time column is too coarse to place its rows
+COARSE = 0.1  # share of equal neighbours from which a time column is too coarse to place its rows
 MOST = 10  # times as many frames as rows; more are no gaps but another clock
 
 
@@ -43,19 +43,18 @@ def make_clock(numbers: np.ndarray, time: np.ndarray, stated: float, rate: float
     Raises:
         InputError: The time goes back, jumps too far, or nothing states a rate.
     """
-    time, notes = _usable(time, where), []
+    usable, notes = _is_usable(time, rate, where), []
     rows = np.arange(len(numbers))
-    if time is not None and len(time) > 1 and (np.diff(time) == 0).any():
-        kept = np.append(np.diff(time) > 0, True)
-        notes.append(f"{(~kept).sum()} rows repeat the time of the next one and were left out")
-        rows, time = rows[kept], time[kept]
-    numbers = numbers[rows]
+    if usable and (np.diff(time) == 0).any():
+        rows = np.flatnonzero(np.append(np.diff(time) > 0, True))
+        notes.append(f"{len(numbers) - len(rows)} rows repeat the time of the next one and were left out")
+    time, numbers = time[rows], numbers[rows]
     expected = stated if RATES[0] <= stated <= RATES[1] else 0.0
-    steps = None if time is None else _steps(time, expected)
+    steps = _steps(time, expected) if usable else None
     if steps is None:
         steps = _numbered(numbers)
     own = expected
-    if time is not None:
+    if usable:
         own = float(steps.sum() / (time[-1] - time[0]))
         if expected and abs(own / expected - 1) < DIFFERENT:
             own = expected
@@ -73,20 +72,21 @@ def make_clock(numbers: np.ndarray, time: np.ndarray, stated: float, rate: float
     return Clock(rate or own, rows, frames, tuple(notes))
 
 
-def _usable(time: np.ndarray, where: str) -> np.ndarray | None:
-    """The time column, or None if it is absent, constant, too coarse or in another unit than seconds."""
+def _is_usable(time: np.ndarray, rate: float, where: str) -> bool:
+    """Whether the time column is present, rises, is fine enough, and in seconds."""
     if len(time) < 2 or not np.isfinite(time).all():
-        return None
+        return False
     steps = np.diff(time)
     if (steps < 0).any():
+        if rate:
+            return False
         row = int(np.argmax(steps < 0))
         raise InputError(
-            f"{where}: its time goes back from {time[row]:g} to {time[row + 1]:g} s after row {row + 1}; cut it there"
+            f"{where}: its time goes back from {time[row]:g} to {time[row + 1]:g} s after row {row + 1}; cut it there, "
+            "or set rate= if its rows are evenly spaced"
         )
     step = float(np.median(steps))
-    if (steps == 0).mean() > COARSE or not RATES[0] <= 1 / max(step, 1e-12) <= RATES[1]:
-        return None
-    return time
+    return bool((steps == 0).mean() <= COARSE and RATES[0] <= 1 / max(step, 1e-12) <= RATES[1])
 
 
 def _steps(time: np.ndarray, expected: float) -> np.ndarray | None:

@@ -32,10 +32,8 @@ def load_markers(path: Path, unit: float = 0.0, rate: float = 0.0) -> Markers:
         rate: Frames a second; 0: as the file states.
 
     Raises:
-        InputError: The file does not exist, is damaged, or states neither a known unit nor a rate.
+        InputError: The file is damaged, or states no known unit or no rate.
     """
-    if path.suffix.lower() not in (".trc", ".c3d") or not path.is_file():
-        raise InputError(f"{path}: no such .trc or .c3d file")
     return load_trc(path, unit, rate) if path.suffix.lower() == ".trc" else load_c3d(path, unit, rate)
 
 

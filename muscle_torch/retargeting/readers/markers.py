@@ -66,6 +66,8 @@ def read_markers(
         static: A file of the same subject standing; what it alone shows is carried over.
         up: The vertical axis, such as "y" or "-z"; "": by the markers.
     """
+    if static and (Path(static).suffix.lower() not in (".trc", ".c3d") or not Path(static).is_file()):
+        raise InputError(f"static={static}: no such .trc or .c3d file")
     # The rate of a static trial does not matter.
     beside = load_markers(Path(static), unit, rate=100.0) if static else None
     return from_markers(path, load_markers(path, unit, rate), names, beside, up)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from muscle_torch.biomechanics.opensim_table import angles_in_degrees, rising_rows
+from muscle_torch.biomechanics.recordings import read_storage
+from muscle_torch.biomechanics.series import CLOCK_TOLERANCE, TimeSeries
 from muscle_torch.errors import InputError
 
 from ..arm_axes import segment_axes
@@ -52,21 +53,22 @@ HINGES = {
 NEEDED = ("pelvis_tilt", "hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l")
 
 
-def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
+def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: str = "auto") -> RawMotion:
     """Read coordinates of a gait model or of the thoracoscapular shoulder.
 
     Args:
         path: The .mot or .sto file.
         unit: Length of one unit of the pelvis' translation in metres; 0: metres.
         rate: Rows a second; 0: by the time column.
+        angle_unit: "deg" or "rad"; "auto": by the header and the size of the angles.
 
     Raises:
         InputError: The table is damaged, holds no such coordinates, or contradicts itself in time, angles or lengths.
     """
-    columns, degrees, notes = read_table(path)
-    columns, rate, more = _even(columns, rate, str(path))
-    notes += more
-    count, angle = len(next(iter(columns.values()))), np.pi / 180 if degrees else 1.0
+    table = read_storage(path, rate, angle_unit)
+    notes = tuple(note.removeprefix(f"{path}: ") for note in table.notes)
+    columns, rate = _even(table)
+    count, angle = len(next(iter(columns.values()))), np.pi / 180 if "deg" in table.units else 1.0
     if set(shoulder.NEEDED) <= columns.keys():
         arm = shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
         return dataclasses.replace(arm, notes=notes)
@@ -146,77 +148,33 @@ def _arm_turns(rotations: np.ndarray, places: dict[str, int], columns: dict[str,
     return turns
 
 
-def _even(
-    columns: dict[str, np.ndarray], rate: float, where: str
-) -> tuple[dict[str, np.ndarray], float, tuple[str, ...]]:
-    """The columns without `time` on an even clock, its rate [Hz], and notes. A rate that is set decides."""
-    columns = dict(columns)
-    time = columns.pop("time", None)
-    if rate:
-        return columns, rate, ()
-    if time is None:
-        raise InputError(f"{where}: has no time column; set rate= [Hz]")
-    if len(time) < 2:
-        raise InputError(f"{where}: has {len(time)} rows, a motion needs more")
-    rows, time, note = rising_rows(time, where)
-    columns = {name: values[rows] for name, values in columns.items()}
-    steps = np.diff(time)
-    if np.abs(steps - steps.mean()).max() >= 0.02 * steps.mean():  # an integrator's steps, or missing rows
-        middle = float(np.median(steps))
-        if steps.max() > max(LONGEST_GAP, 5 * middle):
-            at = int(np.argmax(steps))
-            raise InputError(
-                f"{where}: no rows between {time[at]:g} and {time[at + 1]:g} s; cut it there, or set rate= if its rows "
-                "are evenly spaced"
-            )
-        count = max(int(np.floor((time[-1] - time[0]) / middle + 1e-6)) + 1, 2)
-        even = np.linspace(time[0], time[-1], count)
-        columns = {name: np.interp(even, time, values) for name, values in columns.items()}
-        time = even
-    return columns, (len(time) - 1) / float(time[-1] - time[0]), (note,) if note else ()
+def _even(table: TimeSeries) -> tuple[dict[str, np.ndarray], float]:
+    """The columns, by names in lower case, on an even clock, and its rate [Hz].
 
-
-def read_table(path: Path) -> tuple[dict[str, np.ndarray], bool, tuple[str, ...]]:
-    """Read a .mot or .sto file.
-
-    Returns:
-        Column name in lower case, without joint path -> (T,); whether angles are in degrees; notes for the user.
-
-    Raises:
-        InputError: It is no such table, is damaged, or its header contradicts its angles.
+    Raises InputError for missing values, and for missing rows beyond LONGEST_GAP; shorter ones and an integrator's
+    uneven steps are interpolated.
     """
-    lines = path.read_text(encoding="latin-1").splitlines()
-    lower = [line.strip().strip(",").lower() for line in lines]
-    if "endheader" not in lower:
-        raise InputError(f"{path}: not an OpenSim table, it has no endheader line")
-    start = lower.index("endheader") + 1
-    body = [line for line in lines[start:] if line.strip(" \t,")]
-    if len(body) < 2:
-        raise InputError(f"{path}: the table is empty")
-    split = (lambda line: line.split(",")) if "," in body[0] else str.split
-    names = [name.strip().lower() for name in split(body[0])]
-    rows = []
-    for number, line in enumerate(body[1:], start=1):
-        words = split(line)
-        if len(words) != len(names):
+    unknown = ~np.isfinite(table.values)
+    if unknown.any():
+        row, column = np.argwhere(unknown)[0]
+        raise InputError(
+            f"{table.source}: {table.names[column]} has no value at {table.time[row]:g} s; fill the gap, or cut there"
+        )
+    time, values, steps = table.time, table.values, np.diff(table.time)
+    if np.abs(steps - steps.mean()).max() >= CLOCK_TOLERANCE * steps.mean():
+        usual = float(np.median(steps))
+        at = int(np.argmax(steps))
+        if steps[at] > max(LONGEST_GAP, 5 * usual):
             raise InputError(
-                f"{path}: row {number} has {len(words)} values, the header {len(names)}: the file was cut off"
+                f"{table.source}: no rows between {time[at]:g} and {time[at + 1]:g} s; cut it there, or set rate= if "
+                "its rows are evenly spaced"
             )
-        try:
-            rows.append([float(word) for word in words])
-        except ValueError:
-            raise InputError(f"{path}: row {number} holds something that is no number") from None
-    table = np.array(rows)
-    if not np.isfinite(table).all():
-        raise InputError(f"{path}: holds values that are not finite")
-    columns = {}
-    for index, name in enumerate(names):
-        parts = name.split("/")
-        if parts[-1] in ("speed", "acceleration"):
-            continue
-        columns[parts[-2] if parts[-1] == "value" and len(parts) > 1 else parts[-1]] = table[:, index]
-    degrees, note = angles_in_degrees(lines[: start - 1], columns, str(path))
-    return columns, degrees, (note,) if note else ()
+        count = max(int(np.floor((time[-1] - time[0]) / usual + 1e-6)) + 1, 2)
+        even = np.linspace(time[0], time[-1], count)
+        values = np.stack([np.interp(even, time, column) for column in values.T], axis=1)
+        time = even
+    columns = {name.lower(): column for name, column in zip(table.names, values.T, strict=True)}
+    return columns, (len(time) - 1) / float(time[-1] - time[0])
 
 
 def _skeleton() -> tuple[Skeleton, dict[str, int]]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from muscle_torch.errors import InputError
 
-from ..raw import SIDES
+from ..raw import FASTEST, SIDES
 
 TRAVELS = 0.5  # [m/s]; a slower root does not show its unit
 STRAIGHT = 0.5  # of its path; a root that goes to and fro does not either
@@ -23,9 +23,10 @@ def check_root_unit(points: dict[str, np.ndarray], rate: float, where: str) -> N
     unit = min(MIXED_UP, key=lambda scale: abs(np.log(factor / scale)))
     if 1 / NEAR < factor / unit < NEAR:
         speed = float(np.median(np.linalg.norm(_velocity(points["pelvis"], rate), axis=1)))
+        glides = " (if it really glides, set unit=1)" if speed < FASTEST else ""
         raise InputError(
             f"{where}: the body travels at {speed:.3g} m/s on feet that never stand: the root's translation is not in "
-            f"metres; they would stand with unit={unit:g} (unit=1 if it really glides)"
+            f"metres; set unit={unit:g}, with which they stand{glides}"
         )
 
 
