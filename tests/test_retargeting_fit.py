@@ -353,16 +353,6 @@ def test_opensim_angles_survive(whole):
         assert np.corrcoef(own, np.interp(time, series.time, series[joint]))[0, 1] >= 0.97, joint
 
 
-def test_the_arms_of_a_whole_body_are_those_of_its_clip(whole):
-    raw = read_motion(data_file("data/cmu_mocap/02_01.amc"))
-    arms = Retargeter("bimanual")(raw).clip
-    body = whole(raw).clip
-    assert arms.embodiment == "MyoBimanualArm"
-    for name in ("elbow_flex_l", "shoulder_elv_r"):
-        at = body.joint_names.index(name) + 6
-        np.testing.assert_allclose(arms.qpos[:, arms.joint_names.index(name)], body.qpos[:, at], atol=1e-5)
-
-
 def test_one_recorded_arm_is_enough(whole):
     result = Retargeter("bimanual")(read_motion(data_file("data/pyomeca_lifting/markers_analogs.c3d")))
     right = result.clip.qpos[:, result.clip.joint_names.index("elbow_flex_r")]

@@ -1,4 +1,4 @@
-"""The clock of a table: which column is the time, in which unit, and what to do if it repeats, jitters or is missing."""
+"""The clock of a table: its time column, the unit, and what to do if times repeat, jitter or are missing."""
 
 import re
 from dataclasses import dataclass

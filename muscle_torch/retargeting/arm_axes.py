@@ -61,6 +61,8 @@ class BodyArm:
         self.limits = {joint: model.joint(joint).range for joint in self.joints}
         self.pronation_axis = pronation.axis.copy()
         self.hand_in_forearm = turns[self.bodies["ulna"]].T @ turns[self.bodies["hand"]]
+        self.radius = model.body(self.bodies["forearm"]).pos.copy()  # in the ulna [m]
+        self.lunate = model.body(self.bodies["hand"]).pos.copy()  # in the radius [m]
         upper = rest[f"{side}_elbow"] - rest[f"{side}_shoulder"]
         hinge = turns[self.bodies["ulna"]] @ model.joint(f"elbow_flex_{letter}").axis
         axes = turns[self.bodies["upper_arm"]].T @ segment_axes(np.cross(hinge, upper), upper, side)
@@ -107,6 +109,12 @@ class BodyArm:
         turn = Rotation.from_rotvec(pronation[:, None] * self.pronation_axis).as_matrix()
         wrist = self.axes["hand"] @ _wrist_turn(deviation, flexion, self.side) @ self.axes["hand"].T
         return ulna @ turn @ self.hand_in_forearm @ wrist
+
+    def forearm(self, ulna: np.ndarray, pronation: np.ndarray) -> np.ndarray:
+        """Return the direction from elbow to wrist (T, 3) by the ulna's orientation (T, 3, 3) and pronation [rad]."""
+        turn = Rotation.from_rotvec(pronation[:, None] * self.pronation_axis)
+        place = self.radius + turn.apply(self.lunate)
+        return np.einsum("tij,tj->ti", ulna @ self.axes["ulna"].T, place / np.linalg.norm(place, axis=1, keepdims=True))
 
 
 def _wrist_angles(hand: np.ndarray, along: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:

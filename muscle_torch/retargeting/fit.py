@@ -160,13 +160,9 @@ def make_targets(raw: RawMotion, body: Proportions) -> Targets:
         turn = np.broadcast_to(turn, (raw.num_frames, 3, 3))
         found["neck"] = np.broadcast_to(turn[0] @ body.rest["neck"], (raw.num_frames, 3))
     for side in arms:
-        _arm(p, side, body, turn, found)
+        found |= _arm(p, side, body, turn, found["neck"])
         if f"{side}_wrist" in found:
-            upper, forearm = (
-                _unit(p[f"{side}_{end}"] - p[f"{side}_{start}"])
-                for start, end in (("shoulder", "elbow"), ("elbow", "wrist"))
-            )
-            turns, bends = body.arms[side].follow(segments, upper, forearm)
+            turns, bends = _arm_turns(p, side, body, segments, found)
             orientations |= turns
             angles |= bends
     names = tuple(name for name in found if body.free or name != "neck")
@@ -256,19 +252,42 @@ def _aligned(raw: RawMotion, body: Proportions, trunk: np.ndarray, thorax: np.nd
 
 
 def _arm(
-    p: dict[str, np.ndarray], side: str, body: Proportions, thorax: np.ndarray, found: dict[str, np.ndarray]
-) -> None:
+    p: dict[str, np.ndarray], side: str, body: Proportions, thorax: np.ndarray, neck: np.ndarray
+) -> dict[str, np.ndarray]:
     """Shoulder by the body's scapular rhythm for the recorded elevation, then segment by segment."""
     upper = _unit(p[f"{side}_elbow"] - p[f"{side}_shoulder"])
     elevation = np.arccos(np.clip(np.sum(-thorax[..., 2] * upper, axis=1), -1, 1))
-    found[f"{side}_shoulder"] = found["neck"] + np.einsum("tij,tj->ti", thorax, body.shoulder(side, elevation))
+    arm = {f"{side}_shoulder": neck + np.einsum("tij,tj->ti", thorax, body.shoulder(side, elevation))}
     for start, end in (("shoulder", "elbow"), ("elbow", "wrist"), ("wrist", "hand")):
-        if f"{side}_{end}" not in p:
-            return
-        step = p[f"{side}_{end}"] - p[f"{side}_{start}"]
-        found[f"{side}_{end}"] = found[f"{side}_{start}"] + _unit(step) * body.length(
-            f"{side}_{start}", f"{side}_{end}"
-        )
+        first, last = f"{side}_{start}", f"{side}_{end}"
+        if last not in p:
+            break
+        arm[last] = arm[first] + _unit(p[last] - p[first]) * body.length(first, last)
+    return arm
+
+
+def _arm_turns(
+    p: dict[str, np.ndarray],
+    side: str,
+    body: Proportions,
+    segments: dict[str, np.ndarray],
+    found: dict[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """How the arm turns about its length: orientations by bone, and angles by joint.
+
+    A recorded ulna, of a model with bones, also says where this body's wrist is: the line from elbow to wrist lies
+    otherwise in other models' bones, and another elbow angle would follow from it.
+    """
+    elbow, wrist, hand = (f"{side}_{name}" for name in ("elbow", "wrist", "hand"))
+    arm = body.arms[side]
+    turns, angles = arm.follow(segments, _unit(p[elbow] - p[f"{side}_shoulder"]), _unit(p[wrist] - p[elbow]))
+    ulna, pronation = segments.get(f"{side}_ulna"), angles.get(arm.joints[0])
+    if ulna is not None and pronation is not None:
+        place = found[elbow] + arm.forearm(ulna, pronation) * body.length(elbow, wrist)
+        if hand in found:
+            found[hand] = found[hand] + place - found[wrist]
+        found[wrist] = place
+    return turns, angles
 
 
 def _unit(v: np.ndarray) -> np.ndarray:

@@ -133,7 +133,7 @@ def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.
         bend = np.cross(hinge.axis[:, 0], along) if "rx" in hinge.dof else forward
         front = asf.bones[thumb].offset if thumb in asf.bones else forward
         fore = asf.bones[wrist].offset
-        bones = {"upper_arm": (upper, bend, along), "ulna": (radius, bend, fore), "hand": (hand, front, fore)}
+        bones = {"upper_arm": (upper, bend, along), "hand": (hand, front, fore)}
         for name, (bone, ahead, length) in bones.items():
             turn = rotations[:, skeleton.names.index(bone)]
             turns[f"{side}_{name}"] = turn @ segment_axes(ahead, length, side)

@@ -35,6 +35,8 @@ def arm_turns(
         if not {f"{side}_elbow", f"{side}_wrist"} <= joints.keys():
             continue
         shoulder, elbow, wrist = (joints[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
+        if not (offsets[elbow].any() and offsets[wrist].any()):
+            continue
         bend = bends_to(positions[:, [shoulder, elbow, wrist]], turns[:, shoulder])
         hand = _hand(bvh, wrist, offsets)
         front = _thumb(bvh, hand, offsets)
@@ -64,7 +66,7 @@ def _hand(bvh: Bvh, wrist: int, offsets: np.ndarray) -> int:
 def _thumb(bvh: Bvh, hand: int, offsets: np.ndarray) -> np.ndarray | None:
     """Where the thumb's side of the hand is (3,) in its axes, by the first and last finger, or by the thumb."""
     root = hand
-    while not offsets[root].any():  # fingers may hang on a joint at the same place above
+    while not offsets[root].any():  # fingers may hang on a joint at the same place above, at the latest on the wrist
         root = bvh.parents[root]
     tips = {
         words: next((joint for joint in _below(bvh, root) if _is(bvh, joint, words) and offsets[joint].any()), None)

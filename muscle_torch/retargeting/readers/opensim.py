@@ -31,7 +31,7 @@ OFFSETS = {
     "shoulder": ("thorax", (0.003, 0.372, 0.17)),
     "elbow": ("shoulder", (0.013, -0.286, -0.010)),
     "radius": ("elbow", (-0.007, -0.013, 0.026)),
-    "wrist": ("radius", (-0.009, -0.236, 0.014)),
+    "wrist": ("radius", (-0.025, -0.242, 0.018)),  # the lunate of the same forearm (Holzbaur et al. 2005)
     "hand": ("wrist", (0.0, -0.07, 0.0)),
 }
 THORAX = ("root", (-0.1007, 0.0815, 0.0))
