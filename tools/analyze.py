@@ -35,6 +35,8 @@ class AnalyzeOptions:
     force_threshold: float = key(0.0, "a foot is on the plate above this; 0: 20, of forces= alone 50", "N")
     mass: float = key(0.0, "the subject's mass; 0: the model's own", "kg")
     height: float = key(0.0, "the subject's height, stated in the report", "m")
+    leg_length: float = key(0.0, "the subject's, hip to ankle; 0: from motion=, if it tells the subject's size", "m")
+    angle_unit: str = key("auto", "angles of an OpenSim motion=: deg, rad, or auto: as its header states")
     convention: str = key("auto", "sign of knee flexion in motion=: rajagopal (+), gait2392 (-) or auto")
     swap_plates: bool = key(False, "the force file has right and left exchanged")
     start: float = key(0.0, "an OpenSim motion is analysed from here; 0: its beginning", "s")
@@ -59,13 +61,16 @@ def main(words: Sequence[str]) -> int:
         if options.forces:
             return analyse_forces(options)
         raise InputError("nothing to analyse: give checkpoint=<run folder>, archive=<file>, motion=<file> or forces=")
-    from muscle_torch.biomechanics.gait import walk_numbers
+    from muscle_torch.biomechanics.gait_numbers import NUMBER_COLUMNS, walk_numbers
     from muscle_torch.biomechanics.gait_report import (
+        ALONE_COLUMNS,
         COLUMNS,
         EPISODE_COLUMNS,
         MOMENT_COLUMNS,
         comparison_rows,
+        curve_rows,
         gait_report,
+        missing_curves,
         moment_rows,
         pooled_cycles,
     )
@@ -81,10 +86,13 @@ def main(words: Sequence[str]) -> int:
     notes += [f"events: {note}" for gait in walks.gaits for c in gait.contacts.values() for note in c.left_out]
     if walks.episodes:
         print(text_table(EPISODE_COLUMNS, walks.episodes), end="\n\n")
-    print(text_table(("quantity", "right", "left", "unit"), walk_numbers(walks.gaits)), end="\n\n")
-    rows = comparison_rows(cycles, reference)
-    if rows:
-        print(text_table(COLUMNS, rows), end="\n\n")
+    columns, rows = ALONE_COLUMNS, curve_rows(cycles)
+    if reference is not None:
+        columns, rows = COLUMNS, comparison_rows(cycles, reference)
+        notes += missing_curves(cycles, reference)
+    for titles, table in ((NUMBER_COLUMNS, walk_numbers(walks.gaits)), (columns, rows)):
+        if table:
+            print(text_table(titles, table), end="\n\n")
     tables, mass = [], walks.gaits[0].mass
     if walks.activity is not None:
         tables = activity_tables(walks.activity, options.synergies, mass)
@@ -95,7 +103,7 @@ def main(words: Sequence[str]) -> int:
         print(f"{title}\n{text_table(columns, table)}", end="\n\n")
     for note in notes:
         print(f"left out or assumed: {note}")
-    write_table(folder / "table.csv", COLUMNS, rows)
+    write_table(folder / "table.csv", columns, rows)
     write_curves(folder / "cycles.csv", cycles)
     for side, contacts in walks.gaits[0].contacts.items():
         events = list(zip(contacts.starts.tolist(), contacts.ends.tolist(), strict=True))
@@ -189,14 +197,14 @@ def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Any:
 def walk_of_recording(options: AnalyzeOptions) -> Any:
     from muscle_torch.biomechanics.gait import opensim_gait
     from muscle_torch.biomechanics.gait_report import Walks
-    from muscle_torch.biomechanics.inverse_dynamics import ON_GROUND
+    from muscle_torch.biomechanics.ground_forces import ON_GROUND
     from muscle_torch.biomechanics.muscle_activity import activity_of_motion
     from muscle_torch.embodiments import make_embodiment
 
     body = make_embodiment("full_body", options.fingers)
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
                               options.swap_plates, options.cutoff, options.start, options.end,
-                              options.force_threshold or ON_GROUND)  # fmt: skip
+                              options.force_threshold or ON_GROUND, options.angle_unit, options.leg_length)  # fmt: skip
     if not options.inverse_dynamics:
         gait = dataclasses.replace(gait, moments=given_moments(options))
     if not options.optimise:
