@@ -117,16 +117,16 @@ def main(words: Sequence[str]) -> int:
 
 def analyse_forces(options: AnalyzeOptions) -> int:
     """A force recording without motion: strides, stance, vertical force."""
-    from muscle_torch.biomechanics.force_report import force_report, force_rows, force_walk
+    from muscle_torch.biomechanics.force_report import force_report, force_table, force_walk
     from muscle_torch.biomechanics.gait_events import read_forces
     from muscle_torch.biomechanics.report import text_table
 
     walk = force_walk(
         read_forces(options.forces, options.rate), options.mass, options.force_threshold or 50.0, options.points
     )
-    print(text_table(("quantity", "right", "left", "unit"), force_rows(walk)), end="\n\n")
+    print(text_table(*force_table(walk)), end="\n\n")
     for note in walk.left_out:
-        print(f"left out: {note}")
+        print(f"left out or assumed: {note}")
     report = force_report(walk, Path(options.forces).name)
     print(f"written to {report.write(Path(options.output) / 'report.html')}")
     return 0
@@ -227,7 +227,9 @@ def given_moments(options: AnalyzeOptions) -> Any:
 
 
 def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[Any]:
-    from muscle_torch.biomechanics.gait import gait_of
+    import numpy as np
+
+    from muscle_torch.biomechanics.gait import gait_of, model_leg
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
 
@@ -236,7 +238,14 @@ def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[An
     if options.episode >= len(clips):
         raise InputError(f"{motion} has {len(clips)} motions, episode={options.episode}")
     chosen = clips if options.episode < 0 else [clips[options.episode]]
-    return [gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, mass) for clip in chosen]
+    leg = model_leg(body) / options.leg_length if options.leg_length else 0.0
+    gaits = [
+        gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, mass, scale=leg or clip.scale)
+        for clip in chosen
+    ]
+    unknown = "the clip does not tell the subject's size: speed and lengths are the model's; leg_length= gives both"
+    return [gait if gait.no_walk or np.isfinite(gait.scale) else
+            dataclasses.replace(gait, notes=(*gait.notes, unknown)) for gait in gaits]  # fmt: skip
 
 
 def read_compared(options: AnalyzeOptions, walks: Any) -> Any:

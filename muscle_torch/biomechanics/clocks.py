@@ -1,7 +1,7 @@
 """The clock of a table: which column is the time, in which unit, and what to do if it repeats or is rounded."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,16 @@ def time_column(names: list[str], units: list[str]) -> TimeColumn | None:
         if title.group(1).lower() != "x" or (stated and stated in SECONDS):
             return TimeColumn(index, SECONDS.get(stated, 0.0), stated)
     return None
+
+
+def at_rate(series: TimeSeries, rate: float) -> TimeSeries:
+    """Return a recording whose file has its own clock with rows `rate` [Hz] apart instead; 0: as it is."""
+    if not rate:
+        return series
+    time = series.time[0] + np.arange(len(series.time)) / rate
+    told = () if abs(rate / series.rate - 1) < CLOCK_TOLERANCE else (
+        f"{series.source}: the file says {series.rate:.6g} Hz; rate={rate:g} is used",)  # fmt: skip
+    return replace(series, time=time, notes=(*series.notes, *told))
 
 
 def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool]:

@@ -175,8 +175,8 @@ def force_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
     return cut_cycles(series, gait.contacts[side].starts, points=points)
 
 
-def _own_leg(embodiment: Embodiment) -> float:
-    """The model's leg length [m] at the reference posture."""
+def model_leg(embodiment: Embodiment) -> float:
+    """Return the model's leg length [m], hip to ankle, at the reference posture."""
     data = mujoco.MjData(embodiment.model)
     mujoco.mj_kinematics(embodiment.model, data)
     return _leg_length(embodiment.model, data)
@@ -240,7 +240,7 @@ def opensim_gait(
         holes += (*measured.notes, *more)
     at = _shared_time(motion, series, measured, start, end)
     rate = at.rate
-    scale = _own_leg(embodiment) / leg_length if leg_length else leg_scale(at, embodiment, convention)
+    scale = model_leg(embodiment) / leg_length if leg_length else leg_scale(at, embodiment, convention)
     qpos, left_out = to_model(at, embodiment, convention, scale)
     notes = (*series.notes, *holes, *left_out)
     grounds, contacts, moments = {}, None, None

@@ -11,15 +11,16 @@ from scipy import signal
 from muscle_torch.errors import InputError
 
 from .c3d import read_c3d_vertical_forces
-from .clocks import COUNTS, SECONDS
+from .clocks import COUNTS, SECONDS, at_rate
+from .plates import vertical_columns
 from .recordings import read_series
-from .series import TimeSeries, butterworth, runs
+from .series import TimeSeries, butterworth, check_rate, runs
 from .text_tables import TextTable, read_table
 
 # A contact carries at least this part of the greatest force of the recording; less is the other foot's crosstalk.
 LIGHT_CONTACT = 0.4
-# Of a runner's speed: the heel's when it strikes, the toe's when it leaves.
-STRIKING, LEAVING = 0.5, 0.2
+# Of a runner's speed: the heel's when it strikes, the toe's when it leaves, the toe's at most while it stands.
+STRIKING, LEAVING, STILL = 0.5, 0.2, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +192,9 @@ def _running(
     share = (np.array(leaves) - strikes)[:-1] / np.diff(strikes)
     if not np.isfinite(share).any() or float(np.nanmedian(share)) >= 0.5:
         return None
+    down = [slice(int(start), int(end) + 1) for start, end in zip(strikes, leaves, strict=True) if np.isfinite(end)]
+    if float(np.median(np.abs(np.concatenate([speed[1][one] for one in down])))) > STILL * body:
+        return None
     return np.array(strikes), np.array(leaves)[np.isfinite(leaves)]
 
 
@@ -247,10 +251,6 @@ def smoothed(values: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
 
 START_NAMES = ("touchdown", "heelstrike", "heel_strike", "strike", "start", "foot_strike", "contact")
 END_NAMES = ("liftoff", "toeoff", "toe_off", "end", "foot_off")
-VERTICAL = {
-    "r": ("r_ground_force_vy", "ground_force_r_vy", "ground_force_vy", "ground_force_1_vy", "fy1", "plate_1"),
-    "l": ("l_ground_force_vy", "ground_force_l_vy", "1_ground_force_vy", "ground_force_2_vy", "fy2", "plate_2"),
-}
 
 
 def read_events(path: str | Path) -> Contacts:
@@ -284,26 +284,34 @@ def _in_seconds(path: Path, table: TextTable, column: int) -> np.ndarray:
 
 
 def read_forces(path: str | Path, rate: float = 0.0) -> TimeSeries:
-    """Force recordings of any format; of a C3D file the plates' vertical forces."""
-    return read_c3d_vertical_forces(path) if Path(path).suffix.lower() == ".c3d" else read_series(path, rate)
+    """Return a force recording of any format; of a C3D file the plates' vertical forces. `rate` [Hz], if not 0, decides
+    about the clock."""
+    is_c3d = Path(path).suffix.lower() == ".c3d"
+    return at_rate(read_c3d_vertical_forces(path), rate) if is_c3d else read_series(path, rate)
 
 
 def vertical_column(forces: TimeSeries, side: str, column: str = "") -> str:
-    """The column of the vertical force under one foot: `column`, or the one usual names tell."""
+    """Return the column of the vertical force under one foot: `column`, or the one that the usual names tell.
+
+    A single plate is under whichever foot is asked for. Raises InputError if several plates tell no foot.
+    """
     if column:
         forces.index(column)
         return column
-    lower = {name.lower(): name for name in forces.names}
-    for name in VERTICAL[side]:
-        if name in lower:
-            return lower[name]
-    raise InputError(f"{forces.source}: which column is the vertical force? set force_column; it has "
-                     f"{', '.join(forces.names[:12])}")  # fmt: skip
+    columns = vertical_columns(forces)
+    if side in columns:
+        return columns[side]
+    if len(columns) == 1 and not {"r", "l"} & columns.keys():
+        return next(iter(columns.values()))
+    foot = {"r": "right", "l": "left"}[side]
+    raise InputError(f"{forces.source}: which plate is under the {foot} foot? set force_column to one of "
+                     f"{', '.join(columns.values())}")  # fmt: skip
 
 
 def force_contacts(forces: TimeSeries, side: str, column: str = "", threshold: float = 50.0) -> Contacts:
-    """Contacts of one foot from a force recording."""
+    """Return the contacts of one foot from a force recording."""
     name = vertical_column(forces, side, column)
+    check_rate(forces.rate, 20.0, forces.source)
     return contacts_from_force(forces[name], forces.rate, threshold, start_time=float(forces.time[0]))
 
 

@@ -1,8 +1,9 @@
 """The page that `tools/analyze.py` writes, and the numbers behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -181,11 +182,13 @@ def gait_report(
             "them. Step length: from the other foot's strike to this one's, along the way; with flight for runs."
         )
     for quantity, title in (("angle", "Joint angles"), ("moment", "Joint moments"), ("force", "Ground reaction force")):
-        figure = curve_figure(quantity, cycles, reference)
+        figure = curve_figure(quantity, cycles, reference, toe_offs(gaits))
         if figure is not None:
             report.heading(title)
             report.figure(
-                figure, f"{title} over the gait cycle, from strike to strike; bands are one standard deviation."
+                figure,
+                f"{title} over the gait cycle, from strike to strike; bands are one standard deviation, dotted lines "
+                "the times at which the feet leave the ground.",
             )
     if not any(quantity == "angle" for quantity, _ in cycles):
         report.heading("Over time")
@@ -237,8 +240,22 @@ def _summary(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves |
     return f"Correlation with {reference.source}: {', '.join(told)}." if told else ""
 
 
-def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> Any:
-    """One panel a curve, right and left over the reference; None where there are none."""
+def toe_offs(gaits: Sequence[Gait]) -> dict[str, float]:
+    """Return side -> when the foot leaves the ground [% of the cycle], on average; sides without are absent."""
+    shares = {side: np.concatenate([gait.contacts[side].stance_share for gait in gaits]) for side in SIDES}
+    return {side: 100 * float(np.nanmean(share)) for side, share in shares.items() if np.isfinite(share).any()}
+
+
+def curve_figure(
+    quantity: str,
+    cycles: dict[tuple[str, str], Cycles],
+    reference: ReferenceCurves | None,
+    marks: Mapping[str, float] = MappingProxyType({}),
+) -> Any:
+    """Return one panel a curve, right and left over the reference, a dotted line at `marks` (side -> % of the cycle).
+
+    None if there are no curves.
+    """
     sides = [side for side in "rl" if (quantity, side) in cycles]
     if not sides:
         return None
@@ -249,7 +266,9 @@ def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference
         theirs = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
         if reference is not None and theirs is not None:
             curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0), GREY, "--"))
-        panels.append(Panel(named(name), curves, first.units[index]))
+        lines = [marks.get(side, float("nan")) for side in sides]
+        floor = 0.0 if name == "vertical" else -np.inf
+        panels.append(Panel(named(name), curves, first.units[index], floor, lines))
     return grid(panels, first.percent, "gait cycle [%]", columns=3, zero=True)
 
 

@@ -19,7 +19,7 @@ from .gmr import fit_frames
 from .mocap_body import drag
 from .post import arms_of, at_origin, on_floor, smooth
 from .quality import Quality, Series, assess
-from .raw import LEG, SIDES, RawMotion, at_rate
+from .raw import LEG, SIDES, RawMotion, at_rate, leg_length
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,16 @@ class Retargeter:
             licence=self.options.licence or raw.licence,
             landmarks=targets.positions.astype(np.float32),
             landmark_names=targets.names,
+            scale=self._scale(raw),
         )
         return Result(clip.validate(), quality, series, targets)
+
+    def _scale(self, raw: RawMotion) -> float:
+        """The body's leg over the subject's; NaN for a body or a recording without legs."""
+        subject = leg_length(raw.positions)
+        if subject is None or not self.body.free:
+            return float("nan")
+        return (self.body.length("left_hip", "left_knee") + self.body.length("left_knee", "left_ankle")) / subject
 
 
 @contextmanager
