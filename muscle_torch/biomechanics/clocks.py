@@ -91,8 +91,8 @@ def at_rate(series: TimeSeries, rate: float) -> TimeSeries:
 def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool]:
     """Return the even clock whose rounding `time` (T,) is, else `time` itself; and whether times were repeated.
 
-    The last decimal that is used anywhere tells how coarse the rounding is. Of the clocks that fit, one of whole hertz
-    is preferred (`seconds` in the unit of `time`). Uneven clocks are left as they are.
+    The last decimal that is used anywhere tells how coarse the rounding is. Of the clocks that fit, the one of
+    the roundest rate in hertz is preferred (`seconds` in the unit of `time`). Uneven clocks are left as they are.
     """
     steps = np.diff(time)
     ties = int((steps == 0).sum())
@@ -103,10 +103,12 @@ def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool
         return time, False
     count = np.arange(len(time))
     fitted = float(np.polyfit(count, time, 1)[0])
-    whole = max(round(1.0 / (fitted * seconds)), 1) * seconds
-    for step in (1.0 / whole, fitted):
-        away = time - step * count
-        if np.ptp(away) <= 1.2 * coarse:
+    hertz = 1.0 / (fitted * seconds)
+    rates = [multiple * round(hertz / multiple) for multiple in (1000, 100, 50, 10, 1)]
+    # Rounding moves a time by half a decimal to either side; a fit of few rows is not the narrowest.
+    candidates = [(1.0 / (rate * seconds), 1.001) for rate in rates if rate] + [(fitted, 1.3)]
+    for step, width in candidates:
+        if np.ptp(time - step * count) <= width * coarse:
             return time[0] + step * count, ties > 0
     return time, False
 

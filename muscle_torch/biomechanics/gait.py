@@ -13,7 +13,7 @@ from muscle_torch.rollout_archive import RolloutArchive
 from .agreement import mpjae
 from .coordinates import from_model, leg_scale, to_model
 from .cycles import Cycles, cut_cycles
-from .gait_events import Contacts, contacts_from_feet, contacts_from_force, refined
+from .gait_events import Contacts, contacts_from_feet, contacts_from_force, is_running, refined
 from .ground_forces import ON_GROUND, feet_in_ground, plates_of_feet
 from .inverse_dynamics import inverse_dynamics
 from .muscle_mechanics import independent_joints, joint_tangent
@@ -27,6 +27,7 @@ MOMENTS = ("hip_flexion", "knee_angle", "ankle_angle")
 FORCES = ("fore-aft", "vertical", "lateral")
 SIDES = {"r": "right", "l": "left"}
 LEG_JOINTS = tuple(f"{joint}_{side}" for side in SIDES for joint in ANGLES)
+RUN_STANCE = 0.48  # of a stride; with a longer stance there is no flight to speak of
 MOST_HZ = 200.0  # faster motions are thinned: gait holds nothing above
 
 
@@ -61,10 +62,10 @@ class Gait:
 
     @property
     def is_run(self) -> bool:
-        """Whether each foot is on the ground for less than half a stride: there are flights between the steps."""
+        """Whether each foot is on the ground for clearly less than half a stride, so that the body flies between."""
         shares = [one.stance_share for one in self.contacts.values()]
         known = np.concatenate(shares) if shares else np.zeros(0)
-        return bool(np.isfinite(known).any() and np.nanmedian(known) < 0.5)
+        return bool(np.isfinite(known).any() and np.nanmedian(known) < RUN_STANCE)
 
 
 def gait_of(
@@ -125,9 +126,12 @@ def _with_events(gait: Gait, measured: dict[str, Contacts]) -> Gait:
     enough = bool(measured) and all(len(one.starts) >= 2 for one in measured.values())
     contacts = dict(measured)
     if not enough:
-        for side, parts in gait.feet.items():
-            heel, toe = parts[::-1] if backwards else parts
-            seen = contacts_from_feet(heel, toe, pelvis, rate, start_time=start, direction=direction, belt=belt)
+        feet = {side: parts[::-1] if backwards else parts for side, parts in gait.feet.items()}
+        running = is_running(list(feet.values()), pelvis, direction, belt, rate)
+        for side, (heel, toe) in feet.items():
+            seen = contacts_from_feet(
+                heel, toe, pelvis, rate, start_time=start, direction=direction, belt=belt, running=running
+            )
             contacts[side] = refined(seen, measured[side]) if side in measured else seen
         if measured:
             notes.append("the force saw fewer than two strikes of each foot: the others are those of the feet's motion")

@@ -48,7 +48,7 @@ def gait_numbers(gait: Gait) -> dict[tuple[str, str], Row]:
     stance = [100 * _mean(gait.contacts[side].stance_share) for side in SIDES]
     found["stance share", "% of stride"] = stance
     if gait.is_run:
-        found["flight share", "% of stride"] = [100 - sum(stance)] * 2
+        found["flight share", "% of stride"] = [100 - 2 * _mean(np.array(stance))] * 2
     for index, name in ((1, "peak vertical force"), (0, "peak propulsion")):
         if gait.forces and any(gait.forces[side][:, index].any() for side in SIDES):
             weight = gait.mass * GRAVITY
