@@ -58,7 +58,8 @@ FOUR = [[("r", 0)], [("l", 0)], [("r", 1)], [("l", 1)]]
 
 @pytest.mark.parametrize(
     "plates",
-    [FOUR, FOUR[::-1], [[("r", 0), ("l", 1)], [("l", 0), ("r", 1)]], [*FOUR, []], [[("l", 0), ("l", 1)], FOUR[0], FOUR[2]]],
+    [FOUR, FOUR[::-1], [[("r", 0), ("l", 1)], [("l", 0), ("r", 1)]], [*FOUR, []],
+     [[("l", 0), ("l", 1)], FOUR[0], FOUR[2]]],
     ids=["four", "four in another order", "two plates, each foot on each", "a fifth that is idle", "three"],
 )  # fmt: skip
 @pytest.mark.parametrize("swapped", [False, True])
@@ -75,7 +76,7 @@ def test_plates_are_given_to_feet_by_place(plates, swapped):
 def test_one_foot_on_two_plates_has_the_force_and_moment_of_both():
     force, point = step("r", 0)
     names = [f"ground_force_{n}_{kind}{axis}" for n in (1, 2) for kind in "vp" for axis in "xyz"]
-    shifted = np.where(force[:, 1:2] > 0, point + [0.1, 0, 0], 0.0)
+    shifted = np.where(force[:, 1:2] > 0, point + np.array([0.1, 0, 0]), 0.0)
     both = TimeSeries(TIME, np.hstack((0.25 * force, point, 0.75 * force, shifted)), tuple(names))
     found = plates_of_feet(both, False, TIME, feet()).at(TIME)["r"]
     on = force[:, 1] > 0
@@ -112,7 +113,7 @@ def test_contacts_that_belong_to_nobody_are_told():
         (("ground_force_v{}", "1_ground_force_v{}"), ("", "")),
         (("ground_force_1_v{}", "ground_force_2_v{}"), ("", "")),
         (("ground_force_v{}_1", "ground_force_v{}_2"), ("", "")),
-        ((["Fx1", "F{}1"][1], "F{}2"), ("", "")),
+        (("F{}1", "F{}2"), ("", "")),
         (("FP1_F{}", "FP2_F{}"), ("", "")),
     ],
 )
@@ -126,8 +127,9 @@ def test_plates_by_their_names(names, sides):
 
 def test_moments_by_their_names():
     """OpenSim writes torques, its reader of C3D files moments with an m."""
-    for force, torque in (("ground_force_r_", "ground_torque_r_"), ("1_ground_force_", "1_ground_torque_"),
-                          ("ground_force_1_", "ground_moment_1_m"), ("ground_force_calcn_r_", "ground_force_calcn_r_m")):  # fmt: skip
+    pairs = {"ground_force_r_": "ground_torque_r_", "1_ground_force_": "1_ground_torque_",
+             "ground_force_1_": "ground_moment_1_m", "ground_force_calcn_r_": "ground_force_calcn_r_m"}  # fmt: skip
+    for force, torque in pairs.items():
         names = [f"{force}v{axis}" for axis in "xyz"] + [f"{torque}{axis}" for axis in "xyz"]
         (plate,) = force_plates(TimeSeries(np.arange(3.0), np.ones((3, 6)), tuple(names)))
         assert plate.torque == tuple(names[3:])
@@ -136,7 +138,7 @@ def test_moments_by_their_names():
 def test_the_vertical_force_of_each_foot():
     three = recording(FOUR[:3])
     assert list(vertical_columns(three)) == ["ground_force_1", "ground_force_2", "ground_force_3"]
-    with pytest.raises(InputError, match="which plate is under the right foot.*ground_force_3_vy"):
+    with pytest.raises(InputError, match=r"which plate is under the right foot.*ground_force_3_vy"):
         force_contacts(three, "r")
     assert force_contacts(three, "r", "ground_force_3_vy").starts == pytest.approx([1.4], abs=0.02)
     two = recording([FOUR[0], FOUR[1], []])
@@ -145,8 +147,7 @@ def test_the_vertical_force_of_each_foot():
     # A laboratory whose vertical axis is z.
     turned = two.renamed([n.replace("vy", "v?").replace("vz", "vy").replace("v?", "vz") for n in two.names])
     assert vertical_columns(turned) == {"r": "ground_force_1_vz", "l": "ground_force_2_vz"}
-    one = recording([FOUR[0]])
-    assert force_contacts(one, "l").starts == pytest.approx([0.0], abs=0.02) or True
+    assert force_contacts(recording([FOUR[1]]), "r").starts == pytest.approx([0.7], abs=0.02)
 
 
 def table_of(shown):

@@ -126,7 +126,7 @@ def _with_events(gait: Gait, measured: dict[str, Contacts]) -> Gait:
     enough = bool(measured) and all(len(one.starts) >= 2 for one in measured.values())
     contacts = dict(measured)
     if not enough:
-        feet = {side: parts[::-1] if backwards else parts for side, parts in gait.feet.items()}
+        feet = {side: (toe, heel) if backwards else (heel, toe) for side, (heel, toe) in gait.feet.items()}
         running = is_running(list(feet.values()), pelvis, direction, belt, rate)
         for side, (heel, toe) in feet.items():
             seen = contacts_from_feet(
