@@ -194,3 +194,25 @@ def test_a_walk_over_plates_without_feet_in_their_names_has_the_same_moments(tmp
     told = "; ".join(gaits[1].notes)
     assert "ground_force_1: by its centre of pressure under the left foot" in told
     assert "ground_force_3: by its centre of pressure under the right foot" in told
+
+
+def test_the_third_plate_of_a_c3d_file_is_shown(tmp_path, capsys):
+    ezc3d = pytest.importorskip("ezc3d")
+    file = ezc3d.c3d()
+    file["parameters"]["POINT"]["RATE"]["value"] = [100]
+    file["parameters"]["POINT"]["LABELS"]["value"] = ["heel"]
+    file["data"]["points"] = np.ones((4, 1, 400))
+    file["parameters"]["ANALOG"]["RATE"]["value"] = [100]
+    file["parameters"]["ANALOG"]["LABELS"]["value"] = [f"channel{i}" for i in range(18)]
+    file["parameters"]["ANALOG"]["UNITS"]["value"] = ["N"] * 18
+    plates = file["parameters"]["FORCE_PLATFORM"]
+    plates["USED"]["value"], plates["TYPE"]["value"] = [3], [2, 2, 2]
+    plates["CHANNEL"]["value"] = np.arange(1, 19).reshape(3, 6).T
+    analogs = np.zeros((1, 18, 400))
+    for plate, (side, number) in enumerate((("l", 0), ("r", 1), ("l", 1))):
+        analogs[0, 6 * plate + 2] = -step(side, number)[0][:, 1]
+    file["data"]["analogs"] = analogs
+    file.write(str(tmp_path / "plates.c3d"))
+    assert script("tools/analyze.py").main([f"forces={tmp_path / 'plates.c3d'}", f"output={tmp_path}"]) == 0
+    rows = table_of(capsys.readouterr().out)
+    assert rows["quantity"][:3] == ["plate_1", "plate_2", "plate_3"] and rows["contacts"] == ["1", "1", "1"]

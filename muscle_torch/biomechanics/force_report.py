@@ -137,12 +137,12 @@ def force_report(walk: ForceWalk, title: str) -> Report:
     report.figure(_time_figure(walk), f"The first {min(length, DRAWN_SECONDS):.0f} s; shaded: on the ground.")
     if walk.cycles:
         report.heading("Over the stride")
-        panels = [
-            Panel(_title(key), [Curve(walk.labels[key], one.mean[:, 0], one.sd[:, 0])], one.units[0], floor=0.0)
-            for key, one in walk.cycles.items()
-        ]
-        percent = next(iter(walk.cycles.values())).percent
-        report.figure(grid(panels, percent, "stride [%]", columns=2), "Mean and one standard deviation.")
+        curves = [Curve(walk.labels[key], one.mean[:, 0], one.sd[:, 0]) for key, one in walk.cycles.items()]
+        first = next(iter(walk.cycles.values()))
+        leaves = [100 * float(np.nanmean(walk.contacts[key].stance_share)) for key in walk.cycles]
+        panel = Panel("vertical force", curves, first.units[0], floor=0.0, marks=leaves)
+        figure = grid([panel], first.percent, "stride [%]", width=7.0)
+        report.figure(figure, "Mean and one standard deviation; dotted: the feet leave the ground.")
     report.heading("What was left out")
     report.notes(walk.left_out)
     return report

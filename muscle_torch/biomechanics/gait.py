@@ -14,7 +14,7 @@ from .agreement import mpjae
 from .coordinates import from_model, leg_scale, to_model
 from .cycles import Cycles, cut_cycles
 from .gait_events import Contacts, contacts_from_feet, contacts_from_force, is_running, refined
-from .ground_forces import ON_GROUND, feet_in_ground, plates_of_feet
+from .ground_forces import ON_GROUND, PlatesOfFeet, feet_in_ground, plates_of_feet
 from .inverse_dynamics import inverse_dynamics
 from .muscle_mechanics import independent_joints, joint_tangent
 from .recordings import read_series
@@ -254,11 +254,8 @@ def opensim_gait(
         solved = inverse_dynamics(
             embodiment, qpos, rate, feet, independent_joints(embodiment), scale, mass, cutoff, float(at.time[0])
         )
-        moments = solved.moments
-        grounds = {side: foot.force for side, foot in feet.items()}
-        contacts = {side: contacts_from_force(foot.force[:, 1], measured.rate, threshold,
-                                              start_time=float(measured.time[0]), unfinished=True)
-                    for side, foot in plates.at(measured.time).items()}  # fmt: skip
+        moments, grounds = solved.moments, {side: foot.force for side, foot in feet.items()}
+        contacts = _plate_contacts(plates, threshold)
         pushed = np.sqrt(np.mean(solved.residual[:, :3] ** 2))
         residual = f"residual force at the pelvis {pushed:.0f} N (root mean square): what the ground does not give"
         notes = (*notes, *plates.notes, residual)
@@ -266,6 +263,16 @@ def opensim_gait(
                    scale)  # fmt: skip
     notes = (*gait.notes, *notes, f"lengths scaled by {scale:.3f}: the model's legs over the subject's")
     return replace(gait, notes=notes), qpos
+
+
+def _plate_contacts(plates: PlatesOfFeet, threshold: float) -> dict[str, Contacts]:
+    """Side -> contacts, over all the time that the plates recorded."""
+    series = plates.series
+    return {
+        side: contacts_from_force(foot.force[:, 1], series.rate, threshold, start_time=float(series.time[0]),
+                                  unfinished=True)
+        for side, foot in plates.at(series.time).items()
+    }  # fmt: skip
 
 
 def _shared_time(

@@ -46,7 +46,7 @@ def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], 
     """(quantity, side) -> cycles of what the recording holds; and in words what it does not."""
     found: dict[tuple[str, str], Cycles] = {}
     notes: list[str] = []
-    for side, leg in SIDES.items():
+    for side, leg in SIDES.items() if not gait.no_walk else ():
         strikes = len(gait.contacts[side].starts)
         if strikes < 2:
             notes.append(f"{leg} leg: no complete cycle ({strikes} foot strikes, 2 are needed)")
@@ -196,6 +196,23 @@ def gait_report(
         if walks.followed:
             report.figure(followed_figure(gait, walks.followed[0]), "Joint angles and the motion to be followed.")
         report.figure(time_figure(gait), "Joint angles [deg] and, where they are known, moments [Nm/kg].")
+    _add_curve_tables(report, cycles, reference)
+    if other_moments is not None:
+        report.heading(f"Joint moments against {Path(other_moments.source).name}")
+        report.table(MOMENT_COLUMNS, [(pretty(row[0]), *row[1:]) for row in moment_rows(gait, other_moments)])
+        report.figure(moment_figure(gait, other_moments), "Net joint moments by both programs.")
+    for title, columns, table in extra_tables:
+        report.heading(title)
+        report.table(columns, table)
+    report.heading("What was left out")
+    report.notes(notes)
+    report.heading("What was assumed")
+    report.glossary(assumptions)
+    return report
+
+
+def _add_curve_tables(report: Report, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> None:
+    """Every curve by itself, then against the reference."""
     alone = curve_rows(cycles)
     if alone:
         report.heading("Curves")
@@ -213,18 +230,6 @@ def gait_report(
             "apart: ours less theirs; lag: positive where ours comes later; ceiling r: how alike the reference's own "
             "trials are."
         )
-    if other_moments is not None:
-        report.heading(f"Joint moments against {Path(other_moments.source).name}")
-        report.table(MOMENT_COLUMNS, [(pretty(row[0]), *row[1:]) for row in moment_rows(gait, other_moments)])
-        report.figure(moment_figure(gait, other_moments), "Net joint moments by both programs.")
-    for title, columns, table in extra_tables:
-        report.heading(title)
-        report.table(columns, table)
-    report.heading("What was left out")
-    report.notes(notes)
-    report.heading("What was assumed")
-    report.glossary(assumptions)
-    return report
 
 
 def _summary(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> str:
