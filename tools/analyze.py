@@ -25,7 +25,7 @@ class AnalyzeOptions:
     archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
     motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: what it follows")
     forces: str = key("", "ground forces of an OpenSim motion: inverse dynamics; alone (.c3d, .txt too): its strides")
-    rate: float = key(0.0, "forces= alone: sampling rate of tables without a time column; 0: the file tells", "Hz")
+    rate: float = key(0.0, "sampling rate of forces= if it has no time column or a wrong one", "Hz")
     reference: str = key("", "compared with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, or a .mot")
     reference_forces: str = key("", "ground reaction forces of reference=, where it is an OpenSim motion")
     reference_mass: float = key(0.0, "mass of the subject of reference=, where it is an OpenSim motion", "kg")
@@ -204,7 +204,8 @@ def walk_of_recording(options: AnalyzeOptions) -> Any:
     body = make_embodiment("full_body", options.fingers)
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
                               options.swap_plates, options.cutoff, options.start, options.end,
-                              options.force_threshold or ON_GROUND, options.angle_unit, options.leg_length)  # fmt: skip
+                              options.force_threshold or ON_GROUND, options.angle_unit, options.leg_length,
+                              options.rate)  # fmt: skip
     if not options.inverse_dynamics:
         gait = dataclasses.replace(gait, moments=given_moments(options))
     if not options.optimise:
@@ -267,7 +268,8 @@ def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
         gaits = gaits_of_clips(dataclasses.replace(options, episode=-1), options.reference, 0.0)
     cycles, notes = pooled_cycles(gaits, 101)
     if not cycles:
-        raise InputError(f"reference={options.reference} holds no complete gait cycle ({notes[0]})")
+        reasons = [*(gait.no_walk for gait in gaits if gait.no_walk), *notes]
+        raise InputError(f"reference={options.reference} holds no complete gait cycle ({reasons[0]})")
     return curves_of(cycles, Path(options.reference).stem)
 
 

@@ -217,6 +217,7 @@ def opensim_gait(
     threshold: float = ON_GROUND,
     angle_unit: str = "auto",
     leg_length: float = 0.0,
+    force_rate: float = 0.0,
 ) -> tuple[Gait, np.ndarray]:
     """Return a coordinates file on the model, with inverse dynamics if there are forces; and its qpos.
 
@@ -233,6 +234,7 @@ def opensim_gait(
         threshold: [N] above which a plate carries a foot.
         angle_unit: deg, rad or auto, of the motion.
         leg_length: the subject's, hip to ankle [m]; 0: from the height of the pelvis.
+        force_rate: [Hz] of `forces`; 0: as the file says.
 
     Raises:
         InputError: a file cannot be read, or the two share no time.
@@ -240,7 +242,7 @@ def opensim_gait(
     series, holes = complete(_with_root(read_series(motion, angle_unit=angle_unit)))
     measured = None
     if forces:
-        measured, more = complete(read_series(forces))
+        measured, more = complete(read_series(forces, force_rate))
         holes += (*measured.notes, *more)
     at = _shared_time(motion, series, measured, start, end)
     rate = at.rate
