@@ -113,16 +113,9 @@ class Retargeter:
             licence=self.options.licence or raw.licence,
             landmarks=targets.positions.astype(np.float32),
             landmark_names=targets.names,
-            scale=self._scale(raw),
+            scale=_leg_scale(raw, self.body),
         )
         return Result(clip.validate(), quality, series, targets)
-
-    def _scale(self, raw: RawMotion) -> float:
-        """The body's leg over the subject's; NaN for a body or a recording without legs."""
-        subject = leg_length(raw.positions)
-        if subject is None or not self.body.free:
-            return float("nan")
-        return (self.body.length("left_hip", "left_knee") + self.body.length("left_knee", "left_ankle")) / subject
 
 
 @contextmanager
@@ -139,3 +132,11 @@ def _one_thread() -> Iterator[None]:
 def _is_whole(raw: RawMotion) -> bool:
     legs = {f"{side}_{joint}" for side in SIDES for joint in LEG[:3]}
     return legs <= raw.positions.keys() and "pelvis" in raw.orientations
+
+
+def _leg_scale(raw: RawMotion, body: Proportions) -> float:
+    """The body's leg over the subject's; NaN for a body or a recording without legs."""
+    subject = leg_length(raw.positions)
+    if subject is None or not body.free:
+        return float("nan")
+    return (body.length("left_hip", "left_knee") + body.length("left_knee", "left_ankle")) / subject
