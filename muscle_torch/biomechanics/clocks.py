@@ -1,7 +1,7 @@
-"""The clock of a table: its time column, the unit, and what to do if times repeat, jitter or are missing."""
+"""The clock of a table: which column is the time, in which unit, and what to do if it repeats or is rounded."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,8 @@ SECONDS = {
 }
 COUNTS = ("frame", "frames", "sample", "samples", "samp", "index", "row", "#")
 TIME_WORDS = ("time", "t", "timestamp", "timestamps", "zeit", "temps", "tiempo", "tempo", "tijd", "tid", "x")
-TITLE = re.compile(
-    rf"({'|'.join(TIME_WORDS)})(?:[ _\-.]*(?:in )?({'|'.join(u for u in SECONDS if u)}))?", re.IGNORECASE
-)
+_UNITS = "|".join(unit for unit in SECONDS if unit)
+TITLE = re.compile(rf"({'|'.join(TIME_WORDS)})(?:[ _\-.]*(?:in )?({_UNITS}))?", re.IGNORECASE)
 COUNT_TITLE = re.compile(r"(frame|sample|index|row|item)s?[ _]*(#|no\.?|nr\.?|number)?", re.IGNORECASE)
 MANY = 600  # [s]; a time of whole numbers that runs on beyond counts samples
 FEWEST_TIES = 3  # of a rounded clock; fewer are rows that were written twice
@@ -79,11 +78,21 @@ def time_column(names: list[str], units: list[str]) -> TimeColumn | None:
     return None
 
 
+def at_rate(series: TimeSeries, rate: float) -> TimeSeries:
+    """Return a recording whose file has its own clock with rows `rate` [Hz] apart instead; 0: as it is."""
+    if not rate:
+        return series
+    time = series.time[0] + np.arange(len(series.time)) / rate
+    told = () if abs(rate / series.rate - 1) < CLOCK_TOLERANCE else (
+        f"{series.source}: the file says {series.rate:.6g} Hz; rate={rate:g} is used",)  # fmt: skip
+    return replace(series, time=time, notes=(*series.notes, *told))
+
+
 def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool]:
     """Return the even clock whose rounding `time` (T,) is, else `time` itself; and whether times were repeated.
 
-    The last decimal that is used anywhere tells how coarse the rounding is. Of the clocks that fit, one of whole hertz
-    is preferred (`seconds` in the unit of `time`). Uneven clocks are left as they are.
+    The last decimal that is used anywhere tells how coarse the rounding is. Of the clocks that fit, the one of
+    the roundest rate in hertz is preferred (`seconds` in the unit of `time`). Uneven clocks are left as they are.
     """
     steps = np.diff(time)
     ties = int((steps == 0).sum())
@@ -94,10 +103,12 @@ def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool
         return time, False
     count = np.arange(len(time))
     fitted = float(np.polyfit(count, time, 1)[0])
-    whole = max(round(1.0 / (fitted * seconds)), 1) * seconds
-    for step in (1.0 / whole, fitted):
-        away = time - step * count
-        if np.ptp(away) <= 1.2 * coarse:
+    hertz = 1.0 / (fitted * seconds)
+    rates = [multiple * round(hertz / multiple) for multiple in (1000, 100, 50, 10, 1)]
+    # Rounding moves a time by half a decimal to either side; a fit of few rows is not the narrowest.
+    candidates = [(1.0 / (rate * seconds), 1.001) for rate in rates if rate] + [(fitted, 1.3)]
+    for step, width in candidates:
+        if np.ptp(time - step * count) <= width * coarse:
             return time[0] + step * count, ties > 0
     return time, False
 

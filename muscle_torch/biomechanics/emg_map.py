@@ -139,9 +139,9 @@ def _readings(channel: str, side: str, channels: Collection[str]) -> list[tuple[
         match = pattern.match(channel)
         if match:
             readings.append((match.group(name), SIDE_NAMES[match.group(word).lower()]))
-    # `soleusr`, `BicepsBrachiiR`, `rSoleus`: a letter of another case than its neighbour, or an r or l behind a word.
+    # `soleusr`, `BicepsBrachiiR`, `rSoleus`: a letter behind a word, or one of another case before it.
     first, second, before, last = channel[:1], channel[1:2], channel[-2:-1], channel[-1:]
-    if len(channel) > 3 and last in ("r", "l", "R", "L") and before.islower():
+    if len(channel) > 3 and (last in ("r", "l") or (last in ("R", "L") and not before.isupper())):
         readings.append((channel[:-1], last.lower()))
     if len(channel) > 3 and first in ("r", "l", "R", "L") and second.isupper() and not channel.isupper():
         readings.append((channel[1:], first.lower()))

@@ -94,6 +94,16 @@ class TimeSeries:
         return replace(self, names=tuple(names))
 
 
+def check_rate(rate: float, least: float, source: str, most: float = 100_000.0) -> None:
+    """Raises InputError if `rate` [Hz] lies outside `least` to `most`: the time is in another unit than it says."""
+    if rate < least:
+        raise InputError(f"{source}: samples are {1 / rate:g} s apart; is the time in milliseconds? then say so, e.g. "
+                         "`time (ms)`, or set the rate [Hz]")  # fmt: skip
+    if rate > most:
+        raise InputError(f"{source}: {rate:g} samples a second; is the time in seconds? then say so, e.g. `time (s)`, "
+                         "or set the rate [Hz]")  # fmt: skip
+
+
 def complete(series: TimeSeries) -> tuple[TimeSeries, tuple[str, ...]]:
     """The longest stretch of rows without NaN, columns without any number left out; and in words what was cut."""
     known = np.asarray(np.isfinite(series.values))

@@ -100,6 +100,9 @@ def split(line: str, separator: str) -> list[str]:
     """Return the cells of one line, quotes and blanks around them taken off."""
     if not separator:
         return line.split()
+    if '"' not in line:
+        cells = line.split(separator)
+        return [cell.strip() for cell in cells] if " " in line or "\t" in line else cells
     cells = next(csv.reader(StringIO(line), delimiter=separator, skipinitialspace=True), [])
     return [cell.strip().strip('"') for cell in cells]
 
@@ -163,10 +166,13 @@ def numbers(path: Path, rows: list[Row], columns: int, decimal: str = ".") -> np
             hint = "; decimal commas between commas? export with semicolons between the columns" if doubled else ""
             raise InputError(f"{path}: line {line} has {len(cells)} values, the names say {columns}{hint}")
         try:
-            values.append([number(cell, decimal) for cell in cells])
+            values.append([float(cell) for cell in cells])  # nearly all rows; missing values and commas take longer
         except ValueError:
-            bad = next(cell for cell in cells if not is_number(cell, decimal))
-            raise InputError(f"{path}: line {line}: {bad!r} is not a number") from None
+            try:
+                values.append([number(cell, decimal) for cell in cells])
+            except ValueError:
+                bad = next(cell for cell in cells if not is_number(cell, decimal))
+                raise InputError(f"{path}: line {line}: {bad!r} is not a number") from None
     return np.array(values, dtype=float).reshape(-1, columns)
 
 

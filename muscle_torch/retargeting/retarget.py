@@ -20,7 +20,7 @@ from .gmr import fit_frames
 from .mocap_body import drag
 from .post import at_origin, on_floor, smooth
 from .quality import Quality, Series, assess
-from .raw import LEG, SIDES, RawMotion, at_rate
+from .raw import LEG, SIDES, RawMotion, at_rate, leg_length
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class Retargeter:
             licence=self.options.licence or raw.licence,
             landmarks=targets.positions.astype(np.float32),
             landmark_names=targets.names,
+            scale=_leg_scale(raw, self.body),
         )
         return Result(clip.validate(), quality, series, targets)
 
@@ -142,3 +143,11 @@ def _one_thread() -> Iterator[None]:
 def _is_whole(raw: RawMotion) -> bool:
     legs = {f"{side}_{joint}" for side in SIDES for joint in LEG[:3]}
     return legs <= raw.positions.keys() and "pelvis" in raw.orientations
+
+
+def _leg_scale(raw: RawMotion, body: Proportions) -> float:
+    """The body's leg over the subject's; NaN for a body or a recording without legs."""
+    subject = leg_length(raw.positions)
+    if subject is None or not body.free:
+        return float("nan")
+    return (body.length("left_hip", "left_knee") + body.length("left_knee", "left_ankle")) / subject
