@@ -34,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def count_statuses(records: Iterable[dict[str, Any]]) -> dict[str, int]:
     """Count the records that passed, were rejected and failed."""
-    counts = dict.fromkeys(STATUSES, 0)
+    counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
     for record in records:
         counts[record["status"]] += 1
     return counts
@@ -43,7 +43,7 @@ def count_statuses(records: Iterable[dict[str, Any]]) -> dict[str, int]:
 def write_summary(folder: Path, records: Iterable[dict[str, Any]]) -> None:
     """Write summary.csv, rejected.txt, failed.txt and summary.json in `folder`; one record in memory at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = dict.fromkeys(STATUSES, 0)
+    counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
     frames, sums, worst = 0, dict.fromkeys(_numbers(), 0.0), dict.fromkeys(_numbers(), 0.0)
     with (
         open(folder / "summary.csv", "w", newline="", encoding="utf-8") as table,
