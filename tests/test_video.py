@@ -69,6 +69,21 @@ def test_landmarks_are_spheres_where_they_were_recorded(renderer):
     assert two[one].all() and two.sum() == pytest.approx(2 * one.sum(), rel=0.5)
 
 
+def test_the_camera_holds_landmarks_far_from_the_body(renderer):
+    """A point a metre beside the arm is in the picture, whole, once the camera was aimed at it too."""
+
+    def orange(image):
+        image = image.astype(int)
+        return (image[..., 0] > 180) & (image[..., 1] > 120) & (image[..., 2] < 30)
+
+    pose, away = np.array([1.0]), np.array([[1.2, 0.0, 1.0]])
+    renderer.aim([pose])
+    assert not orange(renderer.draw(pose, landmarks=away)).any()
+    renderer.aim([pose], landmarks=[away])
+    spot = orange(renderer.draw(pose, landmarks=away))
+    assert spot.sum() > 3 and not spot[:, [0, -1]].any() and not spot[[0, -1]].any()
+
+
 def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
     qpos = np.linspace(0, 2, 101)[:, None]
     trajectory = Trajectory("bend", qpos, 100.0, reference=qpos * 0.5, activation=np.tile(qpos / 2, 2))
