@@ -18,7 +18,9 @@ SECONDS = {
 }
 COUNTS = ("frame", "frames", "sample", "samples", "samp", "index", "row", "#")
 TIME_WORDS = ("time", "t", "timestamp", "timestamps", "zeit", "temps", "tiempo", "tempo", "tijd", "tid", "x")
-TITLE = re.compile(rf"({'|'.join(TIME_WORDS)})(?:[ _\-.]*(?:in )?({'|'.join(u for u in SECONDS if u)}))?", re.IGNORECASE)
+TITLE = re.compile(
+    rf"({'|'.join(TIME_WORDS)})(?:[ _\-.]*(?:in )?({'|'.join(u for u in SECONDS if u)}))?", re.IGNORECASE
+)
 COUNT_TITLE = re.compile(r"(frame|sample|index|row|item)s?[ _]*(#|no\.?|nr\.?|number)?", re.IGNORECASE)
 MANY = 600  # [s]; a time of whole numbers that runs on beyond counts samples
 FEWEST_TIES = 3  # of a rounded clock; fewer are rows that were written twice
@@ -46,7 +48,9 @@ def with_clock(
     Raises InputError without a time column, and for one that counts samples, is in per cent, or falls.
     """
     column = time_column(names, units)
-    kept = [i for i in range(len(names)) if (column is None or i != column.index) and not _counts(names[i], values[:, i])]
+    kept = [
+        i for i in range(len(names)) if (column is None or i != column.index) and not _counts(names[i], values[:, i])
+    ]
     told: list[str] = list(notes)
     if rate:
         time = _stated_rate(path, column, values, rate, told)
