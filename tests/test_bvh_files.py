@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import data_file
 from test_retargeting_readers import complaint
-from walker import Y_UP, Z_UP, Walk, about, bones_along_x, bvh, standing_axes, walk
+from walker import NAMES, Y_UP, Z_UP, Walk, about, bones_along_x, bvh, standing_axes, walk
 
 from muscle_torch.errors import InputError
 from muscle_torch.retargeting import THRESHOLDS, RawMotion, ReadOptions, Retargeter, read_motion, reasons
@@ -207,8 +207,20 @@ def test_a_body_that_lies_stays_lying(tmp_path):
     assert any("lies along" in note and "set up=" in note for note in raw.notes)
 
 
+def test_who_stands_up_and_lies_down_again_has_not_changed_the_vertical_axis(tmp_path):
+    """A third of the recording on the feet, the rest on the back: the pelvis rises by 0.7 m."""
+    turn = about("y", -90)
+    positions = np.where(np.arange(90)[:, None, None] < 30, walk(90).positions, walk(90).positions @ turn.T)
+    positions[30:] -= positions[30:, :1] - [0.0, 0.0, 0.2]
+    turns = np.where(np.arange(90)[:, None, None, None] < 30, walk(90).turns, turn @ walk(90).turns)
+    path = tmp_path / "lying.bvh"
+    path.write_text(bvh(Walk(30.0, positions, turns)))
+    raw = read_motion(path)
+    np.testing.assert_allclose(raw.positions["neck"][:, 2], positions[:, NAMES.index("Neck"), 2], atol=1e-4)
+
+
 def test_mirrored_bodies_are_named_as_such(tmp_path):
-    """Whichever axis points up, swapped sides are told from a wrong axis."""
+    """Swapped sides are not mistaken for a wrong axis, whichever axis points up."""
     text = bvh(WALK, world=Z_UP)
     swapped = text.replace("Left", "LEFT").replace("Right", "Left").replace("LEFT", "Right")
     path = tmp_path / "walk.bvh"

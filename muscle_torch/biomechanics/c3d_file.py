@@ -19,7 +19,7 @@ METRES = {
     **dict.fromkeys(("dm", "decimeter", "decimetre"), 0.1),
     **dict.fromkeys(("m", "meter", "metre"), 1.0),
     **dict.fromkeys(("um", "µm", "μm", "micrometer", "micrometre"), 1e-6),
-    **dict.fromkeys(("in", "inch", "inche"), 0.0254),
+    **dict.fromkeys(("in", "inch", "inches"), 0.0254),
     **dict.fromkeys(("ft", "foot", "feet"), 0.3048),
 }
 

@@ -1,4 +1,4 @@
-"""RawMotion: a recorded motion before it has a body. Named points in metres, orientations where known.
+"""RawMotion: a recorded motion before it has a body. Named points in metres, orientations if known.
 
 World axes are x, y horizontal and z up. Body axes at rest (upright, feet forward): x forward, y left, z up.
 """
@@ -34,13 +34,13 @@ class RawMotion:
 
     name: str
     rate: float
-    positions: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (T, 3) [m], NaN where unseen
+    positions: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (T, 3) [m], NaN if hidden
     orientations: dict[str, np.ndarray] = field(default_factory=dict)  # "pelvis", "thorax" -> (T, 3, 3) to world
     rest: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (3,) [m] upright in body axes, if known
     subject: str = ""
     source: str = ""
     licence: str = ""
-    notes: tuple[str, ...] = ()  # what was changed on the way, for the user
+    notes: tuple[str, ...] = ()  # what was changed or is uncertain, for the user
 
     @property
     def num_frames(self) -> int:
@@ -51,7 +51,7 @@ class RawMotion:
 
     @property
     def duration(self) -> float:
-        """From the first frame to the last [s]."""
+        """Time from the first frame to the last [s]."""
         return (self.num_frames - 1) / self.rate
 
 
@@ -102,7 +102,7 @@ def _off_the_treadmill(raw: RawMotion) -> RawMotion:
 
 
 def at_rate(raw: RawMotion, rate: float) -> RawMotion:
-    """The motion on the time grid of `rate` [Hz], by cubic splines and slerp; the grid ends at or before the end."""
+    """Resample to `rate` [Hz] by cubic splines and slerp; the new clock ends at or before the last frame."""
     if abs(raw.rate - rate) < 1e-6 * rate:
         return dataclasses.replace(raw, rate=rate)
     old = np.arange(raw.num_frames) / raw.rate
@@ -121,15 +121,15 @@ def at_rate(raw: RawMotion, rate: float) -> RawMotion:
 
 
 def _trimmed(raw: RawMotion, where: str) -> RawMotion:
-    """Without the ends where something that is seen elsewhere is not seen yet, or no more."""
-    seen = np.ones(raw.num_frames, dtype=bool)
+    """Cut the ends at which a landmark that is visible elsewhere is still, or again, hidden."""
+    visible = np.ones(raw.num_frames, dtype=bool)
     for values in (*raw.positions.values(), *raw.orientations.values()):
         finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if finite.any():
-            seen &= finite
-    whole = np.flatnonzero(seen)
+            visible &= finite
+    whole = np.flatnonzero(visible)
     if not len(whole) or (whole[-1] - whole[0]) / raw.rate < SHORTEST:
-        raise InputError(f"{where}: its landmarks are never all seen for {SHORTEST} s; fill the gaps first")
+        raise InputError(f"{where}: its landmarks are never all visible for {SHORTEST} s; fill the gaps first")
     cut = slice(int(whole[0]), int(whole[-1]) + 1)
     return dataclasses.replace(
         raw,
@@ -139,24 +139,24 @@ def _trimmed(raw: RawMotion, where: str) -> RawMotion:
 
 
 def _filled_turns(values: np.ndarray, rate: float, what: str) -> np.ndarray:
-    """Short gaps in rotations (T, 3, 3) by slerp."""
-    seen = np.isfinite(values).all(axis=(1, 2))
-    if seen.all():
+    """Fill short gaps in rotations (T, 3, 3) by slerp."""
+    known = np.isfinite(values).all(axis=(1, 2))
+    if known.all():
         return values
     frames = np.arange(len(values))
-    if np.diff(frames[seen]).max(initial=0) > LONGEST_GAP * rate + 1:
-        raise InputError(f"{what} cannot be told for more than {LONGEST_GAP} s; fill the gap, or cut there")
-    return Slerp(frames[seen], Rotation.from_matrix(values[seen]))(frames).as_matrix()
+    if np.diff(frames[known]).max(initial=0) > LONGEST_GAP * rate + 1:
+        raise InputError(f"{what} is hidden for more than {LONGEST_GAP} s; fill the gap, or cut there")
+    return Slerp(frames[known], Rotation.from_matrix(values[known]))(frames).as_matrix()
 
 
 def _filled(name: str, values: np.ndarray, rate: float, where: str) -> np.ndarray | None:
-    """Gaps up to LONGEST_GAP by a spline, ends held; None where the landmark was never seen."""
-    seen = np.asarray(np.isfinite(values).all(axis=1))
-    if seen.all():
+    """Fill gaps up to LONGEST_GAP by a spline; ends are held. None if the landmark is hidden throughout."""
+    visible = np.asarray(np.isfinite(values).all(axis=1))
+    if visible.all():
         return values
-    if not seen.any():
+    if not visible.any():
         return None
-    edges = np.flatnonzero(np.diff(np.concatenate(([True], seen, [True])).astype(int)))
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], visible, [True])).astype(int)))
     longest = int((edges[1::2] - edges[::2]).max())
     if longest > LONGEST_GAP * rate:
         raise InputError(
@@ -164,14 +164,14 @@ def _filled(name: str, values: np.ndarray, rate: float, where: str) -> np.ndarra
             "fill the gap, or cut the recording there"
         )
     frames = np.arange(len(values))
-    spline = CubicSpline(frames[seen], values[seen], axis=0)
-    known = np.flatnonzero(seen)
+    spline = CubicSpline(frames[visible], values[visible], axis=0)
+    known = np.flatnonzero(visible)
     inside = np.clip(frames, known[0], known[-1])
-    return np.where(seen[:, None], values, spline(inside))
+    return np.where(visible[:, None], values, spline(inside))
 
 
 def leg_length(positions: dict[str, np.ndarray]) -> float | None:
-    """Thigh and shank of the mean subject leg [m]; None without legs."""
+    """Return the length of thigh and shank, the mean of both legs [m]; None without legs."""
     sides = [side for side in SIDES if all(f"{side}_{joint}" in positions for joint in LEG[:3])]
     if not sides:
         return None
@@ -180,7 +180,7 @@ def leg_length(positions: dict[str, np.ndarray]) -> float | None:
 
 
 def segment(positions: dict[str, np.ndarray], side: str, start: str, end: str) -> float:
-    """Median distance between two landmarks of a side [m]."""
+    """Return the median distance between two landmarks of a side [m]."""
     apart = positions[f"{side}_{end}"] - positions[f"{side}_{start}"]
     return float(np.median(np.linalg.norm(apart, axis=-1)))
 
@@ -199,7 +199,7 @@ def _check_size(raw: RawMotion, where: str) -> None:
 
 
 def _check_sides(raw: RawMotion, where: str) -> None:
-    """A mirrored body, by hips, spine and feet alone: which axis points up does not matter here."""
+    """Refuse a mirrored body. Hips, spine and feet show it, whichever axis points up."""
     p = raw.positions
     if not {"neck", *(f"{side}_{joint}" for side in SIDES for joint in ("hip", "ankle", "toe"))} <= p.keys():
         return
@@ -209,14 +209,13 @@ def _check_sides(raw: RawMotion, where: str) -> None:
     feet = sum(p[f"{side}_toe"] - p[f"{side}_ankle"] for side in SIDES)
     if np.median(np.sum(forward * feet, axis=1)) < 0:
         raise InputError(
-            f"{where}: the feet point backwards, so that the body is mirrored: its left and right are swapped in the "
-            "names (exchange the names), or its axes are left-handed (change the sign of one axis); the one does not "
-            "mend the other"
+            f"{where}: the feet point backwards, so the body is mirrored: either left and right are swapped in the "
+            "names (exchange the names), or the axes are left-handed (change the sign of one axis)"
         )
 
 
 def _check_speed(raw: RawMotion, where: str) -> None:
-    """A body that is faster than a person, not for a moment but for a quarter of the recording."""
+    """Refuse a body that is faster than a person for a quarter of the recording; a moment may be a glitch."""
     if "pelvis" not in raw.positions:
         return
     speed = np.linalg.norm(np.diff(raw.positions["pelvis"], axis=0), axis=1) * raw.rate

@@ -45,7 +45,7 @@ def vertical_axis(
     if not stands:
         return (rest, (_taken(rest),)) if rest and rest != default else (default, ())
     floors = [axis for axis in (stands, default) if _on_floor(points, AXES[axis])]
-    if stands == rest or _rises(points, AXES[default]) or (not rest and floors == [stands]):
+    if stands == rest or _rises(points, AXES[stands], AXES[default]) or (not rest and floors == [stands]):
         return stands, (_taken(stands),)
     if rest == default or (not rest and floors == [default]):
         return default, (f"the body lies along {stands} if {default} points up; if it stands, set up={stands}",)
@@ -115,25 +115,34 @@ def axis_name(direction: np.ndarray) -> str:
 
 def _upright(points: dict[str, np.ndarray]) -> str:
     """The axis along which trunk and legs stand in most frames, "" if none."""
-    ankles = (points["left_ankle"] + points["right_ankle"]) / 2
-    parts = [points["neck"] - points["pelvis"], points["pelvis"] - ankles]
-    parts = [part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in parts]
     for name, axis in AXES.items():
-        if np.nanmedian(np.minimum(parts[0] @ axis, parts[1] @ axis)) > UPRIGHT:
+        if np.median(_along(points, axis)) > UPRIGHT:
             return name
     return ""
 
 
-def _rises(points: dict[str, np.ndarray], axis: np.ndarray) -> bool:
+def _along(points: dict[str, np.ndarray], axis: np.ndarray) -> np.ndarray:
+    """(T,) cosine to `axis` of trunk or legs, whichever is less along it."""
+    ankles = (points["left_ankle"] + points["right_ankle"]) / 2
+    parts = [points["neck"] - points["pelvis"], points["pelvis"] - ankles]
+    return np.min([part @ axis / np.maximum(np.linalg.norm(part, axis=1), 1e-12) for part in parts], axis=0)
+
+
+def _rises(points: dict[str, np.ndarray], stands: np.ndarray, axis: np.ndarray) -> bool:
+    """Whether a body that is stretched out along `stands` moves far along `axis`, as one that lies does not.
+
+    Frames in which it is not stretched out so do not count: who does press-ups may have stood up before.
+    """
     leg = leg_length(points)
-    return leg is not None and bool(np.ptp(points["pelvis"] @ axis) > RISE * leg)
+    heights = points["pelvis"][_along(points, stands) > UPRIGHT] @ axis
+    return leg is not None and bool(np.ptp(heights) > RISE * leg)
 
 
 def _on_floor(points: dict[str, np.ndarray], axis: np.ndarray) -> bool:
     """Whether the lowest landmark is at the height 0 in most frames, where files with a floor have it."""
     leg = leg_length(points)
     lowest = np.min([at @ axis for at in points.values()], axis=0)
-    return leg is not None and bool(abs(np.nanmedian(lowest)) < FLOOR * leg)
+    return leg is not None and bool(abs(np.median(lowest)) < FLOOR * leg)
 
 
 def _taken(axis: str) -> str:

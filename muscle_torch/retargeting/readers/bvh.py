@@ -60,7 +60,7 @@ def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "") -> 
         up: The vertical axis, such as "z"; "": by the motion and the rest pose, usually y.
 
     Raises:
-        InputError: The file is no whole BVH file, lacks a joint, or its unit, rate or vertical axis cannot be found.
+        InputError: The file is no whole BVH file, lacks a joint, or shows no unit, rate or vertical axis.
     """
     bvh = parse_bvh(path)
     if not rate and bvh.frame_time <= 0:

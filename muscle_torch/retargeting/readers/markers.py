@@ -44,7 +44,7 @@ CENTRE_ROLES: dict[str, tuple[str | tuple[str, ...], ...]] = {
 }
 ONE_ARM = ("ACROTIP", "EPICL", "EPICM", "STYLR", "STYLU", "INDEX")
 SPACE = 1e-9
-KNEE_INWARD, ANKLE_INWARD = 0.055, 0.04  # [m] joint centre from a lateral marker where the medial one is missing
+KNEE_INWARD, ANKLE_INWARD = 0.055, 0.04  # [m] joint centre from a lateral marker if the medial one is missing
 SHOULDER_DROP = 0.17  # of the distance between both acromia, below the marker (Rab et al. 2002)
 
 
@@ -63,7 +63,7 @@ def read_markers(
         unit: Length of one unit in metres; 0: as the file states. It counts for `static` too.
         rate: Frames a second; 0: as the file states.
         names: Role -> marker name in this file, for names other than the usual ones.
-        static: A file of the same subject standing; what it alone shows is carried over.
+        static: A static trial of the same subject; points that only it shows are carried over.
         up: The vertical axis, such as "y" or "-z"; "": by the markers.
     """
     if static and (Path(static).suffix.lower() not in (".trc", ".c3d") or not Path(static).is_file()):
@@ -188,7 +188,7 @@ def _roles(markers: Markers, names: dict[str, str], path: Path) -> dict[str, np.
 
 
 def _up(at: dict[str, np.ndarray], labels: list[str], up: str, path: Path) -> np.ndarray:
-    """Rotation (3, 3) that takes the file's vertical axis, along which the neck is above hips or sternum, to z."""
+    """Rotation (3, 3) that takes the file's vertical axis, along which the neck is above hips or chest, to z."""
     high = [at[r] for r in ("C7", "CLAV", "RSHO", "LSHO") if r in at]
     low = [at[r] for r in ("RASI", "LASI", "SACR", "STRN", "T10") if r in at]
     if not high:
@@ -203,7 +203,7 @@ def _up(at: dict[str, np.ndarray], labels: list[str], up: str, path: Path) -> np
         axis = int(np.argmax(np.abs(tall)))
         if np.abs(tall[axis]) < 0.05:
             raise InputError(
-                f"{path}: the neck is not above the pelvis, so that its vertical axis cannot be found; set up= to it "
+                f"{path}: the neck is not above the pelvis along any axis, which would show the vertical one: set up= "
                 "(y, z, ...)"
             )
         row = np.zeros(3)
@@ -226,7 +226,7 @@ def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _pelvis(at: dict[str, np.ndarray], positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]) -> None:
-    """Frame of the iliac spines; hip centres as given, or by regression (Harrington et al. 2007)."""
+    """Frame of the iliac spines; hip centres of the file, or by regression (Harrington et al. 2007)."""
     back = _mean(at, "RPSI", "LPSI") if {"RPSI", "LPSI"} <= at.keys() else at.get("SACR")
     if not {"RASI", "LASI"} <= at.keys() or back is None:
         return
@@ -236,13 +236,13 @@ def _pelvis(at: dict[str, np.ndarray], positions: dict[str, np.ndarray], orienta
     depth = float(np.nanmedian(np.linalg.norm(front - back, axis=1)))
     for side, sign in (("left", 1.0), ("right", -1.0)):
         local = np.array([-0.24 * depth - 0.0099, sign * (0.33 * width + 0.0073), -0.30 * width - 0.0109])
-        positions[f"{side}_hip"] = _seen(at.get(f"{side[0].upper()}HJC"), front + frame @ local)
+        positions[f"{side}_hip"] = _or_regression(at.get(f"{side[0].upper()}HJC"), front + frame @ local)
     positions["pelvis"] = (positions["left_hip"] + positions["right_hip"]) / 2
     orientations["pelvis"] = frame
 
 
-def _seen(centre: np.ndarray | None, regressed: np.ndarray) -> np.ndarray:
-    """A computed joint centre of the file, and the regression where it is missing."""
+def _or_regression(centre: np.ndarray | None, regressed: np.ndarray) -> np.ndarray:
+    """The joint centre that the file has, or the regressed one if it has none or with gaps."""
     return regressed if centre is None or not np.isfinite(centre).all() else centre
 
 
@@ -281,17 +281,17 @@ def _leg(
         ("ankle", "AJC", "ANK", "ANM", ANKLE_INWARD),
     ):
         if s + centre in at and np.isfinite(at[s + centre]).mean() >= np.isfinite(at.get(s + lateral, np.nan)).mean():
-            found = at[s + centre]
+            centre_at = at[s + centre]
         elif s + lateral in at and s + medial in at:
-            found = (at[s + lateral] + at[s + medial]) / 2
+            centre_at = (at[s + lateral] + at[s + medial]) / 2
         elif s + lateral in at:
             along = at[s + lateral] - above
             along = along / np.linalg.norm(along, axis=1, keepdims=True)
             square = inward - np.sum(inward * along, axis=1, keepdims=True) * along
-            found = at[s + lateral] + offset * square / np.linalg.norm(square, axis=1, keepdims=True)
+            centre_at = at[s + lateral] + offset * square / np.linalg.norm(square, axis=1, keepdims=True)
         else:
             return
-        positions[f"{side}_{joint}"] = above = found
+        positions[f"{side}_{joint}"] = above = centre_at
     if s + "TOE" in at:
         positions[f"{side}_toe"] = at[s + "TOE"]
 
@@ -309,16 +309,16 @@ def _arm(
         shoulder = at[s + "SHO"] - SHOULDER_DROP * width * orientations["thorax"][..., 2]
     elbow = at[s + "EJC"] if s + "EJC" in at else _mean(at, s + "ELB", s + "ELM")
     wrist, hand = _mean(at, s + "WRA", s + "WRB"), at.get(s + "FIN")
-    for joint, found in (("shoulder", shoulder), ("elbow", elbow), ("wrist", wrist), ("hand", hand)):
-        if found is None:
+    for joint, place in (("shoulder", shoulder), ("elbow", elbow), ("wrist", wrist), ("hand", hand)):
+        if place is None:
             return
-        positions[f"{side}_{joint}"] = found
+        positions[f"{side}_{joint}"] = place
 
 
 def _arm_turns(
     at: dict[str, np.ndarray], side: str, positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]
 ) -> None:
-    """How upper arm and forearm turn, by the markers on both sides of elbow and wrist, if these are seen with them."""
+    """How upper arm and forearm turn, by the markers on both sides of elbow and wrist, if visible with the joints."""
     s = side[0].upper()
     for segment, start, end, front in (
         ("upper_arm", "shoulder", "elbow", (s + "ELB", s + "ELM")),

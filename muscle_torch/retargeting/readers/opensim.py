@@ -72,43 +72,9 @@ def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: s
     if set(shoulder.NEEDED) <= columns.keys():
         arm = shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
         return dataclasses.replace(arm, notes=notes)
-    missing = [name for name in NEEDED if name not in columns]
-    if "sternoclavicular_r1" in columns:
-        raise InputError(
-            f"{path}: coordinates of an ISB shoulder model (Wu et al.), whose joint frames it does not tell: give the "
-            "markers of the same trial (.trc, .c3d)"
-        )
-    if len(missing) == len(NEEDED):
-        raise InputError(
-            f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of a model that is read (the gait "
-            "models and the thoracoscapular shoulder of OpenSim; no forces, moments or muscle activity)"
-        )
-    if missing:
-        raise InputError(
-            f"{path}: lacks the coordinates {', '.join(missing)} of the OpenSim gait models; it has "
-            f"{', '.join(list(columns)[:8])}, ...: rename its columns to theirs"
-        )
-
-    def coordinate(name: str) -> np.ndarray:
-        return columns.get(name, np.zeros(count)) * angle
-
-    # Newer models bend the knee towards positive angles, older ones towards negative ones.
-    bend = 1.0 if np.mean([columns["knee_angle_r"].mean(), columns["knee_angle_l"].mean()]) >= 0 else -1.0
+    _check_coordinates(columns, path)
     skeleton, places = _skeleton()
-    turns = np.tile(np.eye(3), (count, len(skeleton.names), 1, 1))
-    for name, index in places.items():
-        joint, _, side = name.partition("_")
-        mirror = -1.0 if side == "l" else 1.0
-        if joint == "knee":
-            turns[:, index] = Rotation.from_euler("z", -bend * coordinate(f"knee_angle_{side}")[:, None]).as_matrix()
-        elif joint in HINGES:
-            name, axis = HINGES[joint]
-            turned = coordinate(name.format(side))[:, None] * (np.array(axis) * (mirror, mirror, 1.0))
-            turns[:, index] = Rotation.from_rotvec(turned).as_matrix()
-        elif joint in TURNS:
-            axes = "".join(axis for _, axis in TURNS[joint]).upper()
-            values = [coordinate(c.format(side)) * (mirror if axis != "z" else 1.0) for c, axis in TURNS[joint]]
-            turns[:, index] = Rotation.from_euler(axes, np.stack(values, axis=1)).as_matrix()
+    turns = _turns(columns, angle, len(skeleton.names), places)
     root = np.stack([columns.get(f"pelvis_t{axis}", np.zeros(count)) for axis in "xyz"], axis=1)
     positions, rotations = skeleton.pose(root * (unit or 1.0), turns)
     if not unit:
@@ -128,6 +94,52 @@ def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: s
         source=str(path),
         notes=notes,
     )
+
+
+def _check_coordinates(columns: dict[str, np.ndarray], path: Path) -> None:
+    """Raise InputError if the table does not hold the coordinates of a gait model."""
+    missing = [name for name in NEEDED if name not in columns]
+    if "sternoclavicular_r1" in columns:
+        raise InputError(
+            f"{path}: coordinates of an ISB shoulder model (Wu et al.), whose joint frames it does not state: use the "
+            "markers of the same trial (.trc, .c3d)"
+        )
+    if len(missing) == len(NEEDED):
+        raise InputError(
+            f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of a model that is read (the gait "
+            "models and the thoracoscapular shoulder of OpenSim; no forces, moments or muscle activity)"
+        )
+    if missing:
+        raise InputError(
+            f"{path}: lacks the coordinates {', '.join(missing)} of the OpenSim gait models; it has "
+            f"{', '.join(list(columns)[:8])}, ...: rename its columns to theirs"
+        )
+
+
+def _turns(columns: dict[str, np.ndarray], angle: float, joints: int, places: dict[str, int]) -> np.ndarray:
+    """Rotations of the joints (T, joints, 3, 3) relative to their parents; `angle`: radians of one unit."""
+    count = len(columns[NEEDED[0]])
+
+    def coordinate(name: str) -> np.ndarray:
+        return columns.get(name, np.zeros(count)) * angle
+
+    # Newer models bend the knee towards positive angles, older ones towards negative ones.
+    bend = 1.0 if np.mean([columns["knee_angle_r"].mean(), columns["knee_angle_l"].mean()]) >= 0 else -1.0
+    turns = np.tile(np.eye(3), (count, joints, 1, 1))
+    for name, index in places.items():
+        joint, _, side = name.partition("_")
+        mirror = -1.0 if side == "l" else 1.0
+        if joint == "knee":
+            turns[:, index] = Rotation.from_euler("z", -bend * coordinate(f"knee_angle_{side}")[:, None]).as_matrix()
+        elif joint in HINGES:
+            name, axis = HINGES[joint]
+            turned = coordinate(name.format(side))[:, None] * (np.array(axis) * (mirror, mirror, 1.0))
+            turns[:, index] = Rotation.from_rotvec(turned).as_matrix()
+        elif joint in TURNS:
+            axes = "".join(axis for _, axis in TURNS[joint]).upper()
+            values = [coordinate(c.format(side)) * (mirror if axis != "z" else 1.0) for c, axis in TURNS[joint]]
+            turns[:, index] = Rotation.from_euler(axes, np.stack(values, axis=1)).as_matrix()
+    return turns
 
 
 def _arm_turns(rotations: np.ndarray, places: dict[str, int], columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -191,12 +203,12 @@ def _skeleton() -> tuple[Skeleton, dict[str, int]]:
 
 
 def _landmarks(positions: np.ndarray, places: dict[str, int], arms: bool) -> dict[str, np.ndarray]:
-    found = {"neck": positions[:, places["neck"]]}
+    points = {"neck": positions[:, places["neck"]]}
     for side in ("left", "right"):
         for joint in OFFSETS:
             if f"{side}_{joint}" not in LANDMARKS:
                 continue
             if arms or OFFSETS[joint][0] in ("root", "hip", "knee", "ankle"):
-                found[f"{side}_{joint}"] = positions[:, places[f"{joint}_{side[0]}"]]
-    found["pelvis"] = (found["left_hip"] + found["right_hip"]) / 2
-    return found
+                points[f"{side}_{joint}"] = positions[:, places[f"{joint}_{side[0]}"]]
+    points["pelvis"] = (points["left_hip"] + points["right_hip"]) / 2
+    return points

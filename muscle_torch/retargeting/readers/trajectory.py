@@ -20,7 +20,7 @@ from ..fit import Proportions
 from ..kinematics import BodyTree
 from ..raw import RawMotion
 
-WANTED = ("qpos", "frequency", "joint_names", "split_points", "jnt_type", "name", "source", "licence")
+KEYS = ("qpos", "frequency", "joint_names", "split_points", "jnt_type", "name", "source", "licence")
 
 
 def is_trajectory(path: Path) -> bool:
@@ -29,7 +29,7 @@ def is_trajectory(path: Path) -> bool:
 
 
 def count_clips(path: Path) -> int:
-    """Clips in an .npz; 1 for what is no trajectory file, or a damaged one: reading it says so."""
+    """Return the number of clips in an .npz; 1 for other files and damaged ones, which fail when they are read."""
     try:
         splits = read_arrays(path, ("split_points",)).get("split_points")
     except InputError:
@@ -46,7 +46,7 @@ def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 
         unit: Length of one unit of the root's translation in metres; 0: metres.
         rate: Frames a second; 0: as the file states.
     """
-    arrays = read_arrays(path, WANTED)
+    arrays = read_arrays(path, KEYS)
     arrays.setdefault("split_points", np.array([0, len(arrays.get("qpos", ()))]))
     name = "full_body" if "knee_angle_r" in arrays["joint_names"] else "bimanual_arm"
     embodiment, body, tree = _body(name)
@@ -60,7 +60,7 @@ def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 
     frames = tree.forward(tree.pose(qpos))
     names = tuple(body.rest)
     points = tree.points(frames, body.points(names, tree)).numpy()
-    # A fixed body faces -y; landmarks are told of a trunk that faces x.
+    # A fixed body faces -y; landmarks are those of a trunk that faces x.
     turn = np.eye(3) if body.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     turned = ("pelvis", "thorax") if body.free else ("thorax",)
     bones = {
