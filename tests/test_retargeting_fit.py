@@ -254,10 +254,28 @@ def test_feet_that_slide_throughout_a_stance_are_seen(whole):
     glide[:, 0] += 0.35 * time
     quality, _ = assess(embodiment, glide, 100.0, None, None, 1.0)
     assert quality.foot_slide == 0 and quality.stance_slide == pytest.approx(0.35, abs=1e-6)
-    assert any(reason.startswith("stance_slide 0.35 > 0.2") for reason in reasons(quality, THRESHOLDS))
+    assert quality.run_slide == 0 and reasons(quality, THRESHOLDS) == []  # a figure that glides slowly
     glide[:, 0] = 0.35 * np.cumsum((time < 0.4) | (time > 0.5)) / 100
     quality, _ = assess(embodiment, glide, 100.0, None, None, 1.0)
     assert quality.stance_slide == pytest.approx(0.0, abs=1e-6)
+    glide[:, 0] = 11 * time  # the root's path in decimetres
+    quality, _ = assess(embodiment, glide, 100.0, None, None, 1.0)
+    assert any(reason.startswith("stance_slide 11 > 1 ") for reason in reasons(quality, THRESHOLDS))
+
+
+def test_feet_that_slide_in_a_run_are_rejected(whole):
+    """Three flights of 0.2 s, and stances of 0.2 s in which the feet slide at 0.35 m/s, then stand."""
+    embodiment, time = whole.embodiment, np.arange(160) / 100
+    for slide, passes in ((0.35, False), (0.0, True)):
+        hop = standing_still(whole, 160)
+        within = time % 0.4 - 0.3  # a flight from 0.2 to 0.4 s
+        flying = np.abs(within) < 0.1
+        hop[:, 2] += np.where(flying, 9.81 / 2 * (0.01 - within**2), 0.0)
+        hop[:, 0] = np.cumsum(np.where(flying, 2.5, slide)) / 100
+        quality, _ = assess(embodiment, hop, 100.0, None, None, 1.0)
+        assert quality.run_slide == pytest.approx(slide, abs=0.01) and quality.hover_height == 0
+        told = [reason for reason in reasons(quality, THRESHOLDS) if reason.startswith("run_slide 0.35 > 0.2")]
+        assert (told == []) == passes
 
 
 def test_a_root_faster_than_any_person_is_rejected(whole):

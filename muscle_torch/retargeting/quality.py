@@ -13,7 +13,7 @@ from .collisions import pairs
 from .fit import SCORED_WEIGHT, Proportions, Targets
 from .ground import Soles, standing
 from .kinematics import BodyTree
-from .support import BodySurface, hovering, stance_slide
+from .support import BodySurface, hovering, stances_of, typical_slide
 
 LIMIT_TOLERANCE = 1e-5  # [rad, m]
 PENETRATION = 0.001  # [m] deeper than this counts as a penetrating frame
@@ -42,6 +42,7 @@ class Quality:
     time_per_frame: float  # [s]
     foot_slide: float  # mean speed of standing soles (slower than 0.25 m/s) along the floor [m/s]
     stance_slide: float  # speed of feet on the floor at the slowest time of a stance: the median stance [m/s]
+    run_slide: float  # the same of stances that follow a flight
     hover_height: float  # highest the body's lowest point gets above the floor while it does not fall [m]
     hover_time: float  # how long it does so in all [s]
     root_speed: float  # [m/s]
@@ -71,7 +72,8 @@ THRESHOLDS = {
     "joint_violation_max": 3.1e-4,
     "penetration_depth": 0.005,
     "floating_lowest": 0.025,
-    "stance_slide": 0.2,
+    "stance_slide": 1.0,
+    "run_slide": 0.2,
     "hover_height": 0.03,
     "root_speed": 12.5,  # the fastest sprinter
     "tendon_jump": 0.05,
@@ -138,7 +140,8 @@ def reasons(quality: Quality, thresholds: dict[str, float]) -> list[str]:
         "tendon_jump": quality.tendon_jump_name,
         "joint_speed": quality.joint_speed_name,
         "hover_height": f"for {quality.hover_time:.2f} s: the floor is flat, without stairs, slopes or seats",
-        "stance_slide": "feet never stand: a belt's speed or the unit of the root's position is wrong",
+        "stance_slide": "feet never stand: the unit of the root's position or the rate is wrong",
+        "run_slide": "feet never stand: a belt's speed or the rate is wrong",
         "root_speed": "no person is so fast: the unit of the root's position or the rate is wrong",
     }
     for name, most in thresholds.items():
@@ -245,7 +248,7 @@ def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
 def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.ndarray, dict[str, float]]:
     """Return the lowest point of the feet (T,) [m], and the metrics of the feet by name."""
     if embodiment.root_joint is None:
-        return np.zeros(len(qpos)), {"foot_slide": 0.0, "stance_slide": 0.0, "floating_lowest": 0.0}
+        return np.zeros(len(qpos)), dict.fromkeys(("foot_slide", "stance_slide", "run_slide", "floating_lowest"), 0.0)
     tree = BodyTree(embodiment, dtype=torch.float64)
     soles = Soles.of(tree)
     frames = tree.forward(tree.pose(qpos))
@@ -256,9 +259,11 @@ def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.nda
     both = still[1:] & still[:-1]
     stands = still.any(axis=1)
     sides = np.array([embodiment.model.body(int(tree.body_ids[b])).name[-1] for b in soles.bodies.tolist()])
+    stances = stances_of(soles, frames, sides, rate)
     return lowest, {
         "foot_slide": float(speed[both].mean()) if both.any() else 0.0,
-        "stance_slide": stance_slide(soles, frames, sides, rate),
+        "stance_slide": typical_slide(stances),
+        "run_slide": typical_slide([stance for stance in stances if stance.landed]),
         "floating_lowest": float(max(lowest[stands].max(initial=0.0), 0.0)),
     }
 

@@ -90,9 +90,10 @@ class Retargeter:
     def _retarget(self, raw: RawMotion) -> Result:
         raw = at_rate(raw, self.embodiment.control_frequency)
         start = time.perf_counter()
+        targets = make_targets(raw, self.body)
         if not self.body.free and _is_whole(raw):
-            raw = self._with_fitted_thorax(raw)
-        qpos, targets = METHODS[self.options.method](make_targets(raw, self.body), self.body, self.options)
+            targets = make_targets(self._with_fitted_thorax(raw), self.body)
+        qpos, targets = METHODS[self.options.method](targets, self.body, self.options)
         if self.body.free:
             qpos, targets = at_origin(qpos, targets)
         seconds = time.perf_counter() - start

@@ -1,6 +1,8 @@
 """What holds a body up: whether it hovers, and whether its feet come to rest while they touch the floor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -65,10 +67,18 @@ def hovering(lowest: np.ndarray, height: np.ndarray, rate: float) -> np.ndarray:
     return out
 
 
-def stance_slide(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> float:
-    """Return how fast feet slide at the slowest time of a stance [m/s]: the median of all stances by their duration.
+class Stance(NamedTuple):
+    """A time in which a foot touches the floor."""
 
-    A foot that rolls or lands late stands still at some time; one that never does slides on the floor throughout.
+    start: int  # first frame
+    stop: int  # behind the last one
+    slide: float  # [m/s] of the foot along the floor when it is slowest
+    landed: bool  # after a flight
+
+
+def stances_of(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> list[Stance]:
+    """Find the stances of all feet; a foot that rolls or lands late stands still at some time of each.
+
     sides (P,): which foot each point of the soles belongs to.
     """
     point = soles.lowest(frames).cpu().numpy()
@@ -79,14 +89,21 @@ def stance_slide(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -
     speed = np.linalg.norm((moved - point[:-1])[..., :2], axis=-1) * rate
     low = np.maximum(point[:-1, :, 2], moved[..., 2]) < CONTACT
     shortest, width = max(2, round(SHORTEST_STANCE * rate)), max(1, round(SLOWEST * rate))
-    found: list[tuple[float, int]] = []
+    flights = [stop for start, stop in runs(~low.any(axis=1)) if stop - start >= shortest and start > 0]
+    stances = []
     for side in np.unique(sides):
         slowest = np.where(low & (sides == side), speed, np.inf).min(axis=1)
         for start, stop in runs(np.isfinite(slowest)):
             if stop - start >= max(shortest, width):
                 means = np.convolve(slowest[start:stop], np.full(width, 1 / width), mode="valid")
-                found.append((float(means.min()), stop - start))
-    if not found:
+                stances.append(Stance(start, stop, float(means.min()), start in flights))
+    return stances
+
+
+def typical_slide(stances: Sequence[Stance]) -> float:
+    """Return the slide of the middle stance, by their durations [m/s]; 0 if there is none."""
+    if not stances:
         return 0.0
-    values, counts = np.array(sorted(found)).T
-    return float(values[np.searchsorted(np.cumsum(counts), counts.sum() / 2)])
+    ordered = sorted(stances, key=lambda stance: stance.slide)
+    ends = np.cumsum([stance.stop - stance.start for stance in ordered])
+    return ordered[int(np.searchsorted(ends, ends[-1] / 2))].slide
