@@ -1,5 +1,7 @@
 """Kinematics against MuJoCo, the solver against known answers, the floor, quality metrics with numbers by hand."""
 
+import dataclasses
+
 import mujoco
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from muscle_torch.biomechanics.recordings import read_storage
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.retargeting import METHODS, THRESHOLDS, Retargeter, RetargetOptions, assess, read_motion, reasons
-from muscle_torch.retargeting.fit import Proportions
+from muscle_torch.retargeting.fit import Proportions, resting_pitch
 from muscle_torch.retargeting.ground import Soles, find_floor, grounded, runs, stances, standing
 from muscle_torch.retargeting.kinematics import BodyTree, Points
 from muscle_torch.retargeting.quality import tendon_jumps
@@ -433,3 +435,19 @@ def test_a_walk_bends_its_joints_as_people_do(whole):
             own = clip.qpos[:, whole.embodiment.model.joint(f"{name}_{side}").qposadr[0]]
             curve = np.interp(at, np.arange(len(own)), own)
             assert np.corrcoef(curve, sign * measured[:, names.index(name)])[0, 1] >= 0.9, (name, side)
+
+
+def test_a_foot_rests_while_its_toe_does():
+    """Level for the third of a stride in which the toe stays; in flight it points down and turns less."""
+    stance = np.arange(120) < 40
+    pitch = np.where(stance, -0.4 + 0.002 * np.sin(np.arange(120)), -1.2)
+    foot = 0.14 * np.stack((np.cos(pitch), 0 * pitch, np.sin(pitch)), axis=1)
+    toe = np.cumsum(np.where(stance, 0.0, 0.03))[:, None] * [1.0, 0.0, 0.0]
+    assert resting_pitch(foot, toe) == pytest.approx(-0.4, abs=0.003)
+
+
+def test_a_run_without_a_rest_pose_stands_on_its_soles(whole):
+    """As markers and rows of bones come: within 1 mm of the error with the rest pose of the skeleton."""
+    raw = read_motion(data_file("data/cmu_mocap/02_03.amc"))
+    without = whole(dataclasses.replace(raw, rest={})).quality
+    assert without.rmse == pytest.approx(whole(raw).quality.rmse, abs=1e-3)
