@@ -126,7 +126,7 @@ def test_a_run_of_two_goes_on_exactly_with_two_and_plainly_with_one(tmp_path):
     alone = train(*TOY, *pair, "max_iterations=6", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     assert [row["step"] for row in rows(runs[0])] == [128 * (i + 1) for i in range(6)]
-    assert load_checkpoint(runs[0])["env"]["clip"].shape == (8,)
+    assert load_checkpoint(runs[0])["env"]["goal"]["clip"].shape == (8,)
 
 
 def test_worlds_are_divided_anew_among_another_number_of_processes():
@@ -148,7 +148,7 @@ def test_worlds_are_divided_anew_among_another_number_of_processes():
         for read in (
             lambda part: part["observation"],
             lambda part: part["env"]["physics"]["integration"],
-            lambda part: part["env"]["_row"],
+            lambda part: part["env"]["goal"]["_row"],
             lambda part: part["episode"][1],
             lambda part: part["algorithm_shard"]["running_return"],
         ):

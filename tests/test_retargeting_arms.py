@@ -10,6 +10,8 @@ from conftest import data_file
 from scipy.spatial.transform import Rotation
 from test_retargeting_readers import amass, body_model, bvh_text
 
+from muscle_torch.biomechanics.recordings import read_storage
+from muscle_torch.biomechanics.series import TimeSeries
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.retargeting import (
     THRESHOLDS,
@@ -25,7 +27,6 @@ from muscle_torch.retargeting.kinematics import BodyTree
 from muscle_torch.retargeting.readers.asf_amc import _read_amc
 from muscle_torch.retargeting.readers.marker_files import Markers
 from muscle_torch.retargeting.readers.markers import from_markers
-from muscle_torch.retargeting.readers.opensim import read_table
 
 SIDES = ("left", "right")
 RANGES = {"pro_sup": (-90, 90), "deviation": (-10, 25), "flexion": (-45, 45)}  # [deg] of the body's joints
@@ -170,16 +171,21 @@ def test_angles_of_real_amc_and_amass_files_arrive(arms, tmp_path, take):
     assert_follow(arms(raw), wanted, 120.0, 3.0)
 
 
+def angle(series: TimeSeries, name: str) -> np.ndarray:
+    """A column (T,) [deg]."""
+    column = series.names.index(name)
+    return series.values[:, column] * (1.0 if series.units[column] == "deg" else np.degrees(1.0))
+
+
 @pytest.mark.parametrize(
     "name", ["opencap_processing/walking1_videoAndMocap.mot", "opensim_core_walk3d/coordinates.sto"]
 )
 def test_pronation_of_real_opensim_files_arrives(name):
     """`pro_sup` is 0 in supination there, and half way here; these models have straight wrists."""
     path = data_file(f"data/{name}")
-    columns, degrees, _ = read_table(path)
-    wanted = {}
+    series, wanted = read_storage(path), {}
     for side in "lr":
-        turned = columns[f"pro_sup_{side}"] * (1.0 if degrees else np.degrees(1.0)) - 90
+        turned = angle(series, f"pro_sup_{side}") - 90
         wanted |= {f"pro_sup_{side}": turned, f"deviation_{side}": 0 * turned, f"flexion_{side}": 0 * turned}
     raw = read_motion(path)
     assert_follow(Retargeter("fullbody")(raw), wanted, raw.rate, 2.0)
@@ -188,9 +194,8 @@ def test_pronation_of_real_opensim_files_arrives(name):
 def test_pronation_of_a_shoulder_model_arrives(arms):
     """34.3 degrees throughout, with a straight elbow, which alone would not show how the forearm is turned."""
     path = data_file("data/rmr_shoulder/ABD01.mot")
-    columns, _, _ = read_table(path)
     raw = read_motion(path)
-    assert_follow(arms(raw), {"pro_sup_r": columns["pro_sup"]}, raw.rate, 2.0)
+    assert_follow(arms(raw), {"pro_sup_r": angle(read_storage(path), "pro_sup")}, raw.rate, 2.0)
 
 
 def test_wrist_angles_of_an_opensim_file_arrive(arms, tmp_path):
