@@ -48,6 +48,7 @@ setup(
         "omegaconf>=2.3",
         "tensorboard>=2.17",
         "mink>=1.0",
+        "smplx>=0.1.28",
         "scipy>=1.13",
         "numpy>=2.0",
         "matplotlib>=3.9",

@@ -273,6 +273,8 @@ class MuscleEnv(EnvBase):
         self.nan_resets = torch.zeros((), **whole)
         self._command = torch.zeros(worlds, self.actions.num_commands, device=self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
+        props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
+        self._props_qpos = torch.from_numpy(props).float().to(self.device)  # once: at each reset it would synchronize
 
     def _place(self, environments: Tensor, start: Start) -> None:
         qpos, qvel = self.goal.place(environments, start)
@@ -286,7 +288,7 @@ class MuscleEnv(EnvBase):
         model = self.embodiment.model
         if qpos.shape[1] == model.nq:
             return qpos, qvel
-        rest = torch.from_numpy(model.qpos0[qpos.shape[1] :]).to(qpos).expand(len(qpos), -1)
+        rest = self._props_qpos.expand(len(qpos), -1)
         still = qvel.new_zeros(len(qvel), model.nv - qvel.shape[1])
         return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 

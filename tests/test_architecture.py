@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "motion": BODIES,
     "control": BODIES | {"motion"},
     "biomechanics": BODIES | {"motion"},
-    "retargeting": BODIES | {"motion"},
+    "retargeting": BODIES | {"motion", "biomechanics"},  # biomechanics reads the same files
     "envs": BODIES | {"motion", "control", "biomechanics"},
     "evaluation": BODIES | {"motion"},
     "rendering": BODIES | {"motion", "evaluation"},

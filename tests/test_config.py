@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from muscle_torch.config import Config, config_from_dict, config_to_dict, help_text, load_config, tasks
 from muscle_torch.errors import InputError
-from muscle_torch.rl.optimizer import Optimizer
+from muscle_torch.rl.optimizer import make_optimizer
 
 
 def test_later_layers_win():
@@ -39,9 +39,10 @@ def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_
     block = OmegaConf.to_container(
         OmegaConf.load(Path(str(resources.files("muscle_torch.cfg"))) / f"preset/{preset}.yaml")
     )
+    block[task]["embodiment"]["name"] = task
     cfg = config_from_dict(block[task])
     assert cfg.num_envs * cfg.ppo.num_steps // cfg.ppo.minibatches == minibatch
-    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2, 2))], cfg.optimizer)
+    optimizer = make_optimizer(cfg.optimizer, [torch.nn.Parameter(torch.ones(2, 2))])
     optimizer.schedule(1.0, kl=0.0)
     assert optimizer.learning_rate == pytest.approx(last_rate)
     assert (cfg.exploration.options.initial_std, cfg.ppo.value_coef, cfg.optimizer.name) == (std, 0.5, "muon")

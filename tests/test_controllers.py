@@ -1,11 +1,12 @@
 """Controllers: what they read and what they leave alone; the tools without a checkpoint."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
-from commands import script
+from commands import ROOT, script
 from env_cases import Acting, clip, saved, small_env
 from test_video import renderer  # noqa: F401  a fixture: skips if nothing can be drawn
 
@@ -119,6 +120,16 @@ def test_evaluate_needs_no_checkpoint(tmp_path, capsys):
             main([*words, *more])
     with pytest.raises(InputError, match="no checkpoint given"):
         main(["task=toy_arm"])
+
+
+def test_the_controller_of_the_documentation_bends_the_arm():
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    example = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Bend" in block)
+    names: dict = {}
+    exec(example, names)
+    played = play(names["env"], names["Bend"](), max_seconds=1.0)[0]
+    assert played.activation[-1, 0] > 0.9 and played.activation[-1, 1] == 0
+    assert played.qpos[-1, 0] > played.qpos[0, 0] + 0.5
 
 
 def generated_motions() -> list[str]:

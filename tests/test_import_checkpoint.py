@@ -372,5 +372,6 @@ def test_addresses_stay_inside_the_download():
 )
 def test_the_release_preset_has_the_published_sizes(task, body, sizes):
     block = OmegaConf.to_container(OmegaConf.load(ROOT / "cfg" / "preset" / "release.yaml"))
-    found = environment_sizes(config_from_dict({"embodiment": body} | block[task]), ())
+    block[task]["embodiment"]["name"] = body
+    found = environment_sizes(config_from_dict(block[task]), ())
     assert (found["observation_size"], found["action_size"]) == sizes

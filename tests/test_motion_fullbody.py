@@ -11,7 +11,7 @@ from scipy.ndimage import find_objects, label
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip, generate, generated_names
-from muscle_torch.motion.chain import Chain
+from muscle_torch.motion.generated.chain import Chain
 from muscle_torch.motion.resample import at_control_rate
 
 NAMES = ("sway", "squat", "arm_raise", "step_in_place", "walk")

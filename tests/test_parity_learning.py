@@ -15,6 +15,7 @@ from tensordict import TensorDict
 from muscle_torch.config import Choice, PPOConfig
 from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer
 from muscle_torch.models.published_mlp import load_published, targets
+from muscle_torch.rl.muon import BatchedMuon
 from muscle_torch.rl.optimizer import make_optimizer
 from muscle_torch.rl.options import AdamWOptions, MuonOptions
 from muscle_torch.rl.ppo_update import PPOUpdate
@@ -101,6 +102,20 @@ def test_adam_is_the_published_one(name):
             assert relative(update, expected) < 5e-6, (leaf, step)
 
 
+# What bfloat16 leaves of Muon's steps, and what the lack of a bias correction adds from the second step on: a little
+# more than the worst of 2000 and of 300 random seeds. These are: cosine 0.99915 and 0.984 (0.848 for square matrices,
+# which have singular values near 0), largest difference 0.101 and 0.35 (1.14), norm 0.028 and 0.061.
+BFLOAT16 = {"cosine": 0.999, "relative": 0.12, "norm": 0.05}
+WITHOUT_BIAS_CORRECTION = {"cosine": 0.975, "relative": 0.5, "norm": 0.08}
+OF_A_SQUARE = {"cosine": 0.8, "relative": 1.5, "norm": 0.08}
+
+
+def check_muon(update: torch.Tensor, expected: torch.Tensor, bounds: dict[str, float], what: object) -> None:
+    assert relative(update, expected) < bounds["relative"], what
+    assert alike(update, expected) > bounds["cosine"], what
+    assert float(update.norm() / expected.norm()) == pytest.approx(1.0, abs=bounds["norm"]), what
+
+
 @pytest.mark.parametrize("name", ["muon_bimanual", "muon_fullbody", "muon_linear_lr"])
 def test_muon_is_the_published_one_but_for_bfloat16_and_bias_correction(name):
     oracle = Oracle("optimizer")
@@ -112,10 +127,41 @@ def test_muon_is_the_published_one_but_for_bfloat16_and_bias_correction(name):
             if not expected.any():
                 assert not update.any()
                 continue
-            # The first step has no momentum to correct: bfloat16 alone. Then both, least in the weights' size.
-            assert relative(update, expected) < (0.03 if step == 1 else 0.3), (leaf, step)
-            assert alike(update, expected) > (0.9998 if step == 1 else 0.975), (leaf, step)
-            assert float(update.norm() / expected.norm()) == pytest.approx(1.0, abs=0.03), (leaf, step)
+            later = OF_A_SQUARE if update.shape[0] == update.shape[1] else WITHOUT_BIAS_CORRECTION
+            check_muon(update, expected, BFLOAT16 if step == 1 else later, (leaf, step))
+
+
+def exact_newton_schulz(matrix: torch.Tensor) -> torch.Tensor:
+    """Five steps in double precision, with the published coefficients."""
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / x.norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_muon_is_newton_schulz_in_double_precision_but_for_bfloat16(seed):
+    """Random matrices and gradients: five steps with Nesterov momentum, weight decay and the factor for tall ones."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(16, 24), (40, 16), (24, 24), (6, 40), (1, 16), (12, 1)]
+    weights = [torch.nn.Parameter(torch.randn(shape, generator=generator).double()) for shape in shapes]
+    optimizer = BatchedMuon(weights, lr=4e-4, weight_decay=1e-3, momentum=0.95)
+    optimizer.found_inf = torch.zeros(())
+    momentum = [torch.zeros(shape).double() for shape in shapes]
+    for step in range(5):
+        before = [weight.detach().clone() for weight in weights]
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=generator).double()
+        optimizer.step()
+        for i, weight in enumerate(weights):
+            assert weight.grad is not None
+            momentum[i] = 0.95 * momentum[i] + 0.05 * weight.grad
+            direction = exact_newton_schulz(0.95 * momentum[i] + 0.05 * weight.grad)
+            rows, columns = weight.shape
+            expected = -4e-4 * (max(1.0, rows / columns) ** 0.5 * direction + 1e-3 * before[i])
+            check_muon(weight.detach() - before[i], expected, BFLOAT16, (shapes[i], step))
 
 
 def test_muon_fills_the_directions_that_a_gradient_of_rank_one_lacks():
@@ -125,8 +171,8 @@ def test_muon_fills_the_directions_that_a_gradient_of_rank_one_lacks():
     found = updates(oracle, "muon_fullbody", 1)[0][leaf]
     expected = oracle[f"x64/muon_fullbody/updates_1/{leaf}"]
     along = float((found * expected).sum() / expected.square().sum())
-    assert along == pytest.approx(1.0, abs=0.03)  # what the gradient asks for is done in full
-    assert 0.6 < alike(found, expected) < 0.75
+    assert along == pytest.approx(1.0, abs=0.04)  # what the gradient asks for is done in full
+    assert 0.4 < alike(found, expected) < 0.95  # of 2000 random matrices of rank one: 0.50 to 0.87
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_counts_as_no_step():

@@ -5,14 +5,18 @@ import numpy as np
 import pytest
 import torch
 from env_cases import ALL_REWARDS, MUSCLES, actions, all_equal, half_excited, play, small_env
+from physics_cases import everyone, random_ctrl
 
 from muscle_torch.embodiments import Embodiment, make_embodiment, moment_matrix, similarity
 from muscle_torch.embodiments.props import Ball, attach
 from muscle_torch.envs import factory
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import evaluate
+from muscle_torch.evaluation import ZeroController, evaluate
+from muscle_torch.evaluation import play as play_trials
 from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
 from muscle_torch.motion import MotionLibrary, generate
+from muscle_torch.physics import BACKENDS, make_physics
+from muscle_torch.rendering import scene, video
 
 FAR = Ball(position=(0.0, -3.0, 5.0))
 EVERYTHING = {
@@ -55,6 +59,25 @@ def test_a_ball_far_away_changes_nothing_of_an_episode(monkeypatch):
     assert torch.equal(beside.physics.field("qpos")[0, 1:], torch.tensor([0.0, -3.0, 5.0, 1.0, 0.0, 0.0, 0.0]))
     for env in (alone, beside):
         env.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_both_backends_simulate_the_body_as_if_alone(backend):
+    """30 control steps of an arm whose elbow also meets its limit; on Warp, in float32, to rounding."""
+    bodies = make_embodiment("toy_arm"), with_ball()
+    both = [make_physics(body.model, 4, device="cpu", backend=backend, threads=1) for body in bodies]
+    for body, physics in zip(bodies, both, strict=True):
+        qpos, qvel = np.float32([[0.1], [0.5], [1.0], [2.2]]), np.zeros((4, 1), np.float32)
+        whole = torch.from_numpy(body.whole_qpos(qpos)), torch.from_numpy(body.whole_qvel(qvel))
+        physics.reset(everyone(physics), *whole)
+    for ctrl in random_ctrl(2, 4, 30):
+        for physics in both:
+            physics.step(ctrl, 5)
+        alone, beside = both[0].field("qpos"), both[1].field("qpos", bodies[1].field_rows["qpos"])
+        assert torch.equal(alone, beside) or (backend == "warp" and torch.allclose(alone, beside, atol=1e-6))
+    assert not both[1].bad_worlds().any() and (both[1].field("qpos")[:, 3] < 4.9).all()
+    for physics in both:
+        physics.close()
 
 
 def test_an_episode_continues_from_a_snapshot_with_its_ball(monkeypatch):
@@ -153,3 +176,19 @@ def test_what_does_not_fit_is_refused_in_one_line():
         attach(arm, Hat())
     with pytest.raises(InputError, match="edit the body before ball is attached"):
         attach(arm, FAR).edited(lambda spec: None)
+
+
+def test_a_played_trial_is_filmed_with_its_ball_although_the_ghost_has_none(monkeypatch, tmp_path):
+    import imageio_ffmpeg
+
+    env = env_with_ball(monkeypatch, evaluation=True)
+    trajectory = play_trials(env, ZeroController(), max_seconds=0.1)[0]
+    assert trajectory.qpos.shape == (11, 8) and trajectory.reference.shape == (11, 1)
+    assert trajectory.activation.shape == (11, 2)
+    try:
+        scene.choose_gl()
+    except InputError as error:
+        pytest.skip(str(error))
+    video.film(env.embodiment, [trajectory], tmp_path / "x.mp4", width=64, height=64)
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "x.mp4"))[0] == 4
+    env.close()

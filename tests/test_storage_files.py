@@ -1,8 +1,10 @@
 """Atomic writes: the old file or the whole new one, from every process and thread."""
 
+import re
 import threading
 
 import pytest
+from commands import ROOT
 
 from muscle_torch.errors import InputError
 from muscle_torch.storage.files import write_atomically
@@ -54,3 +56,12 @@ def test_threads_that_write_the_same_file_do_not_mix(tmp_path):
     for writer in writers:
         writer.join()
     assert path.read_text() in ("a" * 100_000, "b" * 100_000) and list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_else_moves_files_into_place():
+    """One home: no other file of the package renames or makes temporary files beside its output."""
+    folders = ("muscle_torch", "envs", "models", "tools")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")] + [ROOT / "train.py"]
+    pattern = re.compile(r"os\.(replace|rename)\(|mkstemp|\.partial\b")
+    users = {path.relative_to(ROOT).as_posix() for path in sources if pattern.search(path.read_text(encoding="utf-8"))}
+    assert users == {"muscle_torch/storage/files.py"}

@@ -79,6 +79,18 @@ def test_evaluate_takes_motions_worlds_and_an_output(run_folder, tmp_path):
     assert found["num_clips"] == 1 and found["per_clip"][0]["name"] == name
 
 
+def test_a_controller_plays_in_the_environment_of_a_checkpoint(run_folder):
+    before = hashes(run_folder)
+    main = script("tools/evaluate.py").main
+    assert main([f"checkpoint={run_folder}", "policy=zero", "device=cpu", "threads=1"]) == 0
+    path = run_folder / "eval" / "zero.json"
+    metrics = json.loads(path.read_text())
+    baseline = json.loads((run_folder / "eval" / "zero" / "metrics.json").read_text())
+    assert metrics["err_site_abs"] == baseline["err_site_abs"] and metrics["policy"] == "zero"
+    path.unlink()
+    assert hashes(run_folder) == before
+
+
 def test_stochastic_evaluation_averages_its_seeds_and_changes_no_file_of_the_run(run_folder, tmp_path, capsys):
     before = hashes(run_folder)
     words = [f"checkpoint={run_folder}", "device=cpu", "threads=1", "stochastic=true"]

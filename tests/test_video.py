@@ -69,6 +69,21 @@ def test_landmarks_are_spheres_where_they_were_recorded(renderer):
     assert two[one].all() and two.sum() == pytest.approx(2 * one.sum(), rel=0.5)
 
 
+def test_the_camera_holds_landmarks_far_from_the_body(renderer):
+    """A point a metre beside the arm is in the picture, whole, once the camera was aimed at it too."""
+
+    def orange(image):
+        image = image.astype(int)
+        return (image[..., 0] > 180) & (image[..., 1] > 120) & (image[..., 2] < 30)
+
+    pose, away = np.array([1.0]), np.array([[1.2, 0.0, 1.0]])
+    renderer.aim([pose])
+    assert not orange(renderer.draw(pose, landmarks=away)).any()
+    renderer.aim([pose], landmarks=[away])
+    spot = orange(renderer.draw(pose, landmarks=away))
+    assert spot.sum() > 3 and not spot[:, [0, -1]].any() and not spot[[0, -1]].any()
+
+
 def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
     qpos = np.linspace(0, 2, 101)[:, None]
     trajectory = Trajectory("bend", qpos, 100.0, reference=qpos * 0.5, activation=np.tile(qpos / 2, 2))
@@ -135,6 +150,21 @@ def test_still_is_a_png(tmp_path, renderer):
     output = tmp_path / "pose.png"
     video.render_still(renderer.embodiment, Trajectory("x", np.array([[1.0]]), 100.0), output, 0.0, 160, 120)
     assert imread(output).shape[:2] == (120, 160)
+
+
+def test_filming_as_part_of_a_run_raises_one_line_whatever_fails(tmp_path, renderer, monkeypatch):
+    """A driver's error becomes an InputError, a mistake of ours does not."""
+    still = [Trajectory("x", np.zeros((2, 1)), 100.0)]
+    for raised, expected in ((RuntimeError("the driver died"), InputError), (ValueError("a mistake"), ValueError)):
+
+        def broken(*_, error=raised, **__):
+            raise error
+
+        monkeypatch.setattr(scene.SceneRenderer, "draw", broken)
+        with pytest.raises(expected, match=str(raised)) as caught:
+            video.film(renderer.embodiment, still, tmp_path / "x.mp4", width=64, height=64)
+        assert caught.type is expected
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_sizes_and_no_motion_are_named(tmp_path):

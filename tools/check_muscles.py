@@ -8,6 +8,7 @@ anthropometric tables, and sets moment arms beside measured ones. One verdict a 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from muscle_torch.config import key, parse_words, run_command
 from muscle_torch.errors import InputError
@@ -16,7 +17,7 @@ from muscle_torch.errors import InputError
 @dataclasses.dataclass(frozen=True)
 class CheckOptions:
     body: str = key("fullbody", "the body (muscle_torch/embodiments)")
-    fingers: bool = key(False, "with movable fingers")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     points: int = key(61, "positions over each joint's range")
     muscles: list[str] = key([], "muscles to draw; empty: the strongest of the right side")
     experiment: str = key("", "CSV of measured moment arms: study, curve, <joint>_deg, moment_arm_m")
@@ -36,7 +37,7 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.biomechanics.report import text_table, write_table
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment(options.body, **({"fingers": True} if options.fingers else {}))
+    body = make_embodiment(options.body, **options.embodiment)
     body.resolve("actuator", options.muscles)
     measured = compare_with_measured(body, options.experiment, options.mapping) if options.experiment else []
     check = check_muscles(body, options.points)

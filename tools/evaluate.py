@@ -138,13 +138,14 @@ def evaluation_config(options: EvaluateOptions) -> Config:
 
 
 def output_path(options: EvaluateOptions) -> Path | None:
-    """`output=`, or in the checkpoint's run `eval/metrics.json`, `eval/<controller>/metrics.json`; None: nowhere."""
+    """`output=`, or in the checkpoint's run `eval/metrics.json`, for a controller `eval/<name>.json`; None: nowhere."""
     if options.output:
         path = Path(options.output)
         return path if path.suffix == ".json" else path / "metrics.json"
     if not options.checkpoint:
         return None
-    return run_folder_of(options.checkpoint) / "eval" / options.policy / "metrics.json"
+    # Not eval/<name>/metrics.json: training wrote that for its own motions.
+    return run_folder_of(options.checkpoint) / "eval" / f"{options.policy or 'metrics'}.json"
 
 
 if __name__ == "__main__":

@@ -74,9 +74,8 @@ class Goal(ABC):
     assets: Any
     group: Tensor
 
-    def __init__(self, body: ModelIndices, num_envs: int, generator: torch.Generator):
-        self.body, self.num_envs, self.generator = body, num_envs, generator
-        self.device = generator.device
+    def __init__(self, body: ModelIndices, num_envs: int, generator: torch.Generator, device: torch.device):
+        self.body, self.num_envs, self.generator, self.device = body, num_envs, generator, device
 
     @classmethod
     @abstractmethod

@@ -43,7 +43,7 @@ class MotionGoal(Goal):
         num_envs: int,
         generator: torch.Generator,
     ):
-        super().__init__(body, num_envs, generator)
+        super().__init__(body, num_envs, generator, library.device)
         if options.lookahead < 1 or options.stride < 1:
             raise InputError(
                 f"goal.lookahead={options.lookahead} goal.stride={options.stride}: both must be at least 1 "

@@ -138,7 +138,7 @@ class TargetGoal(Goal):
         num_envs: int,
         generator: torch.Generator,
     ):
-        super().__init__(body, num_envs, generator)
+        super().__init__(body, num_envs, generator, poses.qpos.device)
         for name in ("radius", "duration", "trials"):
             if getattr(options, name) <= 0:
                 raise InputError(f"goal.{name}={getattr(options, name)}: must be above 0")

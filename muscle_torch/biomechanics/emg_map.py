@@ -1,6 +1,7 @@
 """From the name of an EMG channel to the model's actuators, by the table `emg_muscles.yaml` or one like it."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
@@ -15,10 +16,16 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
 from .series import TimeSeries
+from .text_tables import read_rows
 
 SIDES = {"r": {"side": "_r", "arm": ""}, "l": {"side": "_l", "arm": "_left"}}
 SIMILAR = 0.75  # of difflib; what is less alike is another word
-SIDE_AT_END = re.compile(r"^(.+?)[\s_.\-]*(?:\(|\b|_)(right|left|r|l)\)?$", re.IGNORECASE)
+SIDE_NAMES = {"right": "r", "rt": "r", "rechts": "r", "dx": "r", "r": "r",
+              "left": "l", "lt": "l", "links": "l", "sx": "l", "l": "l"}  # fmt: skip
+_SIDES = "|".join(SIDE_NAMES)
+SIDE_AT_END = re.compile(rf"^(.+?)[\s_.,\-]*(?:[(\[]|\b|_)({_SIDES})[)\]]?$", re.IGNORECASE)
+SIDE_AT_START = re.compile(rf"^[(\[]?({_SIDES})(?:[)\]]|\b|_)[\s_.,\-]*(.+)$", re.IGNORECASE)
+HEADS = ("actuator", "actuators", "actuator(s)", "muscle", "muscles", "model", "model muscle", "model muscles")
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,18 @@ class MuscleMap:
     actuators: dict[str, tuple[str, ...]]
     names: dict[str, str]
 
-    def find(self, channel: str, side: str = "r") -> tuple[str, str]:
-        """(muscle, side) of a channel. Raises InputError with the nearest names."""
-        for text, found in _readings(channel, side):
+    def find(self, channel: str, side: str = "r", channels: Collection[str] = ()) -> tuple[str, str]:
+        """Return (muscle, side) of a channel.
+
+        Args:
+            channel: its name, with or without a side (`TA`, `Soleus, right`, `BicepsBrachiiR`, `LTA`).
+            side: of a name that tells none, r or l.
+            channels: all names of the recording; `BFL` is the left side only if there is a `BFR` too.
+
+        Raises:
+            InputError: no muscle has the name; with the nearest names.
+        """
+        for text, found in _readings(channel, side, channels):
             if _plain(text) in self.names:
                 return self.names[_plain(text)], found
         raise InputError(f"unknown muscle {channel!r}{nearest(_plain(channel), tuple(self.names))}")
@@ -67,7 +83,7 @@ def muscle_columns(series: TimeSeries, table: MuscleMap, side: str = "r") -> tup
     ids, names, left_out, unknown = [], [], [], []
     for index, channel in enumerate(series.names):
         try:
-            muscle, found = table.find(channel, side)
+            muscle, found = table.find(channel, side, series.names)
         except InputError:
             close = get_close_matches(_plain(channel), table.names, 1, SIMILAR)
             unknown.append(f"{channel} (did you mean {table.names[close[0]]}?)" if close else channel)
@@ -116,17 +132,28 @@ def model_activity(
     )
 
 
-def _readings(channel: str, side: str) -> list[tuple[str, str]]:
-    """The channel's name as it stands, then with a side taken off its end."""
+def _readings(channel: str, side: str, channels: Collection[str]) -> list[tuple[str, str]]:
+    """The channel's name as it stands, then with a side taken off: a word, or a letter at its end or its start."""
     readings = [(channel, side)]
-    found = SIDE_AT_END.match(channel)
-    if found:
-        readings.append((found.group(1), found.group(2)[0].lower()))
-    if channel[-1:] in "rl" and len(channel) > 3:
-        readings.append((channel[:-1], channel[-1]))
+    for pattern, name, word in ((SIDE_AT_END, 1, 2), (SIDE_AT_START, 2, 1)):
+        match = pattern.match(channel)
+        if match:
+            readings.append((match.group(name), SIDE_NAMES[match.group(word).lower()]))
+    # `soleusr`, `BicepsBrachiiR`, `rSoleus`: a letter behind a word, or one of another case before it.
+    first, second, before, last = channel[:1], channel[1:2], channel[-2:-1], channel[-1:]
+    if len(channel) > 3 and (last in ("r", "l") or (last in ("R", "L") and not before.isupper())):
+        readings.append((channel[:-1], last.lower()))
+    if len(channel) > 3 and first in ("r", "l", "R", "L") and second.isupper() and not channel.isupper():
+        readings.append((channel[1:], first.lower()))
+    # `TAR`, `LTA`: an abbreviation. Its L may stand for lateral or long, unless the same name with an R is there too.
+    if channel.isupper() and len(channel) > 2:
+        pairs = ((channel[:-1], last, channel[:-1] + "R"), (channel[1:], first, "R" + channel[1:]))
+        for name, letter, partner in pairs:
+            if letter == "R" or (letter == "L" and partner in channels):
+                readings.append((name, letter.lower()))
     # `Biceps.EMG4`, `Sensor 1.IM EMG1`: labels of amplifiers carry the socket behind the muscle.
     if "." in channel:
-        readings += _readings(channel.split(".")[0], side)
+        readings += _readings(channel.split(".")[0], side, channels)
     return readings
 
 
@@ -147,15 +174,14 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _csv(path: Path) -> dict[str, Any]:
-    """`channel,actuators`: the actuators split by spaces, semicolons or plus signs."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    """`channel,actuators`: the actuators split by blanks, semicolons or plus signs; a row of titles may stand above."""
+    rows, _, separator = read_rows(path)
     table: dict[str, Any] = {}
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    for number, line in enumerate(lines[1:], 2):
-        channel, comma, actuators = line.partition(",")
-        names = re.split(r"[\s;+]+", actuators.strip().strip('"'))
-        if not comma or not names[0]:
-            raise InputError(f"{path}: line {number}: write `channel,actuator actuator ...`")
-        table[channel.strip()] = {"actuators": names, "also": []}
+    for line, cells in rows:
+        names = [name for name in re.split(r"[\s;,+]+", " ".join(cells[1:])) if name]
+        if line == rows[0].line and " ".join(names).lower() in HEADS:
+            continue
+        if not names or not separator:
+            raise InputError(f"{path}: line {line}: write `channel,actuator actuator ...`")
+        table[cells[0]] = {"actuators": names, "also": []}
     return table

@@ -14,6 +14,7 @@ from muscle_torch.errors import InputError, nearest
 
 from .agreement import pearson
 from .muscle_mechanics import joint_tangent, path_state, peak_force
+from .text_tables import decimal_mark, number, read_rows
 
 EXPERIMENT_COLUMNS = ("measured curve", "muscles", "about", "mean apart [mm]", "most apart [mm]", "r", "measured [mm]",
                       "model [mm]", "verdict")  # fmt: skip
@@ -111,17 +112,17 @@ def _span(arm: np.ndarray) -> str:
 
 
 def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    lines = [line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    if not lines or len(lines[0]) != 4 or lines[0][3].strip() != "moment_arm_m":
+    rows, _, separator = read_rows(path)
+    if not rows or len(rows[0].cells) != 4 or rows[0].cells[3] != "moment_arm_m":
         raise InputError(f"{path}: expected the columns study, curve, <joint>_deg, moment_arm_m")
+    decimal = decimal_mark(rows, separator)
     table: dict[str, list[tuple[float, float]]] = {}
-    for number, cells in enumerate(lines[1:], 2):
+    for line, cells in rows[1:]:
         try:
-            table.setdefault(f"{cells[0]}.{cells[1]}", []).append((float(cells[2]), float(cells[3])))
+            values = number(cells[2], decimal), number(cells[3], decimal)
         except (ValueError, IndexError):
-            raise InputError(f"{path}: line {number}: expected two names and two numbers") from None
+            raise InputError(f"{path}: line {line}: expected two names and two numbers") from None
+        table.setdefault(f"{cells[0]}.{cells[1]}", []).append(values)
     return {name: (np.array(rows)[:, 0], np.array(rows)[:, 1]) for name, rows in table.items()}
 
 

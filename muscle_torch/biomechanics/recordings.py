@@ -11,30 +11,35 @@ from scipy.io.matlab import MatReadError
 
 from muscle_torch.errors import InputError
 
+from .angle_units import angles_in_degrees, stated_degrees
 from .c3d import read_c3d_analog
+from .clocks import at_rate, with_clock
 from .series import TimeSeries
-
-TIME_NAMES = ("time", "t", "time_s", "seconds", "time (s)", "time[s]", "time [s]")
-UNIT = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]$")
+from .text_tables import SAMPLE, Row, decimal_mark, numbers, read_table, read_text, separator_of, split
 
 
-def read_storage(path: str | Path) -> TimeSeries:
-    """An OpenSim .sto or .mot file: a header up to `endheader`, then names, then rows (tabs, spaces or commas).
+def read_storage(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") -> TimeSeries:
+    """Return an OpenSim .sto or .mot file: a header up to `endheader`, then names, then rows (tabs, blanks or commas).
 
     Coordinate paths (`/jointset/hip_r/hip_flexion_r/value`) are shortened to the coordinate's name; speeds get the
-    suffix `_speed`. Angles of files with `inDegrees=yes` have the unit `deg`, of others `rad`, where the name tells.
+    suffix `_speed`. Angles have the unit `deg` or `rad` if their name tells that they are angles: as the header states
+    (old headers that state nothing: by their size), or as `angle_unit` says. `rate` [Hz] overrides the time column.
     """
     path = Path(path)
-    lines = _lines(path)
-    end = next((i for i, line in enumerate(lines) if line.strip().rstrip(",").lower() == "endheader"), None)
-    if end is None or end + 2 >= len(lines):
+    lines = read_text(path).splitlines()
+    end = next((i for i, line in enumerate(lines) if line.strip().rstrip(",;\t ").lower() == "endheader"), None)
+    body = [(n, line) for n, line in enumerate(lines, 1) if end is not None and n > end + 1 and line.strip(" \t\r,;")]
+    if len(body) < 2:
         raise InputError(f"{path}: no `endheader` line followed by a table: not an OpenSim storage file")
-    header = " ".join(lines[:end]).lower().replace(" ", "")
-    degrees = "indegrees=yes" in header
-    names = [short_name(name) for name in _split(lines[end + 1])]
-    values = _numbers(path, lines[end + 2 :], end + 3, len(names))
-    units = ["s", *(storage_unit(name, degrees) for name in names[1:])]
-    return _series(path, names, units, values, 0.0)
+    separator = separator_of([line for _, line in body[-SAMPLE:]])
+    rows = [Row(n, split(line, separator)) for n, line in body]
+    names = [short_name(name) for name in rows[0].cells]
+    while names and not names[-1]:
+        names.pop()
+    values = numbers(path, rows[1:], len(names), decimal_mark(rows[1:], separator))
+    degrees, notes = angles_in_degrees(path, stated_degrees("\n".join(lines[:end])), names, values, angle_unit)
+    units = [storage_unit(name, degrees) for name in names]
+    return with_clock(path, names, units, values, rate, notes)
 
 
 def write_storage(path: str | Path, series: TimeSeries, name: str = "", degrees: bool = False) -> Path:
@@ -58,32 +63,19 @@ def write_storage(path: str | Path, series: TimeSeries, name: str = "", degrees:
 
 
 def read_csv(path: str | Path, rate: float = 0.0) -> TimeSeries:
-    """A table with one line of names; columns split by commas, semicolons, tabs or spaces.
+    """Return a table with one line of names (`text_tables` says which dialects are read).
 
-    The time is the column called `time` (or `t`, `seconds`, ...); without one, rows are `rate` [Hz] apart.
-    A time of whole numbers 1, 2, 3, ... counts samples and needs `rate` too. `name [unit]` gives a column its unit.
+    The time is the column called `time` (or `t`, `seconds`, `time_ms`, ...), in the unit that its name, brackets or a
+    row of units state; without one, rows are `rate` [Hz] apart. `rate` decides if both are there. A time of whole
+    numbers that counts samples needs it. `name [unit]` gives a column its unit.
     """
-    path = Path(path)
-    lines = [line for line in _lines(path) if line.strip() and not line.startswith("#")]
-    if len(lines) < 3:
-        raise InputError(f"{path}: {max(len(lines) - 1, 0)} rows below the names, a recording needs at least 2")
-    raw = _split(lines[0])
-    units, names = [], []
-    for name in raw:
-        found = UNIT.match(name)
-        names.append(found.group(1) if found and found.group(1) else name)
-        units.append(found.group(2) if found and found.group(1) else "")
-    if all(_is_number(name) for name in raw):
-        raise InputError(f"{path}: the first line holds numbers; give the columns names there")
-    values = _numbers(path, lines[1:], 2, len(names))
-    if raw[0].lower() in TIME_NAMES or names[0].lower() in TIME_NAMES:
-        names[0] = "time"
-    return _series(path, names, units, values, rate)
+    table = read_table(path)
+    return with_clock(Path(path), list(table.names), list(table.units), table.values, rate, table.notes)
 
 
-def read_matlab(path: str | Path) -> TimeSeries:
-    """A MATLAB file (up to version 7) with one table: a struct of `colheaders` and `data`, time first, as MATLAB's
-    `importdata` makes of a storage file. Angles are degrees where the name tells an angle."""
+def read_matlab(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") -> TimeSeries:
+    """Return a MATLAB file (up to version 7) with one table: a struct of `colheaders` and `data`, time first, as
+    MATLAB's `importdata` makes of a storage file. Angles are degrees or radians by their size, or `angle_unit`."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -95,8 +87,9 @@ def read_matlab(path: str | Path) -> TimeSeries:
     if len(tables) != 1:
         raise InputError(f"{path}: {len(tables)} structs with colheaders and data, 1 is needed")
     names = [short_name(str(name)) for name in tables[0].colheaders]
-    units = ["s", *(storage_unit(name, degrees=True) for name in names[1:])]
-    return _series(path, names, units, np.atleast_2d(tables[0].data).astype(float), 0.0)
+    values = np.atleast_2d(tables[0].data).astype(float)
+    degrees, notes = angles_in_degrees(path, None, names, values, angle_unit)
+    return with_clock(path, names, [storage_unit(name, degrees) for name in names], values, rate, notes)
 
 
 def write_csv(path: str | Path, series: TimeSeries) -> Path:
@@ -111,14 +104,14 @@ def write_csv(path: str | Path, series: TimeSeries) -> Path:
     return path
 
 
-READERS: dict[str, Callable[[Path, float], TimeSeries]] = {
-    ".sto": lambda path, rate: read_storage(path),
-    ".mot": lambda path, rate: read_storage(path),
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".txt": read_csv,
-    ".c3d": lambda path, rate: read_c3d_analog(path),
-    ".mat": lambda path, rate: read_matlab(path),
+READERS: dict[str, Callable[[Path, float, str], TimeSeries]] = {
+    ".sto": read_storage,
+    ".mot": read_storage,
+    ".csv": lambda path, rate, angle_unit: read_csv(path, rate),
+    ".tsv": lambda path, rate, angle_unit: read_csv(path, rate),
+    ".txt": lambda path, rate, angle_unit: read_csv(path, rate),
+    ".c3d": lambda path, rate, angle_unit: at_rate(read_c3d_analog(path), rate),
+    ".mat": read_matlab,
 }
 WRITERS: dict[str, Callable[[Path, TimeSeries], Path]] = {
     ".sto": write_storage,
@@ -127,12 +120,26 @@ WRITERS: dict[str, Callable[[Path, TimeSeries], Path]] = {
 }
 
 
-def read_series(path: str | Path, rate: float = 0.0) -> TimeSeries:
-    """Reads by suffix. `rate` [Hz] is for tables without a time column. Raises InputError for what cannot be read."""
+def read_series(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") -> TimeSeries:
+    """Return a recording, read by its suffix.
+
+    Args:
+        path: .sto, .mot, .csv, .tsv, .txt, .c3d (analog channels) or .mat.
+        rate: [Hz]; decides about the clock if it is not 0, for tables without a time column or with a wrong one.
+        angle_unit: of the angles of .sto, .mot and .mat: deg, rad, or auto (as the header states).
+
+    Returns:
+        The columns over time; its `notes` say what was assumed.
+
+    Raises:
+        InputError: the file cannot be read, with the line or column that is wrong.
+    """
     path = Path(path)
     if path.suffix.lower() not in READERS:
         raise InputError(f"{path}: cannot read {path.suffix or 'a file without suffix'}; known: {', '.join(READERS)}")
-    return READERS[path.suffix.lower()](path, rate)
+    if rate < 0:
+        raise InputError(f"rate={rate:g}: a rate in Hz is positive; 0: as the file says")
+    return READERS[path.suffix.lower()](path, rate, angle_unit)
 
 
 def write_series(path: str | Path, series: TimeSeries) -> Path:
@@ -165,62 +172,3 @@ def storage_unit(name: str, degrees: bool) -> str:
     if any(word in name for word in angles):
         return "deg" if degrees else "rad"
     return ""
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file") from None
-
-
-def _split(line: str) -> list[str]:
-    for separator in ("\t", ";", ","):
-        if separator in line:
-            return [cell.strip().strip('"') for cell in line.rstrip("\r\n").rstrip(separator).split(separator)]
-    return line.split()
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(path: Path, lines: list[str], first_line: int, columns: int) -> np.ndarray:
-    """(T, C) of the rows; empty cells and NaN words become NaN."""
-    rows = []
-    for number, line in enumerate(lines, first_line):
-        if not line.strip():
-            continue
-        cells = _split(line)
-        # Trailing empty cells vanish in _split; a short row is missing values only where a separator shows it.
-        if len(cells) < columns and line.count(",") + line.count("\t") + line.count(";") >= columns - 1:
-            cells += [""] * (columns - len(cells))
-        if len(cells) != columns:
-            raise InputError(f"{path}: line {number} has {len(cells)} values, the names say {columns}")
-        try:
-            rows.append([float(cell) if cell else np.nan for cell in cells])
-        except ValueError:
-            bad = next(cell for cell in cells if cell and not _is_number(cell))
-            raise InputError(f"{path}: line {number}: {bad!r} is not a number") from None
-    return np.array(rows, dtype=float).reshape(-1, columns)
-
-
-def _series(path: Path, names: list[str], units: list[str], values: np.ndarray, rate: float) -> TimeSeries:
-    has_time = names[0].lower() in TIME_NAMES
-    counts = has_time and len(values) > 1 and bool((np.diff(values[:, 0]) == 1.0).all())
-    if has_time and not (counts and rate):
-        if counts and values[-1, 0] > 600:
-            raise InputError(f"{path}: the time column counts samples (1, 2, 3, ...): set the rate [Hz]")
-        return TimeSeries(values[:, 0], values[:, 1:], tuple(names[1:]), tuple(units[1:]), str(path))
-    if not rate:
-        raise InputError(f"{path}: no column called time: add one [s] or set the rate [Hz]")
-    first = 1 if has_time else 0
-    return TimeSeries(
-        np.arange(len(values)) / rate, values[:, first:], tuple(names[first:]), tuple(units[first:]), str(path)
-    )

@@ -14,13 +14,17 @@ CLOCK_TOLERANCE = 0.02
 
 @dataclass(frozen=True, eq=False)
 class TimeSeries:
-    """Columns over time. `time` (T,) [s] rises strictly; `values` (T, C); `names` and `units` have C entries."""
+    """Columns over time. `time` (T,) [s] rises strictly; `values` (T, C); `names` and `units` have C entries.
+
+    `notes`: in words, what a reader assumed about the file.
+    """
 
     time: np.ndarray
     values: np.ndarray
     names: tuple[str, ...]
     units: tuple[str, ...] = ()
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = self.source or "time series"
@@ -88,6 +92,16 @@ class TimeSeries:
 
     def renamed(self, names: Sequence[str]) -> "TimeSeries":
         return replace(self, names=tuple(names))
+
+
+def check_rate(rate: float, least: float, source: str, most: float = 100_000.0) -> None:
+    """Raises InputError if `rate` [Hz] lies outside `least` to `most`: the time is in another unit than it says."""
+    if rate < least:
+        raise InputError(f"{source}: samples are {1 / rate:g} s apart; is the time in milliseconds? then say so, e.g. "
+                         "`time (ms)`, or set the rate [Hz]")  # fmt: skip
+    if rate > most:
+        raise InputError(f"{source}: {rate:g} samples a second; is the time in seconds? then say so, e.g. `time (s)`, "
+                         "or set the rate [Hz]")  # fmt: skip
 
 
 def complete(series: TimeSeries) -> tuple[TimeSeries, tuple[str, ...]]:

@@ -3,7 +3,6 @@
 A controller may read everything of the environment, its physics and its goal included; a policy reads the observation.
 """
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -12,7 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from muscle_torch.config import import_object
 from muscle_torch.errors import InputError, nearest
+
+
+class Policy(Protocol):
+    """What `PolicyController` needs of a policy: an `nn.Module` that gives actions a distribution."""
+
+    def distribution(self, observation: Tensor) -> Distribution:
+        """Return the distribution of actions (W, actions) for observations (W, D)."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def eval(self) -> Any: ...
 
 
 class Controller(Protocol):
@@ -25,15 +37,6 @@ class Controller(Protocol):
     def act(self, env: Any) -> Tensor:
         """Return the next action (W, actions); `env.observation` is the newest observation (W, D)."""
         ...
-
-
-class ActingPolicy(Protocol):
-    """What a controller needs of a policy, which is an `nn.Module`."""
-
-    def distribution(self, observation: Tensor) -> Distribution: ...
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-    def modules(self) -> Iterator[nn.Module]: ...
-    def eval(self) -> Any: ...
 
 
 class ZeroController:
@@ -49,7 +52,7 @@ class ZeroController:
 class PolicyController:
     """A policy, its normalizer frozen, without gradients: the mode of its distribution, or samples from it."""
 
-    def __init__(self, policy: ActingPolicy, *, stochastic: bool = False, seed: int = 0):
+    def __init__(self, policy: Policy, *, stochastic: bool = False, seed: int = 0):
         """Wrap a policy.
 
         Args:
@@ -93,12 +96,11 @@ def make_controller(name: str) -> Controller:
             f"unknown controller policy={name}{nearest(name, list(CONTROLLERS))}; a trained policy is named by "
             "checkpoint=<run folder or checkpoint file>"
         )
-    module, _, attribute = CONTROLLERS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)()
+    return import_object(CONTROLLERS[name])()
 
 
 @contextmanager
-def _evaluation_mode(policy: ActingPolicy) -> Iterator[None]:
+def _evaluation_mode(policy: Policy) -> Iterator[None]:
     """Switch every module to evaluation mode, and back those that were training."""
     training = [module for module in policy.modules() if module.training]
     if training:

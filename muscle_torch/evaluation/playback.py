@@ -76,7 +76,8 @@ class PlaybackRecorder(EvaluationCallback):
 
     def _read(self, env: Any) -> dict[str, np.ndarray]:
         """Return copies of this moment's poses and activations, on the host."""
-        values = {"qpos": env.physics.field("qpos"), "activation": env.physics.field("act")}
+        muscles = env.embodiment.field_rows.get("act")  # motors may have activations too
+        values = {"qpos": env.physics.field("qpos"), "activation": env.physics.field("act", muscles)}
         values |= {"reference": env.goal.ghost(), "landmarks": env.goal.markers()}
         shown = {name: value for name, value in values.items() if value is not None}
         return {name: value[: len(self._trials)].to("cpu", copy=True).numpy() for name, value in shown.items()}

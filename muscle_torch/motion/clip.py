@@ -13,7 +13,7 @@ from muscle_torch.storage.files import write_atomically
 
 FORMAT = "muscle_torch.MotionClip/1"
 REQUIRED = ("qpos", "frequency", "joint_names", "embodiment", "model_version")
-STORED = (*REQUIRED, "qvel", "name", "source", "licence", "landmarks", "landmark_names")
+STORED = (*REQUIRED, "qvel", "name", "source", "licence", "landmarks", "landmark_names", "scale")
 MIN_FRAMES = 2
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -33,6 +33,7 @@ class MotionClip:
     qvel: np.ndarray | None = None  # (T, num_qvel) float32; None: the derivative of qpos is used
     landmarks: np.ndarray | None = None  # (T, K, 3) float32 [m], where recorded points wanted the body: to look at
     landmark_names: tuple[str, ...] = ()
+    scale: float = float("nan")  # leg of the body over that of the person recorded; NaN: unknown
 
     @property
     def num_frames(self) -> int:
@@ -86,6 +87,8 @@ class MotionClip:
         if self.landmarks is not None:
             arrays["landmarks"] = np.asarray(self.landmarks, dtype=np.float32)
             arrays["landmark_names"] = np.array(self.landmark_names, dtype=np.str_)
+        if np.isfinite(self.scale):
+            arrays["scale"] = np.array(float(self.scale))
         return write_arrays(Path(path), arrays)
 
     @classmethod
@@ -112,6 +115,7 @@ class MotionClip:
             qvel=as_numbers(arrays["qvel"], "qvel", path) if "qvel" in arrays else None,
             landmarks=as_numbers(arrays["landmarks"], "landmarks", path) if "landmarks" in arrays else None,
             landmark_names=tuple(str(name) for name in arrays.get("landmark_names", np.zeros(0)).reshape(-1)),
+            scale=float(arrays["scale"]) if "scale" in arrays else float("nan"),
         )
         return clip.validate(str(path))
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import mujoco
@@ -124,13 +125,31 @@ class SceneRenderer:
         self.model.tendon_rgba[:] = RELAXED
         self._view = self.aim([self.model.qpos0])
 
-    def aim(self, poses: Iterable[np.ndarray], azimuth: float = 115.0, elevation: float = -12.0) -> View:
-        """Return where the camera must be so that every pose (nq,) or (num_qpos,) fits.
+    def aim(
+        self,
+        poses: Iterable[np.ndarray],
+        azimuth: float = 115.0,
+        elevation: float = -12.0,
+        landmarks: Iterable[np.ndarray] = (),
+    ) -> View:
+        """Return where the camera must be so that everything fits.
 
-        A free body is followed in the horizontal plane.
-        The next pictures are taken from there, or from the `view` that `draw` is given.
+        A free body is followed in the horizontal plane. The next pictures are taken from there, or from the `view`
+        that `draw` gets.
+
+        Args:
+            poses: Poses (nq,), or (num_qpos,) of a body without its props.
+            azimuth: Direction in which the camera looks, about the vertical [degrees].
+            elevation: And above the horizontal [degrees].
+            landmarks: Points (K, 3) [m] that are shown with each of the first poses.
         """
-        points = np.concatenate([self._points(pose) for pose in poses])
+        parts = []
+        for pose, shown in zip_longest(poses, landmarks):
+            parts.append(self._points(pose))
+            if shown is not None:
+                spheres = shown[:, None] + LANDMARK_SIZE * np.concatenate((np.eye(3), -np.eye(3)))
+                parts.append(spheres.reshape(-1, 3) - self._root(self._data))
+        points = np.concatenate(parts)
         turn, tilt = np.radians(azimuth), np.radians(elevation)
         forward = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
         right = np.array([np.sin(turn), -np.cos(turn), 0.0])

@@ -13,11 +13,11 @@ from muscle_torch.errors import InputError
 from muscle_torch.evaluation import Trajectory
 from muscle_torch.storage.files import write_atomically
 
-from .scene import SceneRenderer
+from .scene import SceneRenderer, View
 
 CANNOT_WRITE = "free disk space or choose another output="
-# What drawing or encoding fails with (InputError is a ValueError).
-FAILURES = (OSError, RuntimeError, ValueError, mujoco.FatalError)
+# What drawing or encoding fails with.
+FAILURES = (OSError, RuntimeError, InputError, mujoco.FatalError)
 
 
 def render(
@@ -67,7 +67,7 @@ def render(
         def images() -> Iterator[np.ndarray]:
             done = 0
             for group, count in zip(groups, counts, strict=True):
-                views = [renderer.aim(_poses(trajectory)) for trajectory in group]
+                views = [_aim(renderer, trajectory) for trajectory in group]
                 for k in range(count):
                     image = np.full((rows, tile_height, columns, tile_width, 3), 255, np.uint8)
                     for tile, (trajectory, view) in enumerate(zip(group, views, strict=True)):
@@ -91,7 +91,8 @@ def render_still(
 
     with SceneRenderer(embodiment, width, height) as renderer:
         shown = trajectory.at(time)
-        renderer.aim(np.stack([pose for pose in (shown["qpos"], shown["reference"]) if pose is not None]))
+        poses = [pose for pose in (shown["qpos"], shown["reference"]) if pose is not None]
+        renderer.aim(poses, landmarks=[] if shown["landmarks"] is None else [shown["landmarks"]])
         image = renderer.draw(**shown)
     with write_atomically(output, CANNOT_WRITE) as temporary:
         imsave(temporary, image, format="png")
@@ -127,8 +128,9 @@ def write_mp4(output: Path, images: Iterator[np.ndarray], width: int, height: in
             writer.close()
 
 
-def _poses(trajectory: Trajectory, count: int = 20) -> np.ndarray:
-    """Return poses spread over a trajectory and its reference, for the camera, (P, nq)."""
+def _aim(renderer: SceneRenderer, trajectory: Trajectory, count: int = 20) -> View:
+    """Return a camera that sees poses spread over a trajectory, its reference, which may lack props, and landmarks."""
     frames = np.linspace(0, len(trajectory.qpos) - 1, count).astype(int)
-    both = [trajectory.qpos[frames]] + ([] if trajectory.reference is None else [trajectory.reference[frames]])
-    return np.concatenate(both)
+    series = [trajectory.qpos] + ([] if trajectory.reference is None else [trajectory.reference])
+    landmarks = () if trajectory.landmarks is None else trajectory.landmarks[frames]
+    return renderer.aim([pose for poses in series for pose in poses[frames]], landmarks=landmarks)

@@ -55,7 +55,7 @@ class Soles:
             else:
                 raise NotImplementedError(f"a sole of geom type {kind}")
         body, at, radius, turn, size = (np.array(column) for column in zip(*rows, strict=True))
-        return cls(tree._index(body), *(tree._tensor(a) for a in (at, radius, turn, size)))
+        return cls(tree.index(body), *(tree.tensor(a) for a in (at, radius, turn, size)))
 
     def lowest(self, frames: Frames) -> Tensor:
         """The lowest point of each, world (T, P, 3)."""

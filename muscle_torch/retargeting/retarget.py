@@ -1,5 +1,6 @@
 """RawMotion -> MotionClip with its quality."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,9 @@ from .batch import BatchOptions, fit_clip
 from .fit import Proportions, Targets, make_targets
 from .gmr import fit_frames
 from .mocap_body import drag
-from .post import arms_of, at_origin, on_floor, smooth
+from .post import at_origin, on_floor, smooth
 from .quality import Quality, Series, assess
-from .raw import LEG, SIDES, RawMotion, at_rate
+from .raw import LEG, SIDES, RawMotion, at_rate, leg_length
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Retargeter:
 
     @cached_property
     def whole(self) -> Proportions:
-        """The whole body, whose trunk takes the recorded trunk's motion from the arms."""
+        """The whole body, which shows how the trunk of a recording is held."""
         return self.body if self.body.free else Proportions(make_embodiment("fullbody"))
 
     def __call__(self, raw: RawMotion) -> Result:
@@ -88,17 +89,13 @@ class Retargeter:
 
     def _retarget(self, raw: RawMotion) -> Result:
         raw = at_rate(raw, self.embodiment.control_frequency)
-        method = METHODS[self.options.method]
         start = time.perf_counter()
         targets = make_targets(raw, self.body)
+        if not self.body.free and _is_whole(raw):
+            targets = make_targets(self._with_fitted_thorax(raw), self.body)
+        qpos, targets = METHODS[self.options.method](targets, self.body, self.options)
         if self.body.free:
-            qpos, targets = method(targets, self.body, self.options)
             qpos, targets = at_origin(qpos, targets)
-        elif _is_whole(raw):
-            qpos, _ = method(make_targets(raw, self.whole), self.whole, self.options)
-            qpos = arms_of(qpos, self.whole.tree.embodiment, self.embodiment)
-        else:
-            qpos, targets = method(targets, self.body, self.options)
         seconds = time.perf_counter() - start
         stored = qpos.astype(np.float32)
         quality, series = assess(self.embodiment, stored, targets.rate, targets, self.body, seconds)
@@ -113,8 +110,24 @@ class Retargeter:
             licence=self.options.licence or raw.licence,
             landmarks=targets.positions.astype(np.float32),
             landmark_names=targets.names,
+            scale=_leg_scale(raw, self.body),
         )
         return Result(clip.validate(), quality, series, targets)
+
+    def _with_fitted_thorax(self, raw: RawMotion) -> RawMotion:
+        """Return the recording with the thorax as the whole body holds it, to which the arms are then relative.
+
+        Recordings define their thorax by markers or bones that lie otherwise in the trunk, and jerk; the whole body's
+        takes hips, spine and neck into account, and bends no further than a spine does.
+        """
+        recorded = make_targets(raw, self.whole)
+        qpos, targets = METHODS[self.options.method](recorded, self.whole, self.options)
+        tree = self.whole.tree
+        fitted = tree.forward(tree.pose(qpos)).mat[:, tree.body("thorax")].numpy()
+        # The floor was levelled: back into the axes of the recording.
+        level = targets.orientations["thorax"][0] @ recorded.orientations["thorax"][0].T
+        thorax = level.T @ fitted @ self.whole.turns["thorax"].T
+        return dataclasses.replace(raw, orientations=raw.orientations | {"thorax": thorax})
 
 
 @contextmanager
@@ -131,3 +144,11 @@ def _one_thread() -> Iterator[None]:
 def _is_whole(raw: RawMotion) -> bool:
     legs = {f"{side}_{joint}" for side in SIDES for joint in LEG[:3]}
     return legs <= raw.positions.keys() and "pelvis" in raw.orientations
+
+
+def _leg_scale(raw: RawMotion, body: Proportions) -> float:
+    """The body's leg over the subject's; NaN for a body or a recording without legs."""
+    subject = leg_length(raw.positions)
+    if subject is None or not body.free:
+        return float("nan")
+    return (body.length("left_hip", "left_knee") + body.length("left_knee", "left_ankle")) / subject

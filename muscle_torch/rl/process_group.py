@@ -149,10 +149,10 @@ class DistributedProcesses(ProcessGroup):
         if cfg.num_envs % self.size:
             below = cfg.num_envs - cfg.num_envs % self.size
             fitting = " or ".join(str(count) for count in (below, below + self.size) if count)
-            self._refuse(f"num_envs={num_envs} cannot be divided among {self.size} processes: use {fitting}")
+            self._refuse(f"num_envs={cfg.num_envs} cannot be divided among {self.size} processes: use {fitting}")
         return dataclasses.replace(
             cfg,
-            num_envs=num_envs // self.size,
+            num_envs=cfg.num_envs // self.size,
             seed=cfg.seed + SEED_STEP * self.rank,
             device=str(self.device),
             threads=cfg.threads or max(1, usable_cores() // self.local_size),

@@ -24,7 +24,9 @@ def save_checkpoint(path: Path, values: Mapping[str, Any]) -> None:
     """Write a checkpoint; a crash leaves the old file or the new one. Raises InputError if it cannot be written."""
     with write_atomically(path, "free disk space (the last good checkpoint is kept)") as temporary:
         try:
-            torch.save({"format": FORMAT, "version": VERSION, **values}, temporary)
+            # A file of our own: torch's would stay open after a failed write, and its blocks taken.
+            with open(temporary, "wb") as file:
+                torch.save({"format": FORMAT, "version": VERSION, **values}, file)
         except RuntimeError as error:  # how torch reports a failed write
             raise OSError(str(error).splitlines()[0]) from None
 
