@@ -11,14 +11,19 @@ from emulated_gpu import GPU, GPUTensor, Mixed, Waiting, emulated_gpu, no_waitin
 from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved
 
 from muscle_torch.config import load_config
-from muscle_torch.envs import make_env, observations, terminations
+from muscle_torch.envs import make_env
 from muscle_torch.envs.faces.vec_task import VecTask
 from muscle_torch.envs.goals.motion import MotionGoal
+from muscle_torch.envs.observations import OBSERVATIONS as OF_BODY
 from muscle_torch.envs.rewards import PENALTIES
+from muscle_torch.envs.terminations import TERMINATIONS as TERMINATIONS_OF_BODY
 from muscle_torch.models import make_policy
 from muscle_torch.retargeting import Retargeter, RetargetOptions, read_motion
 from muscle_torch.rl import Trainer
 from muscle_torch.storage.checkpoint import load_checkpoint
+
+OBSERVATIONS, REWARDS = OF_BODY | MotionGoal.observations, MotionGoal.rewards
+TERMINATIONS = TERMINATIONS_OF_BODY | MotionGoal.terminations
 
 
 @pytest.mark.parametrize(
@@ -69,10 +74,6 @@ def walk(env) -> list[torch.Tensor]:
     return seen
 
 
-TERMS = [*observations.OBSERVATIONS, *MotionGoal.observations]
-TERMINATIONS = [*terminations.TERMINATIONS, *MotionGoal.terminations]
-
-
 @pytest.mark.parametrize("evaluation", [False, True], ids=["training", "evaluation"])
 def test_no_step_of_the_whole_body_with_every_term_waits(evaluation):
     with emulated_gpu() as device:
@@ -81,8 +82,8 @@ def test_no_step_of_the_whole_body_with_every_term_waits(evaluation):
             6,
             device,
             goal={"compact_reference": False},
-            observation={"terms": TERMS, "muscle": MUSCLES, "history": 2},
-            reward={"weights": dict.fromkeys(MotionGoal.rewards, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
+            observation={"terms": list(OBSERVATIONS), "muscle": MUSCLES, "history": 2},
+            reward={"weights": dict.fromkeys(REWARDS, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
             termination=dict.fromkeys(TERMINATIONS, 0.5),
             evaluation_termination=dict.fromkeys(TERMINATIONS, 0.5),
             actions={"muscles": {"synergy_mixing": 0.5, "action_bias": 0.1}},
