@@ -98,9 +98,9 @@ def plates_of_feet(
             sides.append(np.full(len(series.time), side))
         else:
             assert time is not None and feet is not None
-            placed, told = _by_place(series, plate, time, feet)
-            sides.append(placed)
-            notes += told
+            at_plate, more = _by_place(series, plate, time, feet)
+            sides.append(at_plate)
+            notes += more
     if not any((one != "").any() for one in sides):
         raise InputError(f"{series.source}: no contact belongs to a foot: {'; '.join(notes)}")
     return PlatesOfFeet(series, plates, tuple(sides), tuple(notes))
@@ -126,7 +126,7 @@ def _by_place(
     series: TimeSeries, plate: Plate, time: np.ndarray, feet: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, list[str]]:
     """(T,) the foot on a plate over time, each contact given to the nearest foot; and in words what was not given."""
-    sides, notes, used = np.full(len(series.time), ""), [], set()
+    sides, notes, on_it = np.full(len(series.time), ""), [], set()
     vertical = series[plate.force[1]]
     at = series.at(time)
     point, load = np.stack([at[name] for name in plate.point], axis=1), at[plate.force[1]]
@@ -146,8 +146,8 @@ def _by_place(
             notes.append(f"{label}: both feet are on the plate, not used")
         else:
             sides[start:end] = side
-            used.add(side)
-    feet_words = " and ".join(LEFT_RIGHT[side] for side in sorted(used, reverse=True))
+            on_it.add(side)
+    feet_words = " and ".join(LEFT_RIGHT[side] for side in sorted(on_it, reverse=True))
     notes.insert(0, f"{plate.name}: by its centre of pressure under the {feet_words or 'neither'} foot")
     return sides, notes
 
