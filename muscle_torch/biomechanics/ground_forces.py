@@ -84,7 +84,7 @@ def plates_of_feet(
                          f"{', '.join(series.names[:8])}")  # fmt: skip
     _check_units(series, plates)
     unnamed = [plate for plate in plates if not plate.side]
-    by_place = feet is not None and time is not None and all(all(plate.point) for plate in unnamed)
+    by_place = feet is not None and time is not None and all(p.point[0] and p.point[2] for p in unnamed)
     if not by_place and len(unnamed) not in (0, 2):
         raise InputError(
             f"{series.source}: {len(unnamed)} plates whose names tell no foot need their centres of pressure "
@@ -129,8 +129,8 @@ def _by_place(
     sides, notes, on_it = np.full(len(series.time), ""), [], set()
     vertical = series[plate.force[1]]
     at = series.at(time)
-    point, load = np.stack([at[name] for name in plate.point], axis=1), at[plate.force[1]]
-    away = {side: np.linalg.norm((point - place)[:, [0, 2]], axis=1) for side, place in feet.items()}
+    point, load = np.stack([at[plate.point[axis]] for axis in (0, 2)], axis=1), at[plate.force[1]]
+    away = {side: np.linalg.norm(point - place[:, [0, 2]], axis=1) for side, place in feet.items()}
     for start, end in runs(vertical > ON_GROUND):
         first, last = series.time[start], series.time[end - 1]
         inside = (time >= first) & (time <= last) & (load > STANDING)
