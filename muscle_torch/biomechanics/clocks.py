@@ -47,19 +47,24 @@ def with_clock(
     Raises InputError without a time column, and for one that counts samples, is in per cent, or falls.
     """
     column = time_column(names, units)
-    kept = [
+    measured = [
         i for i in range(len(names)) if (column is None or i != column.index) and not _counts(names[i], values[:, i])
     ]
-    told: list[str] = list(notes)
+    remarks = list(notes)
     if rate:
-        time = _stated_rate(path, column, values, rate, told)
+        time = _constant_rate(path, column, values, rate, remarks)
     else:
         if column is None:
             raise InputError(f"{path}: no column called time: add one [s] or set the rate [Hz]")
-        time, rows = _own_clock(path, column, values, told)
+        time, rows = _own_clock(path, column, values, remarks)
         values = values[rows]
     return TimeSeries(
-        time, values[:, kept], tuple(names[i] for i in kept), tuple(units[i] for i in kept), str(path), tuple(told)
+        time,
+        values[:, measured],
+        tuple(names[i] for i in measured),
+        tuple(units[i] for i in measured),
+        str(path),
+        tuple(remarks),
     )
 
 
@@ -71,10 +76,10 @@ def time_column(names: list[str], units: list[str]) -> TimeColumn | None:
         title = TITLE.fullmatch(name)
         if title is None:
             continue
-        stated = (unit or title.group(2) or "").lower().rstrip(".")
+        written = (unit or title.group(2) or "").lower().rstrip(".")
         # Delsys calls the time `X [s]`; a plain `x` is a place.
-        if title.group(1).lower() != "x" or (stated and stated in SECONDS):
-            return TimeColumn(index, SECONDS.get(stated, 0.0), stated)
+        if title.group(1).lower() != "x" or (written and written in SECONDS):
+            return TimeColumn(index, SECONDS.get(written, 0.0), written)
     return None
 
 
@@ -83,9 +88,9 @@ def at_rate(series: TimeSeries, rate: float) -> TimeSeries:
     if not rate:
         return series
     time = series.time[0] + np.arange(len(series.time)) / rate
-    told = () if abs(rate / series.rate - 1) < CLOCK_TOLERANCE else (
+    remarks = () if abs(rate / series.rate - 1) < CLOCK_TOLERANCE else (
         f"{series.source}: the file says {series.rate:.6g} Hz; rate={rate:g} is used",)  # fmt: skip
-    return replace(series, time=time, notes=(*series.notes, *told))
+    return replace(series, time=time, notes=(*series.notes, *remarks))
 
 
 def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool]:
@@ -114,7 +119,7 @@ def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool
 
 
 def _own_clock(
-    path: Path, column: TimeColumn, values: np.ndarray, told: list[str]
+    path: Path, column: TimeColumn, values: np.ndarray, remarks: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Time [s] of the rows that are kept, and which these are."""
     time = values[:, column.index]
@@ -136,15 +141,15 @@ def _own_clock(
     even, had_ties = even_clock(time, column.seconds)
     if had_ties:
         rate = 1 / (column.seconds * (even[1] - even[0]))
-        told.append(f"{path}: times are rounded, {int((steps == 0).sum())} of them repeated: read as {rate:.6g} Hz")
+        remarks.append(f"{path}: times are rounded, {int((steps == 0).sum())} of them repeated: read as {rate:.6g} Hz")
     elif (steps == 0).any() and (steps > 0).any():
         rows = np.append(np.flatnonzero(steps != 0), len(time) - 1)
-        told.append(f"{path}: {len(time) - len(rows)} rows of the same time as the row after them are left out")
+        remarks.append(f"{path}: {len(time) - len(rows)} rows of the same time as the row after them are left out")
     return column.seconds * even[rows], rows
 
 
-def _stated_rate(
-    path: Path, column: TimeColumn | None, values: np.ndarray, rate: float, told: list[str]
+def _constant_rate(
+    path: Path, column: TimeColumn | None, values: np.ndarray, rate: float, remarks: list[str]
 ) -> np.ndarray:  # fmt: skip
     """(T,) rows `rate` [Hz] apart, from the file's first time on; a note if the file says otherwise."""
     count = np.arange(len(values)) / rate
@@ -154,7 +159,7 @@ def _stated_rate(
         return count
     span = column.seconds * float(time[-1] - time[0])
     if span > 0 and abs(span * rate / (len(time) - 1) - 1) > CLOCK_TOLERANCE:
-        told.append(f"{path}: its time column says {(len(time) - 1) / span:.6g} Hz; rate={rate:g} is used")
+        remarks.append(f"{path}: its time column says {(len(time) - 1) / span:.6g} Hz; rate={rate:g} is used")
     return column.seconds * float(time[0]) + count
 
 

@@ -80,13 +80,17 @@ def force_walk(forces: TimeSeries, mass: float = 0.0, threshold: float = 50.0, p
 def _assumed(forces: TimeSeries) -> list[str]:
     """In words, which foot was assumed on which plate, and which plates nobody stepped on."""
     plates = {plate.name: plate.side for plate in force_plates(forces)}
-    told = [f"{name}: nobody stepped on it (below {LOADED:.0f} N throughout)" for name in idle_plates(forces)]
-    used = vertical_columns(forces)
-    if used.keys() == {"r", "l"} and not any(plates.values()):
-        told.append(f"the names tell no foot: {used['r']} is taken for the right one, {used['l']} for the left one")
-    elif not used.keys() <= {"r", "l"}:
-        told.append("the names tell no foot, so each plate stands by itself: a stride is from contact to contact on it")
-    return told
+    notes = [f"{name}: nobody stepped on it (below {LOADED:.0f} N throughout)" for name in idle_plates(forces)]
+    columns = vertical_columns(forces)
+    if columns.keys() == {"r", "l"} and not any(plates.values()):
+        notes.append(
+            f"the names tell no foot: {columns['r']} is taken for the right one, {columns['l']} for the left one"
+        )
+    elif not columns.keys() <= {"r", "l"}:
+        notes.append(
+            "the names tell no foot, so each plate stands by itself: a stride is from contact to contact on it"
+        )
+    return notes
 
 
 def force_table(walk: ForceWalk) -> tuple[tuple[str, ...], list[tuple]]:
@@ -124,7 +128,7 @@ def force_table(walk: ForceWalk) -> tuple[tuple[str, ...], list[tuple]]:
 
 
 def force_report(walk: ForceWalk, title: str) -> Report:
-    """Numbers, force over time with the contacts found, force over the stride, what was left out."""
+    """Numbers, force over time with the contacts, force over the stride, what was left out."""
     forces = walk.forces
     length = forces.time[-1] - forces.time[0]
     foot = "foot" if walk.columns.keys() <= SIDES.keys() else "plate"
@@ -133,7 +137,7 @@ def force_report(walk: ForceWalk, title: str) -> Report:
     )
     report.heading("The walk in numbers")
     report.table(*force_table(walk))
-    report.heading("Vertical force and the contacts found")
+    report.heading("Vertical force and the contacts")
     report.figure(_time_figure(walk), f"The first {min(length, DRAWN_SECONDS):.0f} s; shaded: on the ground.")
     if walk.cycles:
         report.heading("Over the stride")

@@ -129,18 +129,18 @@ def _with_events(gait: Gait, measured: dict[str, Contacts]) -> Gait:
         feet = {side: (toe, heel) if backwards else (heel, toe) for side, (heel, toe) in gait.feet.items()}
         running = is_running(list(feet.values()), pelvis, direction, belt, rate)
         for side, (heel, toe) in feet.items():
-            seen = contacts_from_feet(
+            moving = contacts_from_feet(
                 heel, toe, pelvis, rate, start_time=start, direction=direction, belt=belt, running=running
             )
-            contacts[side] = refined(seen, measured[side]) if side in measured else seen
+            contacts[side] = refined(moving, measured[side]) if side in measured else moving
         if measured:
             notes.append("the force saw fewer than two strikes of each foot: the others are those of the feet's motion")
-    found = sum(len(one.starts) for one in contacts.values())
+    strikes = sum(len(one.starts) for one in contacts.values())
     on_ground = {side: over_ground(heel, direction, belt, rate) for side, (heel, _) in gait.feet.items()}
     contacts = {side: strides_only(one, on_ground[side], gait.leg_length, start, rate)
                 for side, one in contacts.items()}  # fmt: skip
     place = over_ground(pelvis, direction, belt, rate)
-    reason = no_walk(on_ground, contacts, found, place, direction, gait.leg_length)
+    reason = no_walk(on_ground, contacts, strikes, place, direction, gait.leg_length)
     if reason:
         contacts = {side: Contacts(np.zeros(0), np.zeros(0)) for side in contacts}
         notes = [f"{gait.name or 'the motion'} is no walk: {reason}"]

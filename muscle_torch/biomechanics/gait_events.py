@@ -289,12 +289,12 @@ def read_events(path: str | Path) -> Contacts:
     if start is None:
         raise InputError(f"{path}: no column of cycle starts, such as touchdown_s; it has {', '.join(table.names)}")
     starts = _in_seconds(path, table, start)
-    kept = np.isfinite(starts)
-    starts = starts[kept]
+    known = np.isfinite(starts)
+    starts = starts[known]
     if len(starts) < 2 or (np.diff(starts) <= 0).any():
         raise InputError(f"{path}: at least 2 cycle starts, rising, are needed; found {len(starts)}")
     end = _column(table.names, END_NAMES)
-    ends = _in_seconds(path, table, end)[kept] if end is not None else np.full(len(starts), np.nan)
+    ends = _in_seconds(path, table, end)[known] if end is not None else np.full(len(starts), np.nan)
     return Contacts(starts, ends, table.notes)
 
 

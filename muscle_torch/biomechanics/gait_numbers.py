@@ -36,24 +36,24 @@ def gait_numbers(gait: Gait) -> dict[tuple[str, str], Row]:
     durations = {side: np.diff(gait.contacts[side].starts) for side in SIDES}
     steps, speed = step_lengths(gait), walking_speed(gait)
     length = [_mean(steps[side]) for side in SIDES]
-    found: dict[tuple[str, str], list[float]] = {("strides", ""): [len(_ordinary(durations[side])) for side in SIDES]}
+    numbers: dict[tuple[str, str], list[float]] = {("strides", ""): [len(_ordinary(durations[side])) for side in SIDES]}
     if np.isfinite(gait.scale):
-        found["speed", "m/s"] = [speed / gait.scale] * 2
-    found["speed of the model", "m/s"] = [speed] * 2
-    found["speed over sqrt(g leg length)", ""] = [speed / float(np.sqrt(GRAVITY * gait.leg_length))] * 2
-    found["stride time", "s"] = [_mean(_ordinary(durations[side])) for side in SIDES]
+        numbers["speed", "m/s"] = [speed / gait.scale] * 2
+    numbers["speed of the model", "m/s"] = [speed] * 2
+    numbers["speed over sqrt(g leg length)", ""] = [speed / float(np.sqrt(GRAVITY * gait.leg_length))] * 2
+    numbers["stride time", "s"] = [_mean(_ordinary(durations[side])) for side in SIDES]
     if np.isfinite(gait.scale):
-        found["step length", "m"] = [one / gait.scale for one in length]
-    found["step length of the model", "m"] = length
+        numbers["step length", "m"] = [one / gait.scale for one in length]
+    numbers["step length of the model", "m"] = length
     stance = [100 * _mean(gait.contacts[side].stance_share) for side in SIDES]
-    found["stance share", "% of stride"] = stance
+    numbers["stance share", "% of stride"] = stance
     if gait.is_run:
-        found["flight share", "% of stride"] = [100 - 2 * _mean(np.array(stance))] * 2
+        numbers["flight share", "% of stride"] = [100 - 2 * _mean(np.array(stance))] * 2
     for index, name in ((1, "peak vertical force"), (0, "peak propulsion")):
         if gait.forces and any(gait.forces[side][:, index].any() for side in SIDES):
             weight = gait.mass * GRAVITY
-            found[name, "BW"] = [float(gait.forces[side][:, index].max()) / weight for side in SIDES]
-    return {key: (right, left) for key, (right, left) in found.items()}
+            numbers[name, "BW"] = [float(gait.forces[side][:, index].max()) / weight for side in SIDES]
+    return {key: (right, left) for key, (right, left) in numbers.items()}
 
 
 def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
@@ -66,7 +66,7 @@ def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
     on_ground = {side: tuple(over_ground(part, gait.direction, gait.belt, rate) for part in parts)
                  for side, parts in gait.feet.items()}  # fmt: skip
     flat = 0.0 if gait.is_run else FLAT
-    found = {}
+    steps = {}
     for side, other in (("r", "l"), ("l", "r")):
         lengths = []
         for time in gait.contacts[side].starts:
@@ -81,8 +81,8 @@ def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
             direction = place_at(gait.direction, time, start, rate)
             away = place_at(on_ground[side][0], time + flat, start, rate) - behind
             lengths.append(float(away @ direction))
-        found[side] = np.array(lengths)
-    return found
+        steps[side] = np.array(lengths)
+    return steps
 
 
 def _standing_heel(gait: Gait, side: str, toe: np.ndarray, time: float) -> np.ndarray:

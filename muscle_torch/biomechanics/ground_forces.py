@@ -84,7 +84,7 @@ def plates_of_feet(
                          f"{', '.join(series.names[:8])}")  # fmt: skip
     _check_units(series, plates)
     unnamed = [plate for plate in plates if not plate.side]
-    by_place = feet is not None and time is not None and all(all(plate.point) for plate in unnamed)
+    by_place = feet is not None and time is not None and all(p.point[0] and p.point[2] for p in unnamed)
     if not by_place and len(unnamed) not in (0, 2):
         raise InputError(
             f"{series.source}: {len(unnamed)} plates whose names tell no foot need their centres of pressure "
@@ -98,9 +98,9 @@ def plates_of_feet(
             sides.append(np.full(len(series.time), side))
         else:
             assert time is not None and feet is not None
-            placed, told = _by_place(series, plate, time, feet)
-            sides.append(placed)
-            notes += told
+            at_plate, more = _by_place(series, plate, time, feet)
+            sides.append(at_plate)
+            notes += more
     if not any((one != "").any() for one in sides):
         raise InputError(f"{series.source}: no contact belongs to a foot: {'; '.join(notes)}")
     return PlatesOfFeet(series, plates, tuple(sides), tuple(notes))
@@ -126,11 +126,11 @@ def _by_place(
     series: TimeSeries, plate: Plate, time: np.ndarray, feet: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, list[str]]:
     """(T,) the foot on a plate over time, each contact given to the nearest foot; and in words what was not given."""
-    sides, notes, used = np.full(len(series.time), ""), [], set()
+    sides, notes, on_it = np.full(len(series.time), ""), [], set()
     vertical = series[plate.force[1]]
     at = series.at(time)
-    point, load = np.stack([at[name] for name in plate.point], axis=1), at[plate.force[1]]
-    away = {side: np.linalg.norm((point - place)[:, [0, 2]], axis=1) for side, place in feet.items()}
+    point, load = np.stack([at[plate.point[axis]] for axis in (0, 2)], axis=1), at[plate.force[1]]
+    away = {side: np.linalg.norm(point - place[:, [0, 2]], axis=1) for side, place in feet.items()}
     for start, end in runs(vertical > ON_GROUND):
         first, last = series.time[start], series.time[end - 1]
         inside = (time >= first) & (time <= last) & (load > STANDING)
@@ -146,8 +146,8 @@ def _by_place(
             notes.append(f"{label}: both feet are on the plate, not used")
         else:
             sides[start:end] = side
-            used.add(side)
-    feet_words = " and ".join(LEFT_RIGHT[side] for side in sorted(used, reverse=True))
+            on_it.add(side)
+    feet_words = " and ".join(LEFT_RIGHT[side] for side in sorted(on_it, reverse=True))
     notes.insert(0, f"{plate.name}: by its centre of pressure under the {feet_words or 'neither'} foot")
     return sides, notes
 

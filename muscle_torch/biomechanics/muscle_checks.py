@@ -201,7 +201,7 @@ def measured_figure(measured: list[MeasuredArm]) -> Any:
                       label=one.name.split(".")[0] if index == 0 else None)  # fmt: skip
         axis.plot(curves[0].degrees, 1e3 * curves[0].model, color=COLOURS[0], lw=2, label="model")
         axis.axhline(0, color="#99a3ad", lw=0.7, zorder=0)
-        axis.set_title(f"{', '.join(muscles)} about {joint}", fontsize=9)
+        axis.set_title(f"{', '.join(muscles)}\nabout {joint}", fontsize=9)
         axis.set_xlabel("hip flexion [deg]" if "hip" in joint else "[deg]", fontsize=8)
         axis.set_ylabel("moment arm [mm]", fontsize=8)
         axis.legend(fontsize=8, frameon=False)

@@ -37,21 +37,21 @@ class Plate:
 def force_plates(series: TimeSeries) -> tuple[Plate, ...]:
     """Return the plates whose columns a table holds, in its order."""
     columns = {name.lower(): name for name in series.names}
-    found: dict[str, dict[str, str]] = {}  # template of the name -> axis -> column
+    axes_of: dict[str, dict[str, str]] = {}  # template of the name -> axis -> column
     for lower, name in columns.items():
         match = OPENSIM.fullmatch(lower)
         if match:
-            found.setdefault(f"{match['head']}{{}}{match['tail']}", {})[match["axis"]] = name
-    if found:
-        return tuple(_opensim_plate(template, axes, columns) for template, axes in found.items())
+            axes_of.setdefault(f"{match['head']}{{}}{match['tail']}", {})[match["axis"]] = name
+    if axes_of:
+        return tuple(_opensim_plate(template, axes, columns) for template, axes in axes_of.items())
     for lower, name in columns.items():
         match = next((m for pattern in NUMBERED if (m := pattern.fullmatch(lower))), None)
         if match:
-            found.setdefault(match["plate"], {})[match["axis"]] = name
-    if found:
+            axes_of.setdefault(match["plate"], {})[match["axis"]] = name
+    if axes_of:
         return tuple(
             Plate(_shared(axes.values()), "", tuple(axes.get(axis, "") for axis in AXES))
-            for axes in found.values()
+            for axes in axes_of.values()
         )  # fmt: skip
     alone = [name for lower, name in columns.items() if VERTICAL_ONLY.fullmatch(lower)]
     return tuple(Plate(name, "", ("", name, "")) for name in alone)

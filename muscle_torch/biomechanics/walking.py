@@ -69,21 +69,21 @@ def strides_only(contacts: Contacts, heel: np.ndarray, leg: float, start: float,
 
     `heel` (T, 2) is its place on the ground, `leg` [m] the leg's length, `start` [s] the first frame.
     """
-    kept: list[int] = []
-    dropped = list(contacts.left_out)
+    strides: list[int] = []
+    left_out = list(contacts.left_out)
     for index, time in enumerate(contacts.starts):
         place = place_at(heel, time, start, rate)
-        if kept:
-            away = float(np.linalg.norm(place - place_at(heel, contacts.starts[kept[-1]], start, rate)))
+        if strides:
+            away = float(np.linalg.norm(place - place_at(heel, contacts.starts[strides[-1]], start, rate)))
             if away < STAYS * leg:
-                dropped.append(f"strike at {time:.2f} s: the foot got on by only {away:.2f} m")
+                left_out.append(f"strike at {time:.2f} s: the foot got on by only {away:.2f} m")
                 continue
-        kept.append(index)
-    return Contacts(contacts.starts[kept], contacts.ends[kept], tuple(dropped))
+        strides.append(index)
+    return Contacts(contacts.starts[strides], contacts.ends[strides], tuple(left_out))
 
 
 def no_walk(
-    feet: Mapping[str, np.ndarray], contacts: Mapping[str, Contacts], found: int, pelvis: np.ndarray,
+    feet: Mapping[str, np.ndarray], contacts: Mapping[str, Contacts], strikes: int, pelvis: np.ndarray,
     heading: np.ndarray, leg: float,
 ) -> str:  # fmt: skip
     """Return why a motion is neither walking nor running; '' if it is one.
@@ -91,7 +91,7 @@ def no_walk(
     Args:
         feet: side -> (T, 2) place of the heel on the ground [m].
         contacts: side -> contacts after `strides_only`.
-        found: number of strikes before that.
+        strikes: number of strikes before that.
         pelvis: (T, 2) its place on the ground [m].
         heading: (T, 2) where it faces.
         leg: length of the leg [m].
@@ -100,7 +100,7 @@ def no_walk(
     if furthest < STAYS * leg:
         return f"the feet stay where they are (within {furthest:.2f} m)"
     starts = [contacts[side].starts for side in contacts]
-    if found > len(starts) and all(len(one) < 2 for one in starts):
+    if strikes > len(starts) and all(len(one) < 2 for one in starts):
         return "no foot gets ahead from one strike to the next"
     steps = np.diff(pelvis, axis=0)
     ahead = np.abs(np.sum(steps * heading[1:], axis=1)).sum() / max(np.linalg.norm(steps, axis=1).sum(), 1e-9)
