@@ -229,8 +229,7 @@ def opensim_gait(
         convention: sign of knee flexion: rajagopal (+), gait2392 (-) or auto.
         swap_plates: exchange right and left of a force file that names the feet.
         cutoff: [Hz] low-pass before inverse dynamics.
-        start: [s], 0: all; only the time that both files cover is used.
-        end: [s], 0: all.
+        start, end: [s], 0: all; only the time that both files cover is used.
         threshold: [N] above which a plate carries a foot.
         angle_unit: deg, rad or auto, of the motion.
         leg_length: the subject's, hip to ankle [m]; 0: from the height of the pelvis.

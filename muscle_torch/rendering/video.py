@@ -40,8 +40,7 @@ def render(
         embodiment: The body.
         trajectories: What it does.
         output: The file.
-        width: Of the picture [pixels], even.
-        height: Of the picture [pixels], even.
+        width, height: Of the picture [pixels], both even.
         fps: Frames a second of the video.
         speed: Pace of the video; 0.25 is slow motion.
         max_seconds: At most so much of each trajectory [s].
