@@ -11,9 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.biomechanics.recordings import read_storage
 from muscle_torch.embodiments import make_embodiment
+from muscle_torch.motion.support import runs
 from muscle_torch.retargeting import METHODS, THRESHOLDS, Retargeter, RetargetOptions, assess, read_motion, reasons
 from muscle_torch.retargeting.fit import Proportions, resting_pitch
-from muscle_torch.retargeting.ground import Soles, find_floor, grounded, runs, stances, standing
+from muscle_torch.retargeting.ground import Soles, find_floor, grounded, stances, standing
 from muscle_torch.retargeting.kinematics import BodyTree, Points
 from muscle_torch.retargeting.quality import tendon_jumps
 from muscle_torch.retargeting.solver import Normal, solve

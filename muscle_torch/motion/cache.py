@@ -3,6 +3,7 @@
 import hashlib
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import mujoco
@@ -31,10 +32,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "muscle_torch"
 
 
-def body_key(embodiment: Embodiment) -> bytes:
-    """A digest of all that forward kinematics depends on besides the motion."""
+def body_key(embodiment: Embodiment, more: Sequence[str] = ()) -> bytes:
+    """A digest of all that forward kinematics depends on besides the motion, and of `more` fields of the model."""
     digest = hashlib.sha256(f"{FORMAT} {mujoco.__version__} {embodiment.control_frequency}".encode())
-    for field in KINEMATIC_FIELDS:
+    for field in (*KINEMATIC_FIELDS, *more):
         digest.update(np.ascontiguousarray(getattr(embodiment.model, field)).tobytes())
     digest.update(embodiment.site_ids.tobytes())
     return digest.digest()

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from .ground import Soles, runs
+from muscle_torch.motion.support import runs
+
+from .ground import Soles
 from .kinematics import Frames
 
 GeomType = mujoco.mjtGeom

@@ -14,6 +14,8 @@ ITERATIONS = 40
 LONGEST_STEP = 0.2  # [rad] an iteration
 DAMPING = 1e-8
 REACHED = 1e-6  # [m], [rad]
+SETTLED = 1e-6  # [rad] smaller steps end the search
+TURNING = np.array([1.0, 1.0, 1.0, 0.3, 0.3, 0.3])  # a body that misses its place by an angle moves over 0.3 m
 MARGIN = 0.02  # [rad] to the limits
 
 
@@ -61,6 +63,28 @@ class Chain:
                     pos = anchor - mat @ model.jnt_pos[joint]
         return Placed(pos, mat, joints)
 
+    def joints_beyond(self) -> np.ndarray:
+        """Addresses in qpos of the hinges and slides of all bodies that hang on this one."""
+        model, last = self._model, self._bodies[-1]
+        beyond = {last}
+        for body in range(last + 1, model.nbody):  # parents come before children
+            if int(model.body_parentid[body]) in beyond:
+                beyond.add(body)
+        joints = [joint for joint in range(model.njnt) if int(model.jnt_bodyid[joint]) in beyond - {last}]
+        return model.jnt_qposadr[joints].astype(np.int64)
+
+    def free_joints(self) -> tuple[str, ...]:
+        """Hinges and slides on the way to the body that no equality ties to others, from the root outward."""
+        tied = set(self._embodiment.dependent.qpos_ids.tolist())
+        names = []
+        for body in self._bodies:
+            first = self._model.body_jntadr[body]
+            for joint in range(first, first + self._model.body_jntnum[body]):
+                scalar = self._model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_FREE
+                if scalar and int(self._model.jnt_qposadr[joint]) not in tied:
+                    names.append(self._model.joint(joint).name)
+        return tuple(names)
+
     def jacobian(self, placed: Placed, qpos: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """(T, 6, len(names)): velocity of the body's origin, then angular velocity, for each named joint.
 
@@ -87,32 +111,63 @@ class Chain:
         return out
 
     def reach(
-        self, qpos: np.ndarray, names: Sequence[str], pos: np.ndarray, mat: np.ndarray, exactly: bool = True
+        self,
+        qpos: np.ndarray,
+        names: Sequence[str],
+        pos: np.ndarray,
+        mat: np.ndarray,
+        exactly: bool = True,
+        limits: np.ndarray | None = None,
     ) -> np.ndarray:
         """`qpos` (T, nq) with the joints `names` such that the body is at pos (T, 3), mat (T, 3, 3).
 
-        Coupled joints follow; `MARGIN` to the joints' limits is kept. Damped Gauss-Newton from `qpos`. Raises
-        InputError where the limb does not reach; not `exactly`: gets as near as it can.
+        Coupled joints follow; the joints stay within `limits` (n, 2), by default their own less `MARGIN`. Damped
+        Gauss-Newton from `qpos`. Raises InputError where the limb does not reach; not `exactly`: gets as near as it
+        can.
         """
         ids = [self._model.joint(name).qposadr[0] for name in names]
-        low, high = np.array([self._model.joint(name).range for name in names]).T
-        out, target = np.array(qpos), Rotation.from_matrix(mat)
-        out[:, ids] = np.clip(out[:, ids], low + MARGIN, high - MARGIN)
-        error = np.full((len(out), 6), np.inf)
+        if limits is None:
+            limits = np.array([self._model.joint(name).range for name in names]) + np.array((MARGIN, -MARGIN))
+        low, high = limits.T
+        out, left, error = np.array(qpos), np.arange(len(qpos)), np.zeros((len(qpos), 6))
+        out[:, ids] = np.clip(out[:, ids], low, high)
         for _ in range(ITERATIONS):
-            out = self._embodiment.project(out)
-            placed = self.place(out)
-            turn = (target * Rotation.from_matrix(placed.mat).inv()).as_rotvec()
-            error = np.concatenate((pos - placed.pos, turn), axis=1)
-            if np.abs(error).max() < REACHED:
+            part = self._embodiment.project(out[left])
+            placed = self.place(part)
+            turn = (Rotation.from_matrix(mat[left]) * Rotation.from_matrix(placed.mat).inv()).as_rotvec()
+            out[left], error[left] = part, np.concatenate((pos[left] - placed.pos, turn), axis=1)
+            away = np.abs(error[left]).max(axis=1) >= REACHED
+            if not away.any():
                 return out
-            jacobian = self.jacobian(placed, out, names)
-            square = jacobian.swapaxes(1, 2) @ jacobian + DAMPING * np.eye(len(names))
-            step = np.linalg.solve(square, jacobian.swapaxes(1, 2) @ error[..., None])[..., 0]
-            step *= np.minimum(1.0, LONGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
-            out[:, ids] = np.clip(out[:, ids] + step, low + MARGIN, high - MARGIN)
+            left = left[away]
+            step = _bounded_step(self.jacobian(placed, part, names)[away], error[left], out[left][:, ids], low, high)
+            out[np.ix_(left, ids)] += step
+            left = left[np.abs(step).max(axis=1) > SETTLED]  # the others are as near as their limits let them come
+            if not len(left):
+                break
+        out = self._embodiment.project(out)
         if not exactly:
-            return self._embodiment.project(out)
+            return out
         frame = int(np.abs(error).max(axis=1).argmax())
         angles = ", ".join(f"{name} {angle:.2f}" for name, angle in zip(names, out[frame, ids], strict=True))
         raise InputError(f"the limb does not reach its place in frame {frame}, {error[frame].round(3)} off: {angles}")
+
+
+def _bounded_step(
+    jacobian: np.ndarray, error: np.ndarray, angles: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """Steps (T, n) of the joints that reduce errors (T, 6), by Jacobians (T, 6, n), within the joints' limits (n,)."""
+    step = _damped_step(jacobian, error)
+    # A joint at its limit that the step would push beyond stays there, and the others do without it.
+    stuck = ((angles <= low) & (step < 0)) | ((angles >= high) & (step > 0))
+    if stuck.any():
+        step = _damped_step(np.where(stuck[:, None], 0.0, jacobian), error)
+    step *= np.minimum(1.0, LONGEST_STEP / np.maximum(np.abs(step).max(axis=1, keepdims=True), 1e-12))
+    return np.clip(angles + step, low, high) - angles
+
+
+def _damped_step(jacobian: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Steps (T, n) of least squares that reduce errors (T, 6) by Jacobians (T, 6, n)."""
+    jacobian, error = jacobian * TURNING[:, None], error * TURNING
+    square = jacobian.swapaxes(1, 2) @ jacobian + DAMPING * np.eye(jacobian.shape[2])
+    return np.linalg.solve(square, jacobian.swapaxes(1, 2) @ error[..., None])[..., 0]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
+from scipy.special import logsumexp
 
 from muscle_torch.embodiments import Embodiment
 
@@ -72,6 +73,15 @@ class Foot:
         centres, _ = self._sole(mat, toes)
         height = lift - (centres[..., 2] - self._radii).min(axis=1)
         return FootPath(np.column_stack((place, height)), mat, toes)
+
+    def clear_height(self, mat: np.ndarray, toes: np.ndarray, softness: float = 0.01) -> np.ndarray:
+        """Height of the heel bone (T,) [m] at which the whole sole clears the floor, smooth over mat (T, 3, 3).
+
+        As the exact height, but up to softness * log(points) [m] higher when several points are lowest together, so
+        that it has no kink when the lowest point changes from the toes to the heel.
+        """
+        centres, _ = self._sole(mat, toes)
+        return softness * logsumexp((self._radii - centres[..., 2]) / softness, axis=1)
 
     def rolling(self, place: np.ndarray, outward: float, pitch: np.ndarray, toes: np.ndarray, flat: int) -> FootPath:
         """On the floor all the time, at `place` (2,) in frame `flat`; from frame to frame what touches does not slide.

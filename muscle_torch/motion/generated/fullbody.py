@@ -12,15 +12,20 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.embodiments import Embodiment
 
+from ..balance import Sides, plan_shift
+from ..ground_reaction import ground_reaction
+from ..support import Soles
 from .bimanual import HANG, Pose, both_arms, one_arm
 from .feet import OUTWARD, Foot, FootPath
 from .key_poses import flowing, through
-from .walk import walk
+from .walk import posture, walk
 
 Paths = dict[str, np.ndarray]
 MID_FOOT = -0.10  # y of the centre of mass from the heel bones: 5 cm before the ankles
 HEIGHT = 0.935  # of the root in easy standing, the knees hardly bent [m]
 BALANCING = 8  # rounds; each leaves about a fifth of the error
+SHIFTS = 3  # rounds of shifting the centre of mass
+MARGIN = 0.004  # [m] that the zero-moment point keeps from the border of the support
 
 
 def on_feet(
@@ -50,6 +55,18 @@ def on_feet(
         qpos = sole.step_to(qpos, path)
     moved = (*upper, *(joint for sole in soles for joint in (*sole.leg, sole.toe_joint)))
     return {"root": qpos[:, :7]} | {joint: qpos[:, model.joint(joint).qposadr[0]] for joint in moved}
+
+
+def in_balance(
+    embodiment: Embodiment, upper: Mapping[str, np.ndarray], root: np.ndarray, feet: list[FootPath], over: np.ndarray
+) -> Paths:
+    """As `on_feet`, with the centre of mass shifted from `over` (T, 2) so far that the ground can carry the motion."""
+    soles, rate, start = Soles.of(embodiment), embodiment.control_frequency, over
+    for _ in range(SHIFTS):
+        paths = on_feet(embodiment, upper, root, feet, over)
+        reaction = ground_reaction(embodiment, posture(embodiment, paths), rate, soles)
+        over = over + plan_shift(reaction, Sides.of(reaction, MARGIN), rate, before=over - start)
+    return on_feet(embodiment, upper, root, feet, over)
 
 
 def _centre_of_mass(embodiment: Embodiment, qpos: np.ndarray) -> np.ndarray:
@@ -143,7 +160,7 @@ def step_in_place(embodiment: Embodiment, random: np.random.Generator) -> Paths:
         arms |= one_arm(embodiment, side, [0, *middles, end], [HANG, *swung, HANG], flowing)
     root = _root(HEIGHT - 0.01 * sideways**2, side=-0.05 * sideways)
     upper = arms | {"lat_bending": 0.03 * sideways}
-    return on_feet(embodiment, upper, root, feet, _over(0.075 * sideways, 0.0, len(grid)))
+    return in_balance(embodiment, upper, root, feet, _over(0.075 * sideways, 0.0, len(grid)))
 
 
 MOTIONS: dict[str, Callable[[Embodiment, np.random.Generator], Paths]] = {
