@@ -3,7 +3,7 @@
 A controller may read everything of the environment, its physics and its goal included; a policy reads the observation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -24,7 +24,6 @@ class Policy(Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
     def modules(self) -> Iterator[nn.Module]: ...
-    def eval(self) -> Any: ...
 
 
 class Controller(Protocol):
@@ -61,7 +60,7 @@ class PolicyController:
             stochastic: Sample, as while training, instead of taking the mode.
             seed: Of the controller's own random numbers; those of the process are left as they are.
         """
-        self.policy = policy
+        self.policy, self._modules = policy, list(policy.modules())
         parameter = next(policy.parameters(), None)
         self._device = torch.device("cpu") if parameter is None else parameter.device
         self._generator = torch.Generator(self._device).manual_seed(seed) if stochastic else None
@@ -75,7 +74,7 @@ class PolicyController:
 
     @torch.no_grad()
     def act(self, env: Any) -> Tensor:
-        with _evaluation_mode(self.policy):
+        with _evaluation_mode(self._modules):
             distribution = self.policy.distribution(env.observation.to(self._device))
             if self._generator is None:
                 return distribution.mode
@@ -100,11 +99,11 @@ def make_controller(name: str) -> Controller:
 
 
 @contextmanager
-def _evaluation_mode(policy: Policy) -> Iterator[None]:
-    """Switch every module to evaluation mode, and back those that were training."""
-    training = [module for module in policy.modules() if module.training]
-    if training:
-        policy.eval()
+def _evaluation_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Switch modules to evaluation mode, and back those that were training."""
+    training = [module for module in modules if module.training]
+    for module in training:  # `eval()` would walk through all of them at every control step
+        module.training = False
     try:
         yield
     finally:
