@@ -1,14 +1,18 @@
 """Zero-moment point, support, joint demand and the verdict on a motion: laws and cases worked out by hand."""
 
+import dataclasses
+import json
+
 import mujoco
 import numpy as np
 import pytest
+from commands import script
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip, generate
-from muscle_torch.motion.feasibility import Infeasible, Limits, assess_motion, check_feasible
+from muscle_torch.motion.feasibility import Infeasible, Limits, assess_clip, assess_motion, check_feasible
 from muscle_torch.motion.ground_reaction import ground_reaction
 from muscle_torch.motion.joint_demand import joint_demand
 from muscle_torch.motion.low_pass import derivatives, low_pass
@@ -289,3 +293,25 @@ def test_the_feet_can_carry_the_generated_motions(body, name):
     assert (distances > 0.005).mean() < 0.05 and row["unsupported_rate"] == 0.0
     assert row["friction_demand_p95"] < 0.4, "shoes on a floor give 0.5"
     assert feasibility.issues() == []
+
+
+def test_the_filter_brings_the_zero_moment_point_over_the_feet(body, standing, tmp_path, capsys):
+    time = np.arange(200) / RATE
+    qpos = np.tile(standing, (200, 1))
+    qpos[:, 0] += 0.02 * np.sin(2 * np.pi * 2.0 * time) * np.clip(time, 0, 1)
+    clip = dataclasses.replace(clip_of(body, qpos), name="shake")
+    clip.save(tmp_path / "shake.npz")
+    words = [f"motion={tmp_path / 'shake.npz'}", "filter=true", f"clips={tmp_path / 'filtered'}"]
+    assert script("tools/check_motion.py").main([*words, f"output={tmp_path / 'x.json'}"]) == 0
+    assert "shake" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "x.json").read_text())["clips"]
+    filtered = MotionClip.load(tmp_path / "filtered" / "shake.npz")
+    before, after = assess_clip(clip, body).row(), assess_clip(filtered, body).row()
+    assert before["zmp_distance_p95"] > 0.02 and after["zmp_distance_p95"] < 0.005
+    assert row["zmp_distance_p95"] == pytest.approx(after["zmp_distance_p95"], abs=1e-4)
+    assert 0.002 < row["shift_max"] < 0.03, "the pelvis moves no further than the shake did"
+
+
+def test_clips_are_only_stored_when_they_are_filtered(tmp_path):
+    with pytest.raises(InputError, match="set filter=true"):
+        script("tools/check_motion.py").main([f"clips={tmp_path}"])

@@ -2,7 +2,7 @@
 
 For each clip: how far the zero-moment point lies outside the feet (mean, 95th percentile, share of frames beyond
 20 mm), the friction that the ground must have, and the largest joint moment beyond what muscles can give. `filter=true`
-filters each clip first, as muscle control does when it loads one, and adds the largest shift of the pelvis.
+filters each clip first and adds the largest shift of the pelvis; `clips=folder` stores the filtered clips.
 `output=x.json` stores the figures. The exit code is 1 if no body can follow one of the clips and infeasible=reject.
 """
 
@@ -27,12 +27,15 @@ class CheckMotionOptions:
     body: str = key("fullbody", "the body (muscle_torch/embodiments); it needs feet")
     filter: bool = key(False, "filter each clip dynamically first")
     infeasible: str = key("keep", "clips that no body can follow: keep (exit code 0) or reject (exit code 1)")
+    clips: str = key("", "folder for the filtered clips (filter=true), <motion>.npz")
     output: str = key("", "JSON file for the figures")
 
 
 def main(words: Sequence[str]) -> int:
     """Checks every clip, prints a table and a line for each that no body can follow; returns the exit code."""
     options = parse_words(CheckMotionOptions, words)
+    if options.clips and not options.filter:
+        raise InputError("clips= stores filtered clips: set filter=true")
     from muscle_torch.biomechanics.report import text_table
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
@@ -46,7 +49,7 @@ def main(words: Sequence[str]) -> int:
     Soles.of(body)  # a body without feet is refused before any motion is loaded
     rows, issues = [], []
     for clip in load_motion(options.motion, body):
-        figures, reasons = _check(clip, body, options.filter)
+        figures, reasons = _check(clip, body, options)
         rows.append(figures)
         issues += [f"{clip.name}: no body can follow it: {reason}" for reason in reasons]
     print(text_table(COLUMNS, [_row(figures) for figures in rows]))
@@ -57,7 +60,7 @@ def main(words: Sequence[str]) -> int:
     return int(bool(issues) and options.infeasible == Infeasible.REJECT)
 
 
-def _check(clip: Any, body: Any, filtered: bool) -> tuple[dict[str, Any], list[str]]:
+def _check(clip: Any, body: Any, options: CheckMotionOptions) -> tuple[dict[str, Any], list[str]]:
     """The figures of one clip, and why no body can follow it."""
     import numpy as np
 
@@ -65,9 +68,11 @@ def _check(clip: Any, body: Any, filtered: bool) -> tuple[dict[str, Any], list[s
     from muscle_torch.motion.feasibility import assess_clip
 
     shift = 0.0
-    if filtered:
+    if options.filter:
         motion = filter_clip(clip, body)
         clip, shift = motion.clip, float(np.linalg.norm(motion.shift, axis=1).max())
+        if options.clips:
+            clip.save(Path(options.clips) / f"{clip.name}.npz")
     feasibility = assess_clip(clip, body)
     figures = {"motion": clip.name, "frames": len(feasibility.reaction.force), **feasibility.row(), "shift_max": shift}
     return figures, feasibility.issues()
