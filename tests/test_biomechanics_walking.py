@@ -234,7 +234,7 @@ def test_speeds_are_the_subjects_with_the_models_beside(body, walk, tmp_path, ca
     assert "speed" not in rows["none"] and rows["none"]["speed of the model"][0] == "1.19"
     for name in ("stored", "stated"):
         assert rows[name]["speed"][0] == "2.38" and rows[name]["speed of the model"][0] == "1.19"
-        assert rows[name]["step length"][0] == "1.32" and rows[name]["step length of the model"][0] == "0.661"
+        assert rows[name]["step length"][0] == "1.26" and rows[name]["step length of the model"][0] == "0.629"
 
 
 def test_retargeting_stores_the_scale(body):
@@ -256,6 +256,6 @@ def test_without_a_reference_the_table_describes_the_curves(body, walk, tmp_path
     script("tools/analyze.py").main([f"motion={tmp_path / 'walk.npz'}", f"output={tmp_path}"])
     shown = capsys.readouterr().out
     row = next(line for line in shown.splitlines() if line.startswith("knee flexion (right)")).split()
-    # Winter's knee bends by 67 degrees at 70 % of the stride.
-    assert 60 < float(row[7]) < 75 and 65 < float(row[8]) < 80 and float(row[-1]) > 0.99
+    # Built to bend by 70 degrees 73 % of the stride after heel contact; events are found a few percent before it.
+    assert 60 < float(row[7]) < 75 and 65 < float(row[8]) < 82 and float(row[-1]) > 0.99
     assert " - " not in shown and "lowest" in (tmp_path / "table.csv").read_text().splitlines()[0]
