@@ -1,5 +1,7 @@
 """Starting a command as several processes that find each other, and what one of them does in the tests."""
 
+import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -101,6 +103,21 @@ def learn_and_tell(folder: Path, policy: str) -> None:
         told["moments"] = trainer.algorithm.return_normalizer.moments
         told["clips"], told["thresholds"] = trainer.env.goal._sampler.weights, trainer.env.termination.thresholds
         torch.save(told, folder / f"{processes.rank}.pt")
+
+
+def fail_and_list_threads(folder: Path) -> None:
+    """Fail after an environment was made; write the names of the threads that are left (Linux)."""
+    from muscle_torch.config import load_config
+    from muscle_torch.rl import make_processes
+
+    cfg = load_config("toy_arm", **CASE)
+    with contextlib.suppress(ArithmeticError), make_processes(cfg) as processes:
+        from muscle_torch.envs import make_env  # after the group exists, as in train.py
+
+        make_env(processes.shard(cfg))
+        raise ArithmeticError
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    (folder / f"{processes.rank}.json").write_text(json.dumps(names))
 
 
 def orthogonalise_and_tell(folder: Path) -> None:

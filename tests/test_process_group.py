@@ -181,6 +181,16 @@ def test_what_one_process_cannot_do_is_one_line_of_all(tmp_path):
     assert "motion" in one_line(run_two(tmp_path, "motion=missing.npz"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed in /proc")
+def test_a_failed_process_leaves_no_thread_of_its_group(tmp_path):
+    """A thread of gloo that outlives the group aborts the interpreter's exit, now and then."""
+    for code, _, err in finish(launch([*WORKER, "fail_and_list_threads", str(tmp_path)], 2, ROOT / "tests")):
+        assert code == 0, err
+    for rank in (0, 1):
+        names = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert names and not [name for name in names if "gloo" in name], names
+
+
 def wait_for_rows(run: Path, count: int, started) -> None:
     give_up = time.monotonic() + 120
     while not (run / "metrics.jsonl").exists() or len(rows(run)) < count:

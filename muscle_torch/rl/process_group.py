@@ -16,6 +16,10 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
+
+# Its functions' defaults hold whichever group exists when it is first imported, and TorchRL imports it. Imported after
+# `init_process_group`, it keeps gloo's threads alive beyond `destroy_process_group`; the exit may then abort in one.
+import torch.distributed.nn
 from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
