@@ -118,7 +118,7 @@ def test_evaluate_needs_no_checkpoint(tmp_path, capsys):
     ):
         with pytest.raises(InputError, match=expected):
             main([*words, *more])
-    with pytest.raises(InputError, match="no checkpoint given"):
+    with pytest.raises(InputError, match="no controller"):
         main(["task=toy_arm"])
 
 

@@ -278,7 +278,7 @@ def test_an_infeasible_clip_warns_or_is_refused(body, standing):
     with pytest.warns(UserWarning, match="motion 'hover': no body can follow it: the ground must carry"):
         check_feasible(clip, body)
     with pytest.raises(InputError, match="frames 0 to 39") as caught:
-        check_feasible(clip, body, Infeasible.REJECT)
+        check_feasible(clip, body, Infeasible.reject)
     assert "\n" not in str(caught.value) and "infeasible=keep" in str(caught.value)
 
 

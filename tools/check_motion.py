@@ -57,7 +57,7 @@ def main(words: Sequence[str]) -> int:
         print(line, file=sys.stderr)
     if options.output:
         _write(Path(options.output), rows)
-    return int(bool(issues) and options.infeasible == Infeasible.REJECT)
+    return int(bool(issues) and options.infeasible == Infeasible.reject)
 
 
 def _check(clip: Any, body: Any, options: CheckMotionOptions) -> tuple[dict[str, Any], list[str]]:

@@ -13,7 +13,8 @@ class ControlOptions:
     """Keys that the tools share."""
 
     checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
-    policy: str = key("", "a controller in place of the checkpoint's policy: zero")
+    policy: str = key("", "a controller in place of the checkpoint's policy: zero or muscle_control")
+    control: dict[str, Any] = key({}, "options of policy=muscle_control, such as control.infeasible=reject")
     task: str = key("bimanual", "cfg/task/<task>.yaml, where there is no checkpoint")
     embodiment: dict[str, Any] = key({}, "without a checkpoint: options of the body, such as embodiment.fingers=true")
     motion: list[str] = key([], "generated motion names, files, folders, globs; empty: those of the training or task")
@@ -61,11 +62,11 @@ def make_controlled_env(
 
     if not (options.checkpoint or options.policy):
         raise InputError(
-            "no checkpoint given: write checkpoint=<run folder or checkpoint file>, or policy=zero task=<task>"
+            "no controller: write checkpoint=<run folder or checkpoint file>, or policy=muscle_control task=<task>"
         )
     if options.policy and stochastic:
         raise InputError(f"stochastic=true draws from a policy's distribution; policy={options.policy} has none")
-    controller = make_controller(options.policy) if options.policy else None
+    controller = make_controller(options.policy, options.control) if options.policy else None
     policy = None if options.policy else load_policy(options.checkpoint)
     env = make_environment(config or control_config(options), num_envs or None, evaluation=True)
     if policy is not None:

@@ -45,6 +45,14 @@ class ActionSpace(ABC):
             goal: To read a motion's feedforward from.
         """
 
+    def from_controls(self, controls: Tensor) -> Tensor:
+        """Return the action (W, actions) whose controls are these (W, actuators).
+
+        Raises:
+            InputError: The space cannot be inverted: a controller that chooses controls cannot act through it.
+        """
+        raise InputError(f"{type(self).__name__} has no inverse: no action can be named that gives certain controls")
+
     def begin(self, environments: Tensor) -> None:  # noqa: B027  most spaces have no past
         """Forget the past of the environments (W,) bool, whose episodes begin."""
 
@@ -106,6 +114,14 @@ class ActionSpaces:
         for space, part in zip(self.spaces.values(), parts, strict=True):
             controls.index_copy_(1, space.actuators, space.to_controls(part, physics, goal))
         return controls
+
+    def from_controls(self, controls: Tensor) -> Tensor:
+        """Return the action (W, actions) whose controls are these (W, nu); actuators that no space drives are ignored.
+
+        Raises:
+            InputError: One of the spaces cannot be inverted.
+        """
+        return _joined([space.from_controls(controls[:, space.actuators]) for space in self.spaces.values()])
 
     def begin(self, environments: Tensor) -> None:
         """Forget the past of the environments (W,) bool, whose episodes begin."""

@@ -37,12 +37,30 @@ def _sigmoid(action: Tensor, low: Bound, high: Bound) -> Tensor:
     return action.sigmoid()
 
 
-# Mapping -> (function, the action that excites nothing or next to nothing)
-MAPPINGS: dict[str, tuple[Callable[[Tensor, Bound, Bound], Tensor], float]] = {
-    Mapping.half: (_half, -1.0),
-    Mapping.full: (_full, -1.0),
-    Mapping.clip: (_clip, 0.0),
-    Mapping.sigmoid: (_sigmoid, -10.0),  # 4.5e-5
+def _from_half(control: Tensor, low: Bound, high: Bound) -> Tensor:
+    return (2 * control - (high + low)) / (high - low)
+
+
+def _from_full(control: Tensor, low: Bound, high: Bound) -> Tensor:
+    return 2 * control - 1
+
+
+def _from_clip(control: Tensor, low: Bound, high: Bound) -> Tensor:
+    return control
+
+
+def _from_sigmoid(control: Tensor, low: Bound, high: Bound) -> Tensor:
+    return control.logit(NEXT_TO_NOTHING)
+
+
+NEXT_TO_NOTHING = 4.5e-5  # excitation at an action of -10
+Function = Callable[[Tensor, Bound, Bound], Tensor]
+# Mapping -> (action to excitation, excitation to action, the action that excites nothing or next to nothing)
+MAPPINGS: dict[str, tuple[Function, Function, float]] = {
+    Mapping.half: (_half, _from_half, -1.0),
+    Mapping.full: (_full, _from_full, -1.0),
+    Mapping.clip: (_clip, _from_clip, 0.0),
+    Mapping.sigmoid: (_sigmoid, _from_sigmoid, -10.0),
 }
 
 
@@ -62,7 +80,7 @@ class MuscleActions(ActionSpace):
             raise InputError(f"actions.muscles.synergy_mixing={mixing}: choose a fraction from 0 to below 1")
         if not len(embodiment.muscle_ids):
             raise InputError(f"actions=[muscles]: {embodiment.name} has no muscles")
-        self._excitation, zero = MAPPINGS[options.mapping]
+        self._excitation, self._inverse, zero = MAPPINGS[options.mapping]
         self._bias = options.action_bias
         self.names = embodiment.muscle_names
         self.actuators = torch.from_numpy(embodiment.muscle_ids).to(device)
@@ -83,6 +101,10 @@ class MuscleActions(ActionSpace):
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         return self._excitation(command, *self._range)
+
+    def from_controls(self, controls: Tensor) -> Tensor:
+        command = self._inverse(controls, *self._range) - self._bias
+        return command if self._mixing is None else torch.linalg.solve(self._mixing, command.T).T
 
 
 def mixing_matrix(cosines: np.ndarray, share: float) -> np.ndarray:

@@ -34,3 +34,8 @@ class MotorActions(ActionSpace):
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         command = command.clamp(-1.0, 1.0)
         return torch.where(command < 0, -command * self._low, command * self._high)
+
+    def from_controls(self, controls: Tensor) -> Tensor:
+        # A side without range has no action of its own: there the control can only be 0.
+        side = torch.where(controls < 0, -self._low, self._high)
+        return torch.where(side > 0, controls / side.clamp(min=1e-12), 0.0)

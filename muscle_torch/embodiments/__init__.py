@@ -11,7 +11,7 @@ from muscle_torch.errors import InputError
 
 from .embodiment import Coupling, Embodiment
 from .guard import check_mujoco, check_muscle_lengths
-from .moment_arms import moment_matrix, similarity
+from .moment_arms import actuator_moments, moment_matrix, similarity
 from .options import EMBODIMENTS, BodyOptions
 from .simulation import with_physics
 
@@ -19,6 +19,7 @@ __all__ = [
     "EMBODIMENTS",
     "Coupling",
     "Embodiment",
+    "actuator_moments",
     "configured_embodiment",
     "make_embodiment",
     "moment_matrix",

@@ -21,7 +21,7 @@ def moment_arms(embodiment: Embodiment, data: mujoco.MjData, qpos: np.ndarray) -
 
 def moment_matrix(embodiment: Embodiment, data: mujoco.MjData) -> np.ndarray:
     """Return the moment arms (muscles, num_qvel) of the posture that `data` was last forwarded to, dense."""
-    return _dense(embodiment.model, data)[embodiment.muscle_ids, : embodiment.num_qvel]
+    return actuator_moments(embodiment.model, data)[embodiment.muscle_ids, : embodiment.num_qvel]
 
 
 def _forward(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> None:
@@ -33,8 +33,8 @@ def _forward(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> No
     mujoco.mj_transmission(model, data)
 
 
-def _dense(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-    """Return MuJoCo's sparse moment matrix of all actuators, (nu, nv)."""
+def actuator_moments(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """Return MuJoCo's sparse moment matrix of all actuators, dense (nu, nv); motors count too."""
     dense = np.zeros((model.nu, model.nv))
     mujoco.mju_sparse2dense(
         dense, data.actuator_moment.ravel(), data.moment_rownnz, data.moment_rowadr, data.moment_colind.ravel()
@@ -61,7 +61,7 @@ def joint_pulls(model: mujoco.MjModel, planes: Sequence[Sequence[dict[str, int]]
     """
     data = mujoco.MjData(model)
     _forward(model, data, model.qpos0)
-    arms = -_dense(model, data)[muscle_actuators(model)]
+    arms = -actuator_moments(model, data)[muscle_actuators(model)]
     dof = model.jnt_dofadr
     pulls = [[sum(sign * arms[:, dof[model.joint(j).id]] for j, sign in s.items()) for s in plane] for plane in planes]
     return np.array([[pull / np.abs(pull).max() for pull in plane] for plane in pulls])

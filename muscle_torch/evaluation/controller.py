@@ -3,7 +3,7 @@
 A controller may read everything of the environment, its physics and its goal included; a policy reads the observation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -82,20 +82,33 @@ class PolicyController:
                 return distribution.sample()
 
 
-# name -> import path of a class that is made without arguments; nothing is imported until it is chosen
+# name -> import path of a class that is made from its options, if it has any; nothing is imported until it is chosen
 CONTROLLERS: dict[str, str] = {
     "zero": "muscle_torch.evaluation.controller:ZeroController",
+    "muscle_control": "muscle_torch.control:MuscleController",
 }
 
 
-def make_controller(name: str) -> Controller:
-    """Return the controller of a row of `CONTROLLERS`. Raises InputError for an unknown name."""
+def make_controller(name: str, options: Mapping[str, Any] | None = None) -> Controller:
+    """Return the controller of a row of `CONTROLLERS`.
+
+    Args:
+        name: The row.
+        options: Options of a controller that takes some, such as `{"infeasible": "reject"}`.
+
+    Raises:
+        InputError: There is no such controller, or it has no such option.
+    """
     if name not in CONTROLLERS:
         raise InputError(
             f"unknown controller policy={name}{nearest(name, list(CONTROLLERS))}; a trained policy is named by "
             "checkpoint=<run folder or checkpoint file>"
         )
-    return import_object(CONTROLLERS[name])()
+    if not options:
+        return import_object(CONTROLLERS[name])()
+    if name == "zero":
+        raise InputError(f"policy=zero takes no options; leave control.{next(iter(options))} out")
+    return import_object(CONTROLLERS[name])(options)
 
 
 @contextmanager

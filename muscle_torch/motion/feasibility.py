@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import StrEnum, auto
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ SHOWN = 3  # stretches of frames that a line lists
 class Infeasible(StrEnum):
     """What happens with a motion that no body can follow."""
 
-    KEEP = "keep"  # a warning line, and on
-    REJECT = "reject"  # it is refused
+    keep = auto()  # a warning line, and on
+    reject = auto()  # it is refused
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def assess_clip(clip: MotionClip, embodiment: Embodiment) -> Feasibility:
 
 
 def check_feasible(
-    clip: MotionClip, embodiment: Embodiment, infeasible: Infeasible = Infeasible.KEEP, limits: Limits | None = None
+    clip: MotionClip, embodiment: Embodiment, infeasible: Infeasible = Infeasible.keep, limits: Limits | None = None
 ) -> Feasibility:
     """Assess a clip and say, in one line, which frames no body can follow and why.
 
@@ -143,7 +143,7 @@ def check_feasible(
     feasibility = assess_clip(clip, embodiment)
     if issues := feasibility.issues(limits):
         line = f"motion {clip.name!r}: no body can follow it: {'; '.join(issues)}"
-        if infeasible is Infeasible.REJECT:
+        if infeasible is Infeasible.reject:
             raise InputError(f"{line}; leave it out, cut these frames off, or set infeasible=keep")
         warnings.warn(line, stacklevel=2)
     return feasibility

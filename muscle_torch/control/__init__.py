@@ -1,0 +1,17 @@
+"""Muscle control without learning: a quadratic programme over activations and contact forces a control step."""
+
+from .controller import MuscleControl
+from .env_controller import MuscleController
+from .feedforward import Feedforward, feedforward
+from .options import MuscleControlOptions
+from .tables import ClipTables, clip_tables
+
+__all__ = [
+    "ClipTables",
+    "Feedforward",
+    "MuscleControl",
+    "MuscleControlOptions",
+    "MuscleController",
+    "clip_tables",
+    "feedforward",
+]

@@ -1,0 +1,156 @@
+"""What muscle control needs to know of a body: independent joints, feet, muscles and motors, read from the model."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import mujoco
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.independent import IndependentJoints
+from muscle_torch.errors import InputError
+from muscle_torch.motion.support import Soles
+
+MUSCLE = int(mujoco.mjtGain.mjGAIN_MUSCLE)
+LINEAR = (int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE))
+DIRECT = int(mujoco.mjtDyn.mjDYN_NONE)
+SAME_POINT = 0.01  # [m] hinges whose anchors are this close make a ball joint
+LIGHT = 0.1  # of the body's mass: joints that move less, and no foot, are those of light limbs (arms)
+
+
+@dataclass(frozen=True, eq=False)
+class Foot:
+    """One foot: bodies with touch sensors that hang on each other, as `motion.support.Soles` has them."""
+
+    name: str
+    body: int  # its heel: the body nearest to the trunk
+    bodies: tuple[int, ...]
+    geoms: tuple[int, ...]  # those that collide
+    hip: int  # the first body of its leg
+
+
+class ControlBody:
+    """An embodiment as the controller sees it: nv dofs, n of them independent, nu actuators.
+
+    Attributes:
+        model: a copy of the embodiment's with pyramidal contact edges.
+        independent: the free root's six velocities, when there is one, and the joints that no equality ties to others.
+        muscle: (nu,) bool; the others are motors.
+        feet: empty for a body that is fixed to the world.
+        control_step: [s]
+        lead: [s] mean time of the substeps of a control step; `remaining` [s] from there to its end.
+    """
+
+    def __init__(self, embodiment: Embodiment) -> None:
+        """Raises InputError for a free body without feet, and for an actuator that is neither muscle nor motor."""
+        self.embodiment = embodiment
+        self.model = embodiment.model.__copy__()
+        self.model.opt.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
+        self.independent = IndependentJoints(embodiment)
+        self.root_size = 6 if embodiment.has_root else 0
+        self.muscle = np.asarray(self.model.actuator_gaintype == MUSCLE)
+        self._check_motors()
+        self.soles = Soles.of(embodiment) if self.root_size else None
+        self.feet = _feet(embodiment, self.trunk, self.soles) if self.soles is not None else ()
+        self._foot_of_geom = np.full(self.model.ngeom, -1, dtype=np.int64)
+        for index, foot in enumerate(self.feet):
+            self._foot_of_geom[list(foot.geoms)] = index
+        self._fixed_geom = self.model.body_weldid[self.model.geom_bodyid] == 0
+        self.control_step = 1.0 / embodiment.control_frequency
+        self.lead = 0.5 * (self.control_step - float(self.model.opt.timestep))
+        self.remaining = self.control_step - self.lead
+
+    @property
+    def dofs(self) -> np.ndarray:
+        """(n,) addresses in qvel of the independent velocities."""
+        return self.independent.dofs
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(n,) names of the independent velocities."""
+        return self.independent.names
+
+    @cached_property
+    def trunk(self) -> int:
+        """The body of the free root; 0, the world, for a body that is fixed."""
+        if self.embodiment.root_joint is None:
+            return 0
+        return int(self.model.jnt_bodyid[int(self.embodiment.resolve("joint", [self.embodiment.root_joint])[0])])
+
+    @cached_property
+    def leg(self) -> np.ndarray:
+        """(n,) bool: independent dofs between the trunk and a foot, toes included."""
+        bodies = {b for foot in self.feet for b in (*foot.bodies, *_chain(self.model, foot.body, foot.hip))}
+        inside = np.isin(self.model.dof_bodyid[self.dofs], sorted(bodies))
+        inside[: self.root_size] = False
+        return inside
+
+    @cached_property
+    def light(self) -> np.ndarray:
+        """(n,) bool: independent dofs of limbs without a foot that carry less than `LIGHT` of the body's mass."""
+        model = self.model
+        mass = model.body_subtreemass[model.dof_bodyid[self.dofs]]
+        light = (mass < LIGHT * model.body_subtreemass[self.trunk]) & ~self.leg
+        light[: self.root_size] = False
+        return light
+
+    @cached_property
+    def ball_joints(self) -> list[tuple[int, int, np.ndarray]]:
+        """Three independent hinges through one point: (body before, body after, their independent dofs (3,))."""
+        model, data = self.model, mujoco.MjData(self.model)
+        mujoco.mj_kinematics(model, data)
+        joints = model.dof_jntid[self.dofs[self.root_size :]].tolist()
+        groups: list[tuple[int, int, np.ndarray]] = []
+        run: list[int] = []
+        for k, joint in enumerate(joints):
+            run = [*run, k] if run and self._continues(data, joints[run[-1]], joint) else [k]
+            if len(run) == 3:
+                first, last = (int(model.jnt_bodyid[joints[i]]) for i in (run[0], run[-1]))
+                groups.append((int(model.body_parentid[first]), last, self.root_size + np.array(run)))
+                run = []
+        return groups
+
+    def feet_of_contacts(self, data: mujoco.MjData) -> np.ndarray:
+        """(ncon,) index of the foot that each contact puts on something fixed in the world; -1: none."""
+        geoms = data.contact.geom.reshape(-1, 2)
+        grounded = self._fixed_geom[geoms].any(axis=1)
+        return np.where(grounded, self._foot_of_geom[geoms].max(axis=1, initial=-1), -1)
+
+    def _continues(self, data: mujoco.MjData, before: int, joint: int) -> bool:
+        """Whether a hinge follows another one at the same point, on the same body or one further out."""
+        model, hinge = self.model, mujoco.mjtJoint.mjJNT_HINGE
+        if model.jnt_type[before] != hinge or model.jnt_type[joint] != hinge:
+            return False
+        near = bool(np.linalg.norm(data.xanchor[joint] - data.xanchor[before]) < SAME_POINT)
+        return near and int(model.jnt_bodyid[before]) in _chain(model, int(model.jnt_bodyid[joint]), 0)
+
+    def _check_motors(self) -> None:
+        model, where = self.model, self.embodiment.name
+        for i in np.flatnonzero(~self.muscle):
+            name = self.embodiment.actuator_names[i]
+            if model.actuator_gaintype[i] not in LINEAR or model.actuator_dyntype[i] != DIRECT:
+                raise InputError(f"{where}: muscle control cannot drive actuator {name!r}, which is neither a muscle "
+                                 "nor a motor without dynamics")  # fmt: skip
+            if not model.actuator_ctrllimited[i]:
+                raise InputError(f"{where}: motor {name!r} has no control range; give it a ctrlrange")
+
+
+def _feet(embodiment: Embodiment, trunk: int, soles: Soles) -> tuple[Foot, ...]:
+    """The feet of `soles`, in its order, with their legs: the bodies of each that belong to no other foot."""
+    model, heels = embodiment.model, soles.foot_bodies.tolist()
+    feet = []
+    for index, (name, heel) in enumerate(zip(soles.feet, heels, strict=True)):
+        geoms = tuple(dict.fromkeys(soles.geom[soles.foot == index].tolist()))
+        parts = tuple(sorted({heel, *(int(model.geom_bodyid[g]) for g in geoms)}))
+        shared = {b for other in heels if other != heel for b in _chain(model, other, trunk)}
+        leg = [b for b in _chain(model, heel, trunk) if b not in shared and b != trunk]
+        feet.append(Foot(name, heel, parts, geoms, leg[-1] if leg else heel))
+    return tuple(feet)
+
+
+def _chain(model: mujoco.MjModel, body: int, top: int) -> list[int]:
+    """A body and its ancestors up to and including `top`."""
+    chain = [body]
+    while chain[-1] not in (top, 0):
+        chain.append(int(model.body_parentid[chain[-1]]))
+    return chain

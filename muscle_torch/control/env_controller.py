@@ -1,0 +1,79 @@
+"""The controller `muscle_control` of imitation environments: no network, no checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from muscle_torch.config.kinds import check_keys, structured
+from muscle_torch.errors import InputError
+from muscle_torch.motion import MotionClip, MotionLibrary
+
+from .controller import MuscleControl
+from .options import MuscleControlOptions
+
+
+class MuscleController:
+    """Drives an environment that imitates motion by `MuscleControl`, whatever its actions are made of.
+
+    A Controller of `muscle_torch.evaluation`: `begin(env, worlds)` when episodes begin, `act(env)` at every control
+    step. It serves one environment, the first that it is called with.
+    """
+
+    def __init__(self, options: MuscleControlOptions | Mapping[str, Any] | None = None) -> None:
+        """Make the controller.
+
+        Args:
+            options: `MuscleControlOptions`, or a mapping of some of its fields.
+
+        Raises:
+            InputError: There is no such option.
+        """
+        if not isinstance(options, MuscleControlOptions):
+            values = dict(options or {})
+            check_keys(MuscleControlOptions, values, "option", "control.")
+            options = structured(MuscleControlOptions, [values], "control.")
+        self.options: MuscleControlOptions = options
+        self.control: MuscleControl | None = None
+        self._origin = torch.zeros(0)  # (W, 2) of each environment's world in its clip's frame [m]
+
+    def begin(self, env: Any, worlds: Tensor) -> None:
+        """Note where the environments (W,) bool stand in their clips' frame: an episode starts above the origin."""
+        if self.control is None:
+            self.control = self._make(env)
+            self._origin = torch.zeros(env.num_envs, 2, dtype=torch.float64)
+        if not self.control.body.root_size:
+            return
+        library, chosen = env.goal.library, worlds.cpu()
+        rows = library.rows(env.goal.clip, env.goal.frame)
+        away = (library.qpos[rows, :2] - env.physics.field("qpos")[:, :2]).cpu().double()
+        self._origin[chosen] = away[chosen]
+
+    def act(self, env: Any) -> Tensor:
+        """Return the action (W, actions) that excites the muscles as planned."""
+        assert self.control is not None, "call begin first"
+        qpos, qvel, act = (env.physics.field(name).cpu().double().numpy().copy() for name in ("qpos", "qvel", "act"))
+        if self.control.body.root_size:
+            qpos[:, :2] += self._origin.numpy()
+        clip, frame = env.goal.clip.cpu().numpy(), env.goal.frame.cpu().numpy()
+        controls = self.control.controls(qpos, qvel, act, clip, frame)
+        return env.actions.from_controls(torch.from_numpy(controls).to(env.device, torch.float32))
+
+    def _make(self, env: Any) -> MuscleControl:
+        library = getattr(env.goal, "library", None)
+        if library is None:
+            raise InputError(f"policy=muscle_control follows motions; {type(env.goal).__name__} has none")
+        if env.embodiment.props:
+            raise InputError(
+                f"policy=muscle_control drives the body alone; leave {', '.join(env.embodiment.props)} out"
+            )
+        return MuscleControl(env.embodiment, library_clips(library), self.options)
+
+
+def library_clips(library: MotionLibrary) -> list[MotionClip]:
+    """Return the clips of a library, at the control rate."""
+    body = library.embodiment
+    identity = (body.control_frequency, body.joint_names, body.name, body.model_version)
+    frames = [library.qpos[library.clip_rows(index)].cpu().numpy() for index in range(library.num_clips)]
+    return [MotionClip(name, qpos, *identity) for name, qpos in zip(library.names, frames, strict=True)]

@@ -1,0 +1,85 @@
+"""One world's control step: state and reference in, excitations out."""
+
+import mujoco
+import numpy as np
+
+from .activation import ActivationDynamics
+from .body import ControlBody
+from .dynamics import Dynamics
+from .options import MuscleControlOptions
+from .preview import foot_targets
+from .programme import Inputs, Plan, Programme
+from .reference import Reference
+from .tasks import BodyState, Rows, Tasks
+
+
+class StepPlanner:
+    """Plans control steps of a body, one world at a time. Keeps an `MjData`: one a thread."""
+
+    def __init__(self, body: ControlBody, options: MuscleControlOptions) -> None:
+        self.body, self.options = body, options
+        self.dynamics = Dynamics(body)
+        self.tasks = Tasks(body, options.tasks)
+        self.data = mujoco.MjData(body.model)
+        self._muscles = np.flatnonzero(body.muscle)
+        self._act = body.model.actuator_actadr[self._muscles]
+        self._activation = ActivationDynamics.of(body.model, self._muscles, body.embodiment.substeps)
+
+    def controls(
+        self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, reference: Reference, frame: int
+    ) -> tuple[np.ndarray, Plan]:
+        """Compute excitations of muscles in [0, 1] and controls of motors for the next control step.
+
+        Args:
+            qpos: (nq,) in the reference's world frame.
+            qvel: (nv,).
+            act: (na,) activations.
+            reference: tables of the clip.
+            frame: of the clip that the body should be at now.
+
+        Returns:
+            Controls (nu,), and the plan behind them.
+        """
+        data = self.data
+        data.qpos[:], data.qvel[:], data.act[:] = qpos, qvel, act
+        # The forces of a control step act on average when half of it is over; postures then are these.
+        mujoco.mj_integratePos(self.body.model, data.qpos, data.qvel, self.body.lead)
+        self.dynamics.forward(data)
+        plan = self.plan(BodyState(self.body, data, reference, frame))
+        out = plan.inputs.copy()
+        out[self._muscles] = self._activation.invert(act[self._act], plan.inputs[self._muscles])
+        return out, plan
+
+    def plan(self, state: BodyState) -> Plan:
+        """Choose inputs and contact forces for the state that `Dynamics.forward` was called for."""
+        options = self.options.programme
+        linear = self.dynamics.linearise(state.data, options.horizon)
+        standing = state.reference.stands[state.next]
+        return Programme(linear, self._rows(state), self._inputs(state), standing, options).solve()
+
+    def _inputs(self, state: BodyState) -> Inputs:
+        """Bounds within the next control step, and cost: of effort, and of change."""
+        options, model = self.options.programme, self.body.model
+        lowest, highest = model.actuator_ctrlrange.T.copy()
+        now, table = np.zeros(model.nu), state.reference.activation[state.next]
+        now[self._muscles] = state.data.act[self._act]
+        lowest[self._muscles], highest[self._muscles] = self._activation.reachable(now[self._muscles])
+        cost = np.full(model.nu, options.effort + options.deviation + options.change)
+        centre = (options.deviation * table + options.change * now) / cost
+        # A motor's control is counted in units of its range; it has no activation that would have to change.
+        motors = ~self.body.muscle
+        largest = np.maximum(np.abs(lowest), np.abs(highest))[motors]
+        cost[motors], centre[motors] = options.motor_effort / largest**2, 0.0
+        return Inputs(lowest, highest, centre, cost)
+
+    def _rows(self, state: BodyState) -> list[Rows]:
+        """All tasks."""
+        rows = [*self.tasks.posture(state), *self.tasks.balance(state), *self.tasks.momentum(state)]
+        if not self.body.feet:
+            return rows
+        heels = [foot.body for foot in self.body.feet]
+        target = foot_targets(
+            *(state.reference, state.next, state.com, state.com_velocity),
+            *(state.data.xpos[heels], state.lowest, self.options.steps),
+        )
+        return [*rows, *self.tasks.feet(state, target)]

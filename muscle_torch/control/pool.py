@@ -1,0 +1,118 @@
+"""Planners of many worlds, in this process or side by side in several."""
+
+import dataclasses
+import multiprocessing
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+
+from .body import ControlBody
+from .options import MuscleControlOptions
+from .planner import StepPlanner
+from .reference import Reference
+
+
+class Steps(NamedTuple):
+    """Control steps of W worlds."""
+
+    controls: np.ndarray  # (W, nu)
+    iterations: np.ndarray  # (W,) of Newton's method
+    converged: np.ndarray  # (W,) bool
+
+
+class World(NamedTuple):
+    """One world's state, and the clip and frame that it follows."""
+
+    qpos: np.ndarray
+    qvel: np.ndarray
+    act: np.ndarray
+    clip: int
+    frame: int
+
+
+class PlannerPool:
+    """Plans W worlds; each world always with the same planner. Close it when it has processes."""
+
+    def __init__(self, body: ControlBody, options: MuscleControlOptions) -> None:
+        """Start `options.processes` processes; 1: none, worlds are planned one after another in this one."""
+        processes = options.processes
+        if processes < 1:
+            raise InputError(f"control.processes={processes}: at least 1 is needed")
+        self._planner = StepPlanner(body, options) if processes == 1 else None
+        self._references: dict[int, Reference] = {}
+        self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
+        # A forked process would inherit torch's threads without running them.
+        context = multiprocessing.get_context("spawn")
+        for _ in range(processes if processes > 1 else 0):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(there, _simulated(body.embodiment), options), daemon=True)
+            process.start()
+            there.close()
+            self._workers.append((process, here))
+
+    def add(self, clip: int, reference: Reference) -> None:
+        """Make a clip's reference known under its number."""
+        self._references[clip] = reference
+        for _, connection in self._workers:
+            connection.send((clip, reference))
+
+    def plan(self, worlds: list[World]) -> Steps:
+        """Plan one control step of every world."""
+        if self._planner is not None:
+            return _plan(self._planner, self._references, worlds)
+        count = len(self._workers)
+        for index, (_, connection) in enumerate(self._workers):
+            connection.send(worlds[index::count])
+        parts = [connection.recv() for _, connection in self._workers]
+        out = [np.zeros((len(worlds), *column.shape[1:]), column.dtype) for column in parts[0]]
+        for index, part in enumerate(parts):
+            for column, values in zip(out, part, strict=True):
+                column[index::count] = values
+        return Steps(*out)
+
+    def close(self) -> None:
+        """Stop the processes."""
+        for process, connection in self._workers:
+            connection.close()
+            process.join(timeout=5.0)
+        self._workers.clear()
+
+
+def _simulated(embodiment: Embodiment) -> Embodiment:
+    """Return the body without what builds its spec: that cannot be sent to another process."""
+    return dataclasses.replace(embodiment, build_spec=mujoco.MjSpec, compile_spec=_no_spec)
+
+
+def _no_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    raise TypeError("a planner's body is simulated only: it has no spec")
+
+
+def _plan(planner: StepPlanner, references: dict[int, Reference], worlds: list[World]) -> Steps:
+    controls = np.zeros((len(worlds), planner.body.model.nu))
+    iterations, converged = np.zeros(len(worlds), dtype=np.int64), np.ones(len(worlds), dtype=bool)
+    for index, world in enumerate(worlds):
+        if not np.isfinite(world.qpos).all():  # a world that broke: relaxed until it is reset
+            continue
+        reference = references[world.clip]
+        controls[index], plan = planner.controls(world.qpos, world.qvel, world.act, reference, world.frame)
+        iterations[index], converged[index] = plan.iterations, plan.converged
+    return Steps(controls, iterations, converged)
+
+
+def _serve(connection: Connection, embodiment: Embodiment, options: MuscleControlOptions) -> None:
+    """A process of the pool: takes references (number, Reference) and worlds, until the other end closes."""
+    planner, references = StepPlanner(ControlBody(embodiment), options), {}
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if isinstance(message, tuple):
+            references[message[0]] = message[1]
+        else:
+            connection.send(_plan(planner, references, message))

@@ -1,0 +1,157 @@
+"""What the controller needs of a clip, computed once: accelerations, mass centre, angular momentum, feet, swings."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from muscle_torch.motion.low_pass import derivatives
+from muscle_torch.motion.support import runs
+
+from .body import ControlBody
+from .options import StepOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A feasible motion of T frames at the control rate; F feet, B ball joints; world axes, SI."""
+
+    qpos: np.ndarray  # (T, nq)
+    qvel: np.ndarray  # (T, nv)
+    qacc: np.ndarray  # (T, nv)
+    com: np.ndarray  # (T, 3) mass centre
+    com_velocity: np.ndarray  # (T, 3)
+    com_acceleration: np.ndarray  # (T, 3)
+    momentum: np.ndarray  # (T, 3) angular, about the mass centre
+    momentum_rate: np.ndarray  # (T, 3)
+    foot_pos: np.ndarray  # (T, F, 3) of the heel bodies, lifted in swings
+    foot_mat: np.ndarray  # (T, F, 3, 3)
+    foot_velocity: np.ndarray  # (T, F, 6) linear, then angular
+    foot_acceleration: np.ndarray  # (T, F, 6)
+    hip_pos: np.ndarray  # (T, F, 3) of the legs' first bodies
+    stands: np.ndarray  # (T, F) bool
+    swing: np.ndarray  # (T, F) in [0, 1]: 1 in the middle of a swing, 0 in stance, ramps between
+    landing: np.ndarray  # (T, F) [s] until the foot stands; 0 in stance, inf if it does not before the clip ends
+    ball_mat: np.ndarray  # (T, B, 3, 3) orientation of a ball joint's outer body in the inner one's axes
+    ball_velocity: np.ndarray  # (T, B, 3) relative angular velocity in the inner one's axes
+
+    activation: np.ndarray  # (T, nu) of the feedforward; zero if there is none
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.qpos)
+
+    @classmethod
+    def of(cls, body: ControlBody, qpos: np.ndarray, stands: np.ndarray, steps: StepOptions) -> "Reference":
+        """The tables of a feasible motion.
+
+        Args:
+            body: the body.
+            qpos: (T, nq) at the control rate.
+            stands: (T, F) bool, which feet stand.
+            steps: how swings are ramped.
+        """
+        rate = body.embodiment.control_frequency
+        qvel, qacc = derivatives(body.model, qpos, rate)
+        tables = _walk_through(body, qpos, qvel)
+        swing = np.zeros(stands.shape)
+        for foot, column in enumerate(stands.T):
+            swing[:, foot] = swing_phase(column, steps, rate)
+            lift = steps.lift * swing[:, foot]
+            tables["foot_pos"][:, foot, 2] += lift
+            tables["foot_velocity"][:, foot, 2] += np.gradient(lift, 1.0 / rate)
+        gradient = {
+            name: np.gradient(tables[source], 1.0 / rate, axis=0)
+            for name, source in (
+                ("com_acceleration", "com_velocity"),
+                ("momentum_rate", "momentum"),
+                ("foot_acceleration", "foot_velocity"),
+            )
+        }
+        landing = landing_times(stands, rate)
+        none = np.zeros((len(qpos), body.model.nu))
+        return cls(
+            *(qpos, qvel, qacc),
+            **(tables | gradient),
+            stands=stands,
+            swing=swing,
+            landing=landing,
+            activation=none,
+        )
+
+    def with_activation(self, activation: np.ndarray) -> "Reference":
+        """The same reference with the feedforward's activations (T, nu)."""
+        return dataclasses.replace(self, activation=activation)
+
+
+def swing_phase(stands: np.ndarray, steps: StepOptions, rate: float) -> np.ndarray:
+    """(T,) 0 in stance, rising smoothly to 1 within `rise_time` and falling within `fall_time` before the next stance.
+
+    A swing at either end of the clip does not ramp there.
+    """
+    out, count = np.zeros(len(stands)), len(stands)
+    for start, stop in runs(~stands):
+        frames = np.arange(start, stop)
+        rise = (frames - start + 1) / max(steps.rise_time * rate, 1.0) if start > 0 else np.ones(len(frames))
+        fall = (stop - frames) / max(steps.fall_time * rate, 1.0) if stop < count else np.ones(len(frames))
+        x = np.minimum(1.0, np.minimum(rise, fall))
+        out[start:stop] = x**3 * (10 - 15 * x + 6 * x**2)
+    return out
+
+
+def landing_times(stands: np.ndarray, rate: float) -> np.ndarray:
+    """(T, F) seconds until each foot stands; inf after its last stance."""
+    out = np.zeros(stands.shape)
+    after = np.full(stands.shape[1], np.inf)
+    for frame in range(len(stands) - 1, -1, -1):
+        after = np.where(stands[frame], 0.0, after + 1.0 / rate)
+        out[frame] = after
+    return out
+
+
+def _walk_through(body: ControlBody, qpos: np.ndarray, qvel: np.ndarray) -> dict[str, np.ndarray]:
+    """Forward kinematics and momentum of every frame."""
+    model, data = body.model, mujoco.MjData(body.model)
+    heels, hips = [foot.body for foot in body.feet], [foot.hip for foot in body.feet]
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in FRAME_TABLES}
+    jacobian, turning = np.zeros((3, model.nv)), np.zeros((3, model.nv))
+    for position, velocity in zip(qpos, qvel, strict=True):
+        data.qpos[:], data.qvel[:] = position, velocity
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        rows["com"].append(data.subtree_com[body.trunk].copy())
+        mujoco.mj_jacSubtreeCom(model, data, jacobian, body.trunk)
+        rows["com_velocity"].append(jacobian @ velocity)
+        mujoco.mj_angmomMat(model, data, jacobian, body.trunk)
+        rows["momentum"].append(jacobian @ velocity)
+        rows["foot_pos"].append(data.xpos[heels])
+        rows["foot_mat"].append(data.xmat[heels].reshape(-1, 3, 3))
+        rows["hip_pos"].append(data.xpos[hips])
+        feet = np.zeros((len(heels), 6))
+        for index, heel in enumerate(heels):
+            mujoco.mj_jacBody(model, data, jacobian, turning, heel)
+            feet[index] = np.concatenate((jacobian @ velocity, turning @ velocity))
+        rows["foot_velocity"].append(feet)
+        mats, turns = np.zeros((len(body.ball_joints), 3, 3)), np.zeros((len(body.ball_joints), 3))
+        for index, (inner, outer, _) in enumerate(body.ball_joints):
+            frame = data.xmat[inner].reshape(3, 3)
+            mats[index] = frame.T @ data.xmat[outer].reshape(3, 3)
+            turns[index] = frame.T @ relative_turning(model, data, inner, outer) @ velocity
+        rows["ball_mat"].append(mats)
+        rows["ball_velocity"].append(turns)
+    return {name: np.stack(values) for name, values in rows.items()}
+
+
+FRAME_TABLES = (
+    *("com", "com_velocity", "momentum", "foot_pos", "foot_mat", "foot_velocity", "hip_pos"),
+    *("ball_mat", "ball_velocity"),
+)
+
+
+def relative_turning(model: mujoco.MjModel, data: mujoco.MjData, inner: int, outer: int) -> np.ndarray:
+    """(3, nv) Jacobian of the outer body's angular velocity relative to the inner one, world axes [1/s]."""
+    first, second = np.zeros((3, model.nv)), np.zeros((3, model.nv))
+    mujoco.mj_jacBody(model, data, None, first, inner)
+    mujoco.mj_jacBody(model, data, None, second, outer)
+    return second - first

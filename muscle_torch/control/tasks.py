@@ -1,0 +1,183 @@
+"""What the body should accelerate towards, as weighted rows of a least-squares problem over its acceleration.
+
+Every task is a function of the state and the reference's next frame and returns `Rows`: jacobian @ qacc ~ target. The
+posture is weighed by the reduced mass matrix (Gauss' principle of least constraint: couplings eliminated, an error of
+acceleration costs what the force that makes it would do); root, swing feet and angular momentum add rows of their own.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+
+from .body import ControlBody
+from .dynamics import mass_matrix
+from .options import TaskOptions
+from .reference import Reference, relative_turning
+
+
+class Rows(NamedTuple):
+    """Weighted rows: `jacobian` (r, nv), `target` (r,)."""
+
+    jacobian: np.ndarray
+    target: np.ndarray
+
+
+@dataclass(eq=False)
+class BodyState:
+    """One world's state after `Dynamics.forward`, and the frame of its reference that the next step should reach."""
+
+    body: ControlBody
+    data: mujoco.MjData
+    reference: Reference
+    frame: int  # of the reference now
+
+    @property
+    def next(self) -> int:
+        return min(self.frame + 1, self.reference.num_frames - 1)
+
+    @cached_property
+    def tangent(self) -> np.ndarray:
+        """(nv, n): see `ControlBody.tangent`."""
+        return self.body.independent.tangent(self.data.qpos)
+
+    @cached_property
+    def com_jacobian(self) -> np.ndarray:
+        """(3, nv) of the mass centre."""
+        out = np.zeros((3, self.body.model.nv))
+        mujoco.mj_jacSubtreeCom(self.body.model, self.data, out, self.body.trunk)
+        return out
+
+    @property
+    def com(self) -> np.ndarray:
+        return self.data.subtree_com[self.body.trunk]
+
+    @cached_property
+    def com_velocity(self) -> np.ndarray:
+        return self.com_jacobian @ self.data.qvel
+
+    @cached_property
+    def touching(self) -> np.ndarray:
+        """(F,) bool: feet with a contact that penetrates the floor."""
+        feet = self.body.feet_of_contacts(self.data)[self.data.contact.dist < 0.0]
+        return np.isin(np.arange(len(self.body.feet)), feet)
+
+    @cached_property
+    def lowest(self) -> np.ndarray:
+        """(F,) height [m] of each foot's lowest point."""
+        soles = self.body.soles
+        if soles is None:
+            return np.zeros(0)
+        heights = soles.lowest(self.data)[:, 2]
+        return np.array([heights[soles.foot == index].min() for index in range(len(self.body.feet))])
+
+
+def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """(3,) rotation vector [rad] in world axes that turns `current` (3, 3) into `target` (3, 3)."""
+    quaternion, vector = np.zeros(4), np.zeros(3)
+    mujoco.mju_mat2Quat(quaternion, (target @ current.T).ravel())
+    mujoco.mju_quat2Vel(vector, quaternion, 1.0)
+    return vector
+
+
+class Tasks:
+    """The tasks of a body under these options."""
+
+    def __init__(self, body: ControlBody, options: TaskOptions) -> None:
+        self.body, self.options = body, options
+        count = len(body.dofs)
+        stiff = np.where(body.light, options.limb_frequency, options.joint_frequency)
+        added = np.where(
+            body.leg, options.leg_inertia, np.where(body.light, options.limb_inertia, options.trunk_inertia)
+        )
+        if body.root_size:
+            root, turn = options.root_frequency, options.turn_frequency
+            stiff[:6] = [root, root, options.height_frequency, turn, turn, turn]
+            added[:6] = 0.0
+        self._frequency, self._added = stiff, added
+        self._select = np.zeros((count, body.model.nv))
+        self._select[np.arange(count), body.dofs] = 1.0
+
+    def posture(self, state: BodyState) -> list[Rows]:
+        """Independent joints and root, in the metric of the reduced mass matrix; the root again by its weights."""
+        options, desired = self.options, self.desired(state)
+        reduced = state.tangent.T @ mass_matrix(self.body.model, state.data) @ state.tangent
+        reduced[np.diag_indices(len(reduced))] += self._added
+        root = np.linalg.cholesky(reduced).T
+        rows = [Rows(root @ self._select, root @ desired)]
+        if self.body.root_size:
+            weight = np.repeat([options.root_weight, options.turn_weight], 3)
+            weight[2] = options.height_weight
+            rows.append(Rows(weight[:, None] * self._select[:6], weight * desired[:6]))
+        return rows
+
+    def balance(self, state: BodyState) -> list[Rows]:
+        """The mass centre, horizontally."""
+        options, reference, frame = self.options, state.reference, state.next
+        if not options.com_weight:
+            return []
+        error = reference.com[frame] - state.com - self.body.remaining * state.com_velocity
+        rate = reference.com_velocity[frame] - state.com_velocity
+        gain = options.com_frequency
+        target = reference.com_acceleration[frame] + gain**2 * error + 2 * gain * rate
+        return [Rows(options.com_weight * state.com_jacobian[:2], options.com_weight * target[:2])]
+
+    def desired(self, state: BodyState) -> np.ndarray:
+        """(n,) acceleration of the independent dofs: the reference's, and critically damped errors."""
+        body, data, reference, frame = self.body, state.data, state.reference, state.next
+        error = np.zeros(body.model.nv)
+        mujoco.mj_differentiatePos(body.model, error, 1.0, data.qpos, reference.qpos[frame])
+        error -= body.remaining * data.qvel  # of where the body will be when the reference is there
+        rate = reference.qvel[frame] - data.qvel
+        error, rate = error[body.dofs], rate[body.dofs]
+        for index, (inner, outer, dofs) in enumerate(body.ball_joints):
+            error[dofs], rate[dofs] = self._ball_errors(state, index, inner, outer, dofs)
+        return reference.qacc[frame, body.dofs] + self._frequency**2 * error + 2 * self._frequency * rate
+
+    def _ball_errors(
+        self, state: BodyState, index: int, inner: int, outer: int, dofs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Errors (3,) of three hinges through a point, from the orientation: damped where the hinges align."""
+        data, reference, frame = state.data, state.reference, state.next
+        turning = relative_turning(self.body.model, data, inner, outer)
+        velocity = turning @ data.qvel
+        axes = turning @ state.tangent[:, dofs]
+        base = data.xmat[inner].reshape(3, 3)
+        turned = rotation_error(base @ reference.ball_mat[frame, index], data.xmat[outer].reshape(3, 3))
+        turned -= self.body.remaining * velocity
+        rate = base @ reference.ball_velocity[frame, index] - velocity
+        damped = axes.T @ axes + self.options.ball_damping**2 * np.eye(3)
+        solved = np.linalg.solve(damped, axes.T @ np.column_stack((turned, rate)))
+        return solved[:, 0], solved[:, 1]
+
+    def momentum(self, state: BodyState) -> list[Rows]:
+        """Whole-body angular momentum about the mass centre: its rate towards the reference's."""
+        options, reference, frame = self.options, state.reference, state.next
+        if not options.momentum_weight:
+            return []
+        jacobian = np.zeros((3, self.body.model.nv))
+        mujoco.mj_angmomMat(self.body.model, state.data, jacobian, self.body.trunk)
+        error = reference.momentum[frame] - jacobian @ state.data.qvel
+        rate = reference.momentum_rate[frame] + options.momentum_rate * error
+        return [Rows(options.momentum_weight * jacobian, options.momentum_weight * rate)]
+
+    def feet(self, state: BodyState, target: np.ndarray) -> list[Rows]:
+        """Feet that swing, or should stand and hang in the air: position (target (F, 3)) and orientation."""
+        options, data, reference, frame = self.options, state.data, state.reference, state.next
+        rows, step = [], self.body.remaining
+        for index, foot in enumerate(self.body.feet):
+            if reference.stands[frame, index] and state.touching[index]:
+                continue
+            linear, angular = np.zeros((3, self.body.model.nv)), np.zeros((3, self.body.model.nv))
+            mujoco.mj_jacBody(self.body.model, data, linear, angular, foot.body)
+            velocity = np.concatenate((linear @ data.qvel, angular @ data.qvel))
+            turned = rotation_error(reference.foot_mat[frame, index], data.xmat[foot.body].reshape(3, 3))
+            error = np.concatenate((target[index] - data.xpos[foot.body], turned)) - step * velocity
+            rate = reference.foot_velocity[frame, index] - velocity
+            gain = options.foot_frequency
+            wanted = reference.foot_acceleration[frame, index] + gain**2 * error + 2 * gain * rate
+            weight = np.repeat([options.foot_weight, options.foot_turn_weight], 3)
+            rows.append(Rows(weight[:, None] * np.concatenate((linear, angular)), weight * wanted))
+        return rows
