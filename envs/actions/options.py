@@ -27,7 +27,14 @@ class MotorOptions:
     limit: float = key(1.0, "largest command, as a fraction of each motor's control range")
 
 
+@dataclasses.dataclass(frozen=True)
+class FeedforwardOptions:
+    scale: float = key(1.0, "excitation that an action of 1 adds to the feedforward")
+    lead: int = key(0, "frames by which the feedforward is ahead of the motion", "frames")
+
+
 ACTION_SPACES: dict[str, Row] = {
     "muscles": Row("muscle_torch.envs.actions.muscles:MuscleActions", MuscleOptions),
+    "muscles_feedforward": Row("muscle_torch.envs.actions.feedforward:FeedforwardActions", FeedforwardOptions),
     "motors": Row("muscle_torch.envs.actions.torque:MotorActions", MotorOptions),
 }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from muscle_torch.config import Config
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
 
 from ..model_indices import ModelIndices
 from ..state import State
@@ -143,6 +144,14 @@ class Goal(ABC):
     def success(self) -> Tensor:
         """Return which episodes meet the goal at present, bool (W,). A terminated episode never does."""
         return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+
+    def feedforward(self, lead: int = 0) -> Tensor:
+        """Return the excitations that the task asks for now, or `lead` frames later, (W, muscles) in [0, 1].
+
+        Raises:
+            InputError: The goal has no such table.
+        """
+        raise InputError(f"actions=[muscles_feedforward] needs a motion to follow; {type(self).__name__} has none")
 
     def ghost(self) -> Tensor | None:
         """Return the pose to draw beside the body (W, nq), if the goal has one."""

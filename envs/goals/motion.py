@@ -136,6 +136,9 @@ class MotionGoal(Goal):
         skipped = frozenset() if self.body.has_root else motion_errors.NEED_ROOT
         return {f"err/{name}": term(state) for name, term in motion_errors.ERRORS.items() if name not in skipped}
 
+    def feedforward(self, lead: int = 0) -> Tensor:
+        return Reference(self.library, torch.minimum(self._row + lead, self._last_row)).feedforward
+
     def ghost(self) -> Tensor:
         return Reference(self.library, self._row, self._origin if self.body.has_root else None).qpos
 

@@ -70,6 +70,14 @@ def muscle_velocity_error(state: MotionState) -> Tensor:
     return (state.read("actuator_velocity") - state.next_reference.muscle_velocity) / state.body.muscle_range
 
 
+def feedforward(state: MotionState) -> Tensor:
+    """Excitations that inverse dynamics with static optimization finds for the motion's frame, (W, muscles).
+
+    See `muscle_torch.control.feedforward`.
+    """
+    return state.reference.feedforward
+
+
 OBSERVATIONS: dict[str, ObservationTerm] = {
     "reference": reference,
     "phase": phase,
@@ -78,5 +86,6 @@ OBSERVATIONS: dict[str, ObservationTerm] = {
     "root_error": root_error,
     "muscle_length_error": muscle_length_error,
     "muscle_velocity_error": muscle_velocity_error,
+    "feedforward": feedforward,
 }
 NEED_ROOT = frozenset({"root_error"})

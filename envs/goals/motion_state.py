@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
+
+from muscle_torch.control import add_feedforward
+from muscle_torch.motion import MotionLibrary
 
 from ..model_indices import Index
 from ..state import State
@@ -112,6 +115,12 @@ class Reference:
     def muscle_velocity(self) -> Tensor:
         """[m/s], (..., muscles)."""
         return self._read("muscle_velocity")
+
+    @cached_property
+    def feedforward(self) -> Tensor:
+        """Excitations in [0, 1] that the motion asks for, computed when they are first read, (..., muscles)."""
+        add_feedforward(cast(MotionLibrary, self._tables))
+        return self._read("feedforward")
 
 
 @dataclass(eq=False, kw_only=True)

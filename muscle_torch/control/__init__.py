@@ -3,6 +3,7 @@
 from .controller import MuscleControl
 from .env_controller import MuscleController
 from .feedforward import Feedforward, feedforward
+from .library_feedforward import add_feedforward
 from .options import MuscleControlOptions
 from .tables import ClipTables, clip_tables
 
@@ -12,6 +13,7 @@ __all__ = [
     "MuscleControl",
     "MuscleControlOptions",
     "MuscleController",
+    "add_feedforward",
     "clip_tables",
     "feedforward",
 ]

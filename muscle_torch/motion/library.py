@@ -54,6 +54,7 @@ class MotionLibrary:
     rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites_from_matrices`
     rrot: Tensor
     rvel: Tensor
+    feedforward: Tensor | None = None  # (F, muscles) excitations, once `muscle_torch.control` has added them
     length: Tensor  # (C,) frames
     start: Tensor  # (C,) row of the first frame
 

@@ -114,14 +114,18 @@ def sway(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def squat(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """Down until the thighs are nearly level, the heels on the floor and the arms stretched forward, and up again."""
+    """Down until the knees are bent at right angles nearly, the heels on the floor and the arms forward, and up again.
+
+    The trunk stays as upright as the ankles allow and its back is rounded: leaning further forward would ask more of
+    the back muscles than they give against the passive pull of the abdominal ones.
+    """
     rate, times = embodiment.control_frequency, [0, 0.3, 2.3, 2.7, 4.7, 5.0]
-    ahead = Pose((0.02, 0.33, 0.34), (0.08, 0.20, 0.14), pro_sup=0.6)  # level where the trunk leans
+    ahead = Pose((0.02, 0.25, 0.10), (0.08, 0.18, 0.0), pro_sup=0.6)
     down = through(times, np.array([0.0, 0, 1, 1, 0, 0]), rate)
-    upper = both_arms(embodiment, times, [HANG, HANG, ahead, ahead, HANG, HANG]) | {"flex_extension": -0.04 * down}
+    upper = both_arms(embodiment, times, [HANG, HANG, ahead, ahead, HANG, HANG]) | {"flex_extension": -0.25 * down}
     feet = _planted(embodiment, len(down), half_width=0.12, outward=0.3)
     return on_feet(
-        embodiment, upper, _root(HEIGHT - 0.36 * down, 0.8 * down), feet, _over(0.0, -0.02 * down, len(down))
+        embodiment, upper, _root(HEIGHT - 0.25 * down, 0.3 * down), feet, _over(0.0, -0.02 * down, len(down))
     )
 
 
