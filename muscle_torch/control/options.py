@@ -20,11 +20,15 @@ class TaskOptions:
     root_weight: float = 30.0  # of its horizontal acceleration, against 1 of the Gauss metric
     height_weight: float = 30.0  # of its vertical acceleration
     turn_weight: float = 10.0  # of its angular acceleration
+    foothold: float = 0.0  # share of the standing feet's displacement by which root and mass centre follow them
     com_weight: float = 0.0  # of the mass centre's horizontal acceleration
     momentum_weight: float = 0.5  # of the rate of angular momentum about the mass centre
     momentum_rate: float = 5.0  # [1/s] at which its error should vanish
     foot_weight: float = 10.0  # of a swing foot's linear acceleration
+    foot_correction: float = 40.0  # [m/s^2] of a swing foot at most, beyond the reference's
+    foot_turn_correction: float = 200.0  # [rad/s^2]
     foot_turn_weight: float = 1.0  # of its angular acceleration
+    clearance_weight: float = 10.0  # of the vertical acceleration of its lowest point, while that is too near the floor
     leg_inertia: float = 1.0  # [kg m^2] added to the metric's diagonal: errors of light distal joints count too
     trunk_inertia: float = 0.3
     limb_inertia: float = 0.01
@@ -43,6 +47,7 @@ class StepOptions:
     clearance: float = 0.03  # [m] of the real foot above the floor in the middle of a swing
     lift: float = 0.03  # [m] added to the reference's height there
     press: float = 0.005  # [m] below the floor that a foot aims at which should stand and does not touch it
+    outward: float = 0.01  # [m] sideways beyond the reference: a fall inwards is caught by the next step
     gap: float = 0.10  # [m] sideways between the feet, less if the reference has less
     least_gap: float = 0.06  # [m]
     rise_time: float = 0.06  # [s] over which clearance begins

@@ -80,6 +80,6 @@ class StepPlanner:
         heels = [foot.body for foot in self.body.feet]
         target = foot_targets(
             *(state.reference, state.next, state.com, state.com_velocity),
-            *(state.data.xpos[heels], state.lowest, self.options.steps),
+            *(state.data.xpos[heels], state.lowest[0][:, 2], self.options.steps),
         )
-        return [*rows, *self.tasks.feet(state, target)]
+        return [*rows, *self.tasks.feet(state, target), *self.tasks.clearance(state, self.options.steps.clearance)]

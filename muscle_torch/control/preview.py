@@ -38,8 +38,6 @@ def foot_targets(
         out[index] += keep_apart(reference, frame, index, out[index], foot_pos, options)
         if reference.stands[frame, index]:  # it should stand and does not touch the floor yet: down
             out[index, 2] = foot_pos[index, 2] - lowest[index] - options.press
-        clearance = options.clearance * reference.swing[frame, index]
-        out[index, 2] += max(0.0, clearance - lowest[index]) if clearance > 0 else 0.0
     return out
 
 
@@ -90,4 +88,5 @@ def keep_apart(
     other = 1 - index
     between = outward @ (reference.foot_pos[frame, index] - reference.foot_pos[frame, other])
     gap = min(options.gap, max(between, options.least_gap))
-    return max(0.0, gap - outward @ (target - foot_pos[other])) * outward
+    target = target + options.outward * outward
+    return (options.outward + max(0.0, gap - outward @ (target - foot_pos[other]))) * outward

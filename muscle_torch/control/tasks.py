@@ -65,13 +65,25 @@ class BodyState:
         return np.isin(np.arange(len(self.body.feet)), feet)
 
     @cached_property
-    def lowest(self) -> np.ndarray:
-        """(F,) height [m] of each foot's lowest point."""
+    def foothold_shift(self) -> np.ndarray:
+        """(3,) horizontal distance [m] of the feet that carry the body from where the reference has them."""
+        weight = self.reference.load[self.next] * self.touching
+        heels = [foot.body for foot in self.body.feet]
+        away = self.data.xpos[heels] - self.reference.foot_pos[self.next]
+        shift = weight @ away if len(heels) else np.zeros(3)
+        shift[2] = 0.0
+        return shift
+
+    @cached_property
+    def lowest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest point of each foot (F, 3) [m], and the bodies that they belong to (F,)."""
         soles = self.body.soles
         if soles is None:
-            return np.zeros(0)
-        heights = soles.lowest(self.data)[:, 2]
-        return np.array([heights[soles.foot == index].min() for index in range(len(self.body.feet))])
+            return np.zeros((0, 3)), np.zeros(0, dtype=np.int64)
+        points = soles.lowest(self.data)
+        columns = [np.flatnonzero(soles.foot == index) for index in range(len(self.body.feet))]
+        ids = np.array([column[points[column, 2].argmin()] for column in columns])
+        return points[ids], self.body.model.geom_bodyid[soles.geom[ids]]
 
 
 def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
@@ -80,6 +92,11 @@ def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
     mujoco.mju_mat2Quat(quaternion, (target @ current.T).ravel())
     mujoco.mju_quat2Vel(vector, quaternion, 1.0)
     return vector
+
+
+def at_most(vector: np.ndarray, length: float) -> np.ndarray:
+    """The vector, shortened to `length` if it is longer."""
+    return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
 
 
 class Tasks:
@@ -119,6 +136,7 @@ class Tasks:
         if not options.com_weight:
             return []
         error = reference.com[frame] - state.com - self.body.remaining * state.com_velocity
+        error += options.foothold * state.foothold_shift
         rate = reference.com_velocity[frame] - state.com_velocity
         gain = options.com_frequency
         target = reference.com_acceleration[frame] + gain**2 * error + 2 * gain * rate
@@ -130,6 +148,8 @@ class Tasks:
         error = np.zeros(body.model.nv)
         mujoco.mj_differentiatePos(body.model, error, 1.0, data.qpos, reference.qpos[frame])
         error -= body.remaining * data.qvel  # of where the body will be when the reference is there
+        if body.root_size:
+            error[:3] += self.options.foothold * state.foothold_shift
         rate = reference.qvel[frame] - data.qvel
         error, rate = error[body.dofs], rate[body.dofs]
         for index, (inner, outer, dofs) in enumerate(body.ball_joints):
@@ -163,8 +183,23 @@ class Tasks:
         rate = reference.momentum_rate[frame] + options.momentum_rate * error
         return [Rows(options.momentum_weight * jacobian, options.momentum_weight * rate)]
 
-    def feet(self, state: BodyState, target: np.ndarray) -> list[Rows]:
-        """Feet that swing, or should stand and hang in the air: position (target (F, 3)) and orientation."""
+    def clearance(self, state: BodyState, height: float) -> list[Rows]:
+        """The lowest point of each swinging foot: up to `height` [m] above the floor in the middle of the swing."""
+        options, reference, step = self.options, state.reference, self.body.remaining
+        points, bodies = state.lowest
+        rows, jacobian = [], np.zeros((3, self.body.model.nv))
+        for point, body, swing in zip(points, bodies, reference.swing[state.next], strict=True):
+            mujoco.mj_jac(self.body.model, state.data, jacobian, None, point, int(body))
+            velocity = jacobian[2] @ state.data.qvel
+            missing = height * swing - point[2] - step * velocity
+            if swing > 0 and missing > 0:
+                gain, weight = options.foot_frequency, options.clearance_weight
+                target = gain**2 * missing - 2 * gain * velocity
+                rows.append(Rows(weight * jacobian[2:].copy(), np.array([weight * target])))
+        return rows
+
+    def feet(self, state: BodyState, places: np.ndarray) -> list[Rows]:
+        """Feet that swing, or should stand and hang in the air: position (places (F, 3)) and orientation."""
         options, data, reference, frame = self.options, state.data, state.reference, state.next
         rows, step = [], self.body.remaining
         for index, foot in enumerate(self.body.feet):
@@ -174,10 +209,13 @@ class Tasks:
             mujoco.mj_jacBody(self.body.model, data, linear, angular, foot.body)
             velocity = np.concatenate((linear @ data.qvel, angular @ data.qvel))
             turned = rotation_error(reference.foot_mat[frame, index], data.xmat[foot.body].reshape(3, 3))
-            error = np.concatenate((target[index] - data.xpos[foot.body], turned)) - step * velocity
+            error = np.concatenate((places[index] - data.xpos[foot.body], turned)) - step * velocity
             rate = reference.foot_velocity[frame, index] - velocity
             gain = options.foot_frequency
-            wanted = reference.foot_acceleration[frame, index] + gain**2 * error + 2 * gain * rate
+            correction = gain**2 * error + 2 * gain * rate
+            correction[:3] = at_most(correction[:3], options.foot_correction)
+            correction[3:] = at_most(correction[3:], options.foot_turn_correction)
+            target = reference.foot_acceleration[frame, index] + correction
             weight = np.repeat([options.foot_weight, options.foot_turn_weight], 3)
-            rows.append(Rows(weight[:, None] * np.concatenate((linear, angular)), weight * wanted))
+            rows.append(Rows(weight[:, None] * np.concatenate((linear, angular)), weight * target))
         return rows
