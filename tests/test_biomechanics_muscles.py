@@ -14,7 +14,6 @@ from muscle_torch.biomechanics.muscle_checks import check_muscles
 from muscle_torch.biomechanics.muscle_mechanics import (
     asymmetry,
     disagreement,
-    independent_joints,
     length_jumps,
     mirrored_joint,
     muscle_curves,
@@ -25,6 +24,7 @@ from muscle_torch.biomechanics.muscle_mechanics import (
     sweep,
 )
 from muscle_torch.embodiments import make_embodiment
+from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError
 
 
@@ -44,13 +44,29 @@ def full():
 
 
 def test_the_definition_and_the_matrix_agree_on_the_arms(arm):
-    for joint in independent_joints(arm):
+    for joint in IndependentJoints(arm).joints:
         assert disagreement(sweep(arm, joint, 15, 1e-3)).max() < 1e-4, joint
 
 
 @pytest.mark.parametrize("joint", ["knee_angle_r", "hip_flexion_l", "ankle_angle_r", "flex_extension"])
 def test_they_agree_where_coupled_joints_follow(full, joint):
     assert disagreement(sweep(full, joint, 15, 1e-3)).max() < 1e-4
+
+
+def test_a_joint_takes_along_what_is_tied_to_it(full):
+    """A knee that bends moves the kneecap and the shift of the shin; a tied joint moves nothing by itself."""
+    independent, posture = IndependentJoints(full), full.qpos0.copy()
+    address = full.model.joint("knee_angle_r").qposadr[0]
+    posture[address] = 0.7
+    ahead, behind = posture.copy(), posture.copy()
+    ahead[address] += 1e-5
+    behind[address] -= 1e-5
+    expected = (full.project(ahead) - full.project(behind))[full.joint_qpos_ids] / 2e-5
+    found = independent.along(full.project(posture), ["hip_flexion_r", "knee_angle_r"])
+    np.testing.assert_allclose(found[full.joint_qvel_ids, 1], expected, atol=1e-8)
+    assert np.count_nonzero(found[:, 0]) == 1 and np.count_nonzero(np.abs(expected) > 1e-3) > 2
+    with pytest.raises(InputError, match="no independent joint 'knee_angle_translation1_r'"):
+        independent.along(posture, ["knee_angle_translation1_r"])
 
 
 def test_the_arm_is_the_change_of_length(toy):
@@ -63,7 +79,7 @@ def test_the_arm_is_the_change_of_length(toy):
 
 
 def test_left_and_right_arms_are_alike(arm):
-    sweeps = {joint: sweep(arm, joint, 11, 1e-3) for joint in independent_joints(arm)}
+    sweeps = {joint: sweep(arm, joint, 11, 1e-3) for joint in IndependentJoints(arm).joints}
     assert max(away for away, _ in asymmetry(arm, sweeps).values()) < 1e-6
     assert not parameter_asymmetry(arm) and not range_differences(arm)
 

@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.independent import IndependentJoints
 
 from .anthropometry import SEGMENT_COLUMNS, segment_table
 from .experiments import EXPERIMENT_COLUMNS, MeasuredArm, experiment_rows
@@ -17,7 +18,6 @@ from .muscle_mechanics import (
     asymmetry,
     crosses,
     disagreement,
-    independent_joints,
     length_jumps,
     mirrored_joint,
     muscle_curves,
@@ -55,7 +55,7 @@ class MuscleCheck:
 def check_muscles(embodiment: Embodiment, points: int = 61) -> MuscleCheck:
     """Sweep every independent joint over `points` positions and judge every muscle."""
     # The bar appears only if there is more than a second of work, and only on a terminal.
-    joints = tqdm(independent_joints(embodiment), unit="joint", delay=1, disable=None)
+    joints = tqdm(IndependentJoints(embodiment).joints, unit="joint", delay=1, disable=None)
     sweeps = {joint: sweep(embodiment, joint, points, MARGIN) for joint in joints}
     unequal, parameters = asymmetry(embodiment, sweeps), parameter_asymmetry(embodiment)
     findings = [_Findings.of(embodiment, sweeps, i, unequal, parameters) for i in range(len(embodiment.muscle_ids))]
