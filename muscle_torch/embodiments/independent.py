@@ -50,7 +50,7 @@ class IndependentJoints:
         return out
 
     def along(self, qpos: np.ndarray, joints: Sequence[str]) -> np.ndarray:
-        """Return (num_qvel, J): the body's velocities while each of J independent joints moves at 1, at qpos (num_qpos,).
+        """Return (num_qvel, J) at qpos (num_qpos,): the body's velocities while each of J joints moves at 1.
 
         Its transpose turns generalised forces into the moments about these joints. Raises InputError for a joint that
         follows others.
