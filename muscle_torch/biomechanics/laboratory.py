@@ -1,7 +1,7 @@
 """What a laboratory measured of one trial: a folder with motion, force plates, joint moments and EMG, on one clock.
 
-The files are told apart by their columns. A clip that was retargeted from the trial does not store which part of it, but
-its joint angles tell: its first frame is at the time at which they agree best with the recorded ones.
+The files are told apart by their columns. A clip that was retargeted from the trial does not store which part of it,
+but its joint angles tell: its first frame is at the time at which they agree best with the recorded ones.
 """
 
 from collections.abc import Mapping
@@ -123,8 +123,8 @@ def find_clock(laboratory: Laboratory, angles: TimeSeries, name: str) -> Clock:
     clock = Clock(float(starts[best]), float(np.degrees(apart[best])))
     if clock.apart > SAME:
         raise InputError(
-            f"{name} is not a clip of trial={laboratory.folder}: its angles are {clock.apart:.1f} deg from the recorded "
-            f"ones at best ({SAME:g} are allowed); give the trial that it was retargeted from"
+            f"{name} is not a clip of trial={laboratory.folder}: its angles are {clock.apart:.1f} deg from the "
+            f"recorded ones at best ({SAME:g} are allowed); give the trial that it was retargeted from"
         )
     return clock
 

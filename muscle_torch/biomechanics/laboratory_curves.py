@@ -7,6 +7,8 @@ its own peak within the time compared.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
+from math import factorial
 
 import numpy as np
 
@@ -131,9 +133,15 @@ def compare_with_laboratory(
 
 
 def chance_level(table: np.ndarray) -> Chance:
-    """Return the chance level of (M, M) correlations of channels (rows) with model muscles (columns), M at least 2."""
+    """Return the chance level of (M, M) correlations of channels (rows) with model muscles (columns), M at least 2.
+
+    Up to `SHUFFLES` assignments are all counted, of more as many are drawn.
+    """
     random, count = np.random.default_rng(0), len(table)
-    drawn = np.argsort(random.random((SHUFFLES, count)), axis=1)
+    if factorial(count) <= SHUFFLES:
+        drawn = np.array(list(permutations(range(count))))
+    else:
+        drawn = np.argsort(random.random((SHUFFLES, count)), axis=1)
     means = np.nanmean(table[np.arange(count), drawn], axis=1)
     right = float(np.nanmean(np.diag(table)))
     return Chance(right, float(means.mean()), float(np.percentile(means, 95)), float(np.mean(means >= right - 1e-12)))
@@ -273,8 +281,8 @@ def _measured_part(laboratory: Laboratory, time: np.ndarray, name: str) -> tuple
         covered = (time >= series.time[0] - 1e-9) & (time <= series.time[-1] + 1e-9)
         if covered.sum() < FEWEST:
             raise InputError(
-                f"{series.source}: its {what} cover {series.time[0]:.2f} to {series.time[-1]:.2f} s, the rollout of {name} "
-                f"is at {time[0]:.2f} to {time[-1]:.2f} s of the trial: another clock?"
+                f"{series.source}: its {what} cover {series.time[0]:.2f} to {series.time[-1]:.2f} s, the rollout of "
+                f"{name} is at {time[0]:.2f} to {time[-1]:.2f} s of the trial: another clock?"
             )
         inside &= covered
     frames = np.flatnonzero(inside)
@@ -288,8 +296,7 @@ def _measured_part(laboratory: Laboratory, time: np.ndarray, name: str) -> tuple
 def _forces(
     recorded: _Recorded, time: np.ndarray, simulated: Mapping[str, np.ndarray], masses: tuple[float, float]
 ) -> list[ComparedCurve]:
-    weights = tuple(mass * GRAVITY for mass in masses)
-    curves = []
+    weights, curves = (masses[0] * GRAVITY, masses[1] * GRAVITY), []
     for column, name in enumerate(FORCES):
         for side, foot in SIDES.items():
             pair = [_smooth(values[side][:, column], time, "force") for values in (recorded.ground, simulated)]
@@ -330,8 +337,9 @@ def _muscles(
                   for values, top in zip(sources, (np.inf, 1.0, 1.0), strict=False)]  # fmt: skip
         peaks = [float(values.max()) or 1.0 for values in smooth]
         scaled = [values / peak for values, peak in zip(smooth, peaks, strict=True)]
-        last = (scaled[2], peaks[2]) if optimised is not None else (None, float("nan"))
-        curves.append(ComparedCurve("muscle", name, "of its peak", *scaled[:2], last[0], (*peaks[:2], last[1])))
+        best, top = (scaled[2], peaks[2]) if optimised is not None else (None, float("nan"))
+        scale = (peaks[0], peaks[1], top)
+        curves.append(ComparedCurve("muscle", name, "of its peak", scaled[0], scaled[1], best, scale))
     return curves, left_out
 
 

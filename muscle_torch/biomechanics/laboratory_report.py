@@ -18,9 +18,9 @@ from .laboratory_curves import (
 from .report import COLOURS, GREY, Curve, Panel, Report, grid, pretty
 
 CAPTION = (
-    "Measured, simulated, and static optimisation of the recorded motion, over the trial's clock. Forces in weights of the "
-    "respective body, moments by its mass, each curve of activity in its own peak; the titles tell the activation at the "
-    "simulated and the optimised peak."
+    "Measured, simulated, and static optimisation of the recorded motion, over the trial's clock. Forces in weights of "
+    "the respective body, moments by its mass, each curve of activity in its own peak; the titles tell the activation "
+    "at the simulated and the optimised peak."
 )
 TITLES = {"force": "Ground force", "moment": "Joint moments", "muscle": "Muscle activity"}
 CHANCE_COLUMNS = ("activity from", "mean r", "shuffled: mean", "95th percentile", "at least as good [%]")
@@ -101,7 +101,7 @@ def _assumptions(one: Comparison) -> list[str]:
     return [
         f"clock: the clip's first frame is at {one.clock.start:.3f} s of the trial, where its hip, knee and ankle "
         f"angles are nearest to the recorded ones ({one.clock.apart:.1f} deg root mean square)",
-        "simulated ground forces and moments: each state of the rollout put into the model again; moments are net ones, "
+        "simulated ground forces and moments: each state of the rollout put into the model again; moments are net, "
         "ligaments and joint limits included, as inverse dynamics has them",
         f"all curves, measured ones too, are low-passed: forces {CUTOFFS['force']:g} Hz, moments "
         f"{CUTOFFS['moment']:g} Hz, activity {CUTOFFS['muscle']:g} Hz",
@@ -112,8 +112,8 @@ def _assumptions(one: Comparison) -> list[str]:
 
 GLOSSARY = (
     "r: Pearson's correlation over the trial's clock. RMSE: root mean square of the difference, in the row's unit.",
-    f"lag: the shift within {1e3 * LONGEST_LAG:.0f} ms at which the curves fit best; positive: the model comes later than "
-    "the measurement. In muscle, force follows EMG by 30 to 100 ms.",
+    f"lag: the shift within {1e3 * LONGEST_LAG:.0f} ms at which the curves fit best; positive: the model comes later "
+    "than the measurement. In muscle, force follows EMG by 30 to 100 ms.",
     "optimised: static optimisation of the recorded motion with the measured ground forces, each frame by itself, legs "
     "only. It knows the measured forces; the simulation does not.",
     "shuffled r and RMSE: of the channel with the simulated curves of all other muscles, on average.",
