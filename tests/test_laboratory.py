@@ -10,12 +10,13 @@ import pytest
 from commands import script
 from conftest import data_file
 
+from muscle_torch.biomechanics.agreement import pearson
 from muscle_torch.biomechanics.coordinates import from_model, model_frame
 from muscle_torch.biomechanics.emg_map import load_map
 from muscle_torch.biomechanics.gait import GRAVITY, LEG_JOINTS, walking_bodies
 from muscle_torch.biomechanics.ground_forces import feet_in_ground
 from muscle_torch.biomechanics.laboratory import find_clock, read_laboratory, subject_mass
-from muscle_torch.biomechanics.laboratory_curves import chance_level
+from muscle_torch.biomechanics.laboratory_curves import chance_level, recorded_on_model
 from muscle_torch.biomechanics.recordings import read_series, write_series
 from muscle_torch.biomechanics.rollout_dynamics import contact_forces, rollout_dynamics
 from muscle_torch.biomechanics.series import TimeSeries
@@ -263,6 +264,49 @@ def test_other_clocks_other_clips_and_other_words(archive, trial, tmp_path):
         main([f"rollout={archive}", f"trial={data_file('data/opensim_core_walk3d')}"])
     read = read_archive(archive)
     one = dataclasses.replace(read.episodes[0], reference=read.episodes[0].reference[:0])
+    short = {f.name: getattr(read.episodes[0], f.name) for f in dataclasses.fields(Episode)}
+    short |= {name: rows[:12] for name, rows in short.items() if name not in ("clip", "name", "reference")}
+    write_archive(tmp_path / "lost.npz", dataclasses.replace(read, episodes=(Episode(**short),)))
+    with pytest.raises(InputError, match="walk was lost after 12 frames: at least 20"):
+        main([f"rollout={tmp_path / 'lost.npz'}", f"trial={trial}", "mass=80"])
     write_archive(tmp_path / "target.npz", dataclasses.replace(read, episodes=(one,)))
     with pytest.raises(InputError, match="walk followed no motion"):
         main([f"rollout={tmp_path / 'target.npz'}", f"trial={trial}"])
+
+
+def test_the_episode_of_the_trial_is_found_among_others(archive, trial, body, tmp_path, capsys):
+    """The first episode stands still; the second one is the walk, lost after 60 of its 150 frames."""
+    read = read_archive(archive)
+    walk = read.episodes[0]
+    still = dataclasses.replace(walk, name="still", reference=np.tile(walk.reference[:1], (len(walk.reference), 1)))
+    rows = {f.name: getattr(walk, f.name) for f in dataclasses.fields(Episode)}
+    rows |= {name: values[:60] for name, values in rows.items() if name not in ("clip", "name", "reference")}
+    both = dataclasses.replace(read, episodes=(still, Episode(**rows)))
+    write_archive(tmp_path / "both.npz", both)
+    words = [f"rollout={tmp_path / 'both.npz'}", f"trial={trial}", f"output={tmp_path}", "mass=80"]
+    assert script("tools/analyze.py").main(words) == 0
+    assert "walk was followed for 60 of 150 frames: the rest is not compared" in capsys.readouterr().out
+    assert len(read_series(tmp_path / "curves.csv").time) == 60
+    with pytest.raises(InputError, match="still is not a clip of trial"):
+        script("tools/analyze.py").main([*words, "episode=0"])
+    with pytest.raises(InputError, match="has 2 episodes, episode=2"):
+        script("tools/analyze.py").main([*words, "episode=2"])
+
+
+def test_a_recorded_walk_on_the_model(body):
+    """The recorded walk on the model, without a controller: its clock, the subject's mass, and static optimisation."""
+    folder = data_file("data/opensim_core_walk3d")
+    (clip,) = load_motion(data_file("data/clips/MyoFullBody/opensim_walk3d.npz"), body)
+    laboratory = read_laboratory(folder, load_map())
+    clock = find_clock(laboratory, from_model(clip.qpos.astype(float), body, clip.frequency), clip.name)
+    # Cut from 0.46 s on, as its authors say; 85.07 kg.
+    assert clock.start == pytest.approx(0.46, abs=0.005) and clock.apart < 2.0
+    assert subject_mass(laboratory) == pytest.approx(85.07, rel=0.005)
+    assert laboratory.emg is not None and len(laboratory.emg.names) == 10
+    recorded = recorded_on_model(body, laboratory, clock.start + np.arange(132) / 100, 85.07, 6.0, False)
+    assert not isinstance(recorded, str) and laboratory.moments is not None
+    theirs = laboratory.moments.at(recorded.moments.time)
+    for joint in ("hip_flexion", "knee_angle", "ankle_angle"):
+        for side in "rl":
+            assert pearson(theirs[f"{joint}_{side}"], recorded.moments[f"{joint}_{side}"]) > 0.95
+    assert recorded.ground["r"].shape == (132, 2) and recorded.ground["r"].max() > 850

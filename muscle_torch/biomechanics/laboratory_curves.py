@@ -112,7 +112,7 @@ def compare_with_laboratory(
         notes.append(f"{one.name} was followed for {len(one.qpos)} of {len(one.reference) - 1} frames: the rest is not "
                      "compared")  # fmt: skip
     mass = mass or subject_mass(laboratory)
-    recorded = _recorded(embodiment, laboratory, time, mass, cutoff, swap_plates)
+    recorded = recorded_on_model(embodiment, laboratory, time, mass, cutoff, swap_plates)
     if isinstance(recorded, str):
         notes.append(recorded)
         recorded = None
@@ -225,7 +225,7 @@ def _agreement(measured: np.ndarray, model: np.ndarray, rate: float) -> tuple[fl
 
 
 @dataclass(frozen=True, eq=False)
-class _Recorded:
+class RecordedOnModel:
     """The recorded motion with its plates on the model, at the times compared.
 
     `ground`: side -> (T, 2) upward and forward force [N]; `moments` and `activations` of static optimisation.
@@ -236,10 +236,13 @@ class _Recorded:
     activations: TimeSeries
 
 
-def _recorded(
+def recorded_on_model(
     embodiment: Embodiment, laboratory: Laboratory, time: np.ndarray, mass: float, cutoff: float, swap_plates: bool
-) -> "_Recorded | str":
-    """Inverse dynamics and static optimisation of the recorded motion; why not, if there are no plates for it."""
+) -> RecordedOnModel | str:
+    """Return inverse dynamics and static optimisation of the recorded motion at `time` (T,) [s] of the trial.
+
+    If there are no force plates for it, return in words that there is none. `mass` [kg] of the subject, `cutoff` [Hz].
+    """
     if laboratory.forces is None:
         return "without force plates there is no static optimisation to compare with"
     margin = 1.0 / cutoff if cutoff else 0.0
@@ -258,7 +261,7 @@ def _recorded(
     for side, force in gait.forces.items():
         pair = np.stack((force[:, 1], force[:, [0, 2]] @ ahead), axis=1)
         ground[side] = TimeSeries(clock, pair, FORCES).at(time).values
-    return _Recorded(ground, reached.at(time), activity.activations.at(time))
+    return RecordedOnModel(ground, reached.at(time), activity.activations.at(time))
 
 
 def _ahead(ends: np.ndarray) -> np.ndarray:
@@ -274,6 +277,8 @@ def _measured_part(laboratory: Laboratory, time: np.ndarray, name: str) -> tuple
     """The times that every recording covers, the rollout's frames there, and in words what else there was."""
     parts = {"motion": laboratory.angles, "force plates": laboratory.forces, "joint moments": laboratory.moments,
              "EMG": laboratory.emg}  # fmt: skip
+    if len(time) < FEWEST:
+        raise InputError(f"{name} was lost after {len(time)} frames: at least {FEWEST} are needed to compare it")
     inside = np.ones(len(time), dtype=bool)
     for what, series in parts.items():
         if series is None:
@@ -294,7 +299,7 @@ def _measured_part(laboratory: Laboratory, time: np.ndarray, name: str) -> tuple
 
 
 def _forces(
-    recorded: _Recorded, time: np.ndarray, simulated: Mapping[str, np.ndarray], masses: tuple[float, float]
+    recorded: RecordedOnModel, time: np.ndarray, simulated: Mapping[str, np.ndarray], masses: tuple[float, float]
 ) -> list[ComparedCurve]:
     weights, curves = (masses[0] * GRAVITY, masses[1] * GRAVITY), []
     for column, name in enumerate(FORCES):
@@ -306,7 +311,7 @@ def _forces(
 
 
 def _moments(
-    measured: TimeSeries, recorded: _Recorded | None, time: np.ndarray, simulated: np.ndarray,
+    measured: TimeSeries, recorded: RecordedOnModel | None, time: np.ndarray, simulated: np.ndarray,
     masses: tuple[float, float],
 ) -> list[ComparedCurve]:  # fmt: skip
     curves, at = [], measured.at(time)
@@ -324,7 +329,7 @@ def _moments(
 
 
 def _muscles(
-    emg: TimeSeries, recorded: _Recorded | None, active: TimeSeries, table: MuscleMap, embodiment: Embodiment
+    emg: TimeSeries, recorded: RecordedOnModel | None, active: TimeSeries, table: MuscleMap, embodiment: Embodiment
 ) -> tuple[list[ComparedCurve], tuple[str, ...]]:
     simulated, left_out = model_activity(active, emg.names, table, embodiment)
     optimised = None

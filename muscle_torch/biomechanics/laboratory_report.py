@@ -19,8 +19,8 @@ from .report import COLOURS, GREY, Curve, Panel, Report, grid, pretty
 
 CAPTION = (
     "Measured, simulated, and static optimisation of the recorded motion, over the trial's clock. Forces in weights of "
-    "the respective body, moments by its mass, each curve of activity in its own peak; the titles tell the activation "
-    "at the simulated and the optimised peak."
+    "the respective body, moments by its mass, each curve of activity in its own peak, whose activation is in the "
+    "title."
 )
 TITLES = {"force": "Ground force", "moment": "Joint moments", "muscle": "Muscle activity"}
 CHANCE_COLUMNS = ("activity from", "mean r", "shuffled: mean", "95th percentile", "at least as good [%]")
@@ -89,7 +89,8 @@ def _panel(one: ComparedCurve) -> Panel:
         curves.append(Curve("static optimisation", one.optimised, colour=COLOURS[1], style="--"))
     title = pretty(one.name)
     if one.kind == "muscle":
-        title += f": {one.scale[1]:.2f}" + (f", {one.scale[2]:.2f}" if one.optimised is not None else "")
+        title += f"\npeak activation {one.scale[1]:.2f}"
+        title += f", optimised {one.scale[2]:.2f}" if one.optimised is not None else ""
     return Panel(title, curves, one.unit)
 
 
