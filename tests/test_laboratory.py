@@ -56,8 +56,13 @@ def episode_of(body, qpos, time):
     activation = np.zeros((frames, len(body.muscle_ids)))
     for actuators, middle, _ in ACTIVITY.values():
         activation[:, body.muscle_columns(actuators)] = burst_at(middle)(time[:frames, None])
+    pulls, data = np.zeros_like(activation), mujoco.MjData(body.model)
+    for row, force in enumerate(pulls):
+        data.qpos[:], data.qvel[:], data.act[:] = qpos[row], qvel[row], activation[row]
+        mujoco.mj_forward(body.model, data)
+        force[:] = data.actuator_force
     joints, sensors = (np.zeros((frames, n)) for n in (len(body.scalar_joint_ids), len(body.touch_sensors)))
-    return Episode(0, "walk", qpos, qpos[:-1], qvel[:-1], activation, activation, activation, sensors,
+    return Episode(0, "walk", qpos, qpos[:-1], qvel[:-1], activation, activation, pulls, sensors,
                    np.zeros(frames), joints, sensors, np.arange(1, frames + 1))  # fmt: skip
 
 
@@ -181,6 +186,13 @@ def test_a_body_with_motors_is_refused(body, archive):
     with_motors.__dict__["motor_names"] = ("hip motor",)
     with pytest.raises(InputError, match=r"has motors .hip motor.: their torque is not in an archive"):
         rollout_dynamics(with_motors, read_archive(archive).episodes[0])
+
+
+def test_muscles_of_another_strength_are_refused(body, archive):
+    one = read_archive(archive).episodes[0]
+    weak = dataclasses.replace(one, muscle_force=0.9 * one.muscle_force)
+    with pytest.raises(InputError, match=r"pulled otherwise than the model's in the same states .by 11 %"):
+        rollout_dynamics(body, weak)
 
 
 def test_the_clock_is_where_the_angles_agree(body, qpos, trial):

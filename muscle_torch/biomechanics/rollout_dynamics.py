@@ -19,6 +19,9 @@ from muscle_torch.motion.rollout_archive import Episode
 
 from .gait import LEG_JOINTS, walking_bodies
 
+# Recorded muscle forces are those of one substep before, 2 % from the states' own; a strength of 0.9 is 10 % away.
+SAME_STRENGTH = 0.06
+
 
 @dataclass(frozen=True, eq=False)
 class RolloutDynamics:
@@ -38,7 +41,8 @@ def rollout_dynamics(embodiment: Embodiment, episode: Episode, joints: Sequence[
         joints: independent joints; moments are positive towards larger positions.
 
     Raises:
-        InputError: the body has motors (an archive does not hold their torque), or no feet.
+        InputError: the body has motors (an archive does not hold their torque) or no feet, or its muscles were of
+            another strength in the rollout.
     """
     if len(embodiment.motor_ids):
         raise InputError(f"{embodiment.name} has motors ({', '.join(embodiment.motor_names[:3])}): their torque is not "
@@ -47,17 +51,30 @@ def rollout_dynamics(embodiment: Embodiment, episode: Episode, joints: Sequence[
     ids, independent = walking_bodies(embodiment), IndependentJoints(embodiment)
     foot_of = {ids[f"{part}_{side}"]: side for part in ("calcn", "toes") for side in "rl"}
     ground = {side: np.zeros((len(episode.qpos), 3)) for side in "rl"}
-    moments = np.zeros((len(episode.qpos), len(joints)))
+    moments, pulls = np.zeros((len(episode.qpos), len(joints))), np.zeros(episode.muscle_force.shape)
     for frame, qpos in enumerate(episode.qpos.astype(float)):
         data.qpos[: embodiment.num_qpos], data.qvel[: embodiment.num_qvel] = qpos, episode.qvel[frame]
         data.act[embodiment.muscle_act_ids] = episode.activation[frame]
         mujoco.mj_forward(model, data)
+        pulls[frame] = data.actuator_force[embodiment.muscle_ids]
         forces, pushed = contact_forces(model, data, foot_of)
         for side, force in forces.items():
             ground[side][frame] = force
         net = data.qfrc_actuator + data.qfrc_passive + data.qfrc_constraint - pushed
         moments[frame] = independent.along(qpos, joints).T @ net[: embodiment.num_qvel]
+    _check_strength(episode, pulls)
     return RolloutDynamics(ground, moments, tuple(joints))
+
+
+def _check_strength(episode: Episode, pulls: np.ndarray) -> None:
+    """Raise InputError if the muscles' forces (T, muscles) [N] of the recorded states are not the recorded ones."""
+    recorded = episode.muscle_force[1:]  # the first row is from before the rollout
+    apart = np.linalg.norm(pulls[1:] - recorded) / max(float(np.linalg.norm(recorded)), 1e-9)
+    if apart > SAME_STRENGTH:
+        raise InputError(
+            f"the muscles of {episode.name} pulled otherwise than the model's in the same states (by "
+            f"{100 * apart:.0f} %): other strengths or parameters; evaluate without muscle randomization"
+        )
 
 
 def contact_forces(
