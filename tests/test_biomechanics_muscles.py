@@ -14,7 +14,6 @@ from muscle_torch.biomechanics.muscle_checks import check_muscles
 from muscle_torch.biomechanics.muscle_mechanics import (
     asymmetry,
     disagreement,
-    independent_joints,
     length_jumps,
     mirrored_joint,
     muscle_curves,
@@ -24,8 +23,11 @@ from muscle_torch.biomechanics.muscle_mechanics import (
     range_differences,
     sweep,
 )
+from muscle_torch.biomechanics.passive import joint_rows, muscle_rows, passive_forces
 from muscle_torch.embodiments import make_embodiment
+from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError
+from muscle_torch.motion import load_motion
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +46,29 @@ def full():
 
 
 def test_the_definition_and_the_matrix_agree_on_the_arms(arm):
-    for joint in independent_joints(arm):
+    for joint in IndependentJoints(arm).joints:
         assert disagreement(sweep(arm, joint, 15, 1e-3)).max() < 1e-4, joint
 
 
 @pytest.mark.parametrize("joint", ["knee_angle_r", "hip_flexion_l", "ankle_angle_r", "flex_extension"])
 def test_they_agree_where_coupled_joints_follow(full, joint):
     assert disagreement(sweep(full, joint, 15, 1e-3)).max() < 1e-4
+
+
+def test_a_joint_takes_along_what_is_tied_to_it(full):
+    """A knee that bends moves the kneecap and the shift of the shin; a tied joint moves nothing by itself."""
+    independent, posture = IndependentJoints(full), full.qpos0.copy()
+    address = full.model.joint("knee_angle_r").qposadr[0]
+    posture[address] = 0.7
+    ahead, behind = posture.copy(), posture.copy()
+    ahead[address] += 1e-5
+    behind[address] -= 1e-5
+    expected = (full.project(ahead) - full.project(behind))[full.joint_qpos_ids] / 2e-5
+    found = independent.along(full.project(posture), ["hip_flexion_r", "knee_angle_r"])
+    np.testing.assert_allclose(found[full.joint_qvel_ids, 1], expected, atol=1e-8)
+    assert np.count_nonzero(found[:, 0]) == 1 and np.count_nonzero(np.abs(expected) > 1e-3) > 2
+    with pytest.raises(InputError, match="no independent joint 'knee_angle_translation1_r'"):
+        independent.along(posture, ["knee_angle_translation1_r"])
 
 
 def test_the_arm_is_the_change_of_length(toy):
@@ -63,7 +81,7 @@ def test_the_arm_is_the_change_of_length(toy):
 
 
 def test_left_and_right_arms_are_alike(arm):
-    sweeps = {joint: sweep(arm, joint, 11, 1e-3) for joint in independent_joints(arm)}
+    sweeps = {joint: sweep(arm, joint, 11, 1e-3) for joint in IndependentJoints(arm).joints}
     assert max(away for away, _ in asymmetry(arm, sweeps).values()) < 1e-6
     assert not parameter_asymmetry(arm) and not range_differences(arm)
 
@@ -163,6 +181,49 @@ def test_bad_tables_of_measurements_are_named(full, toy, tmp_path):
         compare_with_measured(toy, path)
 
 
+def test_passive_torque_by_hand(toy):
+    """The flexor spans 310.1 mm at 0 rad; with lengths of 0.17 to 0.33 m for 0.5 to 1.3 L0 that is 1.2004 L0.
+
+    MuJoCo's passive force is F0 * fpmax / 2 * ((L - 1) / (b - 1))^2 with fpmax 1.3 and b = (1 + lmax) / 2 = 1.3. The
+    line from (35, -50) to (28, -360) mm passes the elbow at (0, -300) at 29.35 mm.
+    """
+    stretched = planted(toy)
+    stretched.model.actuator_lengthrange[0] = 0.17, 0.33
+    passive = passive_forces(stretched, np.zeros((3, 1)))
+    span = np.hypot(0.007, 0.31)
+    force = 400 * 1.3 / 2 * ((0.5 + (span - 0.17) / 0.2 - 1) / 0.3) ** 2
+    assert force == pytest.approx(116.0, abs=0.1)
+    np.testing.assert_allclose(passive.forces[:, 0], force, rtol=1e-4)
+    arm = (0.035 - 0.007 * 0.25 / 0.31) * 0.31 / span
+    assert passive.joints == ("elbow",) and passive.units == ("Nm",)
+    np.testing.assert_allclose(passive.torques[:, 0, 0], force * arm, rtol=1e-4)
+    (row,) = joint_rows(stretched, passive)
+    assert row[:2] == ("elbow", "Nm") and row[2] == pytest.approx(3.404, abs=5e-3) and row[5] == "flexor"
+    assert row[2] == row[3] == row[4] and row[7] == 0.0
+    best = muscle_rows(stretched, passive)[0]
+    assert best[0] == "flexor" and best[3] == pytest.approx(29.0, abs=0.05) and best[4] == "elbow"
+
+
+def test_springs_are_told_apart_from_muscles(toy):
+    """A spring of 2 Nm/rad at half a radian; damping does nothing at rest."""
+    sprung = planted(toy)
+    sprung.model.jnt_stiffness[0] = 2.0
+    passive = passive_forces(sprung, np.full((1, 1), 0.5))
+    np.testing.assert_allclose(passive.springs, -1.0, atol=1e-9)
+
+
+def test_passive_torque_of_the_walk_is_reported(full):
+    """What holds a walker upright against nothing: the abdominal muscles are stretched in any posture of a walk."""
+    passive = passive_forces(full, load_motion("walk", full)[0].qpos[::20].astype(float))
+    rows = {row[0]: row for row in joint_rows(full, passive)}
+    assert next(iter(rows)) == "flex_extension" and rows["flex_extension"][2] == pytest.approx(-95.6, abs=1.0)
+    # Left and right are alike over whole strides.
+    assert rows["knee_angle_r"][2] == pytest.approx(rows["knee_angle_l"][2], rel=0.05)
+    muscles = {row[0]: row for row in muscle_rows(full, passive)}
+    assert list(muscles)[:2] in (["DELT2", "DELT2_left"], ["DELT2_left", "DELT2"])
+    assert muscles["DELT2"][2] == pytest.approx(630, rel=0.03)
+
+
 def test_every_muscle_has_a_verdict(toy):
     check = check_muscles(toy, 21)
     assert [row[-1] for row in check.rows] == ["ok", "ok"] and check.defects == []
@@ -170,7 +231,14 @@ def test_every_muscle_has_a_verdict(toy):
 
 def test_the_command_writes_its_report(tmp_path, capsys):
     assert script("tools/check_muscles.py").main(["body=toy_arm", f"output={tmp_path}", "points=11", "all=true"]) == 0
-    assert "2 of 2 muscles ok" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "2 of 2 muscles ok" in shown and "passive, over the default posture" in shown
+    assert "Passive torque and force" in (tmp_path / "report.html").read_text()
+    words = ["body=toy_arm", f"output={tmp_path}", "points=11", "postures=reach"]
+    assert script("tools/check_muscles.py").main(words) == 0
+    assert "passive, over the postures of reach" in capsys.readouterr().out
+    rows = (tmp_path / "passive_joints.csv").read_text().splitlines()
+    assert rows[0].startswith("joint,unit,mean") and rows[1].startswith("elbow,Nm,")
     assert (tmp_path / "report.html").read_text().count("<img") == 3
     with pytest.raises(InputError, match="did you mean"):
         script("tools/check_muscles.py").main(["body=toy_arm", "muscles=[flexer]", f"output={tmp_path}"])

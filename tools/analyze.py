@@ -4,8 +4,9 @@ One of: checkpoint= (a policy, rolled out on motion= or on what it was trained o
 tools/evaluate.py archive=...), motion= (a motion clip, or OpenSim coordinates with or without ground forces). Joint
 angles and moments, ground reaction force, stance share, step length and speed over the gait cycle, against reference=
 (without one, a policy is compared with the motion it follows); effort, co-activation, metabolic cost and muscle
-synergies where activations are known. forces= alone tells the strides of a force recording. Prints tables and writes a
-folder with report.html.
+synergies where activations are known. forces= alone tells the strides of a force recording. rollout= with trial= sets
+a rollout beside force plates, joint moments and EMG of the trial that it follows. Prints tables and writes a folder
+with report.html.
 """
 
 import dataclasses
@@ -23,6 +24,11 @@ RECORDINGS = (".mot", ".sto", ".mat")
 class AnalyzeOptions:
     checkpoint: str = key("", "a policy: checkpoint file or run folder")
     archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
+    rollout: str = key("", "rollout archive (.npz) of a clip of trial=: compared with its plates, moments and EMG")
+    trial: str = key("", "folder of the recorded trial: motion, force plates, joint moments, EMG (.sto, .mot, .csv)")
+    emg: str = key("", "trial=: its EMG, if the folder holds none or several; motion=, forces=, moments= likewise")
+    map: str = key("", "trial=: your own table of muscles (YAML or CSV) on top of biomechanics/emg_muscles.yaml")
+    side: str = key("r", "trial=: side of EMG channels whose name tells none: r or l")
     motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: what it follows")
     forces: str = key("", "ground forces of an OpenSim motion: inverse dynamics; alone (.c3d, .txt too): its strides")
     rate: float = key(0.0, "sampling rate of forces= if it has no time column or a wrong one", "Hz")
@@ -57,6 +63,8 @@ class AnalyzeOptions:
 def main(words: Sequence[str]) -> int:
     """Reads or rolls out, analyses, writes the report; returns the exit code."""
     options = parse_words(AnalyzeOptions, words)
+    if options.rollout or options.trial:
+        return compare_rollout(options)
     if not (options.motion or options.archive or options.checkpoint):
         if options.forces:
             return analyse_forces(options)
@@ -129,6 +137,49 @@ def analyse_forces(options: AnalyzeOptions) -> int:
         print(f"left out or assumed: {note}")
     report = force_report(walk, Path(options.forces).name)
     print(f"written to {report.write(Path(options.output) / 'report.html')}")
+    return 0
+
+
+def compare_rollout(options: AnalyzeOptions) -> int:
+    """A rollout beside the force plates, joint moments and EMG of the trial that it follows."""
+    from muscle_torch.biomechanics.emg_map import load_map
+    from muscle_torch.biomechanics.gait import body_of
+    from muscle_torch.biomechanics.laboratory import read_laboratory
+    from muscle_torch.biomechanics.laboratory_curves import (
+        COLUMNS,
+        agreement_rows,
+        compare_with_laboratory,
+        curve_series,
+        episode_of,
+    )
+    from muscle_torch.biomechanics.laboratory_report import CHANCE_COLUMNS, chance_rows, laboratory_report, summary
+    from muscle_torch.biomechanics.recordings import write_series
+    from muscle_torch.biomechanics.report import text_table, write_table
+    from muscle_torch.motion.rollout_archive import read_archive
+
+    if not (options.rollout and options.trial):
+        raise InputError("rollout=<archive> and trial=<folder of the recorded trial> go together")
+    archive, table = read_archive(options.rollout), load_map(options.map)
+    if options.episode >= len(archive.episodes):
+        raise InputError(f"{options.rollout} has {len(archive.episodes)} episodes, episode={options.episode}")
+    files = {"motion": options.motion, "forces": options.forces, "moments": options.moments, "emg": options.emg}
+    laboratory = read_laboratory(options.trial, table, files, options.side, options.convention)
+    body = body_of(archive)
+    episode = options.episode if options.episode >= 0 else episode_of(body, archive, laboratory)
+    one = compare_with_laboratory(body, archive, episode, laboratory, table, options.mass, options.cutoff,
+                                  options.swap_plates)  # fmt: skip
+    folder = Path(options.output)
+    tables = {kind: (columns, agreement_rows(one, kind)) for kind, columns in COLUMNS.items() if one.of(kind)}
+    for kind, (columns, rows) in tables.items():
+        print(text_table(columns, rows), end="\n\n")
+        write_table(folder / f"{kind}s.csv", columns, rows)
+    write_series(folder / "curves.csv", curve_series(one))
+    if len(one.of("muscle")) > 1:
+        print(text_table(CHANCE_COLUMNS, chance_rows(one)), end="\n\n")
+    for note in one.notes:
+        print(f"left out or assumed: {note}")
+    print(summary(one))
+    print(f"written to {laboratory_report(one).write(folder / 'report.html')}")
     return 0
 
 

@@ -2,7 +2,8 @@
 
 Moves every joint through its range and compares moment arms by the definition (-dL/dq) with MuJoCo's moment matrix and
 left with right, looks for jumps, draws force-length and force-velocity curves, weighs the segments against the
-anthropometric tables, and sets moment arms beside measured ones. One verdict a muscle; report.html holds the pictures.
+anthropometric tables, and sets moment arms beside measured ones. Over the postures of a walk it adds up what muscles do
+without excitation: the torque that a policy has to fight. One verdict a muscle; report.html holds the pictures.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ class CheckOptions:
     muscles: list[str] = key([], "muscles to draw; empty: the strongest of the right side")
     experiment: str = key("", "CSV of measured moment arms: study, curve, <joint>_deg, moment_arm_m")
     mapping: str = key("", "YAML that says which muscles its curves belong to; empty: experimental_arms.yaml")
+    postures: str = key("", "motion for the passive torque; empty: the built-in walk, or the default posture")
     all: bool = key(False, "print every muscle's line; otherwise only the defects (table.csv holds all)")
     output: str = key("muscle_check", "folder for the report and its table")
 
@@ -34,6 +36,7 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.biomechanics.anthropometry import SEGMENT_COLUMNS, segment_table
     from muscle_torch.biomechanics.experiments import EXPERIMENT_COLUMNS, compare_with_measured, experiment_rows
     from muscle_torch.biomechanics.muscle_checks import VERDICT_COLUMNS, check_muscles, muscle_report
+    from muscle_torch.biomechanics.passive import JOINT_COLUMNS, MUSCLE_COLUMNS, joint_rows, muscle_rows
     from muscle_torch.biomechanics.report import text_table, write_table
     from muscle_torch.embodiments import make_embodiment
 
@@ -49,13 +52,35 @@ def main(words: Sequence[str]) -> int:
             print(text_table(columns, rows), end="\n\n")
     for line in check.joints:
         print(f"joint {line}")
+    motion, passive = passive_over(body, options.postures)
+    for columns, rows in ((JOINT_COLUMNS, joint_rows(body, passive)), (MUSCLE_COLUMNS, muscle_rows(body, passive))):
+        if rows:
+            print(f"passive, over {motion}\n{text_table(columns, rows)}", end="\n\n")
     good = sum(row[-1] == "ok" for row in check.rows)
     print(f"{body.name}: {good} of {len(check.rows)} muscles ok, {len(check.sweeps)} joints moved")
     folder = Path(options.output)
     write_table(folder / "table.csv", VERDICT_COLUMNS, check.rows)
-    path = muscle_report(body, check, measured, tuple(options.muscles)).write(folder / "report.html")
+    write_table(folder / "passive_joints.csv", JOINT_COLUMNS, joint_rows(body, passive, len(passive.joints)))
+    write_table(folder / "passive_muscles.csv", MUSCLE_COLUMNS, muscle_rows(body, passive, len(body.muscle_ids)))
+    report = muscle_report(body, check, measured, tuple(options.muscles), (motion, passive))
+    path = report.write(folder / "report.html")
     print(f"written to {path}")
     return 0
+
+
+def passive_over(body: Any, motion: str) -> tuple[str, Any]:
+    """What the postures are called, and the passive forces in them."""
+    import numpy as np
+
+    from muscle_torch.biomechanics.passive import evenly_spaced, passive_forces
+    from muscle_torch.motion import load_motion
+    from muscle_torch.motion.generated import generated_names
+
+    motion = motion or ("walk" if "walk" in generated_names(body) else "")
+    if not motion:
+        return "the default posture", passive_forces(body, body.qpos0[None])
+    qpos = np.concatenate([clip.qpos.astype(float) for clip in load_motion(motion, body)])
+    return f"the postures of {Path(motion).stem}", passive_forces(body, evenly_spaced(qpos))
 
 
 if __name__ == "__main__":

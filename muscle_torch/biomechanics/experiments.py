@@ -10,10 +10,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from muscle_torch.embodiments import Embodiment, moment_matrix
+from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError, nearest
 
 from .agreement import pearson
-from .muscle_mechanics import joint_tangent, path_state, peak_force
+from .muscle_mechanics import path_state, peak_force
 from .text_tables import decimal_mark, number, read_rows
 
 EXPERIMENT_COLUMNS = ("measured curve", "muscles", "about", "mean apart [mm]", "most apart [mm]", "r", "measured [mm]",
@@ -70,14 +71,14 @@ def arms_about(
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     ids = embodiment.resolve("actuator", muscles)
     columns, weights = embodiment.muscle_columns(muscles), np.array([peak_force(model, int(i)) for i in ids])
-    moved, about = (int(model.jnt_qposadr[int(embodiment.resolve("joint", [j])[0])]) for j in (along, axis))
-    arms = []
+    moved = int(model.jnt_qposadr[int(embodiment.resolve("joint", [along])[0])])
+    arms, independent = [], IndependentJoints(embodiment)
     for angle in np.radians(degrees):
         posture = embodiment.qpos0.copy()
         posture[moved] = angle
         posture = embodiment.project(posture)
         path_state(embodiment, data, posture)
-        arms.append(-(moment_matrix(embodiment, data)[columns] @ joint_tangent(embodiment, posture, about)))
+        arms.append(-(moment_matrix(embodiment, data)[columns] @ independent.along(posture, [axis])[:, 0]))
     return np.stack(arms) @ weights / weights.sum()
 
 

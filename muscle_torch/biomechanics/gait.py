@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 
 from muscle_torch.embodiments import EMBODIMENTS, Embodiment, make_embodiment
+from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError
 from muscle_torch.motion.rollout_archive import RolloutArchive
 
@@ -16,7 +17,6 @@ from .cycles import Cycles, cut_cycles
 from .gait_events import Contacts, contacts_from_feet, contacts_from_force, is_running, refined
 from .ground_forces import ON_GROUND, PlatesOfFeet, feet_in_ground, plates_of_feet
 from .inverse_dynamics import inverse_dynamics
-from .muscle_mechanics import independent_joints, joint_tangent
 from .recordings import read_series
 from .series import TimeSeries, check_rate, complete
 from .walking import belt_speed, headings, no_walk, over_ground, strides_only, travel_direction
@@ -252,9 +252,7 @@ def opensim_gait(
     if measured is not None:
         plates = plates_of_feet(measured, swap_plates, at.time, feet_in_ground(embodiment, qpos, scale))
         feet = plates.at(at.time)
-        solved = inverse_dynamics(
-            embodiment, qpos, rate, feet, independent_joints(embodiment), scale, mass, cutoff, float(at.time[0])
-        )
+        solved = inverse_dynamics(embodiment, qpos, rate, feet, (), scale, mass, cutoff, float(at.time[0]))
         moments, grounds = solved.moments, {side: foot.force for side, foot in feet.items()}
         contacts = _plate_contacts(plates, threshold)
         pushed = np.sqrt(np.mean(solved.residual[:, :3] ** 2))
@@ -354,12 +352,11 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
     one = archive.episodes[episode]
     if len(one.qpos) < 3:
         return None
-    model = embodiment.model
-    addresses = [int(model.jnt_qposadr[int(j)]) for j in embodiment.resolve("joint", LEG_JOINTS)]
+    independent = IndependentJoints(embodiment)
     forces = np.zeros((len(one.qpos) - 1, embodiment.num_qvel))
     forces[:, embodiment.joint_qvel_ids] = one.joint_force[:-1]
     totals = [
-        [joint_tangent(embodiment, posture, address) @ force for address in addresses]
+        independent.along(posture, LEG_JOINTS).T @ force
         for posture, force in zip(one.qpos[1:].astype(float), forces, strict=True)
     ]
     time = one.reference_step[:-1] * archive.dt

@@ -20,8 +20,9 @@ from .text_tables import TextTable, read_table
 
 # A contact carries at least this part of the greatest force of the recording; less is the other foot's crosstalk.
 LIGHT_CONTACT = 0.4
-# Of a runner's speed: the heel's when it strikes, the toe's when it leaves, the toe's at most while it stands.
+# Of the body's speed: the heel's when it strikes; of a runner's: the toe's when it leaves and at most while it stands.
 STRIKING, LEAVING, STILL = 0.5, 0.2, 0.3
+SOON = 0.15  # [s] at most from the heel furthest ahead to its strike
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +127,10 @@ def contacts_from_feet(
 ) -> Contacts:
     """Return the contacts of one foot from positions (T, 3) [m], the last axis up.
 
-    Walking: the heel is furthest ahead of the pelvis at its strike, the toe furthest behind it when it leaves (Zeni
-    2008, the coordinate method). Running: the foot comes down while it is slowed by the ground and leaves when the toe
-    gets faster again (`_run_events`), for between the two it is in the air as well.
+    Walking: the heel is furthest ahead of the pelvis some 20 ms before it strikes, and strikes when it is slowed to
+    half of the body's speed; the toe is furthest behind when it leaves (Zeni 2008, the coordinate method). Running: the
+    foot comes down while it is slowed by the ground and leaves when the toe gets faster again (`_run_events`), for
+    between the two it is in the air as well.
 
     Args:
         heel: positions of the heel.
@@ -155,6 +157,9 @@ def contacts_from_feet(
     if is_running([(heel, toe)], pelvis, direction, belt, rate) if running is None else running:
         strikes, leaves, _ = _run_events(heel, toe, pelvis, direction, belt, rate, strikes, leaves)
         leaves = leaves[np.isfinite(leaves)]
+    else:
+        speed, body = _speeds(heel, pelvis, direction, belt, rate)
+        strikes = np.array([_slowed_after(strike, speed, body, rate, strike) for strike in strikes])
     ends, left_out = np.full(len(strikes), np.nan), []
     start_time += first / rate
     for i, strike in enumerate(strikes):
@@ -206,21 +211,35 @@ def _run_events(
     Over the ground, a foot in the air is faster than the body. After it was furthest `ahead`, its heel is slowed to
     `STRIKING` of the body's speed by the time it strikes; before it is furthest `behind`, its toe leaves at `LEAVING`.
     """
-    speed = [np.sum(np.gradient(smoothed(part[:, :2], rate, 20.0), axis=0) * rate * direction, axis=1) - belt
-             for part in (heel, toe, pelvis)]  # fmt: skip
-    body = max(float(speed[2].mean()), 0.1)
-    slowed = _crossings(STRIKING * body - speed[0])
-    faster = _crossings(speed[1] - LEAVING * body)
+    heel_speed, body = _speeds(heel, pelvis, direction, belt, rate)
+    toe_speed, _ = _speeds(toe, pelvis, direction, belt, rate)
+    faster = _crossings(toe_speed - LEAVING * body)
     strikes, leaves, slips = [], [], []
     for start in ahead:
-        later, end = slowed[slowed > start], behind[behind > start]
-        if len(later) and later[0] - start < 0.15 * rate:
-            strikes.append(later[0])
-            leaving = faster[(faster > later[0]) & (faster < (end[0] if len(end) else np.inf))]
+        strike, end = _slowed_after(start, heel_speed, body, rate), behind[behind > start]
+        if np.isfinite(strike):
+            strikes.append(strike)
+            leaving = faster[(faster > strike) & (faster < (end[0] if len(end) else np.inf))]
             leaves.append(leaving[-1] if len(leaving) else np.nan)
             if len(leaving):
-                slips.append(float(np.median(np.abs(speed[1][int(later[0]) : int(leaving[-1]) + 1]))) / body)
+                slips.append(float(np.median(np.abs(toe_speed[int(strike) : int(leaving[-1]) + 1]))) / body)
     return np.array(strikes), np.array(leaves), slips
+
+
+def _speeds(
+    part: np.ndarray, pelvis: np.ndarray, direction: np.ndarray, belt: float, rate: float
+) -> tuple[np.ndarray, float]:
+    """(T,) the speed [m/s] of a part of the foot over the ground, and the body's mean one."""
+    own, body = (np.sum(np.gradient(smoothed(places[:, :2], rate, 20.0), axis=0) * rate * direction, axis=1) - belt
+                 for places in (part, pelvis))  # fmt: skip
+    return own, max(float(body.mean()), 0.1)
+
+
+def _slowed_after(frame: float, speed: np.ndarray, body: float, rate: float, otherwise: float = np.nan) -> float:
+    """The frame, between samples, soon after `frame` at which `speed` falls to `STRIKING` of the body's."""
+    slowed = _crossings(STRIKING * body - speed)
+    later = slowed[slowed > frame]
+    return float(later[0]) if len(later) and later[0] - frame < SOON * rate else otherwise
 
 
 def _crossings(values: np.ndarray) -> np.ndarray:
@@ -230,16 +249,21 @@ def _crossings(values: np.ndarray) -> np.ndarray:
 
 
 def refined(events: Contacts, measured: Contacts, within: float = 0.1) -> Contacts:
-    """`events` with the times of the `measured` ones that lie within so many seconds: a plate sees sharper."""
+    """Return `events` with the times of the `measured` ones that lie within so many seconds: a plate sees sharper.
 
-    def nearest_of(times: np.ndarray, exact: np.ndarray) -> np.ndarray:
-        if not len(exact):
+    By how much these were off on average, the events that no plate saw are moved as well.
+    """
+
+    def corrected(times: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        exact = exact[np.isfinite(exact)]
+        if not len(exact) or not len(times):
             return times
         closest = exact[np.abs(times[:, None] - exact[None]).argmin(axis=1)]
-        return np.where(np.abs(closest - times) <= within, closest, times)
+        seen = np.abs(closest - times) <= within
+        off = float(np.mean((closest - times)[seen])) if seen.any() else 0.0
+        return np.where(seen, closest, times + off)
 
-    return replace(events, starts=nearest_of(events.starts, measured.starts),
-                   ends=nearest_of(events.ends, measured.ends))  # fmt: skip
+    return replace(events, starts=corrected(events.starts, measured.starts), ends=corrected(events.ends, measured.ends))
 
 
 def complete_stretch(values: np.ndarray) -> tuple[int, int]:

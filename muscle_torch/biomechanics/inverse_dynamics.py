@@ -6,11 +6,11 @@ import mujoco
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError
 
 from .coordinates import model_frame
 from .ground_forces import FAR, FootForce, feet_in_ground
-from .muscle_mechanics import independent_joints, joint_tangent
 from .series import TimeSeries, butterworth
 
 
@@ -45,8 +45,8 @@ def inverse_dynamics(
     data = mujoco.MjData(model)
     qpos = smooth_motion(embodiment, qpos, rate, cutoff)
     qvel, qacc = derivatives(model, qpos, rate)
-    names = joints or independent_joints(embodiment)
-    addresses = [int(model.jnt_qposadr[int(i)]) for i in embodiment.resolve("joint", names)]
+    independent = IndependentJoints(embodiment)
+    names = joints or independent.joints
     ground = model_frame(embodiment) if forces else None
     moments, residual = np.zeros((len(qpos), len(names))), np.zeros((len(qpos), 6))
     if forces and ground is not None:
@@ -61,7 +61,7 @@ def inverse_dynamics(
                 push, turn, point = (ground.apply(v[frame]) for v in (foot.force, foot.torque, scale * foot.point))
                 mujoco.mj_applyFT(model, data, push, turn, point, model.body(f"calcn_{side}").id, given)
                 needed -= given
-        moments[frame] = [joint_tangent(embodiment, qpos[frame], a) @ needed for a in addresses]
+        moments[frame] = independent.along(qpos[frame], names).T @ needed[: embodiment.num_qvel]
         residual[frame] = needed[:6] if embodiment.root_joint is not None else 0.0
     time = start_time + np.arange(len(qpos)) / rate
     units = tuple("N" if model.jnt_type[int(i)] == 2 else "Nm" for i in embodiment.resolve("joint", names))

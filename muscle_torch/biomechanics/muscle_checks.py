@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.independent import IndependentJoints
 
 from .anthropometry import SEGMENT_COLUMNS, segment_table
 from .experiments import EXPERIMENT_COLUMNS, MeasuredArm, experiment_rows
@@ -17,7 +18,6 @@ from .muscle_mechanics import (
     asymmetry,
     crosses,
     disagreement,
-    independent_joints,
     length_jumps,
     mirrored_joint,
     muscle_curves,
@@ -28,6 +28,7 @@ from .muscle_mechanics import (
     range_differences,
     sweep,
 )
+from .passive import JOINT_COLUMNS, MUSCLE_COLUMNS, PassiveForces, joint_rows, muscle_rows
 from .report import COLOURS, Curve, Panel, Report, grid
 
 AGREE = 1e-4  # [m] between the two definitions of a moment arm
@@ -55,7 +56,7 @@ class MuscleCheck:
 def check_muscles(embodiment: Embodiment, points: int = 61) -> MuscleCheck:
     """Sweep every independent joint over `points` positions and judge every muscle."""
     # The bar appears only if there is more than a second of work, and only on a terminal.
-    joints = tqdm(independent_joints(embodiment), unit="joint", delay=1, disable=None)
+    joints = tqdm(IndependentJoints(embodiment).joints, unit="joint", delay=1, disable=None)
     sweeps = {joint: sweep(embodiment, joint, points, MARGIN) for joint in joints}
     unequal, parameters = asymmetry(embodiment, sweeps), parameter_asymmetry(embodiment)
     findings = [_Findings.of(embodiment, sweeps, i, unequal, parameters) for i in range(len(embodiment.muscle_ids))]
@@ -138,9 +139,13 @@ PANELS = 24
 
 
 def muscle_report(
-    embodiment: Embodiment, check: MuscleCheck, measured: list[MeasuredArm], muscles: tuple[str, ...] = ()
+    embodiment: Embodiment,
+    check: MuscleCheck,
+    measured: list[MeasuredArm],
+    muscles: tuple[str, ...] = (),
+    passive: tuple[str, PassiveForces] | None = None,
 ) -> Report:
-    """Verdicts, pictures, segment masses, measured moment arms."""
+    """Verdicts, pictures, segment masses, measured moment arms, and passive forces in named postures."""
     good = sum(row[-1] == "ok" for row in check.rows)
     report = Report(
         f"Muscles of {embodiment.name}",
@@ -171,9 +176,26 @@ def muscle_report(
         report.text("Winter 2009 (after Dempster) and de Leva 1996 cut the trunk otherwise than the model does; "
                     "compare limbs first.")  # fmt: skip
         report.table(SEGMENT_COLUMNS, segments)
+    if passive is not None:
+        _add_passive(report, embodiment, *passive)
     report.heading("Every muscle")
     report.table(VERDICT_COLUMNS, check.rows)
     return report
+
+
+def _add_passive(report: Report, embodiment: Embodiment, postures: str, passive: PassiveForces) -> None:
+    report.heading(f"Passive torque and force over {postures}")
+    report.text(
+        "What muscles do without excitation, at rest; the torque is positive towards larger positions of the joint. "
+        "Mean, lowest and highest are those of all muscles together; then the muscle that gives most of the mean, and "
+        "the mean torque of springs and ligaments."
+    )
+    for columns, rows in (
+        (JOINT_COLUMNS, joint_rows(embodiment, passive)),
+        (MUSCLE_COLUMNS, muscle_rows(embodiment, passive)),
+    ):
+        if rows:
+            report.table(columns, rows)
 
 
 def strongest(embodiment: Embodiment, check: MuscleCheck) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment, moment_matrix
+from muscle_torch.embodiments.independent import IndependentJoints
 
 STEP = 1e-4  # [rad] or [m] of the central difference
 NO_ARM = 1e-5  # [m]; a muscle whose arm stays below does not cross the joint
@@ -27,15 +28,6 @@ class Sweep:
     wrap_changes: np.ndarray  # (P, muscles) bool: another wrapping pattern within the difference or at a neighbour
 
 
-def independent_joints(embodiment: Embodiment) -> tuple[str, ...]:
-    """Hinges and slides that no equality ties to others."""
-    tied = set(embodiment.dependent.qpos_ids.tolist())
-    model = embodiment.model
-    return tuple(
-        embodiment.joint_names[j] for j in embodiment.scalar_joint_ids if int(model.jnt_qposadr[j]) not in tied
-    )
-
-
 def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 0.0) -> Sweep:
     """Moves `joint` through its range (unlimited hinges: half a turn each way), `margin` [rad] short of its ends."""
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
@@ -43,14 +35,14 @@ def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 
     address = int(model.jnt_qposadr[joint_id])
     low, high = model.jnt_range[joint_id] if model.jnt_limited[joint_id] else (-np.pi, np.pi)
     positions = np.linspace(low + margin, high - margin, points)
-    start = embodiment.qpos0
+    start, independent = embodiment.qpos0, IndependentJoints(embodiment)
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("lengths", "definition", "moment", "wraps")}
     for position in positions:
         posture = start.copy()
         posture[address] = position
         sides = [path_state(embodiment, data, _moved(embodiment, posture, address, way * STEP)) for way in (-1, 1)]
         lengths, signature = path_state(embodiment, data, embodiment.project(posture))
-        tangent = joint_tangent(embodiment, posture, address)
+        tangent = independent.along(posture, [joint])[:, 0]
         rows["lengths"].append(lengths)
         rows["definition"].append(-(sides[1][0] - sides[0][0]) / (2 * STEP))
         rows["moment"].append(-moment_matrix(embodiment, data) @ tangent)
@@ -142,7 +134,7 @@ def asymmetry(embodiment: Embodiment, sweeps: dict[str, Sweep]) -> dict[str, tup
 def range_differences(embodiment: Embodiment) -> list[str]:
     """Joints whose mirrored partner has another range, in words."""
     found, model = [], embodiment.model
-    for joint in independent_joints(embodiment) if embodiment.left_right else ():
+    for joint in IndependentJoints(embodiment).joints if embodiment.left_right else ():
         partner, sign = mirrored_joint(embodiment, joint)
         first, second = (model.jnt_range[int(embodiment.resolve("joint", [n])[0])] for n in (joint, partner))
         expected = second if sign > 0 else -second[::-1]
@@ -173,14 +165,6 @@ def _moved(embodiment: Embodiment, posture: np.ndarray, address: int, by: float)
     moved = posture.copy()
     moved[address] += by
     return embodiment.project(moved)
-
-
-def joint_tangent(embodiment: Embodiment, posture: np.ndarray, address: int) -> np.ndarray:
-    """(num_qvel,) velocity of all joints while this one moves at 1, its coupled joints following."""
-    model, tangent = embodiment.model, np.zeros(embodiment.model.nv)
-    ahead, behind = (embodiment.whole_qpos(_moved(embodiment, posture, address, way * STEP)) for way in (1, -1))
-    mujoco.mj_differentiatePos(model, tangent, 2 * STEP, behind, ahead)
-    return tangent[: embodiment.num_qvel]
 
 
 WEAK = 0.05  # active force below this part of the maximum counts as none

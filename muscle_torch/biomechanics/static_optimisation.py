@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from muscle_torch.embodiments import Embodiment, moment_matrix
+from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError
 
 from .inverse_dynamics import derivatives
-from .muscle_mechanics import joint_tangent
 from .series import TimeSeries
 
 
@@ -45,12 +45,12 @@ def static_optimisation(
     if len(moments.time) != len(qpos):
         raise InputError(f"{len(qpos)} frames of motion, {len(moments.time)} of moments")
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
-    addresses = [int(model.jnt_qposadr[int(i)]) for i in embodiment.resolve("joint", moments.names)]
+    independent = IndependentJoints(embodiment)
     qvel, _ = derivatives(model, qpos, rate)
     frames, muscles = len(qpos), embodiment.muscle_ids
     nu = len(muscles)
     active, passive = np.zeros((frames, nu)), np.zeros((frames, nu))
-    arms = np.zeros((frames, len(addresses), nu))
+    arms = np.zeros((frames, len(moments.names), nu))
     lengths, velocities = np.zeros((frames, nu)), np.zeros((frames, nu))
     for frame in range(frames):
         data.qpos[:], data.qvel[:] = qpos[frame], qvel[frame]
@@ -58,8 +58,7 @@ def static_optimisation(
         mujoco.mj_fwdVelocity(model, data)
         lengths[frame], velocities[frame] = data.actuator_length[muscles], data.actuator_velocity[muscles]
         active[frame], passive[frame] = muscle_forces(embodiment, lengths[frame], velocities[frame])
-        tangents = np.stack([joint_tangent(embodiment, qpos[frame], a) for a in addresses])
-        arms[frame] = tangents @ moment_matrix(embodiment, data).T
+        arms[frame] = (moment_matrix(embodiment, data) @ independent.along(qpos[frame], moments.names)).T
     needed = moments.values - np.einsum("tju,tu->tj", arms, passive)
     matrix = arms * active[:, None, :]
     found = solve_boxed(torch.from_numpy(matrix), torch.from_numpy(needed), penalty).numpy()

@@ -1,6 +1,10 @@
 """The independent velocities of a body: the free root's and those of joints that no equality ties to others."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from muscle_torch.errors import InputError, nearest
 
 from .embodiment import Embodiment
 
@@ -13,19 +17,18 @@ class IndependentJoints:
     Attributes:
         dofs: (n,) addresses in qvel, the root's six first where there is a free root.
         names: (n,) joint of each; a free joint's six are named after its axes ("root x" to "root yaw").
+        joints: the names without the root's.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
         model, coupling = embodiment.model, embodiment.dependent
-        self._qpos0, self._nv = model.qpos0, model.nv
+        self._body, self._qpos0, self._nv = embodiment.name, model.qpos0, model.nv
+        self._num_qvel = embodiment.num_qvel
         tied = set(coupling.qpos_ids.tolist())
         joints = [int(j) for j in embodiment.scalar_joint_ids if int(model.jnt_qposadr[j]) not in tied]
-        root = (
-            []
-            if embodiment.root_joint is None
-            else [f"root {axis}" for axis in ("x", "y", "z", "roll", "pitch", "yaw")]
-        )
-        self.names = (*root, *(embodiment.joint_names[j] for j in joints))
+        root = [f"root {axis}" for axis in ROOT_AXES] if embodiment.has_root else []
+        self.joints = tuple(embodiment.joint_names[j] for j in joints)
+        self.names = (*root, *self.joints)
         self.dofs = np.concatenate((np.arange(len(root)), model.jnt_dofadr[joints])).astype(np.int64)
         dof_of = {int(model.jnt_qposadr[j]): int(model.jnt_dofadr[j]) for j in embodiment.scalar_joint_ids}
         # Rows of the coupling are ordered: a joint comes after the one that it follows.
@@ -45,3 +48,14 @@ class IndependentJoints:
             away = qpos[leader] - self._qpos0[leader]
             out[dof] = np.polynomial.polynomial.polyval(away, slope) * out[leader_dof]
         return out
+
+    def along(self, qpos: np.ndarray, joints: Sequence[str]) -> np.ndarray:
+        """Return (num_qvel, J) at qpos (num_qpos,): the body's velocities while each of J joints moves at 1.
+
+        Its transpose turns generalised forces into the moments about these joints. Raises InputError for a joint that
+        follows others.
+        """
+        for joint in joints:
+            if joint not in self.joints:
+                raise InputError(f"{self._body} has no independent joint {joint!r}{nearest(joint, self.joints)}")
+        return self.tangent(qpos)[: self._num_qvel, [self.names.index(joint) for joint in joints]]

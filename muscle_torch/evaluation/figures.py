@@ -5,6 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.independent import IndependentJoints
 
 from .playback import Trajectory
 
@@ -49,6 +50,7 @@ def _joints_that_move_most(embodiment: Embodiment, qpos: np.ndarray) -> list[int
     model = embodiment.model
     hinges = [j for j in embodiment.scalar_joint_ids if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE]
     # A joint that an equality ties to another would only repeat it.
-    free = [j for j in hinges if model.jnt_qposadr[j] not in embodiment.dependent.qpos_ids]
+    independent = IndependentJoints(embodiment).joints
+    free = [j for j in hinges if embodiment.joint_names[j] in independent]
     ranges = {j: np.ptp(qpos[:, model.jnt_qposadr[j]]) for j in free}
     return sorted(sorted(free, key=lambda j: -ranges[j])[:PANELS])
