@@ -123,6 +123,13 @@ class MuscleEnv(EnvBase):
         return self._observation
 
     @torch.no_grad()
+    def refresh(self) -> Tensor:
+        """Observe again, as at a start, after the physics was changed from outside; return observations (W, D)."""
+        with _single_thread_exact():
+            self._observation = self.observer.begin(self.state())
+        return self._observation
+
+    @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
         """Apply an action (W, actions) for one control step.
 

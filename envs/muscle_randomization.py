@@ -42,6 +42,18 @@ class MuscleRandomization:
             ranges = getattr(config, quantity)
             if ranges:
                 self.factors[quantity] = self._draw(quantity, ranges, num_worlds, None if middle else generator)
+        self._configured: Tensor | None = None  # strength before `set_strength`
+
+    def set_strength(self, factor: Tensor, physics: Physics) -> None:
+        """Multiply the configured strength of all muscles by a factor a world, (W,), and write it into the physics."""
+        if self._configured is None:
+            self._configured = self.factors.get(
+                "strength", torch.ones(1, self._embodiment.model.nu, dtype=torch.float64)
+            )
+        scaled = torch.ones(len(factor), self._embodiment.model.nu, dtype=torch.float64)
+        scaled[:, torch.from_numpy(self._embodiment.muscle_ids)] = factor.double().cpu().unsqueeze(1)
+        self.factors["strength"] = self._configured * scaled
+        self.apply(physics)
 
     def apply(self, physics: Physics) -> None:
         """Writes the factors into the physics: MjModel's own values times them."""

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 from biped import make_biped, squat
+from control_trial import Disturbance, StoredMotion, run_trial
 
 from muscle_torch.control import MuscleControl, MuscleControlOptions, clip_tables
 from muscle_torch.control.body import ControlBody
 from muscle_torch.control.planner import StepPlanner
-from muscle_torch.control.robustness import COLUMNS, Outcome, disturbances, robustness_table
-from muscle_torch.control.trial import Disturbance, StoredMotion, run_trial
 from muscle_torch.errors import InputError
 from muscle_torch.motion.feasibility import Infeasible
 
@@ -115,15 +114,3 @@ def test_worlds_are_planned_side_by_side_as_one_after_another():
         assert control.effort.steps == 3 and control.effort.unconverged == 0
         control.close()
     np.testing.assert_allclose(outs[0], outs[1], atol=1e-10)
-
-
-def test_the_table_names_every_disturbance():
-    body = make_biped()
-    tables, trial = _run(False)
-    kinds = disturbances(tables.reference, 100.0)
-    assert len(kinds["push of 15 N s"]) == 4 and len(kinds["velocity noise at the start"]) == 5
-    pushes = np.array([one.push for one in kinds["push of 15 N s"]])
-    np.testing.assert_allclose(np.linalg.norm(pushes, axis=1), 15.0)
-    np.testing.assert_allclose(pushes.sum(axis=0), 0.0, atol=1e-9)
-    text = robustness_table([Outcome(name, (trial,)) for name in kinds])
-    assert all(name in text for name in (*COLUMNS, *kinds)) and body.name == "Biped"

@@ -173,6 +173,19 @@ def test_state_continues_to_the_bit(case):
             assert torch.equal(physics.field(name)[1:], fields[name][1:]), name
 
 
+def test_a_kick_changes_velocities_alone(case):
+    body, physics, qpos, qvel = case
+    start(physics, qpos, qvel, steps=2)
+    kept = {name: physics.field(name).clone() for name in ("qpos", "act", "ctrl", "time", "actuator_force")}
+    before, change = physics.field("qvel").clone(), 0.1 * random_ctrl(body.model.nv, WORLDS, 1, 3)[0]
+    change[0] = 0.0
+    physics.kick(change)
+    torch.testing.assert_close(physics.field("qvel"), before + change)
+    for name, value in kept.items():
+        assert torch.equal(physics.field(name), value), name
+    assert_current(body, physics)
+
+
 def test_state_of_another_size_is_refused(case):
     _, physics, _, _ = case
     with pytest.raises(InputError, match="resume with the same"):

@@ -13,6 +13,8 @@ from muscle_torch.config import Config, key, parse_words, run_command, with_over
 from muscle_torch.errors import InputError
 from muscle_torch.tools.controlled_env import ControlOptions, control_config, make_controlled_env, run_folder_of
 
+DISTURBED = 28  # environments side by side under disturbances, unless num_envs= says otherwise: the runs of a motion
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(ControlOptions):
@@ -23,6 +25,9 @@ class EvaluateOptions(ControlOptions):
     seed: int = key(0, "the first of them")
     distances: bool = key(
         True, "also Euclidean, time warping and Frechet distances (about a second for 10 s of motion)"
+    )
+    robustness: bool = key(
+        False, "also run every motion under noise, pushes, other starts, weak and strong muscles (28 runs a motion)"
     )
     evaluation_termination: dict[str, float] = key(
         {}, "thresholds in place of the training's, such as {root_deviation: 0.3}"
@@ -51,6 +56,8 @@ def main(words: Sequence[str]) -> int:
         summaries = {name: _without_trials(one) for name, (one, _) in results.items()}
         metrics |= {"backends": summaries, "difference": difference(*summaries.values())}
         print(f"\n{backend_table(summaries)}")
+    if options.robustness:
+        metrics["robustness"] = _disturbed(cfg, options, backends[0])
     path = output_path(options)
     if path is not None:
         source = {"checkpoint": options.checkpoint} if options.checkpoint else {}
@@ -95,6 +102,23 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
         return metrics, trial_table(metrics, env.goal.headline)
     finally:
         env.close()
+
+
+def _disturbed(cfg: Config, options: EvaluateOptions, backend: str) -> list[dict[str, Any]]:
+    """Run everything under disturbances; print the table and return its rows."""
+    from tqdm import tqdm
+
+    from muscle_torch.evaluation import robustness, robustness_rows, robustness_table
+    from muscle_torch.evaluation.robustness import number_of_runs
+
+    env, controller = make_controlled_env(options, with_overrides(cfg, backend=backend), options.num_envs or DISTURBED)
+    try:
+        with tqdm(total=number_of_runs(env), unit="run", disable=None) as bar:
+            rows = robustness_rows(robustness(env, controller, progress=bar.update))
+    finally:
+        env.close()
+    print(f"\n{robustness_table(rows)}")
+    return rows
 
 
 def _write_archive(path: Path, recorder: Any, motion_group: str) -> None:

@@ -11,7 +11,16 @@ import torch
 from muscle_torch.config import Config
 from muscle_torch.envs import make_env, make_partner_env, resolved_device
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import PolicyController, ZeroController, compare_controllers, play
+from muscle_torch.evaluation import (
+    PolicyController,
+    compare_controllers,
+    make_controller,
+    play,
+    robustness,
+    robustness_rows,
+    robustness_table,
+    write_evaluation,
+)
 from muscle_torch.evaluation.validation import Validation
 from muscle_torch.models import load_policy, make_policy
 from muscle_torch.physics.memory import estimate, fitting, free_memory, full_memory_is_one_line
@@ -21,6 +30,8 @@ from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
 from muscle_torch.storage.run_folder import find_run, fine_tuning, write_facts
 
 VALIDATION_VIDEO_SECONDS, VIDEO_SECONDS = 10.0, 60.0  # of a trial
+MOST_PLANNED = 20_000  # frames that muscle control follows at the end of a run
+PLANNING = 0.012  # [s] that it takes for one
 
 
 class Run(NamedTuple):
@@ -130,14 +141,35 @@ def evaluate(trainer: Trainer) -> None:
     if cfg.evaluate:
         controllers = {
             "untrained": PolicyController(trainer.untrained_policy()),
-            "zero": ZeroController(),
+            **{name: make_controller(name) for name in comparable(cfg, env)},
             "final": PolicyController(trainer.policy),
         }
         headings = {"untrained": "at the start"} if cfg.checkpoint else {}
         print(compare_controllers(env, controllers, folder / "eval", headings))
+    if cfg.evaluate and cfg.evaluation_robustness:
+        report_robustness(env, controllers["final"], folder / "eval" / "final" / "robustness.json")
     if cfg.capture_video:
         _film(env, trainer, folder / "videos" / "final.mp4")
     env.close()
+
+
+def comparable(cfg: Config, env: Any) -> list[str]:
+    """Return the controllers to compare with; muscle control is left out, with a line, if it would take very long."""
+    frames = int(env.goal.trials.lengths.sum())
+    if "muscle_control" in cfg.evaluation_controllers and frames > MOST_PLANNED:
+        print(
+            f"eval/muscle_control is left out: {frames:,} frames take about {frames * PLANNING / 60:.0f} minutes; "
+            "see them with tools/evaluate.py policy=muscle_control"
+        )
+        return [name for name in cfg.evaluation_controllers if name != "muscle_control"]
+    return list(cfg.evaluation_controllers)
+
+
+def report_robustness(env: Any, controller: Any, path: Path) -> None:
+    """Run every motion under every disturbance; print the table and write its rows."""
+    rows = robustness_rows(robustness(env, controller))
+    print(f"\nunder disturbances:\n{robustness_table(rows)}")
+    write_evaluation(path, {"robustness": rows})
 
 
 def _film_of_one(embodiment: Any) -> Callable[[Any, Path], None]:

@@ -202,7 +202,15 @@ class Config:
     validation_interval: int = key(0, "updates between two validations; 0: never", "updates")
     validation_clips: int = key(16, "number of trials (motions: clips) validated, evenly spaced; 0: all")
     validation_motion: list[str] = key([], "motions to validate on; empty: those trained on")
-    evaluate: bool = key(True, "evaluate untrained, zero-excitation and final policy when the run ends")
+    evaluate: bool = key(
+        True, "evaluate untrained policy, the controllers below and the final policy when the run ends"
+    )
+    evaluation_controllers: list[str] = key(
+        ["zero"], "controllers to compare with: zero (no excitation), muscle_control"
+    )
+    evaluation_robustness: bool = key(
+        False, "evaluate the final policy under noise, pushes, other starts, weak and strong muscles too"
+    )
     precision: Precision = key(Precision.float32, "of the networks: float32, tf32 (CUDA), or bf16 (matrix products)")
     compile: bool = key(False, "compile the networks with torch.compile; uncompiled if that fails")
     env: EnvConfig = key(EnvConfig(), "episode")

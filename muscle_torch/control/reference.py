@@ -12,7 +12,6 @@ from muscle_torch.motion.support import runs
 from .body import ControlBody
 from .options import StepOptions
 
-
 LOAD_TRANSFER = 0.1  # [s] over which a foot takes its load
 
 

@@ -4,6 +4,7 @@ from .callback import EvaluationCallback
 from .controller import CONTROLLERS, Controller, PolicyController, ZeroController, make_controller
 from .evaluate import compare_controllers, evaluate, write_evaluation
 from .playback import Trajectory, play
+from .robustness import robustness, robustness_rows, robustness_table
 from .summary import average
 from .tables import backend_table, comparison_table, difference, trial_table
 
@@ -22,6 +23,9 @@ __all__ = [
     "evaluate",
     "make_controller",
     "play",
+    "robustness",
+    "robustness_rows",
+    "robustness_table",
     "trial_table",
     "write_evaluation",
 ]

@@ -22,7 +22,12 @@ from .tables import comparison_table
 from .tally import Tally
 from .trials import begin_trials
 
-HEADINGS = {"untrained": "untrained", "zero": "zero excitation", "final": "trained"}  # of the comparison's columns
+HEADINGS = {
+    "untrained": "untrained",
+    "zero": "zero excitation",
+    "muscle_control": "muscle control",
+    "final": "trained",
+}  # of the comparison's columns
 Progress = Callable[[int], object]
 
 

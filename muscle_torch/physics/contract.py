@@ -44,6 +44,13 @@ class Physics(ABC):
         """
 
     @abstractmethod
+    def kick(self, change: Tensor) -> None:
+        """Change the velocities of all worlds at once by `change` (W, nv), as impulses do.
+
+        Position and velocity fields then agree with the new qvel; activations, controls and time stay.
+        """
+
+    @abstractmethod
     def field(self, name: str, rows: tuple[int, ...] | None = None) -> Tensor:
         """An MjData field of all worlds: float32 (W, ...), flattened as in MuJoCo's Python (site_xmat: (W, nsite, 9)).
 

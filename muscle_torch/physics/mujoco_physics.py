@@ -74,6 +74,10 @@ class MujocoPhysics(Physics):
         self._bad[:] = self._run(self._batch.step, nstep=substeps, stage=_VELOCITY_STAGE)
         self._loaded.clear()
 
+    def kick(self, change: Tensor) -> None:
+        self._sources["qvel"] += change.detach().numpy()
+        self.load_state(self.state())
+
     def field(self, name: str, rows: tuple[int, ...] | None = None) -> Tensor:
         key = (name, rows)
         if key not in self._buffers:

@@ -129,6 +129,11 @@ class WarpPhysics(Physics):
         good = [(values.abs() < _LARGEST).all(1) for values in checked]  # NaN compares false
         return ~torch.stack(good).all(0)
 
+    def kick(self, change: Tensor) -> None:
+        state = self.state()
+        state["qvel"] += change
+        self.load_state(state)
+
     def state(self) -> dict[str, Tensor]:
         return {name: self.field(name).clone() for name in (*_STATE, *ACCELERATION_FIELDS)}
 

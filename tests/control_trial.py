@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from muscle_torch.control.body import ControlBody
+from muscle_torch.control.planner import StepPlanner
+from muscle_torch.control.reference import Reference
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.motion import MotionClip
 from muscle_torch.motion.joints import fit_to
 from muscle_torch.motion.resample import at_control_rate
-
-from .body import ControlBody
-from .planner import StepPlanner
-from .reference import Reference
 
 RELATIVE_LIMIT, ROOT_LIMIT = 0.3, 0.3  # [m] mean deviation of the sites relative to the root, and of the root
 PUSH_TIME = 0.2  # [s]
