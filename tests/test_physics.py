@@ -58,7 +58,7 @@ def start(physics: Physics, qpos, qvel, steps: int = 0, seed: int = 1) -> None:
         physics.step(ctrl, SUBSTEPS)
 
 
-def assert_current(body, physics: Physics) -> None:
+def assert_current(body, physics: Physics, sensors: bool = True) -> None:
     """Every position and velocity field is what mj_forward gives at the world's own qpos and qvel."""
     for world in range(WORLDS):
         data = forwarded(body.model, physics, world)
@@ -69,6 +69,8 @@ def assert_current(body, physics: Physics) -> None:
             if name == "xquat":  # a quaternion and its negative are one rotation
                 got = got * np.sign((got * expected).sum(-1, keepdims=True))
             np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-5, err_msg=name)
+        if not sensors:
+            continue
         early = ~late_sensors(body.model)
         got = physics.field("sensordata")[world].numpy()
         np.testing.assert_allclose(got[early], data.sensordata[early], rtol=2e-5, atol=1e-5)
@@ -183,7 +185,7 @@ def test_a_kick_changes_velocities_alone(case):
     torch.testing.assert_close(physics.field("qvel"), before + change)
     for name, value in kept.items():
         assert torch.equal(physics.field(name), value), name
-    assert_current(body, physics)
+    assert_current(body, physics, sensors=False)
 
 
 def test_state_of_another_size_is_refused(case):

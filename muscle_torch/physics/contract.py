@@ -47,7 +47,8 @@ class Physics(ABC):
     def kick(self, change: Tensor) -> None:
         """Change the velocities of all worlds at once by `change` (W, nv), as impulses do.
 
-        Position and velocity fields then agree with the new qvel; activations, controls and time stay.
+        Position and velocity fields then agree with the new qvel; activations, controls, time and the acceleration
+        stage (`ACCELERATION_FIELDS`, all sensors among them) stay as they are.
         """
 
     @abstractmethod
