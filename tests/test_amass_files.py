@@ -71,7 +71,7 @@ def test_the_floor_shows_the_vertical_axis_of_steps_on_the_spot(tmp_path):
     standing = placed((0.0, -0.6, 0.0))  # the file's z is its -y: 0.6 m from the origin
     options = smpl(tmp_path, standing, Y_UP_SMPL)
     raw = read_motion(tmp_path / "walk.npz", options)
-    assert "y is taken for the vertical axis" in raw.notes[0]
+    assert "y is taken as the vertical axis" in raw.notes[0]
     for name, at in standing.landmarks.items():
         np.testing.assert_allclose(raw.positions[name][:, 2], at[:, 2], atol=1e-6)
     turn = Rotation.from_euler("x", 90, degrees=True).as_matrix()  # the head towards -y

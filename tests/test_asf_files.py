@@ -102,6 +102,6 @@ def test_rates_and_translations_of_amc(tmp_path):
     skeleton.write_text(skeleton.read_text().replace("dof rx ry rz", "dof rx ry rz l", 1))
     path.write_text("\n".join(f"{line} 0.5" if line.startswith("lhipjoint") else line
                               for line in path.read_text().splitlines()))  # fmt: skip
-    assert read_motion(path).notes == ("translations of lhipjoint are left out",)
+    assert read_motion(path).notes == ("translations of lhipjoint are ignored",)
     skeleton.write_text(skeleton.read_text().replace("order TX TY TZ RX RY RZ", "order TX TY"))
     assert "root order tx ty" in complaint(path)

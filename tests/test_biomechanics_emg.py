@@ -11,6 +11,7 @@ from muscle_torch.biomechanics.emg import EmgSettings, envelopes, looks_smooth
 from muscle_torch.biomechanics.emg_map import load_map, model_activity, muscle_columns
 from muscle_torch.biomechanics.gait_events import read_events
 from muscle_torch.biomechanics.recordings import read_series, write_series
+from muscle_torch.biomechanics.report import Curve, Panel, grid
 from muscle_torch.biomechanics.series import TimeSeries, common_clock
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
@@ -138,6 +139,26 @@ def test_bad_settings_are_told():
         ("vastus_medius", ("vastus_medialis", "r")),
         ("Delt_ant.EMG1", ("deltoid_anterior", "r")),
         ("soelus", None),
+        ("BicepsBrachiiR", ("biceps_brachii", "r")),
+        ("BicepsBrachiiL", ("biceps_brachii", "l")),
+        ("VastusLatR", ("vastus_lateralis", "r")),
+        ("TibAnt_L", ("tibialis_anterior", "l")),
+        ("glmax2r", ("gluteus_maximus", "r")),
+        ("R_Soleus", ("soleus", "r")),
+        ("Left soleus", ("soleus", "l")),
+        ("LT TA", ("tibialis_anterior", "l")),
+        ("L.TA", ("tibialis_anterior", "l")),
+        ("rSoleus", ("soleus", "r")),
+        ("Soleus, left", ("soleus", "l")),
+        ("Soleus [R]", ("soleus", "r")),
+        ("TricepsR.EMG3", ("triceps_brachii", "r")),
+        ("RTA", ("tibialis_anterior", "r")),
+        ("TAR", ("tibialis_anterior", "r")),
+        ("SOL", ("soleus", "r")),
+        ("VL", ("vastus_lateralis", "r")),
+        ("RA", ("rectus_abdominis", "r")),
+        ("BFL", None),
+        ("LTA", None),
     ],
 )
 def test_channels_are_read(channel, expected):
@@ -149,16 +170,26 @@ def test_channels_are_read(channel, expected):
         assert table.find(channel) == expected
 
 
+def test_an_l_of_an_abbreviation_is_left_if_its_right_partner_is_there():
+    """SingleProcess it may stand for lateral or long."""
+    table = load_map()
+    assert table.find("BFL", channels=("BFL", "BFR")) == ("biceps_femoris", "l")
+    assert table.find("LTA", channels=("LTA", "RTA")) == ("tibialis_anterior", "l")
+    both = recording(BFR=np.ones(9), BFL=np.ones(9), LTA=np.ones(9))
+    columns, left_out = muscle_columns(both, table)
+    assert columns.names == ("biceps_femoris_r", "biceps_femoris_l") and "LTA" in left_out[0]
+
+
 def test_every_actuator_of_the_table_exists():
     table = load_map()
-    known = {name for body in ("full_body", "bimanual_arm") for name in make_embodiment(body).actuator_names}
+    known = {name for body in ("fullbody", "bimanual") for name in make_embodiment(body).actuator_names}
     for muscle in table.actuators:
         for side in "rl":
             assert set(table.patterns(muscle, side)) <= known, muscle
 
 
 def test_combinations_weigh_by_force_and_unknown_names_are_told(tmp_path):
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     names = body.actuator_names
     values = np.zeros((3, len(names)))
     values[:, names.index("semiten_r")] = 1.0
@@ -219,10 +250,19 @@ def test_the_command_writes_a_report_that_needs_no_network(tmp_path, capsys):
     assert read_series(tmp_path / "out" / "envelopes.csv").names == ("soleus_r", "tibialis_anterior_r")
 
 
+def test_bands_of_envelopes_end_at_zero():
+    """One standard deviation below a mean that is smaller: an envelope is not negative."""
+    mean, sd = np.array([0.1, 0.5, 0.1]), np.array([0.3, 0.1, 0.05])
+    for floor, lowest in ((0.0, 0.0), (-np.inf, -0.2)):
+        figure = grid([Panel("soleus", [Curve("emg", mean, sd)], "of its peak", floor)], np.arange(3.0), "x")
+        (band,) = figure.axes[0].collections
+        assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(lowest)
+
+
 def test_activations_of_the_model_are_compared(tmp_path, capsys):
     activity, other = bursts()[1], bursts(shift=0.4)[1]
     write_series(tmp_path / "emg.csv", recording(soleus=raw_emg(activity, 0), TA=raw_emg(other, 1)))
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     values = np.zeros((1000, len(body.actuator_names)))
     values[:, body.actuator_names.index("soleus_r")] = activity[::10]
     values[:, body.actuator_names.index("tibant_r")] = other[::10]

@@ -53,7 +53,7 @@ def test_anatomical_axes_do_not_depend_on_the_pose_of_zero_rotations(tmp_path, a
     path.write_text(bvh(WALK, axes, world))
     raw = read_motion(path)
     check_walk(raw)
-    assert any("z is taken for the vertical axis" in note for note in raw.notes) == (world is Z_UP)
+    assert any("z is taken as the vertical axis" in note for note in raw.notes) == (world is Z_UP)
     # Only a standing pose shows the flat foot and the upright trunk.
     assert bool(raw.rest) == (axes is not bones_along_x)
     for name, at in raw.rest.items():
@@ -63,7 +63,7 @@ def test_anatomical_axes_do_not_depend_on_the_pose_of_zero_rotations(tmp_path, a
 
 def test_a_row_of_bones_is_fitted_as_well_as_a_standing_pose(tmp_path):
     """RMSE of the landmarks, with feet whose rest angle the file does not show. (The walker's feet slide in both.)"""
-    retargeter = Retargeter("full_body")
+    retargeter = Retargeter("fullbody")
     qualities = {}
     for name, axes in (("standing", standing_axes(Y_UP)), ("row", bones_along_x)):
         (tmp_path / f"{name}.bvh").write_text(bvh(walk(60), axes))
@@ -234,7 +234,7 @@ def test_the_tool_shows_notes_and_takes_the_axis(tmp_path, capsys):
     (tmp_path / "in" / "walk.bvh").write_text(bvh(WALK, world=Z_UP))
     words = [f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "figures=false"]
     retarget(words)
-    note = "z is taken for the vertical axis (up= sets another)"
+    note = "z is taken as the vertical axis (up= sets another)"
     assert f"note: walk: {note}" in capsys.readouterr().err
     record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
     assert record["notes"] == [note]

@@ -75,7 +75,7 @@ def test_missing_rows_are_gaps(tmp_path, plain, known):
     time = rows / 100 if "time" in known else np.zeros(len(rows))
     numbers = rows + 1 if "numbers" in known else np.arange(len(rows)) + 1
     raw = read_motion(written(tmp_path, trc({n: at[rows] for n, at in POINTS.items()}, 100.0, time, numbers)))
-    assert raw.num_frames == 60 and raw.notes == ("10 frames are missing in the file and count as gaps",)
+    assert raw.num_frames == 60 and raw.notes == ("10 frames are missing from the file and count as gaps",)
     same(raw, plain, atol=1e-3)
 
 
@@ -97,7 +97,7 @@ def test_a_row_that_is_written_twice_counts_once(tmp_path, plain):
     rows = np.r_[:20, 19:60]
     points = {name: at[rows].copy() for name, at in POINTS.items()}
     raw = read_motion(written(tmp_path, trc(points, 100.0, rows / 100, rows + 1)))
-    assert raw.notes == ("1 rows repeat the time of the next one and were left out",)
+    assert raw.notes == ("rows that repeat a time: 1; only the last of each time counts",)
     same(raw, plain)
 
 

@@ -12,13 +12,14 @@ import torch
 from conftest import data_file
 from tensordict import TensorDict
 
-from muscle_torch.config import OptimizerConfig, PPOConfig
+from muscle_torch.config import Choice, PPOConfig
 from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer
-from muscle_torch.models.published import load_published, targets
+from muscle_torch.models.published_mlp import load_published, targets
 from muscle_torch.rl.muon import BatchedMuon
-from muscle_torch.rl.optimizer import Optimizer
-from muscle_torch.rl.ppo import PPO
-from muscle_torch.rl.reward_scale import RewardScale
+from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.rl.options import AdamWOptions, MuonOptions
+from muscle_torch.rl.ppo_update import PPOUpdate
+from muscle_torch.rl.return_normalizer import ReturnNormalizer
 from muscle_torch.rl.rollout import Rollout
 
 
@@ -52,23 +53,23 @@ def alike(found: torch.Tensor, expected: torch.Tensor) -> float:
 # Optimiser
 
 
-def optimizer_config(variant: dict) -> OptimizerConfig:
+def optimizer_choice(variant: dict) -> Choice:
     muon = variant["optimizer_type"] == "muon"
-    return OptimizerConfig(
-        name=variant["optimizer_type"],
+    options = (MuonOptions if muon else AdamWOptions)(
         learning_rate=variant["lr"],
         schedule="linear" if variant["anneal_lr"] else "constant",
         weight_decay=variant["muon_config"].get("weight_decay", 0.0) if muon else variant["weight_decay"],
         epsilon=1e-8 if muon else 1e-5,
     )
+    return Choice(variant["optimizer_type"], options)
 
 
 def updates(oracle: Oracle, name: str, steps: int = 5) -> list[dict[str, torch.Tensor]]:
     """What each step adds to each parameter, in double precision, by PPO's own step."""
     variant = oracle.meta["variants"][name]
     parameters = {n: torch.nn.Parameter(oracle[f"params_0/{n}"].double()) for n in oracle.names("params_0/")}
-    optimizer = Optimizer(parameters.values(), optimizer_config(variant))
-    ppo = PPO(MLPPolicy(2, 1, hidden=[2]), optimizer, PPOConfig(max_grad_norm=variant["max_grad_norm"]))
+    optimizer = make_optimizer(optimizer_choice(variant), parameters.values())
+    ppo = PPOUpdate(MLPPolicy(2, 1, hidden=[2]), optimizer, PPOConfig(max_grad_norm=variant["max_grad_norm"]))
     per_update, found, taken = variant["num_minibatches"] * variant["update_epochs"], [], 0
     for step in range(1, steps + 1):
         optimizer.schedule((taken // per_update) / variant["num_updates"], kl=0.0)
@@ -202,8 +203,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_counts_as_no_step():
 )
 def test_learning_rates(name, settings, exact_from):
     oracle = Oracle("lr_schedules")
-    config = OptimizerConfig(learning_rate=oracle.meta["lr"], **settings)
-    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2, 2))], config)
+    config = AdamWOptions(learning_rate=oracle.meta["lr"], **settings)
+    optimizer = make_optimizer(Choice("adamw", config), [torch.nn.Parameter(torch.ones(2, 2))])
     found = []
     for update in range(oracle.meta["num_updates"] + 1):
         optimizer.schedule(update / oracle.meta["num_updates"], kl=0.0)
@@ -216,8 +217,8 @@ def test_learning_rates(name, settings, exact_from):
 
 def test_adaptive_learning_rate():
     oracle = Oracle("lr_schedules")
-    config = OptimizerConfig(learning_rate=oracle.meta["lr"], schedule="adaptive", desired_kl=oracle.meta["desired_kl"])
-    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2, 2))], config)
+    config = AdamWOptions(learning_rate=oracle.meta["lr"], schedule="adaptive", desired_kl=oracle.meta["desired_kl"])
+    optimizer = make_optimizer(Choice("adamw", config), [torch.nn.Parameter(torch.ones(2, 2))])
     for kl, expected in zip(oracle["adaptive/kl"].tolist(), oracle["adaptive/lr_after"].tolist(), strict=True):
         optimizer.schedule(0.0, kl)
         assert optimizer.learning_rate == pytest.approx(expected, rel=1e-6)
@@ -257,7 +258,7 @@ def test_advantages(prefix):
 
 def test_reward_scale():
     oracle = Oracle("normalizers")
-    scale = RewardScale(oracle["rewards"].shape[1], float(oracle["gamma"]), torch.device("cpu"))
+    scale = ReturnNormalizer(oracle["rewards"].shape[1], float(oracle["gamma"]), torch.device("cpu"))
     for t, (reward, done) in enumerate(zip(oracle["rewards"], oracle["dones"], strict=True)):
         scale.observe(reward.unsqueeze(0), done.unsqueeze(0))
         assert relative(scale(reward), oracle["reward_norm"][t]) < 2e-6
@@ -294,7 +295,8 @@ class Learner:
         self.oracle = oracle = Oracle("ppo_update")
         self.net, about = net, oracle.meta[net]
         given = oracle.meta["configs"][settings]
-        network = {"normalizer_epsilon": 1e-8, "normalizer_clip": 0.0, "min_std": 1e-8, "max_std": 1e8}
+        exploration = {"name": "normal", "min_std": 1e-8, "max_std": 1e8}
+        network = {"normalizer_epsilon": 1e-8, "normalizer_clip": 0.0, "exploration": exploration}
         if net == "moe":
             mixture = {"experts": about["num_experts"], "layers": about["moe_at_layers"], "networks": "both"}
             mixture |= {"temperature": about["temperature"], "balance": about["load_balance_loss_weight"]}
@@ -316,8 +318,9 @@ class Learner:
             max_grad_norm=optimizer.pop("max_grad_norm", 0.0),
         )
         self.given = given
-        optimizer = OptimizerConfig(schedule="constant", **optimizer)
-        self.ppo = PPO(self.policy, Optimizer(self.policy.parameters(), optimizer), config)
+        name = optimizer.pop("name", "adamw")
+        options = (MuonOptions if name == "muon" else AdamWOptions)(schedule="constant", **optimizer)
+        self.ppo = PPOUpdate(self.policy, make_optimizer(Choice(name, options), self.policy.parameters()), config)
 
     def batch(self, rows: torch.Tensor | None = None) -> TensorDict:
         oracle, net = self.oracle, self.net

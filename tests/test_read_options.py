@@ -66,7 +66,7 @@ def test_the_unit_that_the_user_sets_decides_in_every_format(tmp_path, suffix):
 
 
 def test_rate_and_unit_decide_for_our_own_clips(tmp_path):
-    clip = generate("walk", make_embodiment("full_body"))[0]
+    clip = generate("walk", make_embodiment("fullbody"))[0]
     path = clip.save(tmp_path / "walk.npz")
     plain = read_motion(path)
     raw = read_motion(path, ReadOptions(rate=50.0, unit=1.1))

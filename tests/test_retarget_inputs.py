@@ -30,13 +30,13 @@ TOOL = Path(__file__).parents[1] / "tools" / "retarget.py"
 @pytest.fixture(scope="module")
 def arms() -> Retargeter:
     torch.set_num_threads(1)
-    return Retargeter("bimanual_arm")
+    return Retargeter("bimanual")
 
 
 @pytest.fixture
 def wave(tmp_path) -> Path:
     """A clip of the arms, as a file of an older version of the body."""
-    (clip,) = generate("wave", make_embodiment("bimanual_arm"))
+    (clip,) = generate("wave", make_embodiment("bimanual"))
     return dataclasses.replace(clip, model_version="1.0.5").save(tmp_path / "in" / "wave.npz")
 
 
@@ -53,7 +53,7 @@ def test_a_trajectory_file_of_two_motions_is_two_clips(tmp_path):
     source = data_file("oracle/fullbody_traj.npz")
     assert [(job.name, job.part) for job in find_jobs(str(source))] == [("fullbody_traj_0", 0), ("fullbody_traj_1", 1)]
     assert main([f"input={source}", f"output={tmp_path}", "figures=false"]) == 0
-    first, second = load_motion(str(tmp_path), make_embodiment("full_body"))
+    first, second = load_motion(str(tmp_path), make_embodiment("fullbody"))
     assert (first.num_frames, second.num_frames) == (200, 150)
 
 
@@ -98,7 +98,7 @@ def test_data_sets_of_the_hub(wave, tmp_path):
     changes |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "no_proxy": "127.0.0.1"}
 
     def retarget(source: str) -> subprocess.CompletedProcess[str]:
-        words = [f"input={source}", f"output={tmp_path / 'out'}", "embodiment=bimanual_arm", "figures=false"]
+        words = [f"input={source}", f"output={tmp_path / 'out'}", "embodiment=bimanual", "figures=false"]
         environment = {**os.environ, **changes}
         return subprocess.run([sys.executable, str(TOOL), *words], capture_output=True, text=True, env=environment)
 

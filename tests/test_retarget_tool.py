@@ -44,7 +44,7 @@ def test_a_real_clip_becomes_a_motion(tmp_path, capsys):
     source = data_file("data/cmu_mocap/02_01.amc")
     assert main([f"input={source}", f"output={tmp_path}", "licence=CMU"]) == 0
     assert "1 passed, 0 rejected, 0 failed" in capsys.readouterr().out
-    (clip,) = load_motion(str(tmp_path), make_embodiment("full_body"))
+    (clip,) = load_motion(str(tmp_path), make_embodiment("fullbody"))
     assert clip.name == "02_01" and clip.licence == "CMU" and "02_01.amc" in clip.source
     record = json.loads((tmp_path / "quality" / "02_01.json").read_text())
     assert record["status"] == "passed" and record["quality"]["frames"] == clip.num_frames

@@ -11,9 +11,10 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.biomechanics.recordings import read_storage
 from muscle_torch.embodiments import make_embodiment
+from muscle_torch.motion.support import runs
 from muscle_torch.retargeting import METHODS, THRESHOLDS, Retargeter, RetargetOptions, assess, read_motion, reasons
-from muscle_torch.retargeting.fit import Proportions
-from muscle_torch.retargeting.ground import Soles, find_floor, grounded, runs, stances, standing
+from muscle_torch.retargeting.fit import Proportions, resting_pitch
+from muscle_torch.retargeting.ground import Soles, find_floor, grounded, stances, standing
 from muscle_torch.retargeting.kinematics import BodyTree, Points
 from muscle_torch.retargeting.quality import tendon_jumps
 from muscle_torch.retargeting.solver import Normal, solve
@@ -35,10 +36,10 @@ def random_pose(tree: BodyTree, frames: int = 6):
 @pytest.fixture(scope="module")
 def whole() -> Retargeter:
     torch.set_num_threads(1)
-    return Retargeter("full_body")
+    return Retargeter("fullbody")
 
 
-@pytest.mark.parametrize("name", ["full_body", "bimanual_arm", "toy_arm"])
+@pytest.mark.parametrize("name", ["fullbody", "bimanual", "toy_arm"])
 def test_forward_kinematics_are_mujocos(name):
     embodiment = make_embodiment(name)
     tree = BodyTree(embodiment, dtype=torch.float64)
@@ -370,7 +371,7 @@ def test_a_foot_is_on_the_floor_throughout_a_walk(whole, name):
 def test_landmarks_are_nearer_than_frame_by_frame(whole):
     """The clip on which inverse kinematics frame by frame, whose feet may sink into the floor, comes nearest."""
     raw = read_motion(data_file("data/opensim_models_gait_subject01/subject01_walk1_ik.mot"))
-    other = Retargeter("full_body", RetargetOptions(method="gmr"))(raw).quality
+    other = Retargeter("fullbody", RetargetOptions(method="gmr"))(raw).quality
     quality = whole(raw).quality
     assert quality.rmse < other.rmse < 0.007 and quality.penetration_depth < 0.002 < other.penetration_depth
 
@@ -388,7 +389,7 @@ def test_opensim_angles_survive(whole):
 
 
 def test_one_recorded_arm_is_enough(whole):
-    result = Retargeter("bimanual_arm")(read_motion(data_file("data/pyomeca_lifting/markers_analogs.c3d")))
+    result = Retargeter("bimanual")(read_motion(data_file("data/pyomeca_lifting/markers_analogs.c3d")))
     right = result.clip.qpos[:, result.clip.joint_names.index("elbow_flex_r")]
     left = result.clip.qpos[:, result.clip.joint_names.index("elbow_flex_l")]
     assert result.quality.rmse < 0.01 and np.ptp(right) > 0.5 and np.ptp(left) < 0.05
@@ -396,7 +397,7 @@ def test_one_recorded_arm_is_enough(whole):
 
 def test_a_shoulder_trial_lifts_the_arm_as_another_method_says(whole):
     """Elevation of the humerus against the trunk, which the file gives only through the gliding scapula."""
-    clip = Retargeter("bimanual_arm")(read_motion(data_file("data/rmr_shoulder/ABD01.mot"))).clip
+    clip = Retargeter("bimanual")(read_motion(data_file("data/rmr_shoulder/ABD01.mot"))).clip
     with np.load(data_file("data/clips/MyoBimanualArm/rmr_abd01_abduction.npz"), allow_pickle=False) as stored:
         names, other = [str(name) for name in stored["joint_names"]], stored["qpos"]
     for name, most in (("shoulder_elv_r", 4.0), ("elv_angle_r", 6.0)):
@@ -415,12 +416,12 @@ def test_other_methods_keep_limits_and_couplings(method):
         positions={name: values[cut] for name, values in raw.positions.items()},
         orientations={name: values[cut] for name, values in raw.orientations.items()},
     )
-    quality = Retargeter("full_body", RetargetOptions(method=method))(raw).quality
+    quality = Retargeter("fullbody", RetargetOptions(method=method))(raw).quality
     assert quality.joint_violation_rate_independent == 0 and quality.coupling_residual < 1e-4 and quality.rmse < 0.06
 
 
 def test_proportions_are_the_bodys():
-    body = Proportions(make_embodiment("full_body"))
+    body = Proportions(make_embodiment("fullbody"))
     assert body.length("left_hip", "left_knee") == pytest.approx(0.404, abs=2e-3)
     assert body.rest["left_hip"][1] == pytest.approx(0.077, abs=2e-3)
     assert body.rest["left_wrist"][1] > 0.6  # T-pose: the left arm points left
@@ -447,3 +448,19 @@ def test_a_walk_bends_its_joints_as_people_do(whole):
             own = clip.qpos[:, whole.embodiment.model.joint(f"{name}_{side}").qposadr[0]]
             curve = np.interp(at, np.arange(len(own)), own)
             assert np.corrcoef(curve, sign * measured[:, names.index(name)])[0, 1] >= 0.9, (name, side)
+
+
+def test_a_foot_rests_while_its_toe_does():
+    """Level for the third of a stride in which the toe stays; in flight it points down and turns less."""
+    stance = np.arange(120) < 40
+    pitch = np.where(stance, -0.4 + 0.002 * np.sin(np.arange(120)), -1.2)
+    foot = 0.14 * np.stack((np.cos(pitch), 0 * pitch, np.sin(pitch)), axis=1)
+    toe = np.cumsum(np.where(stance, 0.0, 0.03))[:, None] * [1.0, 0.0, 0.0]
+    assert resting_pitch(foot, toe) == pytest.approx(-0.4, abs=0.003)
+
+
+def test_a_run_without_a_rest_pose_stands_on_its_soles(whole):
+    """As markers and rows of bones come: within 1 mm of the error with the rest pose of the skeleton."""
+    raw = read_motion(data_file("data/cmu_mocap/02_03.amc"))
+    without = whole(dataclasses.replace(raw, rest={})).quality
+    assert without.rmse == pytest.approx(whole(raw).quality.rmse, abs=1e-3)

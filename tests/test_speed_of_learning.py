@@ -13,11 +13,11 @@ from env_cases import actions, small_env
 from test_rl import small, without_times
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
 from muscle_torch.errors import InputError
 from muscle_torch.rl.muon import BatchedMuon
-from muscle_torch.rl.optimizer import Optimizer
+from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 SHAPES = [(8, 6), (6, 8), (8, 6), (6, 8), (5,), (3, 3)]
 
@@ -44,7 +44,7 @@ def test_a_step_whose_gradient_is_not_finite_is_none(name, broken):
     found = []
     for skipped in (True, False):
         own = weights()
-        optimizer = Optimizer(own, cfg)
+        optimizer = make_optimizer(cfg, own)
         for step in range(5):
             finite = give_gradients(own, step, finite=step not in broken)
             if finite or not skipped:
@@ -135,7 +135,7 @@ class Products(TorchDispatchMode):
 
 
 def test_tf32_is_for_the_networks_and_not_for_what_they_observe(tmp_path):
-    env = small_env("fullbody", 2, env={"synergies": 0.5})
+    env = small_env("fullbody", 2, actions={"muscles": {"synergy_mixing": 0.5}})
     trainer = small(tmp_path, 1, precision="tf32")
     try:
         with Products() as of_env:

@@ -25,7 +25,7 @@ class AnalyzeOptions:
     archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
     motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: what it follows")
     forces: str = key("", "ground forces of an OpenSim motion: inverse dynamics; alone (.c3d, .txt too): its strides")
-    rate: float = key(0.0, "forces= alone: sampling rate of tables without a time column; 0: the file tells", "Hz")
+    rate: float = key(0.0, "sampling rate of forces= if it has no time column or a wrong one", "Hz")
     reference: str = key("", "compared with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, or a .mot")
     reference_forces: str = key("", "ground reaction forces of reference=, where it is an OpenSim motion")
     reference_mass: float = key(0.0, "mass of the subject of reference=, where it is an OpenSim motion", "kg")
@@ -35,6 +35,8 @@ class AnalyzeOptions:
     force_threshold: float = key(0.0, "a foot is on the plate above this; 0: 20, of forces= alone 50", "N")
     mass: float = key(0.0, "the subject's mass; 0: the model's own", "kg")
     height: float = key(0.0, "the subject's height, stated in the report", "m")
+    leg_length: float = key(0.0, "the subject's, hip to ankle; 0: from motion=, if it tells the subject's size", "m")
+    angle_unit: str = key("auto", "angles of an OpenSim motion=: deg, rad, or auto: as its header states")
     convention: str = key("auto", "sign of knee flexion in motion=: rajagopal (+), gait2392 (-) or auto")
     swap_plates: bool = key(False, "the force file has right and left exchanged")
     start: float = key(0.0, "an OpenSim motion is analysed from here; 0: its beginning", "s")
@@ -46,7 +48,7 @@ class AnalyzeOptions:
     points: int = key(101, "points of a normalised cycle")
     synergies: int = key(8, "largest number of muscle synergies tried; 0: none")
     optimise: bool = key(False, "static optimisation of the muscles in inverse dynamics (needs forces=)")
-    fingers: bool = key(False, "motion=: of the body with movable fingers")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     device: str = key("auto", "checkpoint: auto, cpu, cuda or cuda:N")
     threads: int = key(0, "checkpoint: physics threads on a CPU; 0: all cores")
     output: str = key("gait_report", "folder for the report, its tables and the rollouts")
@@ -59,13 +61,16 @@ def main(words: Sequence[str]) -> int:
         if options.forces:
             return analyse_forces(options)
         raise InputError("nothing to analyse: give checkpoint=<run folder>, archive=<file>, motion=<file> or forces=")
-    from muscle_torch.biomechanics.gait import walk_numbers
+    from muscle_torch.biomechanics.gait_numbers import NUMBER_COLUMNS, walk_numbers
     from muscle_torch.biomechanics.gait_report import (
+        ALONE_COLUMNS,
         COLUMNS,
         EPISODE_COLUMNS,
         MOMENT_COLUMNS,
         comparison_rows,
+        curve_rows,
         gait_report,
+        missing_curves,
         moment_rows,
         pooled_cycles,
     )
@@ -81,10 +86,13 @@ def main(words: Sequence[str]) -> int:
     notes += [f"events: {note}" for gait in walks.gaits for c in gait.contacts.values() for note in c.left_out]
     if walks.episodes:
         print(text_table(EPISODE_COLUMNS, walks.episodes), end="\n\n")
-    print(text_table(("quantity", "right", "left", "unit"), walk_numbers(walks.gaits)), end="\n\n")
-    rows = comparison_rows(cycles, reference)
-    if rows:
-        print(text_table(COLUMNS, rows), end="\n\n")
+    columns, rows = ALONE_COLUMNS, curve_rows(cycles)
+    if reference is not None:
+        columns, rows = COLUMNS, comparison_rows(cycles, reference)
+        notes += missing_curves(cycles, reference)
+    for titles, table in ((NUMBER_COLUMNS, walk_numbers(walks.gaits)), (columns, rows)):
+        if table:
+            print(text_table(titles, table), end="\n\n")
     tables, mass = [], walks.gaits[0].mass
     if walks.activity is not None:
         tables = activity_tables(walks.activity, options.synergies, mass)
@@ -95,7 +103,7 @@ def main(words: Sequence[str]) -> int:
         print(f"{title}\n{text_table(columns, table)}", end="\n\n")
     for note in notes:
         print(f"left out or assumed: {note}")
-    write_table(folder / "table.csv", COLUMNS, rows)
+    write_table(folder / "table.csv", columns, rows)
     write_curves(folder / "cycles.csv", cycles)
     for side, contacts in walks.gaits[0].contacts.items():
         events = list(zip(contacts.starts.tolist(), contacts.ends.tolist(), strict=True))
@@ -109,16 +117,16 @@ def main(words: Sequence[str]) -> int:
 
 def analyse_forces(options: AnalyzeOptions) -> int:
     """A force recording without motion: strides, stance, vertical force."""
-    from muscle_torch.biomechanics.force_report import force_report, force_rows, force_walk
+    from muscle_torch.biomechanics.force_report import force_report, force_table, force_walk
     from muscle_torch.biomechanics.gait_events import read_forces
     from muscle_torch.biomechanics.report import text_table
 
     walk = force_walk(
         read_forces(options.forces, options.rate), options.mass, options.force_threshold or 50.0, options.points
     )
-    print(text_table(("quantity", "right", "left", "unit"), force_rows(walk)), end="\n\n")
+    print(text_table(*force_table(walk)), end="\n\n")
     for note in walk.left_out:
-        print(f"left out: {note}")
+        print(f"left out or assumed: {note}")
     report = force_report(walk, Path(options.forces).name)
     print(f"written to {report.write(Path(options.output) / 'report.html')}")
     return 0
@@ -127,7 +135,7 @@ def analyse_forces(options: AnalyzeOptions) -> int:
 def read_walks(options: AnalyzeOptions) -> Any:
     """From whichever of checkpoint=, archive= and motion= is given."""
     from muscle_torch.biomechanics.gait_report import Walks
-    from muscle_torch.rollout_archive import read_archive
+    from muscle_torch.motion.rollout_archive import read_archive
 
     if options.checkpoint:
         return walks_of_rollouts(options, roll_out(options))
@@ -189,14 +197,15 @@ def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Any:
 def walk_of_recording(options: AnalyzeOptions) -> Any:
     from muscle_torch.biomechanics.gait import opensim_gait
     from muscle_torch.biomechanics.gait_report import Walks
-    from muscle_torch.biomechanics.inverse_dynamics import ON_GROUND
+    from muscle_torch.biomechanics.ground_forces import ON_GROUND
     from muscle_torch.biomechanics.muscle_activity import activity_of_motion
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment("full_body", options.fingers)
+    body = make_embodiment("fullbody", **options.embodiment)
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
                               options.swap_plates, options.cutoff, options.start, options.end,
-                              options.force_threshold or ON_GROUND)  # fmt: skip
+                              options.force_threshold or ON_GROUND, options.angle_unit, options.leg_length,
+                              options.rate)  # fmt: skip
     if not options.inverse_dynamics:
         gait = dataclasses.replace(gait, moments=given_moments(options))
     if not options.optimise:
@@ -219,16 +228,25 @@ def given_moments(options: AnalyzeOptions) -> Any:
 
 
 def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[Any]:
-    from muscle_torch.biomechanics.gait import gait_of
+    import numpy as np
+
+    from muscle_torch.biomechanics.gait import gait_of, model_leg
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
 
-    body = make_embodiment("full_body", options.fingers)
+    body = make_embodiment("fullbody", **options.embodiment)
     clips = load_motion(motion, body)
     if options.episode >= len(clips):
         raise InputError(f"{motion} has {len(clips)} motions, episode={options.episode}")
     chosen = clips if options.episode < 0 else [clips[options.episode]]
-    return [gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, mass) for clip in chosen]
+    leg = model_leg(body) / options.leg_length if options.leg_length else 0.0
+    gaits = [
+        gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, mass, scale=leg or clip.scale)
+        for clip in chosen
+    ]
+    unknown = "the clip does not tell the subject's size: speed and lengths are the model's; leg_length= gives both"
+    return [gait if gait.no_walk or np.isfinite(gait.scale) else
+            dataclasses.replace(gait, notes=(*gait.notes, unknown)) for gait in gaits]  # fmt: skip
 
 
 def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
@@ -244,13 +262,14 @@ def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
         curves = read_reference(options.reference, options.convention)
         return curves.trial(options.reference_trial) if options.reference_trial else curves
     if is_recording(options.reference):
-        body = make_embodiment("full_body", options.fingers)
+        body = make_embodiment("fullbody", **options.embodiment)
         gaits = [opensim_gait(body, options.reference, options.reference_forces, options.reference_mass)[0]]
     else:
         gaits = gaits_of_clips(dataclasses.replace(options, episode=-1), options.reference, 0.0)
     cycles, notes = pooled_cycles(gaits, 101)
     if not cycles:
-        raise InputError(f"reference={options.reference} holds no complete gait cycle ({notes[0]})")
+        reasons = [*(gait.no_walk for gait in gaits if gait.no_walk), *notes]
+        raise InputError(f"reference={options.reference} holds no complete gait cycle ({reasons[0]})")
     return curves_of(cycles, Path(options.reference).stem)
 
 
@@ -258,9 +277,10 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
     """Plays the motions with the policy, once for each seed, and writes an archive of each."""
     from muscle_torch.biomechanics.gait import walking_bodies
     from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import evaluate, policy_mean, policy_sample
+    from muscle_torch.evaluation import PolicyController, evaluate
+    from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
     from muscle_torch.models import load_policy
-    from muscle_torch.rollout_archive import Recorder, write_archive
+    from muscle_torch.motion.rollout_archive import write_archive
 
     if options.seeds < 1:
         raise InputError(f"seeds={options.seeds}: at least 1 is needed")
@@ -273,8 +293,9 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
         walking_bodies(env.embodiment)
         archives = []
         for seed in range(options.seeds):
-            recorder = Recorder(env)
-            evaluate(env, policy_sample(policy, seed) if seed else policy_mean(policy), watchers=[recorder])
+            recorder = ArchiveRecorder(env)
+            controller = PolicyController(policy, stochastic=seed > 0, seed=seed)
+            evaluate(env, controller, callbacks=[recorder])
             path = Path(options.output) / (f"rollouts_seed{seed}.npz" if seed else "rollouts.npz")
             archives.append(recorder.archive())
             write_archive(path, archives[-1])

@@ -19,25 +19,26 @@ from muscle_torch.errors import InputError
 class EmgOptions(EmgSettings):
     emg: str = key("", "the recording: .csv, .sto, .mot, .txt or .c3d")
     channels: list[str] = key([], "columns to use; empty: all whose muscle is known")
-    rate: float = key(0.0, "sampling rate of tables without a time column; 0: the file tells", "Hz")
+    rate: float = key(0.0, "sampling rate of emg= and mvc= if the file has no time column or a wrong one", "Hz")
     side: str = key("r", "side of channels whose name tells none: r or l")
     map: str = key("", "your own table of muscles (YAML or CSV) on top of biomechanics/emg_muscles.yaml")
     mvc: str = key("", "recording of the maximal contractions, for normalise=mvc")
     cycles: str = key("", "CSV with a column of cycle starts (touchdown_s, ...)", "s")
     force: str = key("", "or: force recording (.mot, .sto, .csv, .c3d) whose vertical force gives the cycles")
     force_column: str = key("", "its column; empty: the usual names")
-    force_rate: float = key(0.0, "its sampling rate where it has no time column", "Hz")
+    force_rate: float = key(0.0, "its sampling rate if it has no time column or a wrong one", "Hz")
     force_threshold: float = key(50.0, "a foot is on the ground above this", "N")
     points: int = key(101, "points of a normalised cycle")
     offset: float = key(0.0, "added to the EMG's clock, where it differs from that of cycles= and force=", "s")
     against: str = key("", "compared with: rollouts (.npz, evaluate.py), activations (.sto, .csv), or a recording")
+    against_rate: float = key(0.0, "its sampling rate if it has no time column or a wrong one", "Hz")
     against_signal: str = key("auto", "of another recording: raw, envelope or auto")
     against_cycles: str = key("", "its cycle starts, if not those of cycles= or force=")
     against_force: str = key("", "or its force recording")
     pairs: dict[str, str] = key({}, "compare over time: pairs.<our channel>=<their column>, e.g. with a force")
     episode: int = key(-1, "which episode of the rollouts; -1: the cycles of all")
-    body: str = key("full_body", "body whose actuators a .sto of activations holds (rollouts know theirs)")
-    fingers: bool = key(False, "that body with movable fingers")
+    body: str = key("fullbody", "body whose actuators a .sto of activations holds (rollouts know theirs)")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     output: str = key("emg_report", "folder for the report, its tables and pictures")
 
 
@@ -73,7 +74,7 @@ def read_measured(options: EmgOptions) -> tuple[Any, list[str]]:
     from muscle_torch.biomechanics.recordings import read_series
 
     raw = read_series(options.emg, options.rate)
-    notes: list[str] = []
+    notes = list(raw.notes)
     if options.channels:
         raw = raw.select(options.channels)
     if options.offset:
@@ -117,10 +118,12 @@ def read_other(options: EmgOptions, measured: Any, cycles: Any) -> tuple[Any, An
     table, wanted = load_map(options.map), measured.names
     if Path(options.against).suffix.lower() == ".npz":
         return read_rollouts(options, wanted, table, cycles is not None)
-    other = read_series(options.against, options.rate)
+    other = read_series(options.against, options.against_rate)
     if options.pairs:
-        return other, None, []
+        return other, None, list(other.notes)
+    read_notes = other.notes
     other, notes = named_after_muscles(other, wanted, table, options)
+    notes = [*read_notes, *notes]
     if cycles is None:
         return other, None, notes
     theirs = bool(options.against_cycles or options.against_force)
@@ -139,7 +142,7 @@ def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut:
     from muscle_torch.biomechanics.cycles import cut_cycles, pool
     from muscle_torch.biomechanics.emg_map import model_activity
     from muscle_torch.biomechanics.gait import activation_series, body_of, rollout_gait
-    from muscle_torch.rollout_archive import read_archive
+    from muscle_torch.motion.rollout_archive import read_archive
 
     archive = read_archive(options.against)
     body, count = body_of(archive), len(archive.episodes)
@@ -170,8 +173,8 @@ def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: 
     from muscle_torch.biomechanics.emg_report import is_activations
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment(options.body, options.fingers)
-    if is_activations(other, body.actuator_names):
+    body = make_embodiment(options.body, **options.embodiment)
+    if is_activations(other, body.muscle_names):
         found, notes = model_activity(other, tuple(wanted), table, body)
         return found, list(notes)
     mapped, unknown = muscle_columns(other, table, options.side)

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from muscle_torch.config import key, parse_words, run_command
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.errors import InputError, nearest
 
 
@@ -22,7 +23,7 @@ from muscle_torch.errors import InputError, nearest
 class RetargetToolOptions:
     input: Any = key("", "file, folder, glob, data set hf://owner/name[/folder], or a list of these")
     output: str = key("clips", "folder for the clips")
-    embodiment: str = key("full_body", "full_body or bimanual_arm (relative to the thorax)")
+    embodiment: str = key("fullbody", "fullbody or bimanual (relative to the thorax)")
     method: str = key("batch", "batch, gmr or mocap_body")
     group: str = key("", "only the clips of this list (cfg/motions/<group>.txt) below the folder input=")
     workers: int = key(1, "processes side by side; 0: one a processor")
@@ -76,7 +77,7 @@ def main(words: Sequence[str]) -> int:
 def _plan(options: RetargetToolOptions, count: int) -> Any:
     from muscle_torch.retargeting import THRESHOLDS, Quality, ReadOptions, RetargetOptions
     from muscle_torch.retargeting.readers.axes import check_axis
-    from muscle_torch.retargeting.run import RunOptions, thread_count
+    from muscle_torch.retargeting.run import RunOptions
 
     known = tuple(name for name, f in Quality.__dataclass_fields__.items() if f.type is float)
     for name in options.thresholds:
@@ -99,7 +100,7 @@ def _plan(options: RetargetToolOptions, count: int) -> Any:
         embodiment=options.embodiment,
         figures=options.figures,
         overwrite=options.overwrite,
-        workers=max(1, min(options.workers or thread_count(), count)),
+        workers=max(1, min(options.workers or usable_cores(), count)),
         read=ReadOptions(
             unit=options.unit,
             rate=options.rate,
@@ -128,7 +129,7 @@ def _group(name: str) -> list[str]:
 
 def _local(given: Any) -> Any:
     """Paths as text; data sets of the Hugging Face hub are downloaded first."""
-    from muscle_torch.hub import download, is_hub
+    from muscle_torch.published.hub import download, is_hub
 
     if not isinstance(given, str | int | float):
         return [_local(one) for one in given]

@@ -21,22 +21,22 @@ CHOICES = ("auto", "deg", "rad")
 def stated_degrees(header: str) -> bool | None:
     """Return what a storage file's header says: `inDegrees=...` or a sentence; None if it says nothing."""
     header = header.lower()
-    flag = FLAG.search(header)
-    if flag and flag.group(1) in (*YES, *NO):
-        return flag.group(1) in YES
+    line = FLAG.search(header)
+    if line and line.group(1) in (*YES, *NO):
+        return line.group(1) in YES
     if "angles are in degrees" in header:
         return True
     return False if "angles are in radians" in header else None
 
 
 def angles_in_degrees(
-    path: Path, stated: bool | None, names: list[str], values: np.ndarray, choice: str = "auto"
+    path: Path, flag: bool | None, names: list[str], values: np.ndarray, choice: str = "auto"
 ) -> tuple[bool, tuple[str, ...]]:
     """Return whether angles are degrees, and in words what was assumed.
 
     Args:
         path: the file, for messages.
-        stated: what its header says; None if nothing, as in the old motion files that OpenSim takes for degrees.
+        flag: what its header says; None if nothing, as in the old motion files that OpenSim takes for degrees.
         names: coordinates, one a column of `values` (T, C).
         values: angles in the file's unit.
         choice: `deg` or `rad` decides; `auto` leaves it to header and size.
@@ -50,23 +50,23 @@ def angles_in_degrees(
         return choice == "deg", ()
     columns = [i for i, name in enumerate(names) if BENDING.fullmatch(name)]
     if not columns:
-        return bool(stated), ()
+        return bool(flag), ()
     sizes = np.nanmax(np.abs(values[:, columns]), axis=0, initial=0.0)
     largest = float(sizes.max())
     joint = names[columns[int(sizes.argmax())]]
     small = 0.0 < largest <= np.pi
-    if stated is None:
+    if flag is None:
         unit = "radians" if small else "degrees"
         return not small, (f"{path}: says no unit of its angles: {joint} reaches {largest:.3g}, taken for {unit}",)
-    if not stated and largest > np.pi:
+    if not flag and largest > np.pi:
         raise InputError(
             f"{path}: the header says radians, but {joint} reaches {largest:.3g}, which no joint does: degrees? "
-            "set angle_unit=deg, or write inDegrees=yes into the header"
+            "then write inDegrees=yes into the header (analyze.py: or set angle_unit=deg)"
         )
-    if not stated or not small:
-        return stated, ()
+    if not flag or not small:
+        return flag, ()
     message = f"{path}: the header says degrees, but no joint bends by more than {largest:.2g} ({joint}): radians?"
     place = [values[:, i] for i, name in enumerate(names) if name in ("pelvis_tx", "pelvis_tz")]
     if any(np.ptp(path_) > TRAVEL for path_ in place):
-        raise InputError(f"{message} set angle_unit=rad, or write inDegrees=no into the header")
-    return True, (f"{message} then set angle_unit=rad",)
+        raise InputError(f"{message} then write inDegrees=no into the header (analyze.py: or set angle_unit=rad)")
+    return True, (f"{message} then write inDegrees=no into the header",)

@@ -1,7 +1,7 @@
-"""The clock of a table: which column is the time, in which unit, and what to do if it repeats, jitters or is missing."""
+"""The clock of a table: which column is the time, in which unit, and what to do if it repeats or is rounded."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,8 @@ SECONDS = {
 }
 COUNTS = ("frame", "frames", "sample", "samples", "samp", "index", "row", "#")
 TIME_WORDS = ("time", "t", "timestamp", "timestamps", "zeit", "temps", "tiempo", "tempo", "tijd", "tid", "x")
-TITLE = re.compile(
-    rf"({'|'.join(TIME_WORDS)})(?:[ _\-.]*(?:in )?({'|'.join(u for u in SECONDS if u)}))?", re.IGNORECASE
-)
+_UNITS = "|".join(unit for unit in SECONDS if unit)
+TITLE = re.compile(rf"({'|'.join(TIME_WORDS)})(?:[ _\-.]*(?:in )?({_UNITS}))?", re.IGNORECASE)
 COUNT_TITLE = re.compile(r"(frame|sample|index|row|item)s?[ _]*(#|no\.?|nr\.?|number)?", re.IGNORECASE)
 MANY = 600  # [s]; a time of whole numbers that runs on beyond counts samples
 FEWEST_TIES = 3  # of a rounded clock; fewer are rows that were written twice
@@ -48,19 +47,24 @@ def with_clock(
     Raises InputError without a time column, and for one that counts samples, is in per cent, or falls.
     """
     column = time_column(names, units)
-    kept = [
+    measured = [
         i for i in range(len(names)) if (column is None or i != column.index) and not _counts(names[i], values[:, i])
     ]
-    told: list[str] = list(notes)
+    remarks = list(notes)
     if rate:
-        time = _stated_rate(path, column, values, rate, told)
+        time = _constant_rate(path, column, values, rate, remarks)
     else:
         if column is None:
             raise InputError(f"{path}: no column called time: add one [s] or set the rate [Hz]")
-        time, rows = _own_clock(path, column, values, told)
+        time, rows = _own_clock(path, column, values, remarks)
         values = values[rows]
     return TimeSeries(
-        time, values[:, kept], tuple(names[i] for i in kept), tuple(units[i] for i in kept), str(path), tuple(told)
+        time,
+        values[:, measured],
+        tuple(names[i] for i in measured),
+        tuple(units[i] for i in measured),
+        str(path),
+        tuple(remarks),
     )
 
 
@@ -72,18 +76,28 @@ def time_column(names: list[str], units: list[str]) -> TimeColumn | None:
         title = TITLE.fullmatch(name)
         if title is None:
             continue
-        stated = (unit or title.group(2) or "").lower().rstrip(".")
+        written = (unit or title.group(2) or "").lower().rstrip(".")
         # Delsys calls the time `X [s]`; a plain `x` is a place.
-        if title.group(1).lower() != "x" or (stated and stated in SECONDS):
-            return TimeColumn(index, SECONDS.get(stated, 0.0), stated)
+        if title.group(1).lower() != "x" or (written and written in SECONDS):
+            return TimeColumn(index, SECONDS.get(written, 0.0), written)
     return None
+
+
+def at_rate(series: TimeSeries, rate: float) -> TimeSeries:
+    """Return a recording whose file has its own clock with rows `rate` [Hz] apart instead; 0: as it is."""
+    if not rate:
+        return series
+    time = series.time[0] + np.arange(len(series.time)) / rate
+    remarks = () if abs(rate / series.rate - 1) < CLOCK_TOLERANCE else (
+        f"{series.source}: the file says {series.rate:.6g} Hz; rate={rate:g} is used",)  # fmt: skip
+    return replace(series, time=time, notes=(*series.notes, *remarks))
 
 
 def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool]:
     """Return the even clock whose rounding `time` (T,) is, else `time` itself; and whether times were repeated.
 
-    The last decimal that is used anywhere tells how coarse the rounding is. Of the clocks that fit, one of whole hertz
-    is preferred (`seconds` in the unit of `time`). Uneven clocks are left as they are.
+    The last decimal that is used anywhere tells how coarse the rounding is. Of the clocks that fit, the one of
+    the roundest rate in hertz is preferred (`seconds` in the unit of `time`). Uneven clocks are left as they are.
     """
     steps = np.diff(time)
     ties = int((steps == 0).sum())
@@ -94,16 +108,18 @@ def even_clock(time: np.ndarray, seconds: float = 1.0) -> tuple[np.ndarray, bool
         return time, False
     count = np.arange(len(time))
     fitted = float(np.polyfit(count, time, 1)[0])
-    whole = max(round(1.0 / (fitted * seconds)), 1) * seconds
-    for step in (1.0 / whole, fitted):
-        away = time - step * count
-        if np.ptp(away) <= 1.2 * coarse:
+    hertz = 1.0 / (fitted * seconds)
+    rates = [multiple * round(hertz / multiple) for multiple in (1000, 100, 50, 10, 1)]
+    # Rounding moves a time by half a decimal to either side; a fit of few rows is not the narrowest.
+    candidates = [(1.0 / (rate * seconds), 1.001) for rate in rates if rate] + [(fitted, 1.3)]
+    for step, width in candidates:
+        if np.ptp(time - step * count) <= width * coarse:
             return time[0] + step * count, ties > 0
     return time, False
 
 
 def _own_clock(
-    path: Path, column: TimeColumn, values: np.ndarray, told: list[str]
+    path: Path, column: TimeColumn, values: np.ndarray, remarks: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Time [s] of the rows that are kept, and which these are."""
     time = values[:, column.index]
@@ -125,15 +141,15 @@ def _own_clock(
     even, had_ties = even_clock(time, column.seconds)
     if had_ties:
         rate = 1 / (column.seconds * (even[1] - even[0]))
-        told.append(f"{path}: times are rounded, {int((steps == 0).sum())} of them repeated: read as {rate:.6g} Hz")
+        remarks.append(f"{path}: times are rounded, {int((steps == 0).sum())} of them repeated: read as {rate:.6g} Hz")
     elif (steps == 0).any() and (steps > 0).any():
         rows = np.append(np.flatnonzero(steps != 0), len(time) - 1)
-        told.append(f"{path}: {len(time) - len(rows)} rows of the same time as the row after them are left out")
+        remarks.append(f"{path}: {len(time) - len(rows)} rows of the same time as the row after them are left out")
     return column.seconds * even[rows], rows
 
 
-def _stated_rate(
-    path: Path, column: TimeColumn | None, values: np.ndarray, rate: float, told: list[str]
+def _constant_rate(
+    path: Path, column: TimeColumn | None, values: np.ndarray, rate: float, remarks: list[str]
 ) -> np.ndarray:  # fmt: skip
     """(T,) rows `rate` [Hz] apart, from the file's first time on; a note if the file says otherwise."""
     count = np.arange(len(values)) / rate
@@ -143,7 +159,7 @@ def _stated_rate(
         return count
     span = column.seconds * float(time[-1] - time[0])
     if span > 0 and abs(span * rate / (len(time) - 1) - 1) > CLOCK_TOLERANCE:
-        told.append(f"{path}: its time column says {(len(time) - 1) / span:.6g} Hz; rate={rate:g} is used")
+        remarks.append(f"{path}: its time column says {(len(time) - 1) / span:.6g} Hz; rate={rate:g} is used")
     return column.seconds * float(time[0]) + count
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from muscle_torch.config import key
 from muscle_torch.errors import InputError, nearest
+from muscle_torch.motion.support import runs
 
-from .series import TimeSeries, butterworth, regular, runs
+from .series import TimeSeries, butterworth, check_rate, regular
 
 FLAT_SECONDS = 0.25  # a surface electrode is never still for so long
 GAP_SECONDS = 0.05  # longer holes are not bridged
@@ -44,11 +45,13 @@ class Envelopes:
 def envelopes(raw: TimeSeries, settings: EmgSettings, mvc: TimeSeries | None = None) -> Envelopes:
     """Band-pass (or high-pass), rectify, low-pass, normalise; bad channels are left out and told.
 
-    Raises InputError where the settings do not fit the rate, no channel is good, or `normalise=mvc` has no file.
+    Raises InputError if the settings do not fit the rate, no channel is good, `normalise=mvc` has no file, or the clock
+    is none of EMG (10 Hz to 100 kHz).
     """
     _check(settings)
     if settings.normalise == "mvc" and mvc is None:
         raise InputError("normalise=mvc needs mvc=<recording of the maximal contractions>")
+    check_rate(raw.rate, 10.0, raw.source or "EMG")
     told: tuple[str, ...] = ()
     if settings.signal == "auto":
         done = looks_smooth(raw)

@@ -193,7 +193,7 @@ def _picture(
                 column = other_cycles.names.index(name)
                 top = float(other_cycles.mean[:, column].max()) or 1.0
                 curves.append(Curve(labels[1], other_cycles.mean[:, column] / top, other_cycles.sd[:, column] / top))
-            panels.append(Panel(pretty(name), curves, "of its peak"))
+            panels.append(Panel(pretty(name), curves, "of its peak", floor=0.0))
         return grid(
             panels, cycles.percent, "gait cycle [%]"
         ), "Mean and one standard deviation over the cycles, in peaks."

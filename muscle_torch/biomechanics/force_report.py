@@ -5,19 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from muscle_torch.errors import InputError
+from muscle_torch.motion.support import runs
 
 from .cycles import Cycles, cut_cycles, ordinary_durations
 from .gait import GRAVITY, SIDES
-from .gait_events import Contacts, force_contacts, vertical_column
+from .gait_events import Contacts, force_contacts
+from .plates import LOADED, force_plates, idle_plates, vertical_columns
 from .report import Curve, Panel, Report, grid
-from .series import TimeSeries, runs
+from .series import TimeSeries, check_rate
 
 DRAWN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class ForceWalk:
-    """Contacts of each foot and its vertical force over the stride, in body weights where the mass is known."""
+    """Contacts and vertical force over the stride of each foot, or of each plate if the plates tell no foot.
+
+    `columns`, `contacts`, `cycles` by key: r, l or a plate's name; forces in body weights if the mass [kg] is known.
+    """
 
     forces: TimeSeries
     columns: dict[str, str]
@@ -27,82 +32,122 @@ class ForceWalk:
     threshold: float
     left_out: tuple[str, ...]
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Key -> what a table or figure calls it: right, left, or the plate's name."""
+        return {key: SIDES.get(key, key) for key in self.columns}
+
 
 def force_walk(forces: TimeSeries, mass: float = 0.0, threshold: float = 50.0, points: int = 101) -> ForceWalk:
-    """Both feet of a force recording; columns by their usual names (`VERTICAL`), `mass` [kg], `threshold` [N].
+    """Return the contacts of a force recording.
 
-    A foot whose force is missing or unusable is left out and told. Raises InputError where none is usable.
+    Args:
+        forces: columns by their usual names (`plates.force_plates`).
+        mass: the subject's [kg]; 0: unknown, forces stay in newtons.
+        threshold: [N] above which a foot is on a plate.
+        points: of a normalised stride.
+
+    Returns:
+        Right and left if the names tell the feet or there are two plates, else each plate by itself; plates that
+        are unusable or were not stepped on are left out, and `left_out` says so.
+
+    Raises:
+        InputError: no plate is usable.
     """
-    columns, contacts, cycles, left_out = {}, {}, {}, []
+    columns, contacts, cycles = {}, {}, {}
+    left_out = [*forces.notes, *_assumed(forces)]
+    complaints = []
     unit, factor = ("BW", mass * GRAVITY) if mass else ("N", 1.0)
-    for side, foot in SIDES.items():
+    check_rate(forces.rate, 20.0, forces.source)
+    for key, column in vertical_columns(forces).items():
+        label = f"{SIDES[key]} foot ({column})" if key in SIDES else key
         try:
-            column = vertical_column(forces, side)
-            contacts[side] = force_contacts(forces, side, column, threshold)
+            contacts[key] = force_contacts(forces, key, column, threshold)
         except InputError as error:
-            left_out.append(f"{foot} foot: {error}")
+            complaints.append(f"{label}: {error}")
             continue
-        columns[side] = column
-        left_out += [f"{foot} foot ({column}): {note}" for note in contacts[side].left_out]
-        if len(contacts[side].starts) > 1:
+        columns[key] = column
+        left_out += [f"{label}: {note}" for note in contacts[key].left_out]
+        if len(contacts[key].starts) > 1:
             one = forces.select([column])
             one = one.with_values(one.values / factor, (unit,))
-            cycles[side] = cut_cycles(one, contacts[side].starts, points=points)
-            left_out += [f"{foot} foot ({column}): {note}" for note in cycles[side].left_out]
+            cycles[key] = cut_cycles(one, contacts[key].starts, points=points)
+            left_out += [f"{label}: {note}" for note in cycles[key].left_out]
     if not columns:
-        raise InputError(left_out[0])
-    return ForceWalk(forces, columns, contacts, cycles, mass, threshold, tuple(left_out))
+        raise InputError(complaints[0])
+    return ForceWalk(forces, columns, contacts, cycles, mass, threshold, (*complaints, *left_out))
 
 
-def force_rows(walk: ForceWalk) -> list[tuple]:
-    """Rows (quantity, right, left, unit)."""
+def _assumed(forces: TimeSeries) -> list[str]:
+    """In words, which foot was assumed on which plate, and which plates nobody stepped on."""
+    plates = {plate.name: plate.side for plate in force_plates(forces)}
+    notes = [f"{name}: nobody stepped on it (below {LOADED:.0f} N throughout)" for name in idle_plates(forces)]
+    columns = vertical_columns(forces)
+    if columns.keys() == {"r", "l"} and not any(plates.values()):
+        notes.append(
+            f"the names tell no foot: {columns['r']} is taken for the right one, {columns['l']} for the left one"
+        )
+    elif not columns.keys() <= {"r", "l"}:
+        notes.append(
+            "the names tell no foot, so each plate stands by itself: a stride is from contact to contact on it"
+        )
+    return notes
+
+
+def force_table(walk: ForceWalk) -> tuple[tuple[str, ...], list[tuple]]:
+    """Return the titles (quantity, right, left or the plates, unit) and the rows."""
 
     def row(name: str, unit: str, value) -> tuple:
-        return (name, *(value(side) if side in walk.columns else float("nan") for side in SIDES), unit)
+        return (name, *(value(key) for key in walk.columns), unit)
 
-    def strides(side: str) -> np.ndarray:
-        return walk.contacts[side].strides
+    def strides(key: str) -> np.ndarray:
+        return walk.contacts[key].strides
 
     def over(values: np.ndarray, how) -> float:
         known = values[np.isfinite(values)]
         return float(how(known)) if len(known) else float("nan")
 
-    def odd(side: str) -> int:
-        return int((~ordinary_durations(strides(side))).sum())
+    def odd(key: str) -> int:
+        return int((~ordinary_durations(strides(key))).sum())
 
     weight = walk.mass * GRAVITY if walk.mass else 1.0
-    return [
-        row("force column", "", lambda s: walk.columns[s]),
-        row("contacts", "", lambda s: len(walk.contacts[s].starts)),
-        row("strides", "", lambda s: len(strides(s))),
+    rows = [
+        row("force column", "", lambda k: walk.columns[k]),
+        row("contacts", "", lambda k: len(walk.contacts[k].starts)),
+        row("contact time, median", "s", lambda k: over(walk.contacts[k].ends - walk.contacts[k].starts, np.median)),
+        row("strides", "", lambda k: len(strides(k))),
         row("strides beyond 3 median deviations", "", odd),
-        row("stride time, median", "s", lambda s: over(strides(s), np.median)),
-        row("stride time, standard deviation", "s", lambda s: over(strides(s), np.std)),
-        row("stance share, median", "% of stride", lambda s: 100 * over(walk.contacts[s].stance_share, np.median)),
+        row("stride time, median", "s", lambda k: over(strides(k), np.median)),
+        row("stride time, standard deviation", "s", lambda k: over(strides(k), np.std)),
+        row("stance share, median", "% of stride", lambda k: 100 * over(walk.contacts[k].stance_share, np.median)),
         row("highest vertical force", "BW" if walk.mass else "N",
-            lambda s: float(np.nanmax(walk.forces[walk.columns[s]])) / weight),
+            lambda k: float(np.nanmax(walk.forces[walk.columns[k]])) / weight),
         row(f"for comparison: plain crossings of {walk.threshold:g} N", "",
-            lambda s: len(runs(walk.forces[walk.columns[s]] > walk.threshold))),
+            lambda k: len(runs(walk.forces[walk.columns[k]] > walk.threshold))),
     ]  # fmt: skip
+    return ("quantity", *walk.labels.values(), "unit"), rows
 
 
 def force_report(walk: ForceWalk, title: str) -> Report:
-    """Numbers, force over time with the contacts found, force over the stride, what was left out."""
+    """Numbers, force over time with the contacts, force over the stride, what was left out."""
     forces = walk.forces
     length = forces.time[-1] - forces.time[0]
-    report = Report(f"Ground forces: {title}", f"{length:.1f} s at {forces.rate:.0f} Hz, vertical force of each foot.")
+    foot = "foot" if walk.columns.keys() <= SIDES.keys() else "plate"
+    report = Report(
+        f"Ground forces: {title}", f"{length:.1f} s at {forces.rate:.0f} Hz, vertical force of each {foot}."
+    )
     report.heading("The walk in numbers")
-    report.table(("quantity", "right", "left", "unit"), force_rows(walk))
-    report.heading("Vertical force and the contacts found")
+    report.table(*force_table(walk))
+    report.heading("Vertical force and the contacts")
     report.figure(_time_figure(walk), f"The first {min(length, DRAWN_SECONDS):.0f} s; shaded: on the ground.")
     if walk.cycles:
         report.heading("Over the stride")
-        panels = [
-            Panel(f"{SIDES[side]} foot", [Curve(SIDES[side], one.mean[:, 0], one.sd[:, 0])], one.units[0])
-            for side, one in walk.cycles.items()
-        ]
-        percent = next(iter(walk.cycles.values())).percent
-        report.figure(grid(panels, percent, "stride [%]", columns=2), "Mean and one standard deviation.")
+        curves = [Curve(walk.labels[key], one.mean[:, 0], one.sd[:, 0]) for key, one in walk.cycles.items()]
+        first = next(iter(walk.cycles.values()))
+        leaves = [100 * float(np.nanmean(walk.contacts[key].stance_share)) for key in walk.cycles]
+        panel = Panel("vertical force", curves, first.units[0], floor=0.0, marks=leaves)
+        figure = grid([panel], first.percent, "stride [%]", width=7.0)
+        report.figure(figure, "Mean and one standard deviation; dotted: the feet leave the ground.")
     report.heading("What was left out")
     report.notes(walk.left_out)
     return report
@@ -112,12 +157,17 @@ def _time_figure(walk: ForceWalk):
     early = walk.forces.time <= walk.forces.time[0] + DRAWN_SECONDS
     time = walk.forces.time[early]
     panels = [
-        Panel(f"{SIDES[side]} foot ({column})", [Curve("vertical force", walk.forces[column][early])], "N")
-        for side, column in walk.columns.items()
-    ]
+        Panel(f"{_title(key)} ({column})" if key in SIDES else column,
+              [Curve("vertical force", walk.forces[column][early])], "vertical force [N]")
+        for key, column in walk.columns.items()
+    ]  # fmt: skip
     figure = grid(panels, time, "time [s]", columns=1, width=11.0)
-    for axis, side in zip(figure.axes, walk.columns, strict=False):
-        for start, end in zip(walk.contacts[side].starts, walk.contacts[side].ends, strict=True):
+    for axis, key in zip(figure.axes, walk.columns, strict=False):
+        for start, end in zip(walk.contacts[key].starts, walk.contacts[key].ends, strict=True):
             if start < time[-1]:
                 axis.axvspan(start, np.nanmin([end, time[-1]]), color="#1f5fa8", alpha=0.12, lw=0)
     return figure
+
+
+def _title(key: str) -> str:
+    return f"{SIDES[key]} foot" if key in SIDES else key

@@ -1,6 +1,5 @@
 """Gait: a walk on the model, from OpenSim files, a motion clip or a rollout; its cycles and its numbers."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,16 +8,18 @@ import numpy as np
 
 from muscle_torch.embodiments import EMBODIMENTS, Embodiment, make_embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.rollout_archive import RolloutArchive
+from muscle_torch.motion.rollout_archive import RolloutArchive
 
 from .agreement import mpjae
 from .coordinates import from_model, leg_scale, to_model
-from .cycles import Cycles, cut_cycles, ordinary_durations
-from .gait_events import Contacts, contacts_from_feet, contacts_from_force, refined, walking_direction
-from .inverse_dynamics import ON_GROUND, foot_forces, inverse_dynamics
+from .cycles import Cycles, cut_cycles
+from .gait_events import Contacts, contacts_from_feet, contacts_from_force, is_running, refined
+from .ground_forces import ON_GROUND, PlatesOfFeet, feet_in_ground, plates_of_feet
+from .inverse_dynamics import inverse_dynamics
 from .muscle_mechanics import independent_joints, joint_tangent
 from .recordings import read_series
-from .series import TimeSeries, complete
+from .series import TimeSeries, check_rate, complete
+from .walking import belt_speed, headings, no_walk, over_ground, strides_only, travel_direction
 
 GRAVITY = 9.81  # [m/s2]
 ANGLES = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle")
@@ -26,7 +27,7 @@ MOMENTS = ("hip_flexion", "knee_angle", "ankle_angle")
 FORCES = ("fore-aft", "vertical", "lateral")
 SIDES = {"r": "right", "l": "left"}
 LEG_JOINTS = tuple(f"{joint}_{side}" for side in SIDES for joint in ANGLES)
-TREADMILL = 0.5  # [m]; a pelvis that travels less does not walk over ground
+RUN_STANCE = 0.48  # of a stride; with a longer stance there is no flight to speak of
 MOST_HZ = 200.0  # faster motions are thinned: gait holds nothing above
 
 
@@ -34,24 +35,37 @@ MOST_HZ = 200.0  # faster motions are thinned: gait holds nothing above
 class Gait:
     """One recorded or simulated walk. Angles [rad] under OpenSim's names, knee flexion positive.
 
-    `feet`: side -> heel and toe positions (T, 3) [m] in the world; `moments` [Nm] under the model's joint names;
-    `forces`: side -> (T, 3) [N] in OpenSim's axes. What is not known is None or empty.
+    `feet`: side -> heel and toe positions (T, 3) [m] in the world, `pelvis` (T, 3); `direction` (T, 2) where the body
+    goes; `belt` [m/s] along it, negative on a treadmill; `scale` the model's lengths over the subject's (NaN: unknown).
+    `moments` [Nm] under the model's joint names; `forces`: side -> (T, 3) [N] in OpenSim's axes. What is not known is
+    None or empty. `no_walk`: why the motion is neither walking nor running; `contacts` are empty then.
     """
 
     name: str
     angles: TimeSeries
     feet: dict[str, tuple[np.ndarray, np.ndarray]]
     pelvis: np.ndarray
+    direction: np.ndarray
     mass: float
     leg_length: float
+    belt: float = 0.0
+    scale: float = float("nan")
     moments: TimeSeries | None = None
     forces: dict[str, np.ndarray] = field(default_factory=dict)
     contacts: dict[str, Contacts] = field(default_factory=dict)
+    no_walk: str = ""
     notes: tuple[str, ...] = ()
 
     @property
     def rate(self) -> float:
         return self.angles.rate
+
+    @property
+    def is_run(self) -> bool:
+        """Whether each foot is on the ground for clearly less than half a stride, so that the body flies between."""
+        shares = [one.stance_share for one in self.contacts.values()]
+        known = np.concatenate(shares) if shares else np.zeros(0)
+        return bool(np.isfinite(known).any() and np.nanmedian(known) < RUN_STANCE)
 
 
 def gait_of(
@@ -64,45 +78,73 @@ def gait_of(
     forces: dict[str, np.ndarray] | None = None,
     contacts: dict[str, Contacts] | None = None,
     start: float = 0.0,
+    scale: float = float("nan"),
 ) -> Gait:
-    """A motion (T, nq) of the model at `rate` [Hz]; `contacts`: what plates or touch sensors saw of each foot."""
+    """Return the gait in a motion of the model.
+
+    Args:
+        embodiment: a body with pelvis and feet.
+        qpos: (T, nq).
+        rate: [Hz].
+        name: what tables and figures call it.
+        mass: the subject's [kg]; 0: the model's own.
+        moments: joint moments [Nm].
+        forces: side -> (T, 3) ground forces [N], OpenSim's axes.
+        contacts: what plates or touch sensors saw of each foot.
+        start: [s] of the first frame.
+        scale: the model's lengths over the subject's; NaN: unknown.
+
+    Raises:
+        InputError: the body has no feet, or the motion is too slowly sampled.
+    """
+    check_rate(rate, 10.0, name or "the motion")
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     ids = walking_bodies(embodiment)
-    places = np.zeros((len(qpos), model.nbody, 3))
+    places, rightward = np.zeros((len(qpos), model.nbody, 3)), np.zeros((len(qpos), 3))
     for frame, posture in enumerate(qpos):
         data.qpos[:] = posture
         mujoco.mj_kinematics(model, data)
         places[frame] = data.xpos
+        rightward[frame] = data.xmat[ids["pelvis"]].reshape(3, 3)[:, 2]  # the pelvis' z, as in OpenSim
     feet = {side: (places[:, ids[f"calcn_{side}"]], places[:, ids[f"toes_{side}"]]) for side in "rl"}
-    pelvis = places[:, ids["pelvis"]]
-    events, notes = _events(feet, pelvis, rate, start, contacts or {})
-    return Gait(
-        name,
-        from_model(qpos, embodiment, rate, start),
-        feet,
-        pelvis,
-        mass or float(model.body_mass.sum()),
-        _leg_length(model, data),
-        moments,
-        forces or {},
-        events,
-        notes,
-    )
+    angles = from_model(qpos, embodiment, rate, start)
+    leg = _leg_length(model, data)
+    mass = mass or float(model.body_mass.sum())
+    one = Gait(name, angles, feet, places[:, ids["pelvis"]], headings(rightward, rate), mass, leg,
+               scale=scale, moments=moments, forces=forces or {})  # fmt: skip
+    return _with_events(one, contacts or {})
 
 
-def _events(
-    feet: dict[str, tuple[np.ndarray, np.ndarray]], pelvis: np.ndarray, rate: float, start: float,
-    measured: dict[str, Contacts],
-) -> tuple[dict[str, Contacts], tuple[str, ...]]:  # fmt: skip
-    """Contacts as measured where both feet have two; else those of the feet's motion, refined by what was measured."""
-    if measured and all(len(one.starts) >= 2 for one in measured.values()):
-        return measured, ()
-    found = {}
-    for side, (heel, toe) in feet.items():
-        seen = contacts_from_feet(heel, toe, pelvis, rate, start_time=start)
-        found[side] = refined(seen, measured[side]) if side in measured else seen
-    note = "the force saw fewer than two strikes of each foot: the others are those of the feet's motion"
-    return found, (note,) if measured else ()
+def _with_events(gait: Gait, measured: dict[str, Contacts]) -> Gait:
+    """The gait with its direction, belt and contacts: as measured if both feet have two, else those of the feet's
+    motion refined by what was measured; none for a motion that is no walk."""
+    rate, heading, pelvis, start = gait.rate, gait.direction, gait.pelvis, float(gait.angles.time[0])
+    belt = belt_speed(gait.feet, pelvis, heading, rate)
+    direction, backwards = travel_direction(pelvis, heading, belt, rate)
+    belt = -belt if backwards else belt
+    notes = ["the body walks backwards: toes strike and heels leave"] if backwards else []
+    enough = bool(measured) and all(len(one.starts) >= 2 for one in measured.values())
+    contacts = dict(measured)
+    if not enough:
+        feet = {side: (toe, heel) if backwards else (heel, toe) for side, (heel, toe) in gait.feet.items()}
+        running = is_running(list(feet.values()), pelvis, direction, belt, rate)
+        for side, (heel, toe) in feet.items():
+            moving = contacts_from_feet(
+                heel, toe, pelvis, rate, start_time=start, direction=direction, belt=belt, running=running
+            )
+            contacts[side] = refined(moving, measured[side]) if side in measured else moving
+        if measured:
+            notes.append("the force saw fewer than two strikes of each foot: the others are those of the feet's motion")
+    strikes = sum(len(one.starts) for one in contacts.values())
+    on_ground = {side: over_ground(heel, direction, belt, rate) for side, (heel, _) in gait.feet.items()}
+    contacts = {side: strides_only(one, on_ground[side], gait.leg_length, start, rate)
+                for side, one in contacts.items()}  # fmt: skip
+    place = over_ground(pelvis, direction, belt, rate)
+    reason = no_walk(on_ground, contacts, strikes, place, direction, gait.leg_length)
+    if reason:
+        contacts = {side: Contacts(np.zeros(0), np.zeros(0)) for side in contacts}
+        notes = [f"{gait.name or 'the motion'} is no walk: {reason}"]
+    return replace(gait, direction=direction, belt=belt, contacts=contacts, no_walk=reason, notes=tuple(notes))
 
 
 def angle_cycles(gait: Gait, side: str, points: int = 101) -> Cycles:
@@ -137,73 +179,11 @@ def force_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
     return cut_cycles(series, gait.contacts[side].starts, points=points)
 
 
-def walk_numbers(gaits: Sequence[Gait]) -> list[tuple]:
-    """Rows (quantity, right, left, unit), averaged over walks; NaN where a recording is too short to tell."""
-    tables = [_numbers(gait) for gait in gaits]
-    rows = []
-    for name, unit in dict.fromkeys((name, unit) for table in tables for name, unit in table):
-        both = np.array([table[name, unit] for table in tables if (name, unit) in table], dtype=float)
-        if name == "strides":
-            rows.append((name, *(int(n) for n in both.sum(axis=0)), unit))
-            continue
-        known = [column[np.isfinite(column)] for column in both.T]
-        rows.append((name, *(float(column.mean()) if len(column) else float("nan") for column in known), unit))
-    return rows
-
-
-def _numbers(gait: Gait) -> dict[tuple[str, str], tuple[float, float]]:
-    """(quantity, unit) -> right and left of one walk."""
-    both = {side: np.diff(gait.contacts[side].starts) for side in SIDES}
-    steps, speed = step_lengths(gait), _speed(gait)
-    found: dict[tuple[str, str], list[float]] = {
-        ("strides", ""): [len(_ordinary(both[side])) for side in SIDES],
-        ("speed", "m/s"): [speed, speed],
-        ("speed over sqrt(g leg length)", ""): [speed / float(np.sqrt(GRAVITY * gait.leg_length))] * 2,
-        ("stride time", "s"): [_mean(_ordinary(both[side])) for side in SIDES],
-        ("step length", "m"): [_mean(steps[side]) for side in SIDES],
-        ("stance share", "% of stride"): [100 * _mean(gait.contacts[side].stance_share) for side in SIDES],
-    }
-    for index, name in ((1, "peak vertical force"), (0, "peak propulsion")):
-        if gait.forces and any(gait.forces[side][:, index].any() for side in SIDES):
-            weight = gait.mass * GRAVITY
-            found[name, "BW"] = [float(gait.forces[side][:, index].max()) / weight for side in SIDES]
-    return {key: (right, left) for key, (right, left) in found.items()}
-
-
-def _ordinary(durations: np.ndarray) -> np.ndarray:
-    return durations[ordinary_durations(durations)]
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
-def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
-    """Side -> (N,) [m]: how far the heel is ahead of the other foot's heel when it strikes."""
-    found = {}
-    for side, other in (("r", "l"), ("l", "r")):
-        forward = walking_direction(*gait.feet[side], gait.pelvis)
-        frames = np.round((gait.contacts[side].starts - gait.angles.time[0]) * gait.rate).astype(int)
-        frames = frames[(frames >= 0) & (frames < len(gait.pelvis))]
-        away = (gait.feet[side][0][frames] - gait.feet[other][0][frames])[:, :2] @ forward
-        found[side] = away[away > 0.05]
-    return found
-
-
-def _speed(gait: Gait) -> float:
-    """Of the pelvis over the ground; on a treadmill over the standing foot, mid-stance."""
-    travel = float(np.linalg.norm((gait.pelvis[-1] - gait.pelvis[0])[:2]))
-    if travel > TREADMILL:
-        return travel / float(gait.angles.time[-1] - gait.angles.time[0])
-    speeds = []
-    for side, (heel, toe) in gait.feet.items():
-        ahead = (gait.pelvis - heel)[:, :2] @ walking_direction(heel, toe, gait.pelvis)
-        contacts = gait.contacts[side]
-        for start, end in zip(contacts.starts, contacts.ends, strict=True):
-            flat = np.array([start + 0.25 * (end - start), start + 0.65 * (end - start)])
-            at = np.interp(flat, gait.angles.time, ahead, left=np.nan, right=np.nan)
-            speeds.append(float((at[1] - at[0]) / (flat[1] - flat[0])))
-    return _mean(np.array(speeds))
+def model_leg(embodiment: Embodiment) -> float:
+    """Return the model's leg length [m], hip to ankle, at the reference posture."""
+    data = mujoco.MjData(embodiment.model)
+    mujoco.mj_kinematics(embodiment.model, data)
+    return _leg_length(embodiment.model, data)
 
 
 def _leg_length(model: mujoco.MjModel, data: mujoco.MjData) -> float:
@@ -235,47 +215,93 @@ def opensim_gait(
     start: float = 0.0,
     end: float = 0.0,
     threshold: float = ON_GROUND,
+    angle_unit: str = "auto",
+    leg_length: float = 0.0,
+    force_rate: float = 0.0,
 ) -> tuple[Gait, np.ndarray]:
-    """A coordinates file (.mot, .sto) on the model, with inverse dynamics where `forces` are given; and its qpos.
+    """Return a coordinates file on the model, with inverse dynamics if there are forces; and its qpos.
 
-    Over the time that both files cover, within `start` to `end` [s] (0: all). A plate carries a foot above
-    `threshold` [N].
+    Args:
+        embodiment: a body with pelvis and feet.
+        motion: .mot, .sto or .mat.
+        forces: ground forces of the same trial.
+        mass: the subject's [kg]; 0: the model's own.
+        convention: sign of knee flexion: rajagopal (+), gait2392 (-) or auto.
+        swap_plates: exchange right and left of a force file that names the feet.
+        cutoff: [Hz] low-pass before inverse dynamics.
+        start, end: [s], 0: all; only the time that both files cover is used.
+        threshold: [N] above which a plate carries a foot.
+        angle_unit: deg, rad or auto, of the motion.
+        leg_length: the subject's, hip to ankle [m]; 0: from the height of the pelvis.
+        force_rate: [Hz] of `forces`; 0: as the file says.
+
+    Raises:
+        InputError: a file cannot be read, or the two share no time.
     """
-    series, holes = complete(read_series(motion))
+    series, holes = complete(_with_root(read_series(motion, angle_unit=angle_unit)))
     measured = None
     if forces:
-        measured, more = complete(read_series(forces))
-        holes += more
-    first = max(series.time[0], start or -np.inf, measured.time[0] if measured else -np.inf)
-    last = min(series.time[-1], end or np.inf, measured.time[-1] if measured else np.inf)
-    rate = min(series.rate, MOST_HZ)
-    if last - first < 5 / rate:
-        raise InputError(f"{motion}: {series.time[0]:g} to {series.time[-1]:g} s and its forces share no time")
-    at = series.at(np.minimum(first + np.arange(int((last - first) * rate + 1e-6) + 1) / rate, series.time[-1]))
-    scale = leg_scale(at, embodiment, convention)
+        measured, more = complete(read_series(forces, force_rate))
+        holes += (*measured.notes, *more)
+    at = _shared_time(motion, series, measured, start, end)
+    rate = at.rate
+    scale = model_leg(embodiment) / leg_length if leg_length else leg_scale(at, embodiment, convention)
     qpos, left_out = to_model(at, embodiment, convention, scale)
-    notes = (*holes, *left_out)
+    notes = (*series.notes, *holes, *left_out)
     grounds, contacts, moments = {}, None, None
     if measured is not None:
-        feet = foot_forces(measured, at.time, swap_plates)
+        plates = plates_of_feet(measured, swap_plates, at.time, feet_in_ground(embodiment, qpos, scale))
+        feet = plates.at(at.time)
         solved = inverse_dynamics(
-            embodiment, qpos, rate, feet, independent_joints(embodiment), scale, mass, cutoff, first
+            embodiment, qpos, rate, feet, independent_joints(embodiment), scale, mass, cutoff, float(at.time[0])
         )
-        moments = solved.moments
-        grounds = {side: foot.force for side, foot in feet.items()}
-        seen = foot_forces(measured, measured.time, swap_plates)
-        contacts = {side: contacts_from_force(foot.force[:, 1], measured.rate, threshold,
-                                              start_time=float(measured.time[0]), unfinished=True)
-                    for side, foot in seen.items()}  # fmt: skip
+        moments, grounds = solved.moments, {side: foot.force for side, foot in feet.items()}
+        contacts = _plate_contacts(plates, threshold)
         pushed = np.sqrt(np.mean(solved.residual[:, :3] ** 2))
-        notes = (
-            *notes,
-            f"residual force at the pelvis {pushed:.0f} N (root mean square): what the ground does not give",
-        )
-    gait = gait_of(embodiment, qpos, rate, Path(motion).stem, mass, moments, grounds, contacts, first)  # fmt: skip
+        residual = f"residual force at the pelvis {pushed:.0f} N (root mean square): what the ground does not give"
+        notes = (*notes, *plates.notes, residual)
+    gait = gait_of(embodiment, qpos, rate, Path(motion).stem, mass, moments, grounds, contacts, float(at.time[0]),
+                   scale)  # fmt: skip
+    notes = (*gait.notes, *notes, f"lengths scaled by {scale:.3f}: the model's legs over the subject's")
+    return replace(gait, notes=notes), qpos
+
+
+def _plate_contacts(plates: PlatesOfFeet, threshold: float) -> dict[str, Contacts]:
+    """Side -> contacts, over all the time that the plates recorded."""
+    series = plates.series
+    return {
+        side: contacts_from_force(foot.force[:, 1], series.rate, threshold, start_time=float(series.time[0]),
+                                  unfinished=True)
+        for side, foot in plates.at(series.time).items()
+    }  # fmt: skip
+
+
+def _shared_time(
+    motion: str | Path, series: TimeSeries, forces: TimeSeries | None, start: float, end: float
+) -> TimeSeries:
+    """The motion on an even clock over the time that both files cover, within `start` to `end` [s] (0: all)."""
+    first = max(series.time[0], start or -np.inf, forces.time[0] if forces else -np.inf)
+    last = min(series.time[-1], end or np.inf, forces.time[-1] if forces else np.inf)
+    rate = min(series.rate, MOST_HZ)
+    check_rate(rate, 10.0, str(motion))
+    if last - first < 5 / rate:
+        raise InputError(f"{motion}: {series.time[0]:g} to {series.time[-1]:g} s and its forces share no time")
+    return series.at(np.minimum(first + np.arange(int((last - first) * rate + 1e-6) + 1) / rate, series.time[-1]))
+
+
+def _with_root(series: TimeSeries) -> TimeSeries:
+    """With zero for horizontal places of the pelvis that a treadmill recording leaves out."""
+    absent = [name for name in ("pelvis_tx", "pelvis_tz") if name not in series]
+    if not absent or "pelvis_ty" not in series:
+        return series
+    note = f"{series.source}: has no {' and '.join(absent)}: the pelvis stays in place, as on a treadmill"
     return replace(
-        gait, notes=(*gait.notes, *notes, f"lengths scaled by {scale:.3f}: the model's legs over the subject's")
-    ), qpos
+        series,
+        values=np.hstack((series.values, np.zeros((len(series.time), len(absent))))),
+        names=(*series.names, *absent),
+        units=(*series.units, *("m",) * len(absent)),
+        notes=(*series.notes, note),
+    )
 
 
 def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
@@ -301,6 +327,8 @@ def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) 
 def followed_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
     """The motion that an episode was to follow, whole."""
     one = archive.episodes[episode]
+    if not len(one.reference):
+        raise InputError(f"{one.name} followed no motion: there is nothing to compare its gait with")
     return gait_of(embodiment, one.reference.astype(float), 1.0 / archive.dt, f"{one.name} (followed)")
 
 
@@ -328,7 +356,7 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
         return None
     model = embodiment.model
     addresses = [int(model.jnt_qposadr[int(j)]) for j in embodiment.resolve("joint", LEG_JOINTS)]
-    forces = np.zeros((len(one.qpos) - 1, model.nv))
+    forces = np.zeros((len(one.qpos) - 1, embodiment.num_qvel))
     forces[:, embodiment.joint_qvel_ids] = one.joint_force[:-1]
     totals = [
         [joint_tangent(embodiment, posture, address) @ force for address in addresses]
@@ -340,9 +368,9 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
 
 def body_of(archive: RolloutArchive) -> Embodiment:
     """The body that an archive holds rollouts of. Raises InputError where it is none of this package's."""
-    for name in EMBODIMENTS:
-        for fingers in (False, True):
-            body = make_embodiment(name, fingers)
-            if body.joint_names == archive.joint_names and body.actuator_names == archive.muscle_names:
-                return body
-    raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+    if archive.embodiment not in EMBODIMENTS:
+        raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+    body = make_embodiment(archive.embodiment, **archive.embodiment_options)
+    if (body.joint_names, body.muscle_names) != (archive.joint_names, archive.muscle_names):
+        raise InputError(f"the archive's {archive.embodiment} has other joints or muscles than that of this version")
+    return body

@@ -9,15 +9,19 @@ import numpy as np
 from scipy import signal
 
 from muscle_torch.errors import InputError
+from muscle_torch.motion.support import runs
 
 from .c3d import read_c3d_vertical_forces
-from .clocks import COUNTS, SECONDS
+from .clocks import COUNTS, SECONDS, at_rate
+from .plates import vertical_columns
 from .recordings import read_series
-from .series import TimeSeries, butterworth, runs
+from .series import TimeSeries, butterworth, check_rate
 from .text_tables import TextTable, read_table
 
 # A contact carries at least this part of the greatest force of the recording; less is the other foot's crosstalk.
 LIGHT_CONTACT = 0.4
+# Of a runner's speed: the heel's when it strikes, the toe's when it leaves, the toe's at most while it stands.
+STRIKING, LEAVING, STILL = 0.5, 0.2, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,22 +117,44 @@ def contacts_from_feet(
     toe: np.ndarray,
     pelvis: np.ndarray,
     rate: float,
-    min_stride: float = 0.5,
+    min_stride: float = 0.4,
     cutoff: float = 7.0,
     start_time: float = 0.0,
+    direction: np.ndarray | None = None,
+    belt: float = 0.0,
+    running: bool | None = None,
 ) -> Contacts:
-    """Contacts from positions (T, 3) [m]: the heel is furthest ahead of the pelvis at its strike, the toe furthest
-    behind it when it leaves (Zeni 2008, the coordinate method). The last axis is vertical; walking may be in any
-    direction, or on a treadmill (then the direction is the one in which heel and pelvis swing most).
+    """Return the contacts of one foot from positions (T, 3) [m], the last axis up.
 
-    `min_stride` [s] keeps two strikes apart. Where markers are missing, the longest stretch with all of them counts.
+    Walking: the heel is furthest ahead of the pelvis at its strike, the toe furthest behind it when it leaves (Zeni
+    2008, the coordinate method). Running: the foot comes down while it is slowed by the ground and leaves when the toe
+    gets faster again (`_run_events`), for between the two it is in the air as well.
+
+    Args:
+        heel: positions of the heel.
+        toe: positions of the toe, or the joint at its base.
+        pelvis: positions of the pelvis.
+        rate: [Hz].
+        min_stride: [s] keeps two strikes apart.
+        cutoff: [Hz] low-pass of the positions.
+        start_time: [s] of the first frame.
+        direction: (T, 2) where the body goes, frame by frame; None: one direction, by travel or the feet.
+        belt: [m/s] at which the ground moves along it; negative on a treadmill.
+        running: whether the body runs (`is_running` tells from both feet); None: as this foot tells.
+
+    Returns:
+        Contacts. If markers are missing, those of the longest stretch with all of them.
     """
     first, last = complete_stretch(np.concatenate((heel, toe, pelvis), axis=1))
     heel, toe, pelvis = heel[first:last], toe[first:last], pelvis[first:last]
-    forward = walking_direction(heel, toe, pelvis)
-    ahead = [_smooth((part - pelvis)[:, :2] @ forward, rate, cutoff) for part in (heel, toe)]
-    spacing, prominence = max(int(min_stride * rate), 1), 0.25 * float(np.ptp(ahead[0]))
-    strikes, leaves = _peaks(ahead[0], spacing, prominence), _peaks(-ahead[1], spacing, prominence)
+    if direction is None:
+        direction = np.tile(walking_direction(heel, toe, pelvis), (last - first, 1))
+    else:
+        direction = direction[first:last]
+    strikes, leaves = _swings(heel, toe, pelvis, direction, rate, min_stride, cutoff)
+    if is_running([(heel, toe)], pelvis, direction, belt, rate) if running is None else running:
+        strikes, leaves, _ = _run_events(heel, toe, pelvis, direction, belt, rate, strikes, leaves)
+        leaves = leaves[np.isfinite(leaves)]
     ends, left_out = np.full(len(strikes), np.nan), []
     start_time += first / rate
     for i, strike in enumerate(strikes):
@@ -139,6 +165,68 @@ def contacts_from_feet(
         else:
             left_out.append(f"strike at {start_time + strike / rate:.2f} s has no toe-off in the recording")
     return Contacts(start_time + strikes / rate, ends, tuple(left_out))
+
+
+def is_running(
+    feet: Sequence[tuple[np.ndarray, np.ndarray]], pelvis: np.ndarray, direction: np.ndarray, belt: float, rate: float
+) -> bool:
+    """Return whether feet (heel and toe, (T, 3) each) stand for less than half a stride, and still while they do."""
+    stances, strides, slips, strikes = [], [], [], []
+    for heel, toe in feet:
+        events = _swings(heel, toe, pelvis, direction, rate)
+        strike, leave, slip = _run_events(heel, toe, pelvis, direction, belt, rate, *events)
+        stances += (leave - strike)[np.isfinite(leave)].tolist()
+        strides += np.diff(strike).tolist()
+        slips += slip
+        strikes += strike.tolist()
+    if not strides and len(strikes) == len(feet) == 2:
+        strides = [2 * abs(strikes[1] - strikes[0])]
+    if not stances or not strides:
+        return False
+    return bool(np.median(stances) < 0.5 * np.median(strides) and np.median(slips) < STILL)
+
+
+def _swings(
+    heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray, direction: np.ndarray, rate: float,
+    min_stride: float = 0.4, cutoff: float = 7.0,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Frames, between samples, at which the heel is furthest ahead of the pelvis, and the toe furthest behind it."""
+    ahead = [smoothed(np.sum((part - pelvis)[:, :2] * direction, axis=1), rate, cutoff) for part in (heel, toe)]
+    spacing, prominence = max(int(min_stride * rate), 1), 0.25 * float(np.ptp(ahead[0]))
+    return _peaks(ahead[0], spacing, prominence), _peaks(-ahead[1], spacing, prominence)
+
+
+def _run_events(
+    heel: np.ndarray, toe: np.ndarray, pelvis: np.ndarray, direction: np.ndarray, belt: float, rate: float,
+    ahead: np.ndarray, behind: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, list[float]]:  # fmt: skip
+    """Strikes and leaves (NaN: not in the recording) of a runner, as frames; and how fast the toe is in between, over
+    the body's speed.
+
+    Over the ground, a foot in the air is faster than the body. After it was furthest `ahead`, its heel is slowed to
+    `STRIKING` of the body's speed by the time it strikes; before it is furthest `behind`, its toe leaves at `LEAVING`.
+    """
+    speed = [np.sum(np.gradient(smoothed(part[:, :2], rate, 20.0), axis=0) * rate * direction, axis=1) - belt
+             for part in (heel, toe, pelvis)]  # fmt: skip
+    body = max(float(speed[2].mean()), 0.1)
+    slowed = _crossings(STRIKING * body - speed[0])
+    faster = _crossings(speed[1] - LEAVING * body)
+    strikes, leaves, slips = [], [], []
+    for start in ahead:
+        later, end = slowed[slowed > start], behind[behind > start]
+        if len(later) and later[0] - start < 0.15 * rate:
+            strikes.append(later[0])
+            leaving = faster[(faster > later[0]) & (faster < (end[0] if len(end) else np.inf))]
+            leaves.append(leaving[-1] if len(leaving) else np.nan)
+            if len(leaving):
+                slips.append(float(np.median(np.abs(speed[1][int(later[0]) : int(leaving[-1]) + 1]))) / body)
+    return np.array(strikes), np.array(leaves), slips
+
+
+def _crossings(values: np.ndarray) -> np.ndarray:
+    """Frames (N,), between samples, at which `values` (T,) rise through zero."""
+    before = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
+    return before + values[before] / (values[before] - values[before + 1])
 
 
 def refined(events: Contacts, measured: Contacts, within: float = 0.1) -> Contacts:
@@ -180,16 +268,14 @@ def _peaks(values: np.ndarray, spacing: int, prominence: float) -> np.ndarray:
     return peaks + np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, 1.0), 0.0)
 
 
-def _smooth(values: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
-    return butterworth(values, rate, cutoff, "low", 4) if rate > 2.2 * cutoff else values
+def smoothed(values: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
+    """Return positions (T, ...) low-passed at `cutoff` [Hz]; as they are if the rate is too low to hold more."""
+    enough = rate > 2.2 * cutoff and len(values) > 15
+    return butterworth(values, rate, cutoff, "low", 4) if enough else values
 
 
 START_NAMES = ("touchdown", "heelstrike", "heel_strike", "strike", "start", "foot_strike", "contact")
 END_NAMES = ("liftoff", "toeoff", "toe_off", "end", "foot_off")
-VERTICAL = {
-    "r": ("r_ground_force_vy", "ground_force_r_vy", "ground_force_vy", "ground_force_1_vy", "fy1", "plate_1"),
-    "l": ("l_ground_force_vy", "ground_force_l_vy", "1_ground_force_vy", "ground_force_2_vy", "fy2", "plate_2"),
-}
 
 
 def read_events(path: str | Path) -> Contacts:
@@ -204,12 +290,12 @@ def read_events(path: str | Path) -> Contacts:
     if start is None:
         raise InputError(f"{path}: no column of cycle starts, such as touchdown_s; it has {', '.join(table.names)}")
     starts = _in_seconds(path, table, start)
-    kept = np.isfinite(starts)
-    starts = starts[kept]
+    known = np.isfinite(starts)
+    starts = starts[known]
     if len(starts) < 2 or (np.diff(starts) <= 0).any():
         raise InputError(f"{path}: at least 2 cycle starts, rising, are needed; found {len(starts)}")
     end = _column(table.names, END_NAMES)
-    ends = _in_seconds(path, table, end)[kept] if end is not None else np.full(len(starts), np.nan)
+    ends = _in_seconds(path, table, end)[known] if end is not None else np.full(len(starts), np.nan)
     return Contacts(starts, ends, table.notes)
 
 
@@ -223,26 +309,34 @@ def _in_seconds(path: Path, table: TextTable, column: int) -> np.ndarray:
 
 
 def read_forces(path: str | Path, rate: float = 0.0) -> TimeSeries:
-    """Force recordings of any format; of a C3D file the plates' vertical forces."""
-    return read_c3d_vertical_forces(path) if Path(path).suffix.lower() == ".c3d" else read_series(path, rate)
+    """Return a force recording of any format; of a C3D file the plates' vertical forces. `rate` [Hz], if not 0, decides
+    about the clock."""
+    is_c3d = Path(path).suffix.lower() == ".c3d"
+    return at_rate(read_c3d_vertical_forces(path), rate) if is_c3d else read_series(path, rate)
 
 
 def vertical_column(forces: TimeSeries, side: str, column: str = "") -> str:
-    """The column of the vertical force under one foot: `column`, or the one usual names tell."""
+    """Return the column of the vertical force under one foot: `column`, or the one that the usual names tell.
+
+    A single plate is under whichever foot is asked for. Raises InputError if several plates tell no foot.
+    """
     if column:
         forces.index(column)
         return column
-    lower = {name.lower(): name for name in forces.names}
-    for name in VERTICAL[side]:
-        if name in lower:
-            return lower[name]
-    raise InputError(f"{forces.source}: which column is the vertical force? set force_column; it has "
-                     f"{', '.join(forces.names[:12])}")  # fmt: skip
+    columns = vertical_columns(forces)
+    if side in columns:
+        return columns[side]
+    if len(columns) == 1 and not {"r", "l"} & columns.keys():
+        return next(iter(columns.values()))
+    foot = {"r": "right", "l": "left"}[side]
+    raise InputError(f"{forces.source}: which plate is under the {foot} foot? set force_column to one of "
+                     f"{', '.join(columns.values())}")  # fmt: skip
 
 
 def force_contacts(forces: TimeSeries, side: str, column: str = "", threshold: float = 50.0) -> Contacts:
-    """Contacts of one foot from a force recording."""
+    """Return the contacts of one foot from a force recording."""
     name = vertical_column(forces, side, column)
+    check_rate(forces.rate, 20.0, forces.source)
     return contacts_from_force(forces[name], forces.rate, threshold, start_time=float(forces.time[0]))
 
 

@@ -1,8 +1,9 @@
 """The page that `tools/analyze.py` writes, and the numbers behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from muscle_torch.errors import InputError
 
 from .agreement import cyclic_lag, noise_ceiling, pearson, rmse
 from .cycles import Cycles, pool
-from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles, walk_numbers
+from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait, angle_cycles, force_cycles, moment_cycles
+from .gait_numbers import NUMBER_COLUMNS, walk_numbers
 from .muscle_activity import MuscleActivity
 from .reference_curves import ReferenceCurves
 from .report import GREY, Curve, Panel, Report, grid, pretty
@@ -20,6 +22,7 @@ from .series import TimeSeries, common_clock
 EPISODE_COLUMNS = ("motion", "seed", "followed [s]", "of [s]", "strides right", "strides left", "angle error [deg]")
 MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
 COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "of range [%]", "mean apart", "lag [%]", "r at lag", "ceiling r")
+ALONE_COLUMNS = ("curve", "unit", "cycles", "lowest", "at [%]", "highest", "at [%]", "range", "sd", "between cycles r")
 # What a curve is called: by its positive direction.
 NAMES = {"hip_rotation": "hip internal rotation", "knee_angle": "knee flexion", "ankle_angle": "ankle dorsiflexion"}
 QUANTITIES = {"angle": angle_cycles, "moment": moment_cycles, "force": force_cycles}
@@ -43,7 +46,7 @@ def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], 
     """(quantity, side) -> cycles of what the recording holds; and in words what it does not."""
     found: dict[tuple[str, str], Cycles] = {}
     notes: list[str] = []
-    for side, leg in SIDES.items():
+    for side, leg in SIDES.items() if not gait.no_walk else ():
         strikes = len(gait.contacts[side].starts)
         if strikes < 2:
             notes.append(f"{leg} leg: no complete cycle ({strikes} foot strikes, 2 are needed)")
@@ -87,15 +90,14 @@ def curves_of(cycles: dict[tuple[str, str], Cycles], source: str) -> ReferenceCu
     return ReferenceCurves({key: np.concatenate(rows) for key, rows in curves.items()}, source)
 
 
-def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> list[tuple]:
-    """One row a curve, `COLUMNS`. Without a reference: NaN."""
+def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves) -> list[tuple]:
+    """Return one row a curve that the reference has too, `COLUMNS`."""
     rows = []
     for (quantity, side), one in cycles.items():
         for index, name in enumerate(one.names):
-            title, mean = f"{named(name)} ({SIDES[side]})", one.mean[:, index]
-            theirs = reference.get(quantity, name, len(mean)) if reference is not None else None
+            mean = one.mean[:, index]
+            theirs = reference.get(quantity, name, len(mean))
             if theirs is None:
-                rows.append((title, one.units[index], len(one.values), *[float("nan")] * 7))
                 continue
             other = theirs.mean(axis=0)
             loop = slice(None, -1) if len(mean) % 2 else slice(None)
@@ -103,8 +105,32 @@ def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceC
             ceiling = float(np.mean(noise_ceiling(theirs).left_out)) if len(theirs) > 1 else float("nan")
             apart = float((mean - other).mean())
             error = rmse(mean, other)
-            rows.append((title, one.units[index], len(one.values), pearson(mean, other), error,
-                         100 * error / float(np.ptp(other)), apart, *lag, ceiling))  # fmt: skip
+            rows.append((f"{named(name)} ({SIDES[side]})", one.units[index], len(one.values), pearson(mean, other),
+                         error, 100 * error / float(np.ptp(other)), apart, *lag, ceiling))  # fmt: skip
+    return rows
+
+
+def missing_curves(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves) -> list[str]:
+    """Return in words which curves the reference lacks."""
+    names = [f"{quantity} {named(name)}" for (quantity, _), one in cycles.items() for name in one.names
+             if (quantity, name) not in reference.curves]  # fmt: skip
+    return [f"{reference.source} has no {', '.join(dict.fromkeys(names))}: not compared"] if names else []
+
+
+def curve_rows(cycles: dict[tuple[str, str], Cycles]) -> list[tuple]:
+    """Return one row a curve by itself, `ALONE_COLUMNS`: its extremes, when they come, how its cycles scatter."""
+    rows = []
+    for (_, side), one in cycles.items():
+        for index, name in enumerate(one.names):
+            mean, values = one.mean[:, index], one.values[:, :, index]
+            low, high = int(mean.argmin()), int(mean.argmax())
+            several = len(values) > 1
+            rows.append(
+                (f"{named(name)} ({SIDES[side]})", one.units[index], len(values),
+                 float(mean[low]), float(one.percent[low]), float(mean[high]), float(one.percent[high]),
+                 float(np.ptp(mean)), float(one.sd[:, index].mean()) if several else float("nan"),
+                 float(np.nanmean(noise_ceiling(values).left_out)) if several else float("nan"))
+            )  # fmt: skip
     return rows
 
 
@@ -122,6 +148,10 @@ def moment_rows(gait: Gait, theirs: TimeSeries) -> list[tuple]:
     ]
 
 
+def _person(gait: Gait) -> str:
+    return f"body of {gait.mass:.1f} kg, legs of {gait.leg_length:.2f} m (hip to ankle)"
+
+
 def gait_report(
     walks: Walks,
     cycles: dict[tuple[str, str], Cycles],
@@ -136,8 +166,7 @@ def gait_report(
     seconds = sum(one.angles.time[-1] - one.angles.time[0] for one in gaits)
     report = Report(
         f"Gait: {gait.name}" + (f" and {len(gaits) - 1} more" if len(gaits) > 1 else ""),
-        f"{seconds:.2f} s at {gait.rate:.0f} Hz, body of {gait.mass:.1f} kg, "
-        f"legs of {gait.leg_length:.2f} m (hip to ankle). {_summary(cycles, reference)}",
+        f"{seconds:.2f} s at {gait.rate:.0f} Hz, {_person(gait)}. {_summary(cycles, reference)}",
     )
     if walks.episodes:
         report.heading("How far the motions were followed")
@@ -145,13 +174,24 @@ def gait_report(
     report.heading("The walk in numbers")
     if len(gaits) > 1:
         report.text(f"Means over {len(gaits)} walks; the curves below pool the cycles of all.")
-    report.table(("quantity", "right", "left", "unit"), walk_numbers(gaits))
+    for one in gaits:
+        if one.no_walk:
+            report.text(f"{one.name or 'The motion'} is no walk: {one.no_walk}. Its angles are shown over time.")
+    numbers = walk_numbers(gaits)
+    if numbers:
+        report.table(NUMBER_COLUMNS, numbers)
+        report.text(
+            "Speed and step length are in the subject's metres if the subject's size is known, the model's beside "
+            "them. Step length: from the other foot's strike to this one's, along the way; with flight for runs."
+        )
     for quantity, title in (("angle", "Joint angles"), ("moment", "Joint moments"), ("force", "Ground reaction force")):
-        figure = curve_figure(quantity, cycles, reference)
+        figure = curve_figure(quantity, cycles, reference, toe_offs(gaits))
         if figure is not None:
             report.heading(title)
             report.figure(
-                figure, f"{title} over the gait cycle, from strike to strike; bands are one standard deviation."
+                figure,
+                f"{title} over the gait cycle, from strike to strike; bands are one standard deviation, dotted lines "
+                "the times at which the feet leave the ground.",
             )
     if not any(quantity == "angle" for quantity, _ in cycles):
         report.heading("Over time")
@@ -159,15 +199,7 @@ def gait_report(
         if walks.followed:
             report.figure(followed_figure(gait, walks.followed[0]), "Joint angles and the motion to be followed.")
         report.figure(time_figure(gait), "Joint angles [deg] and, where they are known, moments [Nm/kg].")
-    rows = comparison_rows(cycles, reference)
-    if rows:
-        report.heading("Against the reference" if reference is not None else "Curves")
-        report.table(COLUMNS, rows)
-        report.text(
-            "r: Pearson's correlation with the reference's mean; of range: RMSE over the reference's range; mean "
-            "apart: ours less theirs; lag: positive where ours comes later; ceiling r: how alike the reference's own "
-            "trials are."
-        )
+    _add_curve_tables(report, cycles, reference)
     if other_moments is not None:
         report.heading(f"Joint moments against {Path(other_moments.source).name}")
         report.table(MOMENT_COLUMNS, [(pretty(row[0]), *row[1:]) for row in moment_rows(gait, other_moments)])
@@ -182,19 +214,56 @@ def gait_report(
     return report
 
 
+def _add_curve_tables(report: Report, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> None:
+    """Every curve by itself, then against the reference."""
+    alone = curve_rows(cycles)
+    if alone:
+        report.heading("Curves")
+        report.table(ALONE_COLUMNS, alone)
+        report.text(
+            "lowest, highest: of the mean curve, and where in the cycle; sd: standard deviation between the cycles, "
+            "averaged over the cycle; between cycles r: each cycle with the mean of the others."
+        )
+    rows = comparison_rows(cycles, reference) if reference is not None else []
+    if rows:
+        report.heading("Against the reference")
+        report.table(COLUMNS, rows)
+        report.text(
+            "r: Pearson's correlation with the reference's mean; of range: RMSE over the reference's range; mean "
+            "apart: ours less theirs; lag: positive where ours comes later; ceiling r: how alike the reference's own "
+            "trials are."
+        )
+
+
 def _summary(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> str:
     """The correlations of hip, knee and ankle in one sentence; empty without a reference."""
+    if reference is None:
+        return ""
     rows = {row[0]: row for row in comparison_rows(cycles, reference) if row[1] == "deg"}
     told = []
     for name in MOMENTS:
         rs = [rows[f"{named(name)} ({side})"][3] for side in SIDES.values() if f"{named(name)} ({side})" in rows]
         if rs and np.isfinite(rs).all():
             told.append(f"{named(name)} {np.mean(rs):.2f}")
-    return f"Correlation with {reference.source}: {', '.join(told)}." if reference is not None and told else ""
+    return f"Correlation with {reference.source}: {', '.join(told)}." if told else ""
 
 
-def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> Any:
-    """One panel a curve, right and left over the reference; None where there are none."""
+def toe_offs(gaits: Sequence[Gait]) -> dict[str, float]:
+    """Return side -> when the foot leaves the ground [% of the cycle], on average; sides without are absent."""
+    shares = {side: np.concatenate([gait.contacts[side].stance_share for gait in gaits]) for side in SIDES}
+    return {side: 100 * float(np.nanmean(share)) for side, share in shares.items() if np.isfinite(share).any()}
+
+
+def curve_figure(
+    quantity: str,
+    cycles: dict[tuple[str, str], Cycles],
+    reference: ReferenceCurves | None,
+    marks: Mapping[str, float] = MappingProxyType({}),
+) -> Any:
+    """Return one panel a curve, right and left over the reference, a dotted line at `marks` (side -> % of the cycle).
+
+    None if there are no curves.
+    """
     sides = [side for side in "rl" if (quantity, side) in cycles]
     if not sides:
         return None
@@ -205,7 +274,9 @@ def curve_figure(quantity: str, cycles: dict[tuple[str, str], Cycles], reference
         theirs = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
         if reference is not None and theirs is not None:
             curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0), GREY, "--"))
-        panels.append(Panel(named(name), curves, first.units[index]))
+        lines = [marks.get(side, float("nan")) for side in sides]
+        floor = 0.0 if name == "vertical" else -np.inf
+        panels.append(Panel(named(name), curves, first.units[index], floor, lines))
     return grid(panels, first.percent, "gait cycle [%]", columns=3, zero=True)
 
 

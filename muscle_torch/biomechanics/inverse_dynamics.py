@@ -9,58 +9,9 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
 from .coordinates import model_frame
+from .ground_forces import FAR, FootForce, feet_in_ground
 from .muscle_mechanics import independent_joints, joint_tangent
 from .series import TimeSeries, butterworth
-
-# How force recordings call the columns of one foot; {} is v (force) or p (point) with an axis, or the axis of a torque.
-PLATE_NAMES = {
-    "r": (("ground_force_r_{}", "ground_torque_r_{}"), ("R_ground_force_{}", "R_ground_torque_{}"),
-          ("ground_force_{}", "ground_torque_{}")),
-    "l": (("ground_force_l_{}", "ground_torque_l_{}"), ("L_ground_force_{}", "L_ground_torque_{}"),
-          ("1_ground_force_{}", "1_ground_torque_{}")),
-}  # fmt: skip
-ON_GROUND = 20.0  # [N]; below, the point of application means nothing
-FAR = 0.35  # [m]; a centre of pressure further from its foot belongs to another one
-
-
-@dataclass(frozen=True, eq=False)
-class FootForce:
-    """What the ground does to one foot, in OpenSim's ground frame: (T, 3) force [N], point [m], free torque [Nm]."""
-
-    force: np.ndarray
-    point: np.ndarray
-    torque: np.ndarray
-
-    @property
-    def loaded(self) -> np.ndarray:
-        """(T,) whether the foot carries more than `ON_GROUND`."""
-        return self.force[:, 1] > ON_GROUND
-
-
-def foot_forces(series: TimeSeries, time: np.ndarray, swapped: bool = False) -> dict[str, FootForce]:
-    """The feet's forces at `time` (N,) [s]; zero off contact. `swapped` exchanges right and left.
-
-    Raises InputError where columns are missing, the forces are no newtons, or the points are no metres.
-    """
-    at, found = series.at(time), {}
-    if np.isnan(at.values).any():
-        raise InputError(f"{series.source}: forces do not cover {time[0]:g} to {time[-1]:g} s")
-    for side in "rl":
-        force_name, torque_name = _plate(series, side)
-        force, point, torque = (
-            np.stack([at[name.format(f"{kind}{axis}")] if name.format(f"{kind}{axis}") in at
-                      else np.zeros(len(time)) for axis in "xyz"], axis=1)
-            for name, kind in ((force_name, "v"), (force_name, "p"), (torque_name, ""))
-        )  # fmt: skip
-        on = force[:, 1] > ON_GROUND
-        if on.any() and np.abs(point[on]).max() > 50.0:
-            raise InputError(f"{series.source}: centres of pressure up to {np.abs(point[on]).max():.0f}: millimetres? "
-                             "give them in metres")  # fmt: skip
-        mask = on[:, None]
-        found[side] = FootForce(np.where(mask, force, 0.0), np.where(mask, point, 0.0), np.where(mask, torque, 0.0))
-    if max(float(one.force[:, 1].max()) for one in found.values()) < 50.0:
-        raise InputError(f"{series.source}: no foot ever carries 50 N: volts or body weights? give newtons")
-    return {"r": found["l"], "l": found["r"]} if swapped else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,17 +97,14 @@ def derivatives(model: mujoco.MjModel, qpos: np.ndarray, rate: float) -> tuple[n
 
 def check_feet(embodiment: Embodiment, qpos: np.ndarray, forces: dict[str, FootForce], scale: float) -> None:
     """Raises InputError where the forces act nearer to the other foot (plates exchanged) or far from both."""
-    model, data, ground = embodiment.model, mujoco.MjData(embodiment.model), model_frame(embodiment)
+    feet = feet_in_ground(embodiment, qpos, scale)
     away: dict[tuple[str, str], list[float]] = {(a, b): [] for a in "rl" for b in "rl"}
     for frame in np.unique(np.linspace(0, len(qpos) - 1, 40).astype(int)):
-        data.qpos[:] = qpos[frame]
-        mujoco.mj_kinematics(model, data)
         for side, foot in forces.items():
             if foot.loaded[frame]:
-                point = ground.apply(scale * foot.point[frame])
                 for other in "rl":
-                    middle = (data.body(f"calcn_{other}").xpos + data.body(f"toes_{other}").xpos) / 2
-                    away[side, other].append(float(np.linalg.norm((point - middle)[:2])))
+                    offset = scale * (foot.point[frame] - feet[other][frame])[[0, 2]]
+                    away[side, other].append(float(np.linalg.norm(offset)))
     mean = {pair: float(np.mean(values)) for pair, values in away.items() if values}
     for side, name in (("r", "right"), ("l", "left")):
         other = "l" if side == "r" else "r"
@@ -167,14 +115,6 @@ def check_feet(embodiment: Embodiment, qpos: np.ndarray, forces: dict[str, FootF
             )
         if mean.get((side, side), 0.0) > FAR:
             raise InputError(f"the {name} plate's forces act {mean[side, side]:.2f} m from the foot: another frame?")
-
-
-def _plate(series: TimeSeries, side: str) -> tuple[str, str]:
-    for force, torque in PLATE_NAMES[side]:
-        if force.format("vy") in series:
-            return force, torque
-    raise InputError(f"{series.source}: no forces of the {'right' if side == 'r' else 'left'} foot, such as "
-                     f"{PLATE_NAMES[side][0][0].format('vy')}; it has {', '.join(series.names[:8])}")  # fmt: skip
 
 
 def _rigid(embodiment: Embodiment, mass: float) -> mujoco.MjModel:

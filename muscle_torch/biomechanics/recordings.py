@@ -3,7 +3,6 @@
 import csv
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from muscle_torch.errors import InputError
 
 from .angle_units import angles_in_degrees, stated_degrees
 from .c3d import read_c3d_analog
-from .clocks import with_clock
-from .series import CLOCK_TOLERANCE, TimeSeries
+from .clocks import at_rate, with_clock
+from .series import TimeSeries
 from .text_tables import SAMPLE, Row, decimal_mark, numbers, read_table, read_text, separator_of, split
 
 
@@ -93,17 +92,6 @@ def read_matlab(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") -
     return with_clock(path, names, [storage_unit(name, degrees) for name in names], values, rate, notes)
 
 
-def read_c3d(path: str | Path, rate: float = 0.0) -> TimeSeries:
-    """Return the analog channels of a C3D file; `rate` [Hz] overrides the file's."""
-    series = read_c3d_analog(path)
-    if not rate:
-        return series
-    told = () if abs(rate / series.rate - 1) < CLOCK_TOLERANCE else (
-        f"{path}: the file says {series.rate:.6g} Hz; rate={rate:g} is used",)  # fmt: skip
-    time = series.time[0] + np.arange(len(series.time)) / rate
-    return replace(series, time=time, notes=(*series.notes, *told))
-
-
 def write_csv(path: str | Path, series: TimeSeries) -> Path:
     """Writes `time` and the columns; units in square brackets."""
     path = Path(path)
@@ -122,7 +110,7 @@ READERS: dict[str, Callable[[Path, float, str], TimeSeries]] = {
     ".csv": lambda path, rate, angle_unit: read_csv(path, rate),
     ".tsv": lambda path, rate, angle_unit: read_csv(path, rate),
     ".txt": lambda path, rate, angle_unit: read_csv(path, rate),
-    ".c3d": lambda path, rate, angle_unit: read_c3d(path, rate),
+    ".c3d": lambda path, rate, angle_unit: at_rate(read_c3d_analog(path), rate),
     ".mat": read_matlab,
 }
 WRITERS: dict[str, Callable[[Path, TimeSeries], Path]] = {

@@ -127,9 +127,14 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
+    """One pair of axes. Bands end at `floor`: what cannot be negative has no band below zero. `marks`: x of dotted
+    vertical lines with the colours of the curves, such as the times at which the feet leave the ground."""
+
     title: str
     curves: Sequence[Curve]
     unit: str = ""
+    floor: float = -np.inf
+    marks: Sequence[float] = ()
 
 
 def grid(
@@ -153,7 +158,10 @@ def grid(
             (line,) = axis.plot(x, curve.mean, color=colour, lw=1.7, ls=curve.style)
             handles.setdefault(curve.label, line)
             if curve.sd is not None:
-                axis.fill_between(x, curve.mean - curve.sd, curve.mean + curve.sd, color=colour, alpha=0.18, lw=0)
+                low = np.maximum(curve.mean - curve.sd, np.minimum(curve.mean, panel.floor))
+                axis.fill_between(x, low, curve.mean + curve.sd, color=colour, alpha=0.18, lw=0)
+        for place, curve_colour in zip(panel.marks, COLOURS, strict=False):
+            axis.axvline(place, color=curve_colour, lw=0.9, ls=":", zorder=1)
         axis.set_title(panel.title, fontsize=9.5)
         axis.set_ylabel(panel.unit, fontsize=8)
         axis.tick_params(labelsize=7.5)

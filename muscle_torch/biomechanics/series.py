@@ -7,6 +7,7 @@ import numpy as np
 from scipy import signal
 
 from muscle_torch.errors import InputError, nearest
+from muscle_torch.motion.support import runs
 
 # A clock may wobble by this part of a step and still count as regular.
 CLOCK_TOLERANCE = 0.02
@@ -94,6 +95,16 @@ class TimeSeries:
         return replace(self, names=tuple(names))
 
 
+def check_rate(rate: float, least: float, source: str, most: float = 100_000.0) -> None:
+    """Raises InputError if `rate` [Hz] lies outside `least` to `most`: the time is in another unit than it says."""
+    if rate < least:
+        raise InputError(f"{source}: samples are {1 / rate:g} s apart; is the time in milliseconds? then say so, e.g. "
+                         "`time (ms)`, or set the rate [Hz]")  # fmt: skip
+    if rate > most:
+        raise InputError(f"{source}: {rate:g} samples a second; is the time in seconds? then say so, e.g. `time (s)`, "
+                         "or set the rate [Hz]")  # fmt: skip
+
+
 def complete(series: TimeSeries) -> tuple[TimeSeries, tuple[str, ...]]:
     """The longest stretch of rows without NaN, columns without any number left out; and in words what was cut."""
     known = np.asarray(np.isfinite(series.values))
@@ -174,9 +185,3 @@ def low_pass(series: TimeSeries, cutoff: float, order: int = 4) -> TimeSeries:
     """The series on an even clock, low-passed at `cutoff` [Hz]."""
     even = series if series.is_regular else regular(series)
     return even.with_values(butterworth(even.values, even.rate, cutoff, "low", order))
-
-
-def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """[start, end) of every run of True."""
-    edges = np.diff(np.concatenate(([0], mask.astype(np.int8), [0])))
-    return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))

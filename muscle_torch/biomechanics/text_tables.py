@@ -70,14 +70,14 @@ def read_rows(path: str | Path) -> tuple[list[Row], list[Row], str]:
     lines = read_text(Path(path)).splitlines()
     first = 0
     separator = ""
-    stated = re.fullmatch(r"\"?sep=(.)\"?", lines[0].strip("\ufeff \r")) if lines else None
-    if stated:
-        first, separator = 1, stated.group(1)
-    kept = [(n, line) for n, line in enumerate(lines[first:], first + 1) if line.strip(" \t\r;,")]
-    tail = [line for _, line in kept if not line.startswith(COMMENT)][-SAMPLE:]
+    separator_line = re.fullmatch(r"\"?sep=(.)\"?", lines[0].strip("\ufeff \r")) if lines else None
+    if separator_line:
+        first, separator = 1, separator_line.group(1)
+    numbered = [(n, line) for n, line in enumerate(lines[first:], first + 1) if line.strip(" \t\r;,")]
+    tail = [line for _, line in numbered if not line.startswith(COMMENT)][-SAMPLE:]
     separator = separator or separator_of(tail)
-    comments = [Row(n, split(line.lstrip("# "), separator)) for n, line in kept if line.startswith(COMMENT)]
-    rows = [Row(n, split(line, separator)) for n, line in kept if not line.startswith(COMMENT)]
+    comments = [Row(n, split(line.lstrip("# "), separator)) for n, line in numbered if line.startswith(COMMENT)]
+    rows = [Row(n, split(line, separator)) for n, line in numbered if not line.startswith(COMMENT)]
     return rows, comments, separator
 
 
@@ -100,6 +100,9 @@ def split(line: str, separator: str) -> list[str]:
     """Return the cells of one line, quotes and blanks around them taken off."""
     if not separator:
         return line.split()
+    if '"' not in line:
+        cells = line.split(separator)
+        return [cell.strip() for cell in cells] if " " in line or "\t" in line else cells
     cells = next(csv.reader(StringIO(line), delimiter=separator, skipinitialspace=True), [])
     return [cell.strip().strip('"') for cell in cells]
 
@@ -163,10 +166,13 @@ def numbers(path: Path, rows: list[Row], columns: int, decimal: str = ".") -> np
             hint = "; decimal commas between commas? export with semicolons between the columns" if doubled else ""
             raise InputError(f"{path}: line {line} has {len(cells)} values, the names say {columns}{hint}")
         try:
-            values.append([number(cell, decimal) for cell in cells])
+            values.append([float(cell) for cell in cells])  # nearly all rows; missing values and commas take longer
         except ValueError:
-            bad = next(cell for cell in cells if not is_number(cell, decimal))
-            raise InputError(f"{path}: line {line}: {bad!r} is not a number") from None
+            try:
+                values.append([number(cell, decimal) for cell in cells])
+            except ValueError:
+                bad = next(cell for cell in cells if not is_number(cell, decimal))
+                raise InputError(f"{path}: line {line}: {bad!r} is not a number") from None
     return np.array(values, dtype=float).reshape(-1, columns)
 
 
@@ -199,10 +205,10 @@ def _head(
         if not commented or all(is_number(cell) for cell in commented[-1].cells):
             raise InputError(f"{path}: the first line holds numbers; give the columns names there")
         above = commented[-1:]
-    titles, stated = above[-1].cells, None
+    titles, unit_cells = above[-1].cells, None
     if len(above) > 1 and len(above[-2].cells) == len(titles):
         if _are_units(titles):
-            titles, stated, above = above[-2].cells, titles, above[:-1]
+            titles, unit_cells, above = above[-2].cells, titles, above[:-1]
         elif is_number(titles[0]) and titles[0]:  # not the names: a row with a word among its numbers
             bad = next(cell for cell in titles if not is_number(cell))
             raise InputError(f"{path}: line {above[-1].line}: {bad!r} is not a number")
@@ -211,8 +217,8 @@ def _head(
     pairs = [name_and_unit(title) for title in titles]
     names = [name or f"column_{i}" for i, (name, _) in enumerate(pairs, 1)]
     units = [unit for _, unit in pairs]
-    if stated is not None:
-        units = [unit or cell.strip("[]()") for unit, cell in zip(units, stated, strict=True)]
+    if unit_cells is not None:
+        units = [unit or cell.strip("[]()") for unit, cell in zip(units, unit_cells, strict=True)]
     return names, units, above[:-1]
 
 

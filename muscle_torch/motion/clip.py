@@ -1,7 +1,5 @@
 """MotionClip: one motion of one body as a plain .npz without pickles."""
 
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -11,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 FORMAT = "muscle_torch.MotionClip/1"
 REQUIRED = ("qpos", "frequency", "joint_names", "embodiment", "model_version")
-STORED = (*REQUIRED, "qvel", "name", "source", "licence", "landmarks", "landmark_names")
+STORED = (*REQUIRED, "qvel", "name", "source", "licence", "landmarks", "landmark_names", "scale")
 MIN_FRAMES = 2
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -24,16 +23,17 @@ class MotionClip:
     """Positions over time at a constant rate. Building one checks nothing; `validate`, `save` and `load` do."""
 
     name: str
-    qpos: np.ndarray  # (T, nq) float32, columns in the order of joint_names; a free joint comes first and takes 7
+    qpos: np.ndarray  # (T, num_qpos) float32, columns in the order of joint_names; a free joint is first and takes 7
     frequency: float  # [Hz]
     joint_names: tuple[str, ...]
-    embodiment: str  # name of the body, e.g. "MyoBimanualArm"
+    embodiment: str  # `Embodiment.name`, e.g. "MyoBimanualArm"
     model_version: str
     source: str = ""
     licence: str = ""
-    qvel: np.ndarray | None = None  # (T, nv) float32; None: the derivative of qpos is used
+    qvel: np.ndarray | None = None  # (T, num_qvel) float32; None: the derivative of qpos is used
     landmarks: np.ndarray | None = None  # (T, K, 3) float32 [m], where recorded points wanted the body: to look at
     landmark_names: tuple[str, ...] = ()
+    scale: float = float("nan")  # leg of the body over that of the person recorded; NaN: unknown
 
     @property
     def num_frames(self) -> int:
@@ -87,6 +87,8 @@ class MotionClip:
         if self.landmarks is not None:
             arrays["landmarks"] = np.asarray(self.landmarks, dtype=np.float32)
             arrays["landmark_names"] = np.array(self.landmark_names, dtype=np.str_)
+        if np.isfinite(self.scale):
+            arrays["scale"] = np.array(float(self.scale))
         return write_arrays(Path(path), arrays)
 
     @classmethod
@@ -113,6 +115,7 @@ class MotionClip:
             qvel=as_numbers(arrays["qvel"], "qvel", path) if "qvel" in arrays else None,
             landmarks=as_numbers(arrays["landmarks"], "landmarks", path) if "landmarks" in arrays else None,
             landmark_names=tuple(str(name) for name in arrays.get("landmark_names", np.zeros(0)).reshape(-1)),
+            scale=float(arrays["scale"]) if "scale" in arrays else float("nan"),
         )
         return clip.validate(str(path))
 
@@ -143,16 +146,9 @@ def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], compress: bool = True) -> Path:
-    """Writes an .npz beside `path` and moves it there when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            (np.savez_compressed if compress else np.savez)(stream, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write an .npz file whole or not at all; return its path. Raises InputError if it cannot be written."""
+    with write_atomically(path) as temporary, open(temporary, "wb") as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)  # type: ignore[arg-type]
     return path
 
 

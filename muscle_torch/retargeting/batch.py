@@ -17,11 +17,12 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
+from muscle_torch.motion.support import runs
 from muscle_torch.rotations import matrix_to_rotvec
 
 from .collisions import Contacts, find_contacts, pairs
 from .fit import LANDMARK_BODIES, Proportions, Targets, spread_frames
-from .ground import FEET, TOUCH, Feet, find_floor, grounded, runs, stances
+from .ground import FEET, TOUCH, Feet, find_floor, grounded, stances
 from .kinematics import BodyTree, Points, Pose
 from .solver import Normal, second, solve
 

@@ -178,7 +178,7 @@ def _legs(raw: RawMotion, body: Proportions, found: dict[str, np.ndarray]) -> No
         raise InputError(
             f"{where}: a whole body needs {', '.join(missing) or 'the orientation of the pelvis'}, which the recording "
             "lacks (markers= names markers, static= is a trial that shows them); for arms alone use "
-            "embodiment=bimanual_arm"
+            "embodiment=bimanual"
         )
     subject = leg_length(p)
     assert subject is not None

@@ -20,7 +20,7 @@ from .gmr import fit_frames
 from .mocap_body import drag
 from .post import at_origin, on_floor, smooth
 from .quality import Quality, Series, assess
-from .raw import LEG, SIDES, RawMotion, at_rate
+from .raw import LEG, SIDES, RawMotion, at_rate, leg_length
 
 
 @dataclass(frozen=True)
@@ -68,19 +68,19 @@ METHODS: dict[str, Method] = {"batch": _batch, "gmr": _gmr, "mocap_body": _mocap
 class Retargeter:
     """One body and one method; what depends on them alone is made once."""
 
-    def __init__(self, embodiment: str = "full_body", options: RetargetOptions | None = None) -> None:
+    def __init__(self, embodiment: str = "fullbody", options: RetargetOptions | None = None) -> None:
         self.options = options or RetargetOptions()
         if self.options.method not in METHODS:
             raise InputError(f"unknown method {self.options.method!r}{nearest(self.options.method, tuple(METHODS))}")
-        if embodiment not in ("full_body", "bimanual_arm"):
-            raise InputError(f"cannot retarget to {embodiment!r}; known: full_body, bimanual_arm")
+        if embodiment not in ("fullbody", "bimanual"):
+            raise InputError(f"cannot retarget to {embodiment!r}; known: fullbody, bimanual")
         self.embodiment: Embodiment = make_embodiment(embodiment)
         self.body = Proportions(self.embodiment)
 
     @cached_property
     def whole(self) -> Proportions:
         """The whole body, which shows how the trunk of a recording is held."""
-        return self.body if self.body.free else Proportions(make_embodiment("full_body"))
+        return self.body if self.body.free else Proportions(make_embodiment("fullbody"))
 
     def __call__(self, raw: RawMotion) -> Result:
         """Raises InputError for a recording that the body cannot follow. Uses one thread of a CPU."""
@@ -110,6 +110,7 @@ class Retargeter:
             licence=self.options.licence or raw.licence,
             landmarks=targets.positions.astype(np.float32),
             landmark_names=targets.names,
+            scale=_leg_scale(raw, self.body),
         )
         return Result(clip.validate(), quality, series, targets)
 
@@ -143,3 +144,11 @@ def _one_thread() -> Iterator[None]:
 def _is_whole(raw: RawMotion) -> bool:
     legs = {f"{side}_{joint}" for side in SIDES for joint in LEG[:3]}
     return legs <= raw.positions.keys() and "pelvis" in raw.orientations
+
+
+def _leg_scale(raw: RawMotion, body: Proportions) -> float:
+    """The body's leg over the subject's; NaN for a body or a recording without legs."""
+    subject = leg_length(raw.positions)
+    if subject is None or not body.free:
+        return float("nan")
+    return (body.length("left_hip", "left_knee") + body.length("left_knee", "left_ankle")) / subject

@@ -41,7 +41,7 @@ class Job:
 @dataclass(frozen=True)
 class RunOptions:
     output: Path
-    embodiment: str = "full_body"
+    embodiment: str = "fullbody"
     figures: bool = True
     overwrite: bool = False
     workers: int = 1
@@ -128,9 +128,7 @@ def make_clip(job: Job, options: RunOptions) -> dict[str, Any]:
         record |= {"status": "rejected" if told else "passed", "reasons": told, "quality": result.quality.row()}
         for stale in (target, other):
             stale.unlink(missing_ok=True)
-        result.clip.save(target)
-        if told:
-            os.replace(target, other)
+        result.clip.save(other if told else target)
         if options.figures:
             draw(result, options.output / "quality" / f"{job.name}.png")
     except CLIP_ERRORS as error:
@@ -277,8 +275,3 @@ def _member(root: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     return root / f"{name}.npz"
-
-
-def thread_count() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from .ground import Soles, runs
+from muscle_torch.motion.support import runs
+
+from .ground import Soles
 from .kinematics import Frames
 
 GeomType = mujoco.mjtGeom
@@ -89,7 +91,7 @@ def stances_of(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> 
     speed = np.linalg.norm((after - point[:-1])[..., :2], axis=-1) * rate
     low = np.maximum(point[:-1, :, 2], after[..., 2]) < CONTACT
     shortest, width = max(2, round(SHORTEST_STANCE * rate)), max(1, round(SLOWEST * rate))
-    flights = [stop for start, stop in runs(~low.any(axis=1)) if stop - start >= shortest and start > 0]
+    flights = [stop for start, stop in runs(~np.any(low, axis=1)) if stop - start >= shortest and start > 0]
     stances = []
     for side in np.unique(sides):
         slowest = np.where(low & (sides == side), speed, np.inf).min(axis=1)

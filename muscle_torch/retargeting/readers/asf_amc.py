@@ -143,7 +143,7 @@ def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.
 def _left_out(asf: Asf, amc: Amc) -> tuple[str, ...]:
     """A note on bones that move or stretch against their parents, which is not read."""
     moving = [name for name in amc.frames if name != "root" and set(asf.bones[name].dof) - {"rx", "ry", "rz"}]
-    return (f"translations of {', '.join(moving)} are left out",) if moving else ()
+    return (f"translations of {', '.join(moving)} are ignored",) if moving else ()
 
 
 def _points(skeleton: Skeleton, ends: np.ndarray) -> dict[str, np.ndarray]:

@@ -146,7 +146,7 @@ def _on_floor(points: dict[str, np.ndarray], axis: np.ndarray) -> bool:
 
 
 def _taken(axis: str) -> str:
-    return f"{axis} is taken for the vertical axis (up= sets another)"
+    return f"{axis} is taken as the vertical axis (up= sets another)"
 
 
 def _square(vector: np.ndarray, normal: np.ndarray) -> np.ndarray:

@@ -76,8 +76,8 @@ def _thumb(bvh: Bvh, hand: int, offsets: np.ndarray) -> np.ndarray | None:
     along = offsets[root] / np.linalg.norm(offsets[root])
     if first is not None and last is not None and _square(first - last, along) > SQUARE:
         return first - last
-    if tips[THUMB] is not None and thumb is not None:
-        end = _place(bvh, root, _end(bvh, tips[THUMB]), offsets)
+    if (joint := tips[THUMB]) is not None and thumb is not None:
+        end = _place(bvh, root, _end(bvh, joint), offsets)
         if _square(end, along) > SQUARE:
             return end
     return None

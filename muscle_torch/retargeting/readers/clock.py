@@ -47,7 +47,7 @@ def make_clock(numbers: np.ndarray, time: np.ndarray, stated: float, rate: float
     rows = np.arange(len(numbers))
     if usable and (np.diff(time) == 0).any():
         rows = np.flatnonzero(np.append(np.diff(time) > 0, True))
-        notes.append(f"{len(numbers) - len(rows)} rows repeat the time of the next one and were left out")
+        notes.append(f"rows that repeat a time: {len(numbers) - len(rows)}; only the last of each time counts")
     time, numbers = time[rows], numbers[rows]
     expected = stated if RATES[0] <= stated <= RATES[1] else 0.0
     steps = _steps(time, expected) if usable else None
@@ -68,7 +68,7 @@ def make_clock(numbers: np.ndarray, time: np.ndarray, stated: float, rate: float
         raise InputError(f"{where}: {int(steps[worst]) - 1} frames are missing after row {worst + 1}; cut it there")
     missing = int(frames[-1]) + 1 - len(frames)
     if missing:
-        notes.append(f"{missing} frames are missing in the file and count as gaps")
+        notes.append(f"{missing} frames are missing from the file and count as gaps")
     return Clock(rate or own, rows, frames, tuple(notes))
 
 

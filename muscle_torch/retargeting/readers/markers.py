@@ -332,5 +332,6 @@ def _arm_turns(
         if segment == "upper_arm":  # from the inner to the outer epicondyle; the elbow bends square to it
             across = np.cross(across, along) * (1.0 if side == "right" else -1.0)
         turn = segment_axes(across, along, side)
-        if np.isfinite(turn).all(axis=(1, 2))[np.isfinite(along).all(axis=1)].all():
+        visible = np.isfinite(along).all(axis=1)
+        if np.isfinite(turn[visible]).all():
             orientations[f"{side}_{segment}"] = turn

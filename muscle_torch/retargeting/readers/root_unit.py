@@ -8,7 +8,7 @@ from ..raw import FASTEST, SIDES
 
 TRAVELS = 0.5  # [m/s]; a slower root does not show its unit
 STRAIGHT = 0.5  # of its path; a root that goes to and fro does not either
-MIXED_UP = (1e-3, 1e-2, 0.1)  # units that are taken for metres [m]
+MIXED_UP = (1e-3, 1e-2, 0.1)  # units that are mistaken for metres [m]
 NEAR = 1.4  # factor between a unit and what the feet show
 
 
@@ -26,7 +26,7 @@ def check_root_unit(points: dict[str, np.ndarray], rate: float, where: str) -> N
         glides = " (if it really glides, set unit=1)" if speed < FASTEST else ""
         raise InputError(
             f"{where}: the body travels at {speed:.3g} m/s on feet that never stand: the root's translation is not in "
-            f"metres; set unit={unit:g}, with which they stand{glides}"
+            f"metres; set unit={unit:g}, at which they stand{glides}"
         )
 
 

@@ -48,7 +48,7 @@ def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 
     """
     arrays = read_arrays(path, KEYS)
     arrays.setdefault("split_points", np.array([0, len(arrays.get("qpos", ()))]))
-    name = "full_body" if "knee_angle_r" in arrays["joint_names"] else "bimanual_arm"
+    name = "fullbody" if "knee_angle_r" in arrays["joint_names"] else "bimanual"
     embodiment, body, tree = _body(name)
     clips = trajectory_clips(arrays, embodiment, path)
     if part >= len(clips):
