@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
-LIBRARY = [
-    "muscle_torch",
-    *("muscle_torch.biomechanics", "muscle_torch.embodiments", "muscle_torch.motion", "muscle_torch.physics"),
-    *("muscle_torch.retargeting", "muscle_torch.retargeting.readers", "muscle_torch.rl"),
-]
+FOLDERS = find_packages(include=["muscle_torch*", "envs*", "models*", "cfg*", "tools*"])
+PACKAGES = [name if name.startswith("muscle_torch") else f"muscle_torch.{name}" for name in FOLDERS]
 
 # Each is imported only by the files that need it.
 EXTRAS = {
@@ -33,7 +30,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=[*LIBRARY, *INSIDE],
+    packages=PACKAGES,
     package_dir={"muscle_torch": "muscle_torch", **INSIDE},
     package_data={
         "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "profile/*.yaml", "motions/*.txt"],
@@ -51,6 +48,7 @@ setup(
         "omegaconf>=2.3",
         "tensorboard>=2.17",
         "mink>=1.0",
+        "smplx>=0.1.28",
         "scipy>=1.13",
         "numpy>=2.0",
         "matplotlib>=3.9",

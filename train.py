@@ -1,13 +1,11 @@
-"""Train a policy to imitate motion: `python train.py task=bimanual`. `--help` lists every key.
+"""Train a policy: `python train.py task=bimanual`. `--help` lists every key.
 
-The whole story: config -> environment -> policy -> trainer -> evaluation. The run folder holds all it wrote.
+config -> environment -> policy -> trainer -> evaluation. The run folder holds all that it writes.
 """
 
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 try:
     import muscle_torch.cfg  # noqa: F401  only an installed muscle_torch has it
@@ -20,137 +18,42 @@ except ImportError as error:
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs one training command; returns the exit code."""
+    """Run one training command; return the exit code."""
     cfg = load_config(words=words)
-    # Imported after the words are read: a mistyped key answers at once, without loading torch.
+    # Imported after the words were read: a mistyped key answers at once, without loading torch.
     from muscle_torch.rl import StopSignals, make_processes
 
     with StopSignals() as stop, make_processes(cfg) as processes:
-        return _train(cfg, words, processes, stop)
+        return train(cfg, words, processes, stop)
 
 
-def _train(cfg: Config, words: Sequence[str], processes, stop) -> int:
-    import torch
-
-    from muscle_torch.checkpoint import load_checkpoint, load_weights
-    from muscle_torch.envs import make_env
-    from muscle_torch.memory import full_memory_is_one_line
-    from muscle_torch.models import make_policy
+def train(cfg: Config, words: Sequence[str], processes, stop) -> int:
+    """Train on this process; the first one writes, evaluates and prints."""
     from muscle_torch.rl import Trainer
-    from muscle_torch.run_folder import find_run, fine_tuning, write_facts
+    from muscle_torch.tools import training
 
-    cfg, run_dir, resumed = processes.from_first(lambda: find_run(cfg, words))
-    given = load_checkpoint(cfg.checkpoint) if cfg.checkpoint and resumed is None else None
-    if given is not None:
-        cfg = fine_tuning(cfg, given)
-    cfg, library = _fitted(cfg, processes)
-    own = processes.share(cfg)
-    torch.manual_seed(cfg.seed)
-
-    def build():
-        env = make_env(own, library=library)
-        policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
-        if given is not None:
-            load_weights(policy, given, env, cfg.task, cfg.reset_std)
-        return env, policy
-
-    with full_memory_is_one_line(cfg, cfg.num_envs):
-        env, policy = processes.together(build)
-        trainer = Trainer(env, policy, cfg, run_dir, processes)
-    if resumed is not None:
-        trainer.load_state(resumed)
-    else:
-        processes.from_first(lambda: write_facts(cfg, run_dir))
-    if processes.first:
-        _introduce(cfg, trainer, run_dir)
-
-    start = time.monotonic()
-    validation = _validation(cfg, trainer, run_dir) if processes.first else None
-    with full_memory_is_one_line(cfg, cfg.num_envs):
+    run = processes.broadcast(lambda: training.open_run(cfg, words))
+    cfg, assets = training.fit_num_envs(run.config, processes)
+    with training.report_out_of_memory(cfg):
+        env, policy = processes.local_leader_first(lambda: training.build(cfg, run, assets, processes))
+        trainer = Trainer(env, policy, cfg, run.folder, processes)
+        training.begin(trainer, run, processes)
+        start = time.monotonic()
+        validation = training.make_validation(trainer) if processes.first else None
         code = trainer.run(validation, stop)
     if validation is not None:
         validation.close()
-    processes.leave()
+    processes.shutdown()
     if not processes.first:
         return code
     if code:
-        print(f"stopped and saved; continue with: python train.py resume={run_dir}")
+        print(f"stopped and saved; continue with: python train.py resume={run.folder}")
         return code
-    if cfg.evaluate:
-        _evaluate(cfg, trainer, run_dir)
-    if cfg.capture_video:
-        _film(cfg, trainer, run_dir)
-    print(f"done in {time.monotonic() - start:.0f} s; everything is in {run_dir} (tensorboard --logdir {cfg.runs_dir})")
+    training.evaluate(trainer)
+    print(
+        f"done in {time.monotonic() - start:.0f} s; everything is in {run.folder} (tensorboard --logdir {cfg.runs_dir})"
+    )
     return 0
-
-
-def _fitted(cfg: Config, processes):
-    """(config with a number of worlds that the memory holds, the motion library): where `max` was given, the most."""
-    import torch
-
-    from muscle_torch.envs import make_env, resolved_device
-    from muscle_torch.memory import estimate, fitting, free_memory
-    from muscle_torch.models import make_policy
-
-    def look():
-        device = processes.device or resolved_device(cfg)
-        # One world on the CPU says how large everything is; random numbers are left as they were.
-        probe = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
-        with torch.random.fork_rng(devices=[]):
-            policy = make_policy(cfg.policy, probe, cfg.network)
-        memory = estimate(probe, sum(p.numel() for p in policy.parameters()), cfg, device.type == "cuda")
-        worlds = fitting(cfg, memory, device, processes.local_size, processes.size)
-        if processes.first:
-            print(memory.line(worlds // processes.size, free_memory(device)))
-        probe.close()
-        return worlds, probe.library.to(device)
-
-    worlds, library = processes.together(look)
-    return dataclasses.replace(cfg, num_envs=-processes.largest(-worlds)), library
-
-
-def _introduce(cfg: Config, trainer, run_dir: Path) -> None:
-    counts = [sum(p.numel() for p in part.parameters()) for part in (trainer.policy.actor, trainer.policy.critic)]
-    print(f"{cfg.policy}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
-    if trainer.step:
-        print(f"continuing {run_dir} after {trainer.step:,} steps")
-
-
-def _validation(cfg: Config, trainer, run_dir: Path):
-    """What looks at the policy every `validation_interval` updates; None where nobody asked for it."""
-    if not cfg.validation_interval:
-        return None
-    from muscle_torch.envs import make_env
-    from muscle_torch.validation import Validation
-
-    motion, library = (cfg.validation_motion, None) if cfg.validation_motion else (None, trainer.env.library)
-    worlds = cfg.validation_clips if library is None else min(cfg.validation_clips, library.num_clips)
-    env = make_env(cfg, worlds or None, motion=motion, evaluation=True, library=library)
-    options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "video": cfg.capture_video}
-    options |= {"keep_videos": cfg.keep_videos}
-    return Validation(env, trainer.env, trainer.policy, run_dir, **options)
-
-
-def _evaluate(cfg: Config, trainer, run_dir: Path) -> None:
-    """Whole clips from their start: what did learning bring over an untrained policy and over doing nothing?"""
-    from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import compare_policies
-
-    env = make_env(cfg, evaluation=True, library=trainer.env.library)
-    print(compare_policies(env, trainer.policy, trainer.untrained_policy(), run_dir / "eval"))
-    env.close()
-
-
-def _film(cfg: Config, trainer, run_dir: Path) -> None:
-    """A video of the trained policy; where that fails, the run is done all the same."""
-    from muscle_torch.envs import make_env
-    from muscle_torch.video import FAILURES, render_policy
-
-    env = make_env(cfg, evaluation=True, library=trainer.env.library)
-    try:
-        render_policy(env, trainer.policy, run_dir / "videos" / "final.mp4")
-    except FAILURES as error:
-        print(f"warning: no video: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,24 @@
 """Tensor environments. `make_env("bimanual", num_envs=256)`; `VecTask(env)` for the Isaac habit."""
 
-from .factory import make_env, resolved_device
-from .imitation import ImitationEnv, Transition
-from .observations import OBSERVATIONS
-from .rewards import PENALTIES, REWARDS
-from .terminations import TERMINATIONS
-from .vec_task import VecTask
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "OBSERVATIONS",
-    "PENALTIES",
-    "REWARDS",
-    "TERMINATIONS",
-    "ImitationEnv",
-    "Transition",
-    "VecTask",
-    "make_env",
-    "resolved_device",
-]
+from muscle_torch.config.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .faces.vec_task import VecTask
+    from .factory import make_env, make_partner_env, resolved_device
+    from .muscle_env import MuscleEnv, Transition
+
+__all__ = ["MuscleEnv", "Transition", "VecTask", "make_env", "make_partner_env", "resolved_device"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "MuscleEnv": "muscle_env",
+        "Transition": "muscle_env",
+        "VecTask": "faces.vec_task",
+        "make_env": "factory",
+        "make_partner_env": "factory",
+        "resolved_device": "factory",
+    },
+)

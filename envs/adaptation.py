@@ -1,4 +1,4 @@
-"""What the environment makes of success and failure: its curricula and the clips it draws."""
+"""Curricula and adaptive sampling driven by episode outcomes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,35 +8,36 @@ from torch import Tensor
 
 from muscle_torch.config import Config
 from muscle_torch.errors import InputError, nearest
-from muscle_torch.motion import ClipFailures, Sampler
+from muscle_torch.motion import FailureRates
 
 from .curriculum import RewardCurriculum, TerminationCurriculum
+from .goals.goal import Goal
 from .rewards import Reward
 from .terminations import Termination
 
 
 class Adaptation:
-    """Counts how episodes end, clip by clip, and adapts thresholds, reward weights and sampling once an update.
+    """Counts how episodes end, by the goal's groups, and adapts thresholds, reward weights and sampling.
 
-    Failure rates of clips are kept whether or not anything is adapted: they are worth seeing.
+    Failure rates are kept whether or not anything is adapted, for validation.
     """
 
-    def __init__(self, config: Config, termination: Termination, reward: Reward, sampler: Sampler):
-        self._termination, self._reward, self._sampler = termination, reward, sampler
+    def __init__(self, config: Config, termination: Termination, reward: Reward, goal: Goal):
+        self._termination, self._reward, self._goal = termination, reward, goal
         self._sampling = config.sampling
         self._curriculum = config.curriculum.termination
-        clips, device = sampler.library.num_clips, sampler.library.device
-        self.failures = ClipFailures(config.sampling, clips)
+        groups, device = len(goal.groups), goal.device
+        self.failures = FailureRates(config.sampling, groups)
         self.termination = TerminationCurriculum(self._curriculum)
         self.reward = RewardCurriculum(config.curriculum.reward, config.reward.weights)
         self._terms = _terms(config)
-        self._ended = torch.zeros(clips, dtype=torch.long, device=device)
-        self._failed = torch.zeros(clips, dtype=torch.long, device=device)
+        self._ended = torch.zeros(groups, dtype=torch.long, device=device)
+        self._failed = torch.zeros(groups, dtype=torch.long, device=device)
 
-    def count(self, clip: Tensor, ended: Tensor, failed: Tensor) -> None:
-        """Worlds (W,) bool whose episode in clip (W,) ended, and of these those that failed."""
-        self._ended.index_add_(0, clip, ended.long())
-        self._failed.index_add_(0, clip, failed.long())
+    def count(self, group: Tensor, ended: Tensor, failed: Tensor) -> None:
+        """Count the environments (W,) bool whose episode in a group (W,) ended, and those of them that failed."""
+        self._ended.index_add_(0, group, ended.long())
+        self._failed.index_add_(0, group, failed.long())
 
     def forget(self) -> None:
         """Drops what was counted since the last update."""
@@ -82,7 +83,7 @@ class Adaptation:
         for name, weight in self.reward.weights.items():
             self._reward.set_weight(name, weight)
         if self._sampling.adaptive:
-            self._sampler.set_weights(self.failures.weights)
+            self._goal.set_group_weights(self.failures.weights)
 
     def _metrics(self) -> dict[str, float]:
         found: dict[str, float] = {}

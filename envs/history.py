@@ -1,52 +1,50 @@
-"""Observations that hold the last few control steps: the newest last, zeros before an episode's beginning."""
+"""Stack the observations of the last few control steps, newest last, zero-padded at episode start."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from muscle_torch.config import ObservationConfig
-
-# What tells of the motion rather than of the body: `split_goal` shows only the newest of it, after all else.
-GOAL = {
-    *("site_relative", "reference", "phase", "site_error", "joint_error"),
-    *("muscle_length_error", "muscle_velocity_error"),
-}
-
 
 class History:
-    """What is returned holds its own past, so nothing is kept here."""
+    """Observations that hold their own past, so nothing is kept here."""
 
-    def __init__(self, config: ObservationConfig, layout: dict[str, slice]):
-        """layout: of one control step's observation."""
-        goal = [layout[name] for name in config.terms if name in GOAL and config.split_goal]
-        shown = [layout[name] for name in config.terms if not (name in GOAL and config.split_goal)]
-        self.length = config.history
-        self._shown, self._goal = _Columns(shown), _Columns(goal)
-        self._past = (self.length - 1) * self._shown.width
-        self.layout = layout if self.length == 1 else {name: self._newest(columns) for name, columns in layout.items()}
+    def __init__(self, length: int, layout: dict[str, slice], terms: Sequence[str], newest_only: Sequence[str]):
+        """Arrange the columns.
+
+        Args:
+            length: Number of control steps, the newest included.
+            layout: Columns of one control step's observation.
+            terms: Names of its terms, in order.
+            newest_only: Terms of which only the newest values are shown, after everything else.
+        """
+        self.length = length
+        self._repeated = _Columns([layout[name] for name in terms if name not in newest_only])
+        self._single = _Columns([layout[name] for name in terms if name in newest_only])
+        self._past = (length - 1) * self._repeated.width
+        self.layout = layout if length == 1 else {name: self._newest(columns) for name, columns in layout.items()}
 
     def begin(self, newest: Tensor) -> Tensor:
-        """The observation (W, D) of episodes that begin with `newest` (W, d)."""
+        """Return the observation (W, D) of episodes that begin with `newest` (W, d)."""
         if self.length == 1:
             return newest
         return torch.cat((newest.new_zeros(len(newest), self._past), *self._split(newest)), dim=1)
 
-    def add(self, before: Tensor, newest: Tensor) -> Tensor:
-        """The observation (W, D) after `before` (W, D) and `newest` (W, d)."""
+    def add(self, previous: Tensor, newest: Tensor) -> Tensor:
+        """Return the observation (W, D) after the previous one (W, D) and `newest` (W, d)."""
         if self.length == 1:
             return newest
-        past = before[:, self._shown.width : self._shown.width + self._past]
+        past = previous[:, self._repeated.width : self._repeated.width + self._past]
         return torch.cat((past, *self._split(newest)), dim=1)
 
     def _split(self, newest: Tensor) -> Iterable[Tensor]:
-        return (newest[:, columns] for columns in (*self._shown.columns, *self._goal.columns))
+        return (newest[:, columns] for columns in (*self._repeated.columns, *self._single.columns))
 
     def _newest(self, columns: slice) -> slice:
-        """Where the newest of some columns of one control step's observation are."""
-        moved = self._goal.moved(columns)
-        start = self._past + (self._shown.width if moved is not None else 0)
-        moved = self._shown.moved(columns) if moved is None else moved
+        """Return where the newest of some columns of one control step's observation are."""
+        moved = self._single.moved(columns)
+        start = self._past + (self._repeated.width if moved is not None else 0)
+        moved = self._repeated.moved(columns) if moved is None else moved
         assert moved is not None, "every column belongs to a term"
         return slice(start + moved, start + moved + columns.stop - columns.start, columns.step)
 
@@ -59,7 +57,7 @@ class _Columns:
         self.width = sum(part.stop - part.start for part in columns)
 
     def moved(self, columns: slice) -> int | None:
-        """Where columns that lie in one of ours begin; None: they do not."""
+        """Return where columns that lie in one of these begin; None: in none of them."""
         start = 0
         for part in self.columns:
             if part.start <= columns.start and columns.stop <= part.stop:

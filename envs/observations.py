@@ -1,25 +1,30 @@
-"""Observation terms: functions `State -> (W, d)`, by name, joined in the order of the config. A term may return
-several tensors: they are joined with the others, in one copy.
+"""Observation terms of the body, `State -> (W, d)`, and the class that joins the configured terms into one vector.
 
 `joint_pos joint_vel muscle site_relative reference phase` is the published system's vector for the arms;
-`root_pos joint_pos root_vel joint_vel muscle touch site_relative reference phase` that for the full body.
-Nothing is scaled or clipped here: the policy normalises.
+`root_pos joint_pos root_vel joint_vel muscle touch site_relative reference phase` that for the full body. A goal adds
+its own terms (`reference` and `phase` are those of the motion). Nothing is scaled or clipped: the policy normalizes.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from muscle_torch.config import ObservationConfig
 from muscle_torch.errors import InputError, nearest
-from muscle_torch.rotations import quat_conj, quat_mul, quat_to_matrix, quat_to_rotvec, yaw
 
-from .state import MUSCLE_FIELDS, BodyIndex, State
+from .goals.goal import Goal
+from .history import History
+from .model_indices import ModelIndices
+from .state import MUSCLE_FIELDS, State
+from .terms import ObservationTerm
 
 
 def root_pos(state: State) -> Tensor:
-    """Height [m] and orientation of the root in the world (quaternion), (W, 5). No x, y: where is of no matter."""
+    """Height [m] and orientation of the root in the world (quaternion), (W, 5).
+
+    x and y are omitted: the task is invariant to horizontal position.
+    """
     return state.qpos[:, 2:7]
 
 
@@ -39,8 +44,8 @@ def joint_vel(state: State) -> Tensor:
 
 
 def muscle(state: State) -> Tensor:
-    """Quantities of each muscle side by side, (W, nu * quantities): length [m], velocity [m/s], force [N, negative
-    when it pulls], excitation (the control), activation."""
+    """Quantities of each muscle side by side, (W, muscles * quantities): length [m], velocity [m/s], force [N,
+    negative when it pulls], excitation (the control), activation."""
     return torch.stack([state.read(MUSCLE_FIELDS[q]) for q in state.quantities], dim=-1).flatten(1)
 
 
@@ -50,76 +55,16 @@ def touch(state: State) -> Tensor:
 
 
 def site_relative(state: State) -> tuple[Tensor, ...]:
-    """Where the sites are from the anchor: positions, rotations, velocities, (W, 12 (S-1)). See `State`."""
+    """Tracked sites relative to the anchor: positions, rotations, velocities, (W, 12 (S-1)). See `State`."""
     return state.rpos.flatten(1), state.rrot.flatten(1), state.rvel.flatten(1)
 
 
-def reference(state: State) -> tuple[Tensor, ...]:
-    """The motion in the next frames, all frames of one quantity together: qpos, qvel, rpos [, rrot, rvel], (W, d).
-
-    A body with a root is told qpos without x and y; concisely, only rpos and how far the root moves until then.
-    """
-    ahead = state.ahead
-    if state.body.has_root and state.concise:
-        root = torch.cat((ahead.qpos[..., :3], ahead.qvel[..., :6]), dim=-1)
-        later = torch.cat((root[:, 1:] - root[:, :1], ahead.rpos[:, 1:].flatten(2)), dim=-1)
-        return ahead.rpos[:, 0].flatten(1), later.flatten(1)
-    qpos = ahead.qpos[..., 2:] if state.body.has_root else ahead.qpos
-    shown = (qpos, ahead.qvel, ahead.rpos) if state.concise else (qpos, ahead.qvel, ahead.rpos, ahead.rrot, ahead.rvel)
-    return tuple(quantity.flatten(1) for quantity in shown)
-
-
-def phase(state: State) -> Tensor:
-    """Frame of the motion divided by its length, (W, 1)."""
-    return state.phase.unsqueeze(1)
-
-
 def previous_action(state: State) -> Tensor:
-    """The action that led here, unclipped; 0 after a reset, (W, nu)."""
+    """The action that led here, not clipped; 0 after a reset, (W, commands)."""
     return state.action
 
 
-def site_error(state: State) -> Tensor:
-    """From each tracked site to where it should be, now and in the next frames, world axes [m], (W, n * S * 3)."""
-    return (state.ahead.site_pos - state.site_pos.unsqueeze(1)).flatten(1)
-
-
-def joint_error(state: State) -> Tensor:
-    """From each joint to where it should be, now and in the next frames [rad], [m], (W, n * joints)."""
-    joints = state.body.joint_qpos
-    return (state.ahead.qpos[..., joints] - state.qpos[:, joints].unsqueeze(1)).flatten(1)
-
-
-def root_error(state: State) -> Tensor:
-    """From where the motion has the root to where it is, along the root's heading (z up): position [m], rotation vector
-    [rad], linear [m/s] and angular velocity [rad/s], (W, 12)."""
-    now, wanted, velocity = state.qpos[:, :7], state.reference.qpos[:, :7], state.reference.qvel[:, :6]
-    world, goal = quat_to_matrix(now[:, 3:7]), quat_to_matrix(wanted[:, 3:7])
-    turn = quat_to_rotvec(quat_mul(now[:, 3:7], quat_conj(wanted[:, 3:7])))
-    spin = torch.einsum("wij,wj->wi", world, state.qvel[:, 3:6]) - torch.einsum("wij,wj->wi", goal, velocity[:, 3:])
-    vectors = torch.stack((now[:, :3] - wanted[:, :3], turn, state.qvel[:, :3] - velocity[:, :3], spin), dim=1)
-    heading = yaw(now[:, 3:7])
-    cos, sin = heading.cos().unsqueeze(1), heading.sin().unsqueeze(1)
-    x, y, z = vectors.unbind(-1)
-    return torch.stack((cos * x + sin * y, cos * y - sin * x, z), dim=-1).flatten(1)
-
-
-def muscle_length_error(state: State) -> Tensor:
-    """How much longer each muscle is than the motion soon wants it, in its length range, (W, nu).
-
-    Soon: the second frame of the look-ahead, for muscles take tens of milliseconds to pull.
-    """
-    wanted = state.soon.muscle_length
-    return (state.read("actuator_length") - wanted) / state.body.muscle_range
-
-
-def muscle_velocity_error(state: State) -> Tensor:
-    """How much faster each muscle lengthens than the motion soon wants it to, length ranges a second, (W, nu)."""
-    wanted = state.soon.muscle_velocity
-    return (state.read("actuator_velocity") - wanted) / state.body.muscle_range
-
-
-OBSERVATIONS: dict[str, Callable[[State], Tensor | tuple[Tensor, ...]]] = {
+OBSERVATIONS: dict[str, ObservationTerm] = {
     "root_pos": root_pos,
     "joint_pos": joint_pos,
     "root_vel": root_vel,
@@ -127,29 +72,77 @@ OBSERVATIONS: dict[str, Callable[[State], Tensor | tuple[Tensor, ...]]] = {
     "muscle": muscle,
     "touch": touch,
     "site_relative": site_relative,
-    "reference": reference,
-    "phase": phase,
     "previous_action": previous_action,
-    "site_error": site_error,
-    "joint_error": joint_error,
-    "root_error": root_error,
-    "muscle_length_error": muscle_length_error,
-    "muscle_velocity_error": muscle_velocity_error,
 }
-NEED_ROOT = {"root_pos", "root_vel", "root_error"}
+NEED_ROOT = frozenset({"root_pos", "root_vel"})
 
 
-def check_observation(config: ObservationConfig, body: BodyIndex) -> None:
-    """Raises InputError where the config asks for what does not exist."""
+class Observer:
+    """Turns states into observation vectors (W, D), with the history that the config asks for.
+
+    Attributes:
+        layout: Term -> its columns; `muscle_<quantity>` -> the columns of one muscle quantity.
+        size: D.
+    """
+
+    def __init__(self, config: ObservationConfig, goal: Goal, state: State):
+        """Resolve the terms.
+
+        Args:
+            config: Terms and history.
+            goal: Whose terms may be named besides the body's.
+            state: Any state; it shows the size of each term.
+
+        Raises:
+            InputError: A term does not exist, or the body does not have what it reads.
+        """
+        table = OBSERVATIONS | dict(goal.observations)
+        _check(config, goal, state.body, table)
+        self.terms = {name: table[name] for name in config.terms}
+        columns = self._layout(state)
+        newest_only = [n for n in config.terms if n in goal.observations and not config.goal_history]
+        self._history = History(config.history, columns, list(config.terms), newest_only)
+        self.layout = self._history.layout
+        self.size = self.begin(state).shape[1]
+
+    def begin(self, state: State) -> Tensor:
+        """Return the observation (W, D) of episodes that begin with a state."""
+        return self._history.begin(self._newest(state))
+
+    def add(self, previous: Tensor, state: State) -> Tensor:
+        """Return the observation (W, D) after the previous one (W, D) and a new state."""
+        return self._history.add(previous, self._newest(state))
+
+    def _newest(self, state: State) -> Tensor:
+        return torch.cat([part for term in self.terms.values() for part in _parts(term, state)], dim=1)
+
+    def _layout(self, state: State) -> dict[str, slice]:
+        columns: dict[str, slice] = {}
+        start = 0
+        for name, term in self.terms.items():
+            stop = start + sum(part.shape[1] for part in _parts(term, state))
+            columns[name] = slice(start, stop)
+            if name == "muscle":
+                stride = len(state.quantities)
+                columns |= {f"muscle_{q}": slice(start + i, stop, stride) for i, q in enumerate(state.quantities)}
+            start = stop
+        return columns
+
+
+def _parts(term: ObservationTerm, state: State) -> tuple[Tensor, ...]:
+    value = term(state)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _check(config: ObservationConfig, goal: Goal, body: ModelIndices, table: Mapping[str, ObservationTerm]) -> None:
     if not config.terms:
-        raise InputError(f"observation.terms is empty: choose from {', '.join(OBSERVATIONS)}")
+        raise InputError(f"observation.terms is empty: choose from {', '.join(table)}")
     for name in config.terms:
-        if name not in OBSERVATIONS:
-            raise InputError(f"unknown observation term {name!r}{nearest(name, list(OBSERVATIONS))}")
-        if name in NEED_ROOT and not body.has_root:
-            raise InputError(
-                f"observation term {name!r} needs a free root joint, which {body.name} lacks: leave it out"
-            )
+        if name not in table:
+            raise InputError(f"unknown observation term {name!r}{nearest(name, list(table))}")
+        lacking = "a free root joint" if name in NEED_ROOT and not body.has_root else goal.missing(name)
+        if lacking:
+            raise InputError(f"observation term {name!r} needs {lacking}, which {body.name} lacks: leave it out")
         if config.terms.count(name) > 1:
             raise InputError(f"observation.terms names {name!r} twice: leave one out")
     for name in config.muscle:
@@ -161,32 +154,3 @@ def check_observation(config: ObservationConfig, body: BodyIndex) -> None:
         raise InputError(f"observation term 'touch' needs touch sensors; {body.name} has none: leave it out")
     if config.history < 1:
         raise InputError(f"observation.history={config.history}: at least 1 control step, the newest, is shown")
-    if config.lookahead < 1 or config.stride < 1:
-        raise InputError(
-            f"observation.lookahead={config.lookahead} stride={config.stride}: both must be at least 1 "
-            "(the first frame shown is the current one)"
-        )
-
-
-def observe(state: State, terms: list[str]) -> Tensor:
-    """The observation, (W, D)."""
-    return torch.cat([part for name in terms for part in _parts(name, state)], dim=1)
-
-
-def layout(state: State, terms: list[str]) -> dict[str, slice]:
-    """Term -> its columns; and `muscle_<quantity>` -> the columns of one quantity, every so many of them."""
-    found: dict[str, slice] = {}
-    start = 0
-    for name in terms:
-        stop = start + sum(part.shape[1] for part in _parts(name, state))
-        found[name] = slice(start, stop)
-        if name == "muscle":
-            stride = len(state.quantities)
-            found |= {f"muscle_{q}": slice(start + i, stop, stride) for i, q in enumerate(state.quantities)}
-        start = stop
-    return found
-
-
-def _parts(name: str, state: State) -> tuple[Tensor, ...]:
-    value = OBSERVATIONS[name](state)
-    return value if isinstance(value, tuple) else (value,)

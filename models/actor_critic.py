@@ -1,101 +1,123 @@
-"""Gaussian actor-critics on a shared, frozen-when-learning normaliser."""
+"""Actor-critics of two networks on one normaliser, which is frozen while learning."""
 
-import dataclasses
-import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
-import torch
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from muscle_torch.config import NetworkConfig
+from muscle_torch.config.kinds import to_plain
 from muscle_torch.errors import InputError
 
+from .exploration import NormalExploration, make_exploration
 from .normalizer import ObservationNormalizer
+from .options import GatedResidualOptions, MLPOptions, Residual, make_options
 from .trunks import PlainTrunk, ResidualTrunk
 
+NORMAL = {"name": "normal"}
 
-class GaussianActor(nn.Module):
-    """Observation (..., D) -> mean and standard deviation of the action, each (..., nu).
 
-    The standard deviation does not depend on the state; it is clamped so that it can neither vanish nor explode.
+class Actor(nn.Module):
+    """Observation (..., D) -> parameters of the distribution of actions, each (..., actions)."""
+
+    def __init__(self, exploration: NormalExploration, mean: nn.Module):
+        super().__init__()
+        self.exploration, self.mean = exploration, mean
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, ...]:
+        return self.exploration(self.mean(observation))
+
+
+class NetworkPolicy(nn.Module):
+    """Actor and critic with networks of the same kind; `trunk` is a subclass's.
+
+    A policy needs `actor`, `critic`, `distribution`; the trainer also uses `normalizer`, `anneal`, `auxiliary_loss`
+    and `spec` (see `muscle_torch.rl.contracts.ActorCritic`).
+
+    Attributes:
+        actor: TensorDictModule from `observation` to `loc` and `scale`.
+        critic: TensorDictModule from `observation` to `state_value`.
+        normalizer: Running statistics of the observations, shared by both networks.
+        spec: Plain data from which `build_policy` makes a policy of the same shape.
     """
 
-    def __init__(self, normalizer: ObservationNormalizer, trunk: nn.Module, action_size: int, network: dict[str, Any]):
+    options_class: ClassVar[type[MLPOptions]] = MLPOptions
+
+    def __init__(
+        self, observation_size: int, action_size: int, exploration: Mapping[str, Any] | None = None, **options: Any
+    ):
+        """Make the networks.
+
+        Args:
+            observation_size: D.
+            action_size: Number of actions.
+            exploration: "name" of a row of EXPLORATIONS, and its options; None: the normal one's defaults.
+            **options: The keys of `options_class`; absent ones take their defaults, so that a checkpoint stays
+                readable when keys are added.
+        """
         super().__init__()
-        self.normalizer, self.trunk = normalizer, trunk
-        self.limits = (network["min_std"], network["max_std"])
-        for std in (network["initial_std"], network["final_std"] or network["initial_std"]):
-            if not 0 < self.limits[0] <= std <= self.limits[1]:
-                raise InputError("network: 0 < min_std <= initial_std, final_std <= max_std must hold")
-        start = torch.full((action_size,), math.log(network["initial_std"]))
-        self.log_std = nn.Parameter(start, requires_grad=network["learn_std"] and not network["final_std"])
-
-    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        loc = self.trunk(self.normalizer(observation))
-        return loc, self.std().expand_as(loc)
-
-    def std(self) -> Tensor:
-        """(nu,)."""
-        return self.log_std.exp().clamp(*self.limits)
-
-
-class ActorCritic(nn.Module):
-    """Actor and critic with networks of the same kind. `trunk` is set by the subclass.
-
-    network: the keys of `config.NetworkConfig`; those left out take its defaults.
-    """
-
-    def __init__(self, observation_size: int, action_size: int, **network: Any):
-        super().__init__()
-        # A checkpoint of a version with fewer keys stays readable: a new key's default is what was done before it.
-        network = dataclasses.asdict(NetworkConfig()) | network
-        self.arguments = {"observation_size": observation_size, "action_size": action_size, **network}
-        hidden = network["hidden"]
-        if not hidden:
-            raise InputError("network.hidden is empty: give at least one width, e.g. network.hidden=[256,256]")
+        self.options = make_options(self.options_class, options)
+        if not self.options.hidden:
+            raise InputError("policy.hidden is empty: give at least one width, e.g. policy.hidden=[256,256]")
+        chosen = to_plain(exploration or NORMAL)
+        self.spec: dict[str, Any] = {"observation_size": observation_size, "action_size": action_size}
+        self.spec |= {"exploration": chosen, **to_plain(self.options)}
         self.normalizer = ObservationNormalizer(
-            observation_size, network["normalizer_epsilon"], network["normalizer_clip"]
+            observation_size, self.options.normalizer_epsilon, self.options.normalizer_clip
         )
-        trunk = self.trunk("actor", observation_size, hidden, action_size, network)
-        gaussian = self.gaussian(trunk, action_size, network)
-        value = self.trunk("critic", observation_size, network["critic_hidden"] or hidden, 1, network)
-        self.actor = TensorDictModule(gaussian, in_keys=["observation"], out_keys=["loc", "scale"])
+        trunk = self.trunk("actor", observation_size, self.options.hidden, action_size)
+        actor = Actor(make_exploration(action_size, chosen), self.mean_network(trunk))
+        value = self.trunk("critic", observation_size, self.options.critic_hidden or self.options.hidden, 1)
+        self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=["loc", "scale"])
         critic = nn.Sequential(self.normalizer, value)
         self.critic = TensorDictModule(critic, in_keys=["observation"], out_keys=["state_value"])
 
-    def gaussian(self, trunk: nn.Module, action_size: int, network: dict[str, Any]) -> GaussianActor:
-        """What turns the actor's network into a distribution."""
-        return GaussianActor(self.normalizer, trunk, action_size, network)
+    @property
+    def exploration(self) -> NormalExploration:
+        return self.actor.module.exploration  # type: ignore[return-value]
 
-    @torch.no_grad()
+    def distribution(self, observation: Tensor) -> Distribution:
+        """Return the distribution of actions for observations (..., D)."""
+        return self.exploration.distribution(*self.actor.module(observation))
+
     def anneal(self, progress: float) -> None:
-        """Sets the standard deviation between initial_std and final_std; progress: share of the training done, 0 to 1.
+        """Set the exploration to the completed fraction of training, in [0, 1]."""
+        self.exploration.anneal(progress)
 
-        An action below zero excites nothing: under noise a muscle at rest is excited all the same, and a policy
-        trained so relies on it. The less noise is left at the end, the better does the mean action do alone.
+    def auxiliary_loss(self, mean: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """Return a loss () to add after actor and critic have processed a minibatch; None: there is none.
+
+        Args:
+            mean: Averages a tensor over the processes that train together.
         """
-        first, last = self.arguments["initial_std"], self.arguments["final_std"]
-        if last:
-            self.actor.module.log_std.fill_((1 - progress) * math.log(first) + progress * math.log(last))
+        return None
 
-    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any]) -> Any:
-        """The network of `part`, "actor" or "critic"."""
-        raise NotImplementedError("a subclass says which network")
+    def mean_network(self, trunk: nn.Module) -> nn.Module:
+        """Return the network from observation to mean action, made of the actor's trunk."""
+        return nn.Sequential(self.normalizer, trunk)
+
+    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int) -> nn.Module:
+        """Return the network of `part`, "actor" or "critic", from normalised observation to output."""
+        raise NotImplementedError("a subclass chooses the network")
 
 
-class MLPPolicy(ActorCritic):
+class MLPPolicy(NetworkPolicy):
     """Plain layers with LayerNorm."""
 
-    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any]) -> Any:
-        return PlainTrunk(inputs, hidden, outputs, network["activation"], network["layernorm_epsilon"])
+    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int) -> nn.Module:
+        return PlainTrunk(inputs, hidden, outputs, self.options.activation, self.options.layernorm_epsilon)
 
 
-class GatedResidualPolicy(ActorCritic):
-    """Residual blocks with a learned (or, network.residual=fixed, constant) weight: paper Eq. 11."""
+class GatedResidualPolicy(NetworkPolicy):
+    """Residual blocks with a learned (or, policy.residual=fixed, constant) weight: paper Eq. 11."""
 
-    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any]) -> Any:
-        if network["residual"] not in ("gated", "fixed"):
-            raise InputError(f"network.residual={network['residual']!r}: choose gated or fixed")
-        gated, epsilon = network["residual"] == "gated", network["layernorm_epsilon"]
-        return ResidualTrunk(inputs, hidden, outputs, network["activation"], gated, epsilon)
+    options_class = GatedResidualOptions
+    options: GatedResidualOptions
+
+    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int) -> nn.Module:
+        options = self.options
+        if options.residual not in tuple(Residual):
+            raise InputError(f"policy.residual={str(options.residual)!r}: choose gated or fixed")
+        gated = options.residual == Residual.gated
+        return ResidualTrunk(inputs, hidden, outputs, options.activation, gated, options.layernorm_epsilon)

@@ -1,10 +1,6 @@
 """From a name to a policy, and from a checkpoint back to one."""
 
-import dataclasses
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,65 +8,73 @@ from typing import Any
 import torch
 from tensordict import TensorDict
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from muscle_torch.checkpoint import load_checkpoint, restore_policy
-from muscle_torch.errors import InputError, nearest
+from muscle_torch.config import Choice
+from muscle_torch.config.kinds import row, to_plain
+from muscle_torch.errors import InputError
+from muscle_torch.storage.checkpoint import load_checkpoint, restore_policy
 
-from .actor_critic import GatedResidualPolicy, MLPPolicy
-from .moe import MoEPolicy
-from .reflex import ReflexPolicy
+from .actor_critic import NORMAL, NetworkPolicy
+from .adapter import PolicyAdapter, adapt
+from .options import NormalOptions
 
-POLICIES: dict[str, type[nn.Module]] = {
-    "gated_residual": GatedResidualPolicy,
-    "mlp": MLPPolicy,
-    "moe": MoEPolicy,
-    "reflex": ReflexPolicy,
-}
+Policy = NetworkPolicy | PolicyAdapter  # both are complete: `muscle_torch.rl.contracts.ActorCritic`
 
 
-def make_policy(name: str, env: Any, network: Any) -> nn.Module:
-    """The policy `name` (a row of POLICIES, "package.module:Class" or "file.py:Class") for an environment.
+def make_policy(choice: Choice | str, env: Any, exploration: Choice | None = None) -> Policy:
+    """Make a policy for an environment.
 
-    network: `cfg.network` or a dict; the class gets it as keyword arguments after the observation and action sizes.
-    A class with `from_env(env, network)` is built through it.
+    A class is called as `Class(observation_size, action_size, exploration=..., **options)`; one with a class method
+    `from_env(env, exploration=..., **options)` is made by that.
+
+    Args:
+        choice: `cfg.policy`, or a name for the default options: a row of POLICIES, "package.module:Class" or
+            "file.py:Class".
+        env: Anything with `observation_size` and `action_size`; `from_env` may read more of it.
+        exploration: `cfg.exploration`; None: normal noise.
+
+    Raises:
+        InputError: There is no such policy, or it lacks what training needs.
     """
-    options = dataclasses.asdict(network) if dataclasses.is_dataclass(network) else dict(network)  # type: ignore[arg-type]
-    kind = policy_class(name)
-    from_env = getattr(kind, "from_env", None)
-    policy = from_env(env, options) if from_env else kind(env.observation_size, env.action_size, **options)
-    _check(policy, name, env.observation_size, env.action_size)
-    policy.spec = {"name": name, **_stored(policy, env, options)}  # type: ignore[assignment]
-    return policy
+    choice = choice if isinstance(choice, Choice) else Choice(choice, row("policy", choice).options())
+    exploration = exploration or Choice(NORMAL["name"], NormalOptions())
+    spec = policy_spec(choice, exploration, env.observation_size, env.action_size)
+    from_env = getattr(policy_class(choice.name), "from_env", None)
+    if from_env is None:
+        return build_policy(spec)
+    arguments = {k: v for k, v in spec.items() if k not in ("name", "observation_size", "action_size")}
+    return _complete(_call(from_env, choice.name, env, **arguments), spec)
 
 
-def build_policy(spec: Mapping[str, Any]) -> nn.Module:
-    """The policy that a checkpoint's `policy_spec` describes, with fresh weights."""
+def policy_spec(choice: Choice, exploration: Choice, observation_size: int, action_size: int) -> dict[str, Any]:
+    """Return plain data from which `build_policy` makes a policy; `choice` and `exploration`: see `make_policy`."""
+    sizes = {"observation_size": observation_size, "action_size": action_size}
+    chosen_exploration = {"name": exploration.name, **to_plain(exploration.options)}
+    return {"name": choice.name, **sizes, "exploration": chosen_exploration, **to_plain(choice.options)}
+
+
+def build_policy(spec: Mapping[str, Any]) -> Policy:
+    """Make the policy that a spec describes (`policy.spec`, a checkpoint's `policy_spec`), with fresh weights."""
     arguments = {k: v for k, v in spec.items() if k != "name"}
-    policy = policy_class(spec["name"])(**arguments)
-    _check(policy, spec["name"], spec["observation_size"], spec["action_size"])
-    policy.spec = dict(spec)  # type: ignore[assignment]
-    return policy
+    module = _call(policy_class(spec["name"]), spec["name"], **arguments)
+    return _complete(module, dict(spec))
 
 
 def policy_class(name: str) -> type[nn.Module]:
-    """Raises InputError where the name, the module or the class is not there."""
-    if name in POLICIES:
-        return POLICIES[name]
-    if ":" not in name:
-        raise InputError(
-            f"unknown policy {name!r}{nearest(name, list(POLICIES))} (your own: module:Class or file.py:Class)"
-        )
-    where, _, class_name = name.rpartition(":")
-    module = _module(where)
-    found = getattr(module, class_name, None)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        classes = [n for n, v in vars(module).items() if inspect.isclass(v) and issubclass(v, nn.Module)]
-        raise InputError(f"policy={name}: {where} has no nn.Module class {class_name!r}{nearest(class_name, classes)}")
-    return found
+    """Return the class that a policy's name means.
+
+    Raises:
+        InputError: There is no such name, module or class.
+    """
+    kind = row("policy", name).load()
+    if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
+        raise InputError(f"policy={name}: this is no nn.Module class")
+    return kind
 
 
 def load_policy(checkpoint: str | Path, device: str | torch.device = "cpu") -> "Inference":
-    """A trained policy for use: from a checkpoint file or a run folder."""
+    """Return a trained policy for use, from a checkpoint file or a run folder."""
     stored = load_checkpoint(checkpoint)
     policy = build_policy(stored["policy_spec"])
     restore_policy(policy, stored)
@@ -80,7 +84,7 @@ def load_policy(checkpoint: str | Path, device: str | torch.device = "cpu") -> "
 class Inference(nn.Module):
     """A policy that only acts. `.config` and `.task` are those of its training run."""
 
-    def __init__(self, policy: nn.Module, stored: Mapping[str, Any]):
+    def __init__(self, policy: Policy, stored: Mapping[str, Any]):
         super().__init__()
         self.policy = policy.eval().requires_grad_(False)
         self.config: dict[str, Any] = stored["config"]
@@ -88,50 +92,65 @@ class Inference(nn.Module):
 
     @property
     def actor(self) -> nn.Module:
-        return self.policy.actor  # type: ignore[return-value]
+        return self.policy.actor
+
+    def distribution(self, observation: Tensor) -> Distribution:
+        """Return the distribution of actions for observations (..., D)."""
+        return self.policy.distribution(observation)
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
-        """Observation (..., D) -> the mean action (..., nu)."""
-        read = TensorDict({"observation": observation}, batch_size=observation.shape[:-1])
-        return self.actor(read)["loc"]
+        """Return the mode of the distribution, the action (..., nu), for observations (..., D)."""
+        return self.policy.distribution(observation).mode
 
 
-def _stored(policy: nn.Module, env: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """What `build_policy` needs to make it again."""
-    arguments = getattr(policy, "arguments", None)
-    return arguments or {"observation_size": env.observation_size, "action_size": env.action_size, **options}
-
-
-def _module(where: str) -> Any:
+def _call(kind: Any, name: str, *sizes: Any, **arguments: Any) -> nn.Module:
+    """Call a class with options that it may not take."""
     try:
-        if not where.endswith(".py"):
-            sys.path.insert(0, str(Path.cwd()))
-            try:
-                return importlib.import_module(where)
-            finally:
-                sys.path.pop(0)
-        if not Path(where).is_file():
-            raise InputError(f"policy file {where} not found")
-        found = importlib.util.spec_from_file_location(Path(where).stem, where)
-        assert found is not None and found.loader is not None
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
-        return module
-    except ModuleNotFoundError as error:
-        raise InputError(f"policy={where}: {error} (a file is given as path/to/file.py:Class)") from None
+        inspect.signature(kind).bind(*sizes, **arguments)
+    except TypeError as error:
+        raise InputError(f"policy={name}: cannot make the class: {error} (docs/custom_policy.md)") from None
+    return kind(*sizes, **arguments)
 
 
-def _check(policy: nn.Module, name: str, observation_size: int, action_size: int) -> None:
-    """Raises InputError where a policy does not do what the trainer needs."""
-    for part in ("actor", "critic"):
-        if not isinstance(getattr(policy, part, None), nn.Module):
-            raise InputError(f"policy={name}: the class has no `{part}` module (docs/custom_policy.md)")
-    with torch.no_grad():
-        read = TensorDict({"observation": torch.zeros(2, observation_size)}, batch_size=[2])
-        wrote = policy.critic(policy.actor(read))  # type: ignore[operator]
-    shapes = {"loc": (2, action_size), "scale": (2, action_size), "state_value": (2, 1)}
-    for key, shape in shapes.items():
-        if key not in wrote or tuple(wrote[key].shape) != shape:
-            got = tuple(wrote[key].shape) if key in wrote else "nothing"
-            raise InputError(f"policy={name}: must write {key!r} of shape {shape} for 2 observations, wrote {got}")
+def _complete(module: nn.Module, spec: dict[str, Any]) -> Policy:
+    """Return the module as a complete, checked policy that knows its spec."""
+    policy = module if isinstance(module, NetworkPolicy) else adapt(module, spec["name"])
+    _check(policy, spec)
+    policy.spec = {**spec, **policy.spec}
+    return policy
+
+
+def _check(policy: Policy, spec: Mapping[str, Any]) -> None:
+    """Raise InputError if a policy does not do what training needs."""
+    name, observation = spec["name"], torch.zeros(2, spec["observation_size"])
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        distribution = policy.distribution(observation)
+        if not isinstance(distribution, Distribution):
+            kind = type(distribution).__name__
+            raise InputError(f"policy={name}: `distribution` must return a torch Distribution, it returned {kind}")
+        shapes = {}
+        try:
+            for part in ("sample", "log_prob", "entropy", "mode"):
+                shapes[part] = tuple(_of(distribution, part).shape)
+        except NotImplementedError:
+            missing = f"{type(distribution).__name__} has no {part}"
+            raise InputError(f"policy={name}: {missing}, which training needs (docs/custom_policy.md)") from None
+        written = policy.critic(TensorDict({"observation": observation}, batch_size=[2]))
+    action = (2, spec["action_size"])
+    for part, shape in {"sample": action, "log_prob": (2,), "entropy": (2,), "mode": action}.items():
+        if shapes[part] != shape:
+            raise InputError(
+                f"policy={name}: {part} of its distribution must have shape {shape} for 2 observations, not "
+                f"{shapes[part]} (torch.distributions.Independent makes one event of several)"
+            )
+    value = tuple(written["state_value"].shape) if "state_value" in written else "nothing"
+    if value != (2, 1):
+        raise InputError(f"policy={name}: must write 'state_value' of shape (2, 1) for 2 observations, wrote {value}")
+
+
+def _of(distribution: Any, part: str) -> Tensor:
+    if part == "log_prob":
+        return distribution.log_prob(distribution.sample())
+    value = getattr(distribution, part)
+    return value if part == "mode" else value()

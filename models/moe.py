@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from muscle_torch.errors import InputError
 
-from .actor_critic import ActorCritic
+from .actor_critic import NetworkPolicy
+from .options import MixtureOptions, MoEOptions, Networks
 from .trunks import HEAD_GAIN, SQRT2, activation, dense, layer_norm
 
 
@@ -48,48 +49,53 @@ class MixtureLayer(nn.Module):
         return self.__dict__ | {"share": None}
 
 
-class MoEPolicy(ActorCritic):
-    """Plain layers with LayerNorm, those of `network.mixture.layers` mixtures of experts."""
+class MoEPolicy(NetworkPolicy):
+    """Plain layers with LayerNorm; those of `policy.mixture.layers` are mixtures of experts."""
 
-    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int, network: dict[str, Any]) -> Any:
-        mixture, name = _checked(network["mixture"], len(hidden)), network["activation"]
+    options_class = MoEOptions
+    options: MoEOptions
+
+    def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int) -> nn.Module:
+        options, mixture = self.options, self.options.mixture
+        _check(mixture, len(hidden))
         layers: list[nn.Module] = []
         for index, width in enumerate(hidden):
-            if index in mixture["layers"] and mixture["networks"] in (part, "both"):
-                layers.append(MixtureLayer(inputs, width, mixture["experts"], mixture["temperature"], name))
+            if index in mixture.layers and mixture.networks in (part, Networks.both):
+                layers.append(MixtureLayer(inputs, width, mixture.experts, mixture.temperature, options.activation))
             else:
                 layers.append(dense(inputs, width, SQRT2))
-            layers += [layer_norm(width, network["layernorm_epsilon"]), activation(name)]
+            layers += [layer_norm(width, options.layernorm_epsilon), activation(options.activation)]
             inputs = width
         return nn.Sequential(*layers, dense(inputs, outputs, HEAD_GAIN))
 
-    def auxiliary_loss(self, mean: Callable[[Tensor], Tensor] = lambda own: own) -> Tensor:
-        """What the learner adds to its loss, after actor and critic have seen a minibatch, (): the balance loss of
-        every mixture layer of the forward passes just made.
+    def auxiliary_loss(self, mean: Callable[[Tensor], Tensor] = lambda share: share) -> Tensor:
+        """Return the balance loss () of every mixture layer in the forward passes just made.
 
-        E * sum of squared mean weights: 1 where all experts are used alike, E where one does everything. mean: over
-        the processes that learn together, each from its part of the minibatch; the gradients are averaged afterwards.
+        E * sum of squared mean weights: 1 if all experts are used alike, E if one does everything.
+
+        Args:
+            mean: Averages over the processes that train together, each from its part of the minibatch; the gradients
+                are averaged afterwards.
         """
         layers = [m for m in self.modules() if isinstance(m, MixtureLayer) and m.share is not None]
-        own = torch.stack([layer.share for layer in layers if layer.share is not None])
+        local = torch.stack([layer.share for layer in layers if layer.share is not None])
         for layer in layers:
             layer.share = None
-        # The value is that of all, the gradient flows into one's own part.
-        share = own + (mean(own.detach()) - own.detach())
-        return self.arguments["mixture"]["balance"] * (share.shape[1] * share.square().sum())
+        # The value is that of all processes, the gradient flows into the local part.
+        share = local + (mean(local.detach()) - local.detach())
+        return self.options.mixture.balance * (share.shape[1] * share.square().sum())
 
 
-def _checked(mixture: dict[str, Any], layers: int) -> dict[str, Any]:
-    if mixture["experts"] < 2 or mixture["temperature"] <= 0:
-        raise InputError("network.mixture: at least 2 experts and a temperature above 0 are needed")
-    if mixture["networks"] not in ("actor", "critic", "both"):
-        raise InputError(f"network.mixture.networks={mixture['networks']!r}: choose actor, critic or both")
-    if not mixture["layers"] or not all(0 <= index < layers for index in mixture["layers"]):
+def _check(mixture: MixtureOptions, layers: int) -> None:
+    if mixture.experts < 2 or mixture.temperature <= 0:
+        raise InputError("policy.mixture: at least 2 experts and a temperature above 0 are needed")
+    if mixture.networks not in tuple(Networks):
+        raise InputError(f"policy.mixture.networks={str(mixture.networks)!r}: choose actor, critic or both")
+    if not mixture.layers or not all(0 <= index < layers for index in mixture.layers):
         raise InputError(
-            f"network.mixture.layers={mixture['layers']}: name hidden layers between 0 and {layers - 1} "
-            "(network.hidden and network.critic_hidden say how many there are)"
+            f"policy.mixture.layers={mixture.layers}: name hidden layers between 0 and {layers - 1} "
+            "(policy.hidden and policy.critic_hidden have one number a layer)"
         )
-    return mixture
 
 
 def _joined(experts: nn.ModuleList, name: str) -> Tensor:

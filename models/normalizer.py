@@ -1,7 +1,12 @@
-"""Running normalisation of observations, frozen except when told to take in what was observed."""
+"""Running normalisation of observations, frozen between two commits."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+Sample = tuple[Tensor, Tensor, Tensor]  # mean, sum of squared deviations from it, count
+Moments = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class ObservationNormalizer(nn.Module):
@@ -30,36 +35,49 @@ class ObservationNormalizer(nn.Module):
         self.register_buffer("pending_count", torch.zeros(()))
 
     def forward(self, observation: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
+        """Normalise observations (..., D)."""
         normal = (observation - self.mean) * (self.var + self.epsilon).rsqrt()
         return normal.clamp(-self.clip, self.clip) if self.clip else normal
 
     @torch.no_grad()
     def observe(self, observation: Tensor) -> None:
-        """Accumulates a batch (N, D)."""
+        """Accumulate a batch (N, D)."""
         square = (observation - observation.mean(0)).square().sum(0)
-        merged = _merge(
-            (self.pending_mean, self.pending_square, self.pending_count),
-            (observation.mean(0), square, torch.full_like(self.pending_count, len(observation))),
-        )
-        for own, new in zip((self.pending_mean, self.pending_square, self.pending_count), merged, strict=True):
-            own.copy_(new)
+        count = torch.full_like(self.pending_count, len(observation))
+        merged = _merge(self._pending(), (observation.mean(0), square, count))
+        for buffer, value in zip(self._pending(), merged, strict=True):
+            buffer.copy_(value)
+
+    @torch.no_grad()
+    def merge(self, moments: Moments, size: int) -> None:
+        """Make the pending statistics those of `size` processes that observed equally many samples.
+
+        Args:
+            moments: From a process's mean and variance to those of all processes' samples.
+            size: Number of processes.
+        """
+        mean, variance = moments(self.pending_mean, self.pending_square / self.pending_count)
+        self.pending_count.mul_(size)
+        self.pending_mean.copy_(mean)
+        self.pending_square.copy_(variance * self.pending_count)
 
     @torch.no_grad()
     def commit(self) -> None:
-        """Makes what was observed since the last call part of the current statistics."""
-        pending = (self.pending_mean, self.pending_square, self.pending_count)
-        mean, square, count = _merge((self.mean, self.var * self.count, self.count), pending)
+        """Make what was observed since the last call part of the current statistics."""
+        mean, square, count = _merge((self.mean, self.var * self.count, self.count), self._pending())
         self.mean.copy_(mean)
         self.var.copy_(torch.where(count > 0, square / count.clamp(min=1), self.var))
         self.count.copy_(count)
-        for own in pending:
-            own.zero_()
+        for buffer in self._pending():
+            buffer.zero_()
+
+    def _pending(self) -> Sample:
+        return self.pending_mean, self.pending_square, self.pending_count
 
 
-def _merge(a: tuple[Tensor, Tensor, Tensor], b: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """(mean, sum of squared deviations, count) of two samples together."""
+def _merge(a: Sample, b: Sample) -> Sample:
+    """Return the statistics of two samples together."""
     count = a[2] + b[2]
     share = b[2] / count.clamp(min=1)
-    apart = b[0] - a[0]
-    return a[0] + apart * share, a[1] + b[1] + apart.square() * a[2] * share, count
+    difference = b[0] - a[0]
+    return a[0] + difference * share, a[1] + b[1] + difference.square() * a[2] * share, count

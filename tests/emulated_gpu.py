@@ -99,6 +99,12 @@ class GPUTensor(torch.Tensor):
         return memo[id(self)]
 
 
+class GPUGenerator(torch.Generator):
+    """Random numbers of the device, to all who look; a generator of the CPU."""
+
+    device = GPU  # type: ignore[assignment]
+
+
 def _near(value: Any) -> Any:
     if isinstance(value, GPUTensor):
         return value.near
@@ -150,6 +156,9 @@ def emulated_gpu() -> Iterator[str]:
     """While entered, `device=` this name is a GPU to all of muscle_torch; MuJoCo Warp's kernels run on the CPU."""
     resolve, to_torch, generator = physics.resolve_device, wp.to_torch, torch.Generator
 
+    def made(device):
+        return GPUGenerator("cpu") if device.type == GPU.type else generator(device)
+
     def resolved(device):
         return GPU if torch.device(device).type == GPU.type else resolve(device)
 
@@ -158,5 +167,5 @@ def emulated_gpu() -> Iterator[str]:
             patch.setattr(module, "resolve_device", resolved)
         patch.setattr(wp, "device_from_torch", lambda device: wp.get_device("cpu"))
         patch.setattr(wp, "to_torch", lambda array: GPUTensor(to_torch(array)))
-        patch.setattr(torch, "Generator", lambda device="cpu": generator("cpu"))
+        patch.setattr(torch, "Generator", lambda device="cpu": made(torch.device(device)))
         yield str(GPU)

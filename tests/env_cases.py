@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
-from muscle_torch.envs import ImitationEnv, Transition, make_env
-from muscle_torch.envs.rewards import NEED_ROOT, REWARDS
+from muscle_torch.envs import MuscleEnv, Transition, make_env
+from muscle_torch.envs.goals.motion_rewards import NEED_ROOT, REWARDS
 from muscle_torch.motion import MotionClip
 
 CPU = {"device": "cpu", "backend": "mujoco", "threads": 1}
@@ -16,7 +16,7 @@ ALL_REWARDS = {"weights": {name: 1.0 for name in REWARDS if name not in NEED_ROO
 MUSCLES = ["length", "velocity", "force", "excitation", "activation"]
 
 
-def small_env(task: str = "toy_arm", num_envs: int = 4, **overrides) -> ImitationEnv:
+def small_env(task: str = "toy_arm", num_envs: int = 4, **overrides) -> MuscleEnv:
     return make_env(task, num_envs, **CPU, **overrides)
 
 
@@ -43,12 +43,30 @@ def saved(folder, *clips: MotionClip) -> list[str]:
     return [str(folder / f"{one.name}.npz") for one in clips]
 
 
-def actions(env: ImitationEnv, steps: int, seed: int = 0) -> torch.Tensor:
+class Acting:
+    """A controller whose action is a function of the observation."""
+
+    def __init__(self, act: Callable[[torch.Tensor], torch.Tensor]):
+        self._act = act
+
+    def begin(self, env: MuscleEnv, worlds: torch.Tensor) -> None:
+        assert worlds.shape == (env.num_envs,) and worlds.dtype == torch.bool
+
+    def act(self, env: MuscleEnv) -> torch.Tensor:
+        return self._act(env.observation)
+
+
+def half_excited(env: MuscleEnv) -> Acting:
+    """Every muscle half excited: forces that can be seen."""
+    return Acting(lambda observation: torch.zeros(env.num_envs, env.action_size))
+
+
+def actions(env: MuscleEnv, steps: int, seed: int = 0) -> torch.Tensor:
     """(steps, W, nu), also beyond [-1, 1]."""
     return 0.6 * torch.randn(steps, env.num_envs, env.action_size, generator=torch.Generator().manual_seed(seed))
 
 
-def play(env: ImitationEnv, given: torch.Tensor) -> list[torch.Tensor]:
+def play(env: MuscleEnv, given: torch.Tensor) -> list[torch.Tensor]:
     """Every tensor of a rollout with resets."""
     seen = []
     for action in given:
@@ -68,7 +86,7 @@ def all_equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 def guarded_update(trainer: Any, guard: Callable[[], AbstractContextManager[Any]]) -> dict[str, float]:
     """One update whose collecting and learning run inside `guard()`; its metrics."""
-    collect, learn, calls = trainer.rollout._collect, trainer.ppo._learn, []
+    collect, learn, calls = trainer._rollout, trainer.algorithm.learner._learn, []
 
     def watched(call):
         def run(*given):
@@ -78,8 +96,8 @@ def guarded_update(trainer: Any, guard: Callable[[], AbstractContextManager[Any]
 
         return run
 
-    trainer.rollout._collect, trainer.ppo._learn = watched(collect), watched(learn)
+    trainer._rollout, trainer.algorithm.learner._learn = watched(collect), watched(learn)
     metrics = trainer.iteration()
-    trainer.rollout._collect, trainer.ppo._learn = collect, learn
+    trainer._rollout, trainer.algorithm.learner._learn = collect, learn
     assert calls == [collect] + [learn] * trainer.cfg.ppo.epochs
     return metrics

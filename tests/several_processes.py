@@ -61,15 +61,15 @@ def make_trainer(cfg: Any, processes: Any = None) -> Any:
     from muscle_torch.models import make_policy
     from muscle_torch.rl import Trainer
 
-    env = make_env(processes.share(cfg) if processes else cfg)
+    env = make_env(processes.shard(cfg) if processes else cfg)
     torch.manual_seed(cfg.seed)
-    return Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None, processes)
+    return Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None, processes)
 
 
 def learn_and_tell(folder: Path, policy: str) -> None:
     """A few updates of a policy; everything that went into them and what came out, to `folder`."""
     from muscle_torch.config import load_config
-    from muscle_torch.rl import gradients, make_processes, ppo
+    from muscle_torch.rl import gradients, make_processes, ppo_update
 
     gradients.BUCKET = 10_000  # several, though the networks are small
     cfg = load_config("toy_arm", policy=policy, **CASE)
@@ -77,13 +77,14 @@ def learn_and_tell(folder: Path, policy: str) -> None:
     with make_processes(cfg) as processes:
         trainer = make_trainer(cfg, processes)
         told["weights"] = {name: value.clone() for name, value in trainer.policy.state_dict().items()}
-        collect, split, adapt = trainer.rollout.collect, ppo.minibatches, trainer.env.adapt
+        roll_out, split, adapt = trainer._rollout, ppo_update.minibatches, trainer.env.adapt
 
-        def collected(*given: Any) -> torch.Tensor:
-            following, rollout = collect(*given), trainer.rollout
+        def collected(steps: int) -> None:
+            roll_out(steps)
+            rollout, episodes = trainer.algorithm.rollout, trainer.episodes
+            rollout.observation[-1] = trainer.observation
             kept = {name: getattr(rollout, name).clone() for name in STORED}
-            told["rollouts"].append(kept | {"finished": rollout.finished.clone(), "terms": dict(rollout.terms)})
-            return following
+            told["rollouts"].append(kept | {"finished": episodes.finished.clone(), "terms": dict(episodes.terms)})
 
         def divided(*given: Any) -> list[torch.Tensor]:
             told["minibatches"].append(split(*given))
@@ -94,11 +95,11 @@ def learn_and_tell(folder: Path, policy: str) -> None:
             told["counts"].append((kept._ended.clone(), kept._failed.clone()))
             return adapt(total)
 
-        trainer.rollout.collect, ppo.minibatches, trainer.env.adapt = collected, divided, adapted
+        trainer._rollout, ppo_update.minibatches, trainer.env.adapt = collected, divided, adapted
         told["metrics"] = [trainer.iteration() for _ in range(UPDATES)]
         told["after"] = trainer.policy.state_dict()
-        told["moments"] = trainer.reward_scale.moments
-        told["clips"], told["thresholds"] = trainer.env._sampler.weights, trainer.env._termination.thresholds
+        told["moments"] = trainer.algorithm.return_normalizer.moments
+        told["clips"], told["thresholds"] = trainer.env.goal._sampler.weights, trainer.env.termination.thresholds
         torch.save(told, folder / f"{processes.rank}.pt")
 
 
@@ -106,7 +107,7 @@ def orthogonalise_and_tell(folder: Path) -> None:
     """Steps of Muon on matrices of several shapes, alone and together; the weights of both and what was done for it."""
     from muscle_torch.config import load_config
     from muscle_torch.rl import make_processes, muon
-    from muscle_torch.rl.distributed import Alone
+    from muscle_torch.rl.process_group import SingleProcess
 
     done: list[int] = []
     orthogonal = muon.orthogonal
@@ -118,7 +119,7 @@ def orthogonalise_and_tell(folder: Path) -> None:
     muon.orthogonal = counted
     found = []
     with make_processes(load_config("toy_arm", device="cpu")) as processes:
-        for together in (Alone(), processes):
+        for together in (SingleProcess(), processes):
             generator = torch.Generator().manual_seed(0)
             weights = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
             optimizer = muon.BatchedMuon(weights, together, lr=0.02, weight_decay=0.1)

@@ -18,8 +18,8 @@ import torch
 from commands import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import key, parse_words, run_command
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 WORDS = ("task=toy_arm", "num_envs=16", "threads=1", "ppo.num_steps=16", "device=cpu", "evaluate=false")
 PER_UPDATE = 256

@@ -8,14 +8,14 @@ import torch
 from conftest import data_file
 from env_cases import all_equal, clip, play, saved, small_env
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import RewardCurriculumConfig, SamplingConfig, TerminationCurriculumConfig, load_config
 from muscle_torch.envs import make_env
 from muscle_torch.envs.curriculum import RewardCurriculum, TerminationCurriculum
 from muscle_torch.errors import InputError
 from muscle_torch.models import make_policy
-from muscle_torch.motion import ClipFailures
+from muscle_torch.motion import FailureRates
 from muscle_torch.rl import Trainer
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 FOREARM = 0.3  # [m] elbow to hand, of the toy arm's XML
 REST = 0.0  # [rad] about where the relaxed arm hangs
@@ -93,7 +93,7 @@ def test_clip_weights_follow_the_published_rule(oracle, name):
         prior_episodes=given["ema_done_init"],
         prior_failures=given["ema_early_init"],
     )
-    rule = ClipFailures(config, arrays[f"sampling/{name}/weights"].shape[1])
+    rule = FailureRates(config, arrays[f"sampling/{name}/weights"].shape[1])
     for i, weights in enumerate(arrays[f"sampling/{name}/weights"]):
         counts = [torch.from_numpy(arrays[f"sampling/{name}/{kind}_counts"][i]) for kind in ("done", "early")]
         rule.observe(*counts)
@@ -102,7 +102,7 @@ def test_clip_weights_follow_the_published_rule(oracle, name):
 
 
 def test_a_clip_that_is_not_drawn_for_long_keeps_its_rate():
-    rule = ClipFailures(SamplingConfig(), 2)
+    rule = FailureRates(SamplingConfig(), 2)
     for _ in range(5000):
         rule.observe(torch.tensor([4, 0]), torch.tensor([1, 0]))
     assert rule.rate.tolist() == pytest.approx([0.25, 0.5], rel=2e-2)
@@ -135,25 +135,25 @@ def test_thresholds_tighten_on_success_until_episodes_fail_and_then_loosen(tmp_p
         motion=saved(tmp_path, clip(away(0.03))),
         termination={"mean_site_deviation": 0.1, "max_site_deviation": 9.0},
         curriculum={"termination": curriculum | {"terms": ["mean_site_deviation"]}},
-        env={"start": "beginning"},
+        goal={"start": "beginning"},
     )
     env.begin()
     threshold, failures = [], []
     for _ in range(40):
         failures.append(rollout(env))
-        threshold.append(float(env._termination.thresholds[0]))
+        threshold.append(float(env.termination.thresholds[0]))
     assert failures[0] == 0 and max(failures) == 1  # the same body, judged more strictly
     assert min(threshold) < 0.03 < threshold[0] == pytest.approx(0.1)
     lowest = int(np.argmin(threshold))
     assert max(threshold[lowest:]) > 0.03  # and back
-    assert env._termination.thresholds[1] == 9.0  # not named
+    assert env.termination.thresholds[1] == 9.0  # not named
 
 
 def test_without_the_curriculum_nothing_moves(tmp_path):
     env = small_env(motion=saved(tmp_path, clip(away(0.03))), termination={"mean_site_deviation": 0.1})
     env.begin()
     assert [rollout(env) for _ in range(10)] == [0.0] * 10 and env.adapt() == {}
-    assert env._termination.thresholds.tolist() == pytest.approx([0.1])
+    assert env.termination.thresholds.tolist() == pytest.approx([0.1])
 
 
 def test_reward_weights_grow_on_success_and_the_reward_with_them(tmp_path):
@@ -166,9 +166,9 @@ def test_reward_weights_grow_on_success_and_the_reward_with_them(tmp_path):
     weights, rewards = [], []
     for _ in range(9):
         rollout(env)
-        weights.append(env._reward.weights["qvel"])
+        weights.append(env.reward.weights["qvel"])
         start = torch.zeros(env.num_envs, dtype=torch.long)
-        env.assign(start, start)
+        env.assign((start, start))
         rewards.append(float(env.advance(env.zero_action.expand(env.num_envs, -1)).reward[0]))
     # The first rollout only starts the running rate; then every second one multiplies by 1.5, up to 0.3.
     assert weights == pytest.approx([0.1, 0.1, 0.15, 0.15, 0.225, 0.225, 0.3, 0.3, 0.3])
@@ -185,14 +185,14 @@ def test_failing_clips_are_drawn_more_often(tmp_path):
             motion=saved(tmp_path, *clips),
             termination={"mean_site_deviation": 0.05},
             sampling={"adaptive": adaptive},
-            env={"start": "beginning"},
+            goal={"start": "beginning"},
         )
         env.begin()
         for _ in range(15):
             rollout(env, 70)
-        drawn = torch.bincount(env._sampler.sample(3000)[0], minlength=3) / 3000
+        drawn = torch.bincount(env.goal._sampler.sample(3000)[0], minlength=3) / 3000
         share[adaptive] = float(drawn[2])
-        assert env.clip_failure_rate[2] > 0.95 > 0.05 > env.clip_failure_rate[:2].max()
+        assert env.failure_rate[2] > 0.95 > 0.05 > env.failure_rate[:2].max()
     assert share[False] == pytest.approx(1 / 3, abs=0.04)
     # Rates near 0, 0, 1: nine tenths go to the hard one, and a third of the uniform tenth.
     assert share[True] == pytest.approx(0.9 + 0.1 / 3, abs=0.05)
@@ -219,11 +219,11 @@ def test_a_snapshot_holds_all_that_has_been_adapted():
     other = small_env(num_envs=8, **ADAPTED)
     other.begin()
     other.load_snapshot(stored)
-    assert float(env._termination.thresholds[0]) < 0.1 and env._reward.weights["qvel"] > 0.2
+    assert float(env.termination.thresholds[0]) < 0.1 and env.reward.weights["qvel"] > 0.2
     actions = torch.randn(60, 8, 2, generator=torch.Generator().manual_seed(1))
     assert all_equal(play(env, actions), play(other, actions))
     assert env.adapt() == other.adapt()
-    assert torch.equal(env._sampler.weights, other._sampler.weights)
+    assert torch.equal(env.goal._sampler.weights, other.goal._sampler.weights)
 
 
 def test_a_resumed_run_goes_on_with_what_was_adapted(tmp_path):
@@ -232,7 +232,7 @@ def test_a_resumed_run_goes_on_with_what_was_adapted(tmp_path):
         torch.manual_seed(cfg.seed)
         (tmp_path / "checkpoints").mkdir(exist_ok=True)
         env = make_env(cfg)
-        return Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, tmp_path)
+        return Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, tmp_path)
 
     def learn(one: Trainer, updates: int) -> list[dict]:
         kept = [one.iteration() for _ in range(updates)]
@@ -252,7 +252,7 @@ def test_a_resumed_run_goes_on_with_what_was_adapted(tmp_path):
 
 def test_an_evaluation_is_judged_by_its_own_fixed_thresholds():
     env = small_env(evaluation=True, **ADAPTED)
-    assert env.adapt() == {} and env._termination.thresholds.tolist() == pytest.approx([0.05])
+    assert env.adapt() == {} and env.termination.thresholds.tolist() == pytest.approx([0.05])
 
 
 @pytest.mark.parametrize(

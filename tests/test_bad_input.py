@@ -64,9 +64,9 @@ def toy_clip(**changes) -> MotionClip:
         ("embodiment=toy_arn", "toy_arm"),
         ("optimizer.name=muom", "muon"),
         ("optimizer.schedule=linaer", "linear"),
-        ("network.activation=slu", "silu"),
-        ("env.action_mapping=ful", "full"),
-        ("env.start=begining", "beginning"),
+        ("policy.activation=slu", "silu"),
+        ("actions.muscles.mapping=ful", "full"),
+        ("goal.start=begining", "beginning"),
         ("observation.terms=[joint_poss]", "joint_pos"),
         ("observation.muscle=[forse]", "force"),
         ("reward.weights.rposs=1", "rpos"),
@@ -198,14 +198,14 @@ def test_a_checkpoint_of_another_task_is_refused(complaint, run_folder):
 
 
 def test_another_network_than_the_checkpoints_is_refused(complaint, run_folder):
-    assert "network=" in complaint(*TOY, "network.hidden=[8]", f"checkpoint={run_folder}")
+    assert "policy=" in complaint(*TOY, "policy.hidden=[8]", f"checkpoint={run_folder}")
 
 
 def test_another_mujoco_is_named_with_the_remedy(complaint, monkeypatch):
     from muscle_torch import embodiments
 
-    found = guard._version
-    monkeypatch.setattr(guard, "_version", lambda name: "4.0.1" if name == "mujoco" else found(name))
+    found = guard.package_version
+    monkeypatch.setattr(guard, "package_version", lambda name: "4.0.1" if name == "mujoco" else found(name))
     embodiments._make.cache_clear()
     message = complaint(*TOY)
     embodiments._make.cache_clear()
@@ -236,7 +236,7 @@ def test_not_installed_says_how_to_install(tmp_path):
 def test_the_shell_sees_one_line_and_code_2(tmp_path):
     done = train("task=toy_amr", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines() == ["error: unknown task 'toy_amr', did you mean 'toy_arm'?"]
+    assert done.stderr.splitlines() == ["error: unknown task 'toy_amr', did you mean 'toy_arm' or 'toy_reach'?"]
     assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ from env_cases import all_equal, play, small_env
 
 from muscle_torch.errors import InputError
 
-TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=16", "device=cpu", "network.hidden=[16]", "steps=10", "repeats=1")
+TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=16", "device=cpu", "policy.hidden=[16]", "steps=10", "repeats=1")
 benchmark = script("tools/benchmark.py")
 
 
@@ -51,7 +51,7 @@ def test_files_without_stages_are_compared_by_speed(tmp_path, capsys):
 def test_the_profile_is_the_time_of_a_step():
     """Parts that sleep are found where they sleep; the environment is as it was afterwards."""
     env = small_env(num_envs=4)
-    physics, reward = type(env.physics).step, env._reward
+    physics, reward = type(env.physics).step, env.reward
 
     def slow(ctrl, substeps):
         time.sleep(0.01)
@@ -63,11 +63,11 @@ def test_the_profile_is_the_time_of_a_step():
 
     env.physics.step = slow
     begin = time.perf_counter()
-    parts = script("tools/step_profile.py").profile(env, act, 10)
+    parts = script("tools/benchmarking/step_profile.py").profile(env, act, 10)
     whole = 1e6 * (time.perf_counter() - begin) / 40
     assert parts["physics"] >= 2500 and parts["inference"] >= 5000 and parts["observation"] > 0 and parts["reward"] > 0
     assert 0.5 * whole < sum(parts.values()) <= whole
-    assert env._reward is reward
+    assert env.reward is reward
     assert all_equal(
         play(small_env(num_envs=4), torch.zeros(3, 4, 2)), play(small_env(num_envs=4), torch.zeros(3, 4, 2))
     )
@@ -83,12 +83,12 @@ def test_what_cannot_be_compared_is_named(tmp_path):
 def test_presets_are_swept_and_what_cannot_be_measured_is_left_out(tmp_path, capsys):
     """With a narrower network than the presets'."""
     path = tmp_path / "presets.json"
-    small = ("network.hidden=[16,16]", "ppo.minibatches=1", "ppo.num_steps=4", "steps=2", "repeats=1", "threads=1")
-    words = (*small, "task=bimanual", "preset=[paper,shipped]", "num_envs=2", "device=cpu", f"output={path}")
+    small = ("policy.hidden=[16,16]", "ppo.minibatches=1", "ppo.num_steps=4", "steps=2", "repeats=1", "threads=1")
+    words = (*small, "task=bimanual", "preset=[paper,release]", "num_envs=2", "device=cpu", f"output={path}")
     assert benchmark.main(words) == 0
     results = json.loads(path.read_text())["results"]
-    found = [(r["preset"], r["fingers"], r["num_envs"]) for r in results]
-    assert found == [("paper", False, 2), ("shipped", True, 2)]
+    found = [(r["preset"], r["embodiment"]["fingers"], r["num_envs"]) for r in results]
+    assert found == [("paper", False, 2), ("release", True, 2)]
     capsys.readouterr()
     assert benchmark.main((*TOY, "num_envs=[1,4]", "ppo.minibatches=32", f"output={path}")) == 0
     assert [r["num_envs"] for r in json.loads(path.read_text())["results"]] == [4]

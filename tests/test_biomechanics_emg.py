@@ -171,7 +171,7 @@ def test_channels_are_read(channel, expected):
 
 
 def test_an_l_of_an_abbreviation_is_left_if_its_right_partner_is_there():
-    """Alone it may stand for lateral or long."""
+    """SingleProcess it may stand for lateral or long."""
     table = load_map()
     assert table.find("BFL", channels=("BFL", "BFR")) == ("biceps_femoris", "l")
     assert table.find("LTA", channels=("LTA", "RTA")) == ("tibialis_anterior", "l")
@@ -182,14 +182,14 @@ def test_an_l_of_an_abbreviation_is_left_if_its_right_partner_is_there():
 
 def test_every_actuator_of_the_table_exists():
     table = load_map()
-    known = {name for body in ("full_body", "bimanual_arm") for name in make_embodiment(body).actuator_names}
+    known = {name for body in ("fullbody", "bimanual") for name in make_embodiment(body).actuator_names}
     for muscle in table.actuators:
         for side in "rl":
             assert set(table.patterns(muscle, side)) <= known, muscle
 
 
 def test_combinations_weigh_by_force_and_unknown_names_are_told(tmp_path):
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     names = body.actuator_names
     values = np.zeros((3, len(names)))
     values[:, names.index("semiten_r")] = 1.0
@@ -262,7 +262,7 @@ def test_bands_of_envelopes_end_at_zero():
 def test_activations_of_the_model_are_compared(tmp_path, capsys):
     activity, other = bursts()[1], bursts(shift=0.4)[1]
     write_series(tmp_path / "emg.csv", recording(soleus=raw_emg(activity, 0), TA=raw_emg(other, 1)))
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     values = np.zeros((1000, len(body.actuator_names)))
     values[:, body.actuator_names.index("soleus_r")] = activity[::10]
     values[:, body.actuator_names.index("tibant_r")] = other[::10]

@@ -51,7 +51,7 @@ SAGITTAL = {"ankle_angle": 0.95, "knee_angle": 0.85, "hip_flexion": 0.9}
 
 @pytest.fixture(scope="module")
 def body():
-    return make_embodiment("full_body")
+    return make_embodiment("fullbody")
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +224,7 @@ def test_metabolic_power_by_hand(body):
     index = body.actuator_names.index("soleus_r")
     activations = np.zeros((1, body.model.nu))
     activations[0, index] = 1.0
-    power = metabolic_power(body.model, activations, np.zeros_like(activations))
+    power = metabolic_power(body, activations, np.zeros_like(activations))
     fastest = optimal_length(body.model, index)[0] * body.model.actuator_gainprm[index, 6]
     assert power.sum() == pytest.approx(0.054 * peak_force(body.model, index) * fastest)
 
@@ -292,5 +292,5 @@ def test_a_motion_without_a_pelvis_is_told(body, tmp_path):
     with pytest.raises(InputError, match="no coordinate"):
         to_model(other, body)
     with pytest.raises(InputError, match="no feet"):
-        arm = make_embodiment("bimanual_arm")
+        arm = make_embodiment("bimanual")
         gait_of(arm, np.zeros((5, arm.model.nq)), 100.0)

@@ -35,12 +35,12 @@ def toy():
 
 @pytest.fixture(scope="module")
 def arm():
-    return make_embodiment("bimanual_arm")
+    return make_embodiment("bimanual")
 
 
 @pytest.fixture(scope="module")
 def full():
-    return make_embodiment("full_body")
+    return make_embodiment("fullbody")
 
 
 def test_the_definition_and_the_matrix_agree_on_the_arms(arm):

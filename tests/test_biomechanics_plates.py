@@ -174,7 +174,7 @@ def test_the_command_shows_every_plate(tmp_path, capsys):
 
 def test_a_walk_over_plates_without_feet_in_their_names_has_the_same_moments(tmp_path):
     """The recorded walk with its plates renamed, exchanged, and the right foot's two contacts on two plates."""
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     folder = data_file(WALK)
     forces = read_series(folder / "grf_walk.mot")
     second = np.flatnonzero(forces["ground_force_r_vy"] > 50)[-1]

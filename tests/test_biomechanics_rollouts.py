@@ -8,6 +8,7 @@ import pytest
 import torch
 from commands import script
 from conftest import data_file
+from env_cases import Acting
 
 from muscle_torch.biomechanics.gait import (
     activation_series,
@@ -17,22 +18,23 @@ from muscle_torch.biomechanics.gait import (
     gait_of,
     rollout_gait,
 )
-from muscle_torch.checkpoint import save_checkpoint
-from muscle_torch.config import load_config
+from muscle_torch.config import config_to_dict, load_config
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import evaluate
+from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
 from muscle_torch.models import make_policy
 from muscle_torch.motion import load_motion
-from muscle_torch.rollout_archive import Recorder, read_archive, write_archive
+from muscle_torch.motion.rollout_archive import read_archive, write_archive
+from muscle_torch.storage.checkpoint import save_checkpoint
 
 CLIP = "data/clips/MyoFullBody/cmu_02_01_walk.npz"
 
 
 @pytest.fixture(scope="module")
 def body():
-    return make_embodiment("full_body")
+    return make_embodiment("fullbody")
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +49,10 @@ def clip(tmp_path_factory, body):
 @pytest.fixture(scope="module")
 def archive(clip):
     """A short rollout with every muscle half excited, written as an archive."""
-    env = make_env("bimanual", embodiment="full_body", num_envs=1, device="cpu", backend="mujoco", threads=1,
+    env = make_env("bimanual", embodiment="fullbody", num_envs=1, device="cpu", backend="mujoco", threads=1,
                    evaluation=True, motion=str(clip))  # fmt: skip
-    recorder = Recorder(env)
-    evaluate(env, lambda observation: torch.zeros(1, env.action_size), watchers=[recorder])
+    recorder = ArchiveRecorder(env)
+    evaluate(env, Acting(lambda observation: torch.zeros(1, env.action_size)), callbacks=[recorder])
     write_archive(clip.with_name("rollouts.npz"), recorder.archive())
     env.close()
     return clip.with_name("rollouts.npz")
@@ -97,8 +99,8 @@ def test_the_command_analyses_an_archive(archive, tmp_path, capsys):
 def test_the_command_rolls_a_policy_out(clip, tmp_path, capsys):
     cfg = load_config("fullbody", (), motion=str(clip), num_envs=1, device="cpu", backend="mujoco", threads=1)
     env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network)
-    facts = {"config": dataclasses.asdict(cfg), "policy_spec": policy.spec, "task": cfg.task}
+    policy = make_policy(cfg.policy, env, cfg.exploration)
+    facts = {"config": config_to_dict(cfg), "policy_spec": policy.spec, "task": cfg.task}
     save_checkpoint(tmp_path / "policy.pt", {"policy": policy.state_dict(), **facts})
     env.close()
     given = [f"checkpoint={tmp_path / 'policy.pt'}", "seeds=2", "device=cpu", "threads=1", "synergies=0"]
@@ -116,10 +118,10 @@ def walking_archive(path: Path, body) -> np.ndarray:
     qpos = whole.qpos.astype(float)
     strikes = gait_of(body, qpos, whole.frequency).contacts["r"].starts
     phase = (np.arange(len(qpos)) / whole.frequency - strikes[0]) / np.diff(strikes)[0]
-    env = make_env("bimanual", embodiment="full_body", num_envs=1, device="cpu", backend="mujoco", threads=1,
+    env = make_env("bimanual", embodiment="fullbody", num_envs=1, device="cpu", backend="mujoco", threads=1,
                    motion=data_file(CLIP).as_posix())  # fmt: skip
-    recorder = Recorder(env)
-    evaluate(env, lambda observation: torch.zeros(1, env.action_size), watchers=[recorder])
+    recorder = ArchiveRecorder(env)
+    evaluate(env, Acting(lambda observation: torch.zeros(1, env.action_size)), callbacks=[recorder])
     env.close()
     made = recorder.archive()
     one, frames = made.episodes[0], len(qpos) - 1

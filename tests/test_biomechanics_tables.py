@@ -231,7 +231,7 @@ def test_maps_of_channels_need_no_titles(tmp_path):
 
 
 def test_measured_arms_with_decimal_commas(tmp_path):
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     text = "study,curve,hip_flexion_deg,moment_arm_m\nArnold2000,specimen1,0.5,0.0245\nArnold2000,specimen1,10,0.0230\n"
     mapping = tmp_path / "map.yaml"
     mapping.write_text("Arnold2000.specimen1: {muscles: [psoas_r], along: hip_flexion_r, axis: hip_flexion_r, sign: 1, "

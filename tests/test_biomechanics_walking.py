@@ -16,13 +16,13 @@ from muscle_torch.biomechanics.walking import belt_speed, no_walk, strides_only
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.motion import MotionClip, load_motion
 
-SPEED, STRIDE, STEP = 1.25, 1.06, 0.6625  # of the built-in walk: 6.625 m in five strides of 1.06 s
+SPEED, STRIDE, STEP = 1.189, 1.06, 0.63  # of the built-in walk: 6.30 m in five strides of 1.06 s
 RUN = "data/opensim_models_rajagopal_run"
 
 
 @pytest.fixture(scope="module")
 def body():
-    return make_embodiment("full_body")
+    return make_embodiment("fullbody")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_strides_speed_and_steps_of_any_way(body, walk, way):
         numbers["speed of the model"][0] * numbers["stride time"][0], rel=0.02
     )
     assert not gait.is_run and not gait.no_walk
-    assert (gait.belt < -1.2) == (way is WAYS["treadmill"])
+    assert (gait.belt < -1.1) == (way is WAYS["treadmill"])
     assert any("backwards" in note for note in gait.notes) == (way is WAYS["backwards"])
 
 
@@ -236,10 +236,10 @@ def test_speeds_are_the_subjects_with_the_models_beside(body, walk, tmp_path, ca
         shown = capsys.readouterr().out
         rows[name] = {line[:30].strip(): line[30:].split() for line in shown.splitlines()}
         assert ("does not tell the subject's size" in shown) == (name == "none")
-    assert "speed" not in rows["none"] and rows["none"]["speed of the model"][0] == "1.25"
+    assert "speed" not in rows["none"] and rows["none"]["speed of the model"][0] == "1.19"
     for name in ("stored", "stated"):
-        assert rows[name]["speed"][0] == "2.5" and rows[name]["speed of the model"][0] == "1.25"
-        assert rows[name]["step length"][0] == "1.32" and rows[name]["step length of the model"][0] == "0.661"
+        assert rows[name]["speed"][0] == "2.38" and rows[name]["speed of the model"][0] == "1.19"
+        assert rows[name]["step length"][0] == "1.26" and rows[name]["step length of the model"][0] == "0.629"
 
 
 def test_retargeting_stores_the_scale(body):
@@ -261,6 +261,6 @@ def test_without_a_reference_the_table_describes_the_curves(body, walk, tmp_path
     script("tools/analyze.py").main([f"motion={tmp_path / 'walk.npz'}", f"output={tmp_path}"])
     shown = capsys.readouterr().out
     row = next(line for line in shown.splitlines() if line.startswith("knee flexion (right)")).split()
-    # Winter's knee bends by 67 degrees at 70 % of the stride.
-    assert 60 < float(row[7]) < 75 and 65 < float(row[8]) < 80 and float(row[-1]) > 0.99
+    # Built to bend by 70 degrees 73 % of the stride after heel contact; events are found a few percent before it.
+    assert 60 < float(row[7]) < 75 and 65 < float(row[8]) < 82 and float(row[-1]) > 0.99
     assert " - " not in shown and "lowest" in (tmp_path / "table.csv").read_text().splitlines()[0]

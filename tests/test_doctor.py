@@ -48,7 +48,7 @@ def test_versions_are_compared_with_the_tested_ones():
 
 
 def test_bodies_are_judged_by_what_is_new():
-    arms, body = make_embodiment("bimanual_arm"), make_embodiment("full_body")
+    arms, body = make_embodiment("bimanual"), make_embodiment("fullbody")
     assert doctor.judge_mirror(make_embodiment("toy_arm")).status == "ok"
     assert doctor.judge_mirror(arms).status == "ok"
     known = doctor.judge_mirror(body)

@@ -1,5 +1,6 @@
 """The bodies: names, sizes and physics of the published ones, guarded against a MuJoCo that bends muscles otherwise."""
 
+import dataclasses
 import json
 import re
 
@@ -13,20 +14,25 @@ from muscle_torch.embodiments.embodiment import names_of
 from muscle_torch.embodiments.lean import lean_model
 from muscle_torch.errors import InputError
 
-ALL = [(name, fingers) for name in EMBODIMENTS for fingers in (False, True)]
+ALL = [
+    (name, {option.name: value})
+    for name, row in EMBODIMENTS.items()
+    for option in dataclasses.fields(row.options)
+    for value in (False, True)
+]
 PUBLISHED = [
-    ("bimanual_nofing", "bimanual_arm", False),
-    ("bimanual_gmr", "bimanual_arm", True),
-    ("fullbody", "full_body", False),
+    ("bimanual_nofing", "bimanual", {"fingers": False}),
+    ("bimanual_gmr", "bimanual", {"fingers": True}),
+    ("fullbody", "fullbody", {"fingers": False}),
 ]
 
 
 @pytest.fixture(params=PUBLISHED, ids=lambda row: row[0])
 def published(request):
     """(embodiment, dump of the published system, its meta data)."""
-    file, name, fingers = request.param
+    file, name, options = request.param
     dump = np.load(data_file(f"oracle/{file}.npz"), allow_pickle=True)
-    return make_embodiment(name, fingers), dump, json.loads(str(dump["meta_json"]))
+    return make_embodiment(name, **options), dump, json.loads(str(dump["meta_json"]))
 
 
 def test_names_sizes_and_sites_are_the_published_ones(published):
@@ -60,20 +66,21 @@ def test_control_steps_are_the_published_ones(published):
 
 
 def test_full_body_with_fingers_has_the_published_sizes():
-    model = make_embodiment("full_body", fingers=True).whole_model
+    model = make_embodiment("fullbody", fingers=True).whole_model
     sizes = (model.nq, model.nv, model.nu, model.njnt, model.ntendon, model.neq, model.nsite)
     assert sizes == (129, 128, 416, 123, 424, 51, 2038)
 
 
-@pytest.mark.parametrize(("name", "fingers"), ALL)
-def test_every_body_is_consistent(name, fingers):
-    embodiment = make_embodiment(name, fingers)
+@pytest.mark.parametrize(("name", "options"), ALL)
+def test_every_body_is_consistent(name, options):
+    embodiment = make_embodiment(name, **options)
+    assert embodiment.key == name and dataclasses.asdict(embodiment.options) == options
     model = embodiment.model
     assert embodiment.control_frequency * embodiment.substeps * model.opt.timestep == pytest.approx(1)
     assert len(embodiment.site_names) >= 3
     assert list(model.site_bodyid[embodiment.site_ids]) == list(embodiment.site_body_ids)
     grouped = {muscle for muscles in embodiment.groups.values() for muscle in muscles}
-    assert grouped == set(embodiment.actuator_names)
+    assert grouped == set(embodiment.muscle_names)
     assert len(embodiment.joint_qpos_ids) == model.njnt - (embodiment.root_joint is not None)
     assert np.all(model.actuator_ctrlrange == [-1, 1])
     paired = [muscle for pair in embodiment.left_right for muscle in pair]
@@ -86,10 +93,10 @@ OTHERWISE = ("geom_", "site_", "mesh_", "tex_", "bvh_", "body_bvh", "body_geom",
 OTHERWISE += ("wrap_objid", "wrap_prm", "sensor_objid", "body_margin", "dof_length")
 
 
-@pytest.mark.parametrize(("name", "fingers"), [row for row in ALL if row[0] != "toy_arm"])
-def test_what_is_simulated_is_the_whole_body_without_what_is_seen(name, fingers):
+@pytest.mark.parametrize(("name", "options"), [row for row in ALL if row[0] != "toy_arm"])
+def test_what_is_simulated_is_the_whole_body_without_what_is_seen(name, options):
     """Every array of the model but those of geometry, and two control steps out of a wild state, equal to the bit."""
-    embodiment = make_embodiment(name, fingers)
+    embodiment = make_embodiment(name, **options)
     lean, whole = embodiment.model, embodiment.whole_model
     assert lean.ngeom < 0.6 * whole.ngeom and lean.nmesh == 0 and whole.nmesh > 60
     arrays = [key for key in dir(whole) if isinstance(getattr(whole, key), np.ndarray)]
@@ -138,7 +145,7 @@ def test_only_what_touches_bends_or_measures_stays_and_keeps_its_weight():
         np.testing.assert_allclose(getattr(lean, key), getattr(whole, key), rtol=1e-15, atol=1e-15)
 
 
-@pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
 def test_projected_poses_meet_the_joint_equalities(name):
     """After `project`, MuJoCo's own residual of the joint couplings is zero."""
     embodiment = make_embodiment(name)
@@ -166,9 +173,9 @@ def test_each_caller_has_its_own_model():
 
 
 def test_unknown_names_offer_the_nearest():
-    with pytest.raises(InputError, match="bimanual_arm"):
+    with pytest.raises(InputError, match="bimanual"):
         make_embodiment("bimanual_arms")
-    embodiment = make_embodiment("bimanual_arm")
+    embodiment = make_embodiment("bimanual")
     with pytest.raises(InputError, match="'DELT1'"):
         embodiment.resolve("actuator", ["DELT1", "DELT9"])
     with pytest.raises(InputError, match="right_hand_mimic"):
@@ -187,7 +194,7 @@ def test_toy_arm_falls_without_excitation_and_lifts_with_it():
     assert abs(ends[0]) < 0.02 and 1.2 < ends[1] < 2.2 and ends[2] > 2.25
 
 
-@pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
 def test_guard_names_the_muscle_that_changed(name, monkeypatch):
     embodiment = make_embodiment(name)
     guard.check_muscle_lengths(embodiment)
@@ -201,8 +208,9 @@ def test_guard_names_the_muscle_that_changed(name, monkeypatch):
 
 def test_guard_names_the_wrong_package(monkeypatch):
     found = {"mujoco": "3.17.0", "mujoco-warp": "3.17.0", "musclemimic-models": "1.0.6"}
-    monkeypatch.setattr(guard, "_version", found.get)
-    guard.check_versions(with_bodies=True)
+    monkeypatch.setattr(guard, "package_version", found.get)
+    guard.check_mujoco()
+    guard.check_models()
     for package, version, text in (
         ("mujoco", "4.0.0", "MuJoCo 4.0.0 is installed, 3.17 is wanted"),
         ("mujoco", "3.170.0", "wanted"),
@@ -210,16 +218,18 @@ def test_guard_names_the_wrong_package(monkeypatch):
         ("musclemimic-models", "1.0.5", r"version 1.0.5: run `pip install musclemimic-models==1.0.6`"),
         ("musclemimic-models", None, r"missing: run `pip install musclemimic-models==1.0.6`"),
     ):
-        monkeypatch.setattr(guard, "_version", (found | {package: version}).get)
+        monkeypatch.setattr(guard, "package_version", (found | {package: version}).get)
         with pytest.raises(InputError, match=text) as caught:
-            guard.check_versions(with_bodies=True)
+            guard.check_mujoco()
+            guard.check_models()
         assert "\n" not in str(caught.value)
-    guard.check_versions(with_bodies=False)
+    guard.check_mujoco()
+    make_embodiment("toy_arm")  # a body of its own file needs no package of bodies
 
 
 def test_guard_table_is_what_this_mujoco_gives():
     """The stored table can be made again, and its poses lie within the joint ranges."""
-    embodiment = make_embodiment("bimanual_arm", fingers=True)
+    embodiment = make_embodiment("bimanual", fingers=True)
     made, stored = guard.make_table([embodiment])[embodiment.name], guard._table()[embodiment.name]
     assert made["lengths"].keys() == stored["lengths"].keys()
     np.testing.assert_allclose(list(made["lengths"].values()), list(stored["lengths"].values()), atol=2e-6)

@@ -10,16 +10,20 @@ from conftest import data_file
 from emulated_gpu import GPU, GPUTensor, Mixed, Waiting, emulated_gpu, no_waiting
 from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
-from muscle_torch.envs.observations import OBSERVATIONS
-from muscle_torch.envs.rewards import PENALTIES, REWARDS
-from muscle_torch.envs.terminations import TERMINATIONS
-from muscle_torch.envs.vec_task import VecTask
+from muscle_torch.envs.faces.vec_task import VecTask
+from muscle_torch.envs.goals.motion import MotionGoal
+from muscle_torch.envs.observations import OBSERVATIONS as OF_BODY
+from muscle_torch.envs.rewards import PENALTIES
+from muscle_torch.envs.terminations import TERMINATIONS as TERMINATIONS_OF_BODY
 from muscle_torch.models import make_policy
 from muscle_torch.retargeting import Retargeter, RetargetOptions, read_motion
 from muscle_torch.rl import Trainer
+from muscle_torch.storage.checkpoint import load_checkpoint
+
+OBSERVATIONS, REWARDS = OF_BODY | MotionGoal.observations, MotionGoal.rewards
+TERMINATIONS = TERMINATIONS_OF_BODY | MotionGoal.terminations
 
 
 @pytest.mark.parametrize(
@@ -77,11 +81,12 @@ def test_no_step_of_the_whole_body_with_every_term_waits(evaluation):
             "fullbody",
             6,
             device,
-            observation={"terms": list(OBSERVATIONS), "muscle": MUSCLES, "concise": False, "history": 2},
+            goal={"compact_reference": False},
+            observation={"terms": list(OBSERVATIONS), "muscle": MUSCLES, "history": 2},
             reward={"weights": dict.fromkeys(REWARDS, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
             termination=dict.fromkeys(TERMINATIONS, 0.5),
             evaluation_termination=dict.fromkeys(TERMINATIONS, 0.5),
-            env={"synergies": 0.5, "tone": 0.1},
+            actions={"muscles": {"synergy_mixing": 0.5, "action_bias": 0.1}},
             curriculum={"termination": {"enabled": True}},
             sampling={"adaptive": True},
             evaluation=evaluation,
@@ -111,12 +116,12 @@ def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict
         backend="warp",
         max_iterations=updates,
         ppo={"num_steps": 8, "minibatches": 2},
-        search={"rounds": 0},
+        stages=["ppo"],
         **settings,
     )
     torch.manual_seed(0)
     env = make_env(cfg)
-    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network).to(env.device), cfg, None)
+    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.exploration).to(env.device), cfg, None)
     metrics = [trainer.iteration()]
     metrics += [guarded_update(trainer, no_waiting) for _ in range(updates - 1)]
     env.close()
@@ -126,7 +131,7 @@ def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict
 @pytest.mark.parametrize("policy", ["gated_residual", "mlp", "moe", "reflex"])
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_collecting_and_learning_wait_for_nothing_and_learn_what_a_cpu_learns(policy, name):
-    half = {"env": {"action_mapping": "half"}} if policy == "reflex" else {}
+    half = {"actions": {"muscles": {"mapping": "half"}}} if policy == "reflex" else {}
     shown = ["joint_pos", "joint_vel", "joint_error", "muscle_length_error", "muscle_velocity_error"]
     settings = {"policy": policy, "optimizer": {"name": name}, "observation": {"terms": shown}, **half}
     with emulated_gpu() as device:
@@ -143,7 +148,7 @@ def test_collecting_and_learning_wait_for_nothing_and_learn_what_a_cpu_learns(po
 def test_the_whole_body_with_its_default_policy_waits_for_nothing():
     with emulated_gpu() as device:
         metrics, trainer = trained(device, "fullbody", 2)
-    assert trainer.cfg.policy == "reflex" and "root_error" in trainer.cfg.observation.terms
+    assert trainer.cfg.policy.name == "reflex" and "root_error" in trainer.cfg.observation.terms
     assert metrics[-1]["ppo/skipped_updates"] == 0
 
 
@@ -151,9 +156,10 @@ def test_train_py_from_start_to_end(tmp_path, monkeypatch, capsys):
     """Search, updates, validation, a save, continued, evaluated."""
     monkeypatch.chdir(tmp_path)
     motion = saved(tmp_path, clip(torch.linspace(0.2, 1.2, 40)))[0]
-    words = ["task=toy_arm", f"motion={motion}", "policy=reflex", "env.action_mapping=half", "num_envs=8"]
+    words = ["task=toy_arm", f"motion={motion}", "policy=reflex", "actions.muscles.mapping=half", "num_envs=8"]
     words += ["observation.terms=[joint_pos,joint_vel,joint_error,muscle_length_error,muscle_velocity_error]"]
-    words += ["ppo.num_steps=8", "search.rounds=1", "search.candidates=4", "search.steps=20", "capture_video=false"]
+    words += ["ppo.num_steps=8", "capture_video=false"]
+    words += ["stages=[cem,ppo]", "cem.rounds=1", "cem.candidates=4", "cem.steps=20"]
     words += ["validation_interval=2", "experiment=run", "resume=auto"]
     main = runpy.run_path(str(ROOT / "train.py"))["main"]
     with emulated_gpu() as device:
@@ -161,7 +167,7 @@ def test_train_py_from_start_to_end(tmp_path, monkeypatch, capsys):
         assert main([*words, f"device={device}", "max_iterations=4", "evaluate=true"]) == 0
     assert load_checkpoint(tmp_path / "runs" / "run")["update"] == 4
     out = capsys.readouterr().out
-    assert "search 1/1" in out and "site position error" in out
+    assert "cem 1/1" in out and "site position error" in out
 
 
 def test_other_ways_in_and_muscles_that_differ():
@@ -180,5 +186,5 @@ def test_other_ways_in_and_muscles_that_differ():
 
 def test_retargeting_gives_the_clip_of_a_cpu():
     raw = read_motion(data_file("data/opensim_c3d_treadmill/walking2.c3d"))
-    found = Retargeter("full_body", RetargetOptions(device=str(GPU)))(raw)
-    assert np.abs(found.clip.qpos - Retargeter("full_body")(raw).clip.qpos).max() < 1e-6
+    found = Retargeter("fullbody", RetargetOptions(device=str(GPU)))(raw)
+    assert np.abs(found.clip.qpos - Retargeter("fullbody")(raw).clip.qpos).max() < 1e-6

@@ -51,7 +51,7 @@ def test_no_step_of_collecting_and_learning_waits_for_the_device(name, precision
     """Two updates; the first one makes the optimiser's moments and the graphs."""
     cfg = load_config("toy_arm", device="cuda", num_envs=WORLDS, optimizer={"name": name}, precision=precision)
     made = make_env(cfg)
-    trainer = Trainer(made, make_policy(cfg.policy, made, cfg.network).to(made.device), cfg, None)
+    trainer = Trainer(made, make_policy(cfg.policy, made, cfg.exploration).to(made.device), cfg, None)
     trainer.iteration()
     metrics = guarded_update(trainer, nobody_waits)
     assert metrics["ppo/skipped_updates"] == 0 and metrics["ppo/first_ratio"] == pytest.approx(1.0, abs=0.02)
@@ -60,9 +60,9 @@ def test_no_step_of_collecting_and_learning_waits_for_the_device(name, precision
 
 def test_a_reset_is_observed_as_on_the_cpu(env):
     host = small_env(env.config.task, WORLDS, reward=ALL_REWARDS)
-    clip = torch.arange(WORLDS) % host.library.num_clips
+    clip = torch.arange(WORLDS) % host.goal.library.num_clips
     frame = torch.arange(WORLDS) * 7
-    got, expected = env.assign(clip, frame).cpu(), host.assign(clip, frame)
+    got, expected = env.assign((clip, frame)).cpu(), host.assign((clip, frame))
     scaled = (got - expected).abs() / expected.abs().clamp(min=1)
     if touch := host.observation_layout.get("touch"):
         # A sole that just reaches the floor touches it or not: rounding decides.
@@ -84,6 +84,6 @@ def test_restart_leaves_the_other_worlds_alone(env):
     after = env.restart(done)
     assert torch.equal(after[~done], step.observation[~done])
     assert torch.equal(env.physics.field("qpos")[~done], qpos[~done])
-    rows = env.library.rows(env.clip, env.frame)
+    rows = env.goal.library.rows(env.goal.clip, env.goal.frame)
     # from the third number on: where a body with a root begins is its origin
-    assert torch.equal(env.physics.field("qpos")[done, 2:], env.library.qpos[rows][done, 2:])
+    assert torch.equal(env.physics.field("qpos")[done, 2:], env.goal.library.qpos[rows][done, 2:])

@@ -9,26 +9,34 @@ from conftest import data_file
 from env_cases import ALL_REWARDS, CPU, MUSCLES, actions, small_env
 
 from muscle_torch.config import ObservationConfig, RewardConfig
-from muscle_torch.envs import OBSERVATIONS, PENALTIES, REWARDS, TERMINATIONS, make_env
-from muscle_torch.envs.observations import NEED_ROOT, check_observation, observe
-from muscle_torch.envs.relative import RelativeSites
-from muscle_torch.envs.rewards import Reward
+from muscle_torch.envs import make_env
+from muscle_torch.envs.goals.motion import MotionGoal
+from muscle_torch.envs.goals.motion_terminations import NEED_ANKLES
+from muscle_torch.envs.observations import NEED_ROOT as OBSERVATION_NEEDS_ROOT
+from muscle_torch.envs.observations import OBSERVATIONS as OF_BODY
+from muscle_torch.envs.observations import Observer
+from muscle_torch.envs.rewards import PENALTIES, Reward
 from muscle_torch.envs.state import State
-from muscle_torch.envs.terminations import NEED_ANKLES, Termination
 from muscle_torch.envs.terminations import NEED_ROOT as TERMINATION_NEEDS_ROOT
+from muscle_torch.envs.terminations import TERMINATIONS as TERMINATIONS_OF_BODY
+from muscle_torch.envs.terminations import Termination
 from muscle_torch.errors import InputError
-from muscle_torch.motion import relative_sites, site_velocity
+from muscle_torch.motion import RelativeSites, relative_sites_from_matrices, site_velocity
 from muscle_torch.rotations import quat_mul, quat_normalize, quat_to_matrix, yaw
 
+OBSERVATIONS, REWARDS = OF_BODY | MotionGoal.observations, MotionGoal.rewards
+TERMINATIONS = TERMINATIONS_OF_BODY | MotionGoal.terminations
+NEED_ROOT = OBSERVATION_NEEDS_ROOT | TERMINATION_NEEDS_ROOT | MotionGoal.need_root
 FOREARM = 0.3  # [m] elbow to hand, of the toy arm's XML
 ABSOLUTE = {"root_height", "root_orientation_in_motions"}  # judge the body, not its distance from the motion's frame
-EVERY_TERMINATION = {name: 1e-4 for name in TERMINATIONS if name not in TERMINATION_NEEDS_ROOT | NEED_ANKLES}
+EVERY_TERMINATION = {name: 1e-4 for name in TERMINATIONS if name not in NEED_ROOT | NEED_ANKLES}
 
 
 @pytest.fixture(scope="module", params=["toy_arm", "bimanual", "bimanual_fingers"])
 def env(request):
     fingers = request.param.endswith("_fingers")
-    made = small_env(request.param.removesuffix("_fingers"), fingers=fingers, reward=ALL_REWARDS)
+    options = {"embodiment": {"fingers": True}} if fingers else {}
+    made = small_env(request.param.removesuffix("_fingers"), reward=ALL_REWARDS, **options)
     yield made
     made.close()
 
@@ -41,7 +49,7 @@ def full_body():
     made = make_env(
         "toy_arm",
         4,
-        embodiment="full_body",
+        embodiment="fullbody",
         motion=motion,
         reward={"weights": dict.fromkeys(REWARDS, 1.0)},
         observation=observation,
@@ -53,27 +61,27 @@ def full_body():
 
 def at(env, frame: int = 0, **kept) -> State:
     """Every world on a frame of a clip of its own."""
-    clips = torch.arange(env.num_envs) % env.library.num_clips
-    env.assign(clips, torch.full_like(clips, frame))
-    state = env._state()
+    clips = torch.arange(env.num_envs) % env.goal.library.num_clips
+    env.assign((clips, torch.full_like(clips, frame)))
+    state = env.state()
     for name, value in kept.items():
         setattr(state, name, value)
     return state
 
 
 def reward_of(env, state: State, **config) -> tuple[torch.Tensor, dict]:
-    return Reward(RewardConfig(**{"weights": {}, "penalties": {}} | config), env._body, env.device)(state)
+    return Reward(RewardConfig(**{"weights": {}, "penalties": {}} | config), env.goal, env.device)(state)
 
 
 @pytest.mark.parametrize("frame", [0, 57, 10_000])
 def test_a_body_on_the_reference_scores_1_and_is_never_terminated(env, frame):
     state = at(env, frame)
-    _, terms = env._reward(state)
+    _, terms = env.reward(state)
     assert set(ALL_REWARDS["weights"]) == {n.removeprefix("reward/") for n in terms if n.startswith("reward/")}
     for name, value in terms.items():
         expected = torch.zeros(4) if name == "penalty" else torch.ones(4)
         torch.testing.assert_close(value, expected, rtol=0, atol=1e-5, msg=name)
-    assert not Termination(EVERY_TERMINATION, env._body, env.device)(state).any()
+    assert not Termination(EVERY_TERMINATION, env.goal, env.device)(state).any()
 
 
 @pytest.mark.parametrize("frame", [0, 57, 10_000])
@@ -81,10 +89,10 @@ def test_the_full_body_too(full_body, frame):
     """The files were made by another MuJoCo, whose velocities we take over: thresholds see it, at most."""
     state = at(full_body, frame)
     assert not state.qpos[:, :2].any()  # it starts at the world's origin, wherever the motion was
-    _, terms = full_body._reward(state)
+    _, terms = full_body.reward(state)
     for name in REWARDS:
         torch.testing.assert_close(terms[f"reward/{name}"], torch.ones(4), rtol=0, atol=1e-4, msg=name)
-    assert not Termination(dict.fromkeys(set(TERMINATIONS) - ABSOLUTE, 1e-4), full_body._body, full_body.device)(
+    assert not Termination(dict.fromkeys(set(TERMINATIONS) - ABSOLUTE, 1e-4), full_body.goal, full_body.device)(
         state
     ).any()
 
@@ -108,7 +116,7 @@ def test_root_error_is_told_along_the_roots_heading(full_body):
 
 def test_replaying_a_clip_has_no_error(env):
     worst = 0.0
-    for frame in range(0, int(env.library.length.max()), 13):
+    for frame in range(0, int(env.goal.library.length.max()), 13):
         state = at(env, frame)
         worst = max(worst, float(state.site_deviation.mean(dim=1).max()))
     assert worst < 1e-4
@@ -118,10 +126,12 @@ def test_relative_sites_are_those_of_the_motion_library(env):
     env.begin()
     for action in actions(env, 5):
         env.advance(action)
-    state = env._state()
+    state = env.state()
     mat = state.read("site_xmat").unflatten(-1, (3, 3))
     velocity = site_velocity(state.site_pos, state.read("cvel"), state.read("subtree_com"))
-    for got, expected in zip(state._relative, relative_sites(state.site_pos, mat, *velocity), strict=True):
+    for got, expected in zip(
+        state._relative, relative_sites_from_matrices(state.site_pos, mat, *velocity), strict=True
+    ):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=2e-6)
 
 
@@ -131,7 +141,7 @@ def test_sites_turned_on_their_bodies_are_turned_in_the_relative_rotation():
     mat = quat_to_matrix(quat_mul(body, site.expand_as(body)))
     pos, angvel, linvel = torch.randn(3, 5, 3, 3, generator=random)
     got = RelativeSites(site)(pos, body, mat, angvel, linvel)
-    for mine, expected in zip(got, relative_sites(pos, mat, angvel, linvel), strict=True):
+    for mine, expected in zip(got, relative_sites_from_matrices(pos, mat, angvel, linvel), strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-5, atol=5e-6)
 
 
@@ -139,12 +149,12 @@ def test_an_elbow_off_by_half_a_radian():
     """Toy arm: of its three sites only the hand moves, by the chord of the angle, and turns, by the angle."""
     env = small_env("toy_arm", 1, reward=ALL_REWARDS)
     angle = 0.5
-    row = env.library.rows(torch.tensor([0]), torch.tensor([0]))
-    env.assign(torch.tensor([0]), torch.tensor([0]))
+    row = env.goal.library.rows(torch.tensor([0]), torch.tensor([0]))
+    env.assign((torch.tensor([0]), torch.tensor([0])))
     everyone = torch.ones(1, dtype=torch.bool)
-    env.physics.reset(everyone, env.library.qpos[row] + angle, env.library.qvel[row])
-    state = env._state()
-    _, terms = env._reward(state)
+    env.physics.reset(everyone, env.goal.library.qpos[row] + angle, env.goal.library.qvel[row])
+    state = env.state()
+    _, terms = env.reward(state)
     chord = 2 * FOREARM * math.sin(angle / 2)
     expected = {
         "qpos": math.exp(-10 * angle**2),
@@ -162,7 +172,7 @@ def test_an_elbow_off_by_half_a_radian():
     assert found["mean_relative_site_deviation"] == pytest.approx(chord / 2, rel=1e-4)
     assert found["root_deviation"] == pytest.approx(0.0, abs=1e-6)
     for threshold, over in ((chord / 3 * 0.99, True), (chord / 3 * 1.01, False)):
-        assert Termination({"mean_site_deviation": threshold}, env._body, env.device)(state).tolist() == [over]
+        assert Termination({"mean_site_deviation": threshold}, env.goal, env.device)(state).tolist() == [over]
     env.close()
 
 
@@ -176,7 +186,6 @@ def test_penalties_by_hand():
         qvel=torch.tensor([[0.2], [1.0]]),
         previous_qvel=torch.tensor([[0.1], [1.0]]),
         read=fields.__getitem__,
-        phase=torch.zeros(2),
     )
     expected = {
         "action_out_of_bounds": [0.5**2 / 2, (2.0**2 + 1.0**2) / 2],
@@ -223,7 +232,7 @@ def test_every_observation_term_is_what_it_says(full_body):
     torch.testing.assert_close(found[:, layout["muscle_activation"]], physics.field("act"))
     torch.testing.assert_close(found[:, layout["previous_action"]], action)
     assert found[:, layout["muscle"]].shape == (4, 5 * nu) and found[:, layout["touch"]].shape == (4, 4)
-    frames = env.config.observation.lookahead
+    frames = env.config.goal.options.lookahead
     sites = found[:, layout["site_error"]].view(4, frames, -1, 3)
     deviation = sites[:, 0].norm(dim=-1).mean(dim=1)
     torch.testing.assert_close(deviation, step.terms["err/site_abs"], rtol=1e-4, atol=1e-6)
@@ -233,12 +242,12 @@ def test_every_observation_term_is_what_it_says(full_body):
 
 
 def test_the_look_ahead_stops_at_the_end_of_the_clip(env):
-    last = int(env.library.length.min()) - 1
-    shown = env.config.observation
+    last = int(env.goal.library.length.min()) - 1
+    shown = env.config.goal.options
     state = at(env, last - 1)
-    clips = torch.arange(4) % env.library.num_clips
+    clips = torch.arange(4) % env.goal.library.num_clips
     frames = last - 1 + torch.arange(shown.lookahead) * shown.stride
-    expected = env.library.qpos[env.library.rows(clips[:, None], frames[None])]
+    expected = env.goal.library.qpos[env.goal.library.rows(clips[:, None], frames[None])]
     assert torch.equal(state.ahead.qpos, expected)
 
 
@@ -255,13 +264,13 @@ def test_the_look_ahead_stops_at_the_end_of_the_clip(env):
         ({"observation": {"terms": []}}, "empty"),
         ({"observation": {"terms": ["phase", "phase"]}}, "twice"),
         ({"observation": {"muscle": ["forse"]}}, "force"),
-        ({"observation": {"lookahead": 0}}, "lookahead=0"),
-        ({"observation": {"stride": 0}}, "stride=0"),
+        ({"goal": {"lookahead": 0}}, "lookahead=0"),
+        ({"goal": {"stride": 0}}, "stride=0"),
         ({"termination": {"mean_site_deviatoin": 1.0}}, "mean_site_deviation"),
         ({"termination": {"root_orientation": 1.0}}, "free root joint"),
         ({"env": {"horizon": 0}}, "horizon=0"),
-        ({"env": {"action_mapping": "ful"}}, "full"),
-        ({"env": {"start": "begining"}}, "beginning"),
+        ({"actions": {"muscles": {"mapping": "ful"}}}, "full"),
+        ({"goal": {"start": "begining"}}, "beginning"),
         ({"num_envs": 0}, "num_envs=0"),
         ({"num_env": 3}, "num_envs"),
     ],
@@ -279,6 +288,5 @@ def test_every_term_has_a_docstring_with_its_shape():
 
 def test_terms_without_a_root_are_accepted_by_any_body(env):
     terms = [name for name in OBSERVATIONS if name not in NEED_ROOT | {"touch"}]
-    config = ObservationConfig(terms=terms)
-    check_observation(config, env._body)
-    assert torch.isfinite(observe(at(env), terms)).all()
+    observer = Observer(ObservationConfig(terms=terms), env.goal, at(env))
+    assert torch.isfinite(observer.begin(at(env))).all()

@@ -7,19 +7,20 @@ import mujoco
 import numpy as np
 import pytest
 import torch
-from env_cases import clip, saved
+from env_cases import Acting, clip, saved
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import (
+    PolicyController,
+    ZeroController,
     average,
-    clip_table,
-    compare_policies,
+    compare_controllers,
     comparison_table,
     evaluate,
+    trial_table,
     write_evaluation,
-    zero_excitation,
 )
 from muscle_torch.models import make_policy
 
@@ -62,9 +63,9 @@ def test_the_controls_that_made_a_motion_follow_it_to_its_end(tmp_path, resting)
     controls = np.zeros((150, 2))
     controls[10:, 0] = 0.15 * (1 - np.cos(np.arange(140) / 20))
     made = clip(simulate(controls, resting), "made")
-    env = toy_env(tmp_path, [made], env={"action_mapping": "full"})
+    env = toy_env(tmp_path, [made], actions={"muscles": {"mapping": "full"}})
     actions = iter(torch.tensor(2 * controls - 1, dtype=torch.float32))
-    found = evaluate(env, lambda observation: next(actions)[None])
+    found = evaluate(env, Acting(lambda observation: next(actions)[None]))
     assert made.qpos.max() > 0.5  # it did bend
     assert found["success_rate"] == 1 and found["early_termination_rate"] == 0
     assert found["mean_episode_length"] == 150
@@ -76,7 +77,7 @@ def test_the_controls_that_made_a_motion_follow_it_to_its_end(tmp_path, resting)
 def test_a_resting_arm_scores_what_geometry_says(tmp_path, resting):
     angles = ramp(100, resting)
     env = toy_env(tmp_path, [clip(angles, "bend")])
-    found = evaluate(env, zero_excitation(env))
+    found = evaluate(env, ZeroController())
     # Of the three sites only the hand moves: by the chord of the angle.
     deviation = 2 * FOREARM * np.sin((angles - resting) / 2) / 3
     lost = int(np.argmax(deviation > THRESHOLD))
@@ -93,7 +94,7 @@ def test_neither_worlds_nor_horizon_nor_order_change_the_result(tmp_path, restin
     results = []
     for num_envs, horizon in [(1, 1000), (2, 10), (5, 30), (7, 1000)]:
         env = toy_env(tmp_path, clips, num_envs, env={"horizon": horizon})
-        results.append(evaluate(env, zero_excitation(env)))
+        results.append(evaluate(env, ZeroController()))
         env.close()
     assert all(result == results[0] for result in results)
     rows = {row["name"]: row for row in results[0]["per_clip"]}
@@ -108,7 +109,7 @@ def test_neither_worlds_nor_horizon_nor_order_change_the_result(tmp_path, restin
 
 def test_a_clip_longer_than_the_horizon_is_played_to_its_end_and_is_no_failure(tmp_path, resting):
     env = toy_env(tmp_path, [clip(np.full(80, resting), "still")], env={"horizon": 10})
-    found = evaluate(env, zero_excitation(env))
+    found = evaluate(env, ZeroController())
     assert found["success_rate"] == 1 and found["early_termination_count"] == 0
     assert found["mean_episode_length"] == 79 and found["frame_coverage"] == pytest.approx(79 / 80)
 
@@ -117,20 +118,20 @@ def test_every_reward_term_is_reported_whatever_is_rewarded(tmp_path, resting):
     """A resting arm that should rest: every term is 1; the total is the weighted sum."""
     weights = {"qpos": 0.5, "rpos": 0.25, "qvel": 0.0, "site_pos": 0.0}
     env = toy_env(tmp_path, [clip(np.full(30, resting), "still")], reward={"weights": weights})
-    found = evaluate(env, zero_excitation(env))
+    found = evaluate(env, ZeroController())
     for name in ("qpos", "qvel", "rpos", "rquat", "rvel_rot", "rvel_lin", "site_pos"):
         assert found[f"reward_{name}"] == pytest.approx(1.0, abs=1e-3), name
     assert found["reward_total"] == pytest.approx(0.75, abs=1e-3)
     assert found["penalty_total"] == 0 and found["activation_energy"] == 0
     assert found["mean_episode_return"] == pytest.approx(29 * found["reward_total"])
-    full = evaluate(env, lambda observation: torch.ones(1, 2))
+    full = evaluate(env, Acting(lambda observation: torch.ones(1, 2)))
     assert full["activation_energy"] > 0.5 and full["reward_qpos"] < 0.9
 
 
 def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resting):
     clips = [clip(ramp(30, resting, 0.2), "a"), clip(ramp(40, resting, 0.2), "b")]
     env = toy_env(tmp_path, clips, num_envs=2)
-    clean = evaluate(env, zero_excitation(env))
+    clean = evaluate(env, ZeroController())
     calls = []
 
     def act(observation):
@@ -140,7 +141,7 @@ def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resti
             action[0] = math.nan  # the longest clip, b, is in the first world
         return action
 
-    found = evaluate(env, act)
+    found = evaluate(env, Acting(act))
     assert found["nan_worlds"] == 1 and clean["nan_worlds"] == 0
     assert found["per_clip"][0] == clean["per_clip"][0]
     broken = found["per_clip"][1]
@@ -150,10 +151,15 @@ def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resti
 
 def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, resting):
     env = toy_env(tmp_path, [clip(ramp(40, resting), "bend")])
-    policy, untrained = (make_policy("gated_residual", env, env.config.network) for _ in range(2))
+    policy, untrained = (make_policy("gated_residual", env) for _ in range(2))
     policy.train()
     before = {name: value.clone() for name, value in policy.state_dict().items()}
-    table = compare_policies(env, policy, untrained, tmp_path / "eval")
+    controllers = {
+        "untrained": PolicyController(untrained),
+        "zero": ZeroController(),
+        "final": PolicyController(policy),
+    }
+    table = compare_controllers(env, controllers, tmp_path / "eval")
     assert policy.training
     assert all(torch.equal(value, before[name]) for name, value in policy.state_dict().items())
     wanted = {
@@ -165,7 +171,7 @@ def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, r
         stored = json.loads((tmp_path / "eval" / name / "metrics.json").read_text())
         assert wanted <= set(stored)
         assert wanted - {"num_clips", "per_clip"} <= set(stored["per_clip"][0])
-    assert "untrained" in table and "relaxed" in table and "trained" in table
+    assert "untrained" in table and "zero excitation" in table and "trained" in table
 
 
 def summary(**changes) -> dict:
@@ -186,7 +192,8 @@ def test_seeds_are_averaged_clip_by_clip():
 
 
 def test_the_table_shows_units_and_the_reduction_against_the_better_baseline():
-    text = comparison_table(summary(), summary(err_site_abs=0.08), summary(err_site_abs=0.02, nan_worlds=1))
+    final = summary(err_site_abs=0.02, nan_worlds=1)
+    text = comparison_table({"untrained": summary(), "relaxed": summary(err_site_abs=0.08), "trained": final})
     rows = {line[:36].strip(): line[36:].split() for line in text.splitlines()}
     assert rows["site position error [mm]"] == ["100", "80", "20", "75", "%"]
     assert rows["frames covered [%]"] == ["25", "25", "25"]
@@ -199,7 +206,7 @@ def test_the_clip_table_is_worst_first():
         summary(name=name, early_termination_rate=early, err_site_abs=error)
         for name, early, error in (("good", 0.0, 0.01), ("bad", 0.0, 0.2), ("lost", 1.0, 0.1))
     )
-    text = clip_table(summary(per_clip=[good, bad, lost], early_termination_rate=1 / 3))
+    text = trial_table(summary(per_clip=[good, bad, lost], early_termination_rate=1 / 3))
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["lost", "bad", "good", "all"]
 
 

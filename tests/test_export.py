@@ -12,18 +12,18 @@ from env_cases import small_env
 from tensordict.nn import TensorDictModule
 from torch import nn
 
-from muscle_torch.config import config_to_dict
+from muscle_torch.config import config_to_dict, load_config
 from muscle_torch.errors import InputError
-from muscle_torch.models import POLICIES, load_policy, make_policy
+from muscle_torch.models import PolicyAdapter, load_policy, make_policy
 from muscle_torch.models.build import Inference
+from muscle_torch.models.options import POLICIES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 REFLEX = {
     "observation": {"terms": ["joint_pos", "muscle", "phase", "muscle_length_error", "muscle_velocity_error"]},
-    "env": {"action_mapping": "half"},
-    "network": {"hidden": [32, 32, 16]},
+    "actions": {"muscles": {"mapping": "half"}},
 }
 export_tool = script("tools/export.py")
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -52,7 +52,7 @@ def trained(policy: nn.Module, env) -> Inference:
     with torch.no_grad():
         for weight in policy.parameters():
             weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
-        if hasattr(policy, "normalizer"):
+        if policy.normalizer is not None:
             policy.normalizer.observe(2 + 3 * torch.rand(50, env.observation_size, generator=generator))
             policy.normalizer.commit()
     return Inference(policy, {"config": config_to_dict(env.config), "task": env.config.task})
@@ -67,7 +67,8 @@ def inputs(env, count: int = 32) -> torch.Tensor:
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_makes_the_round_trip(env, tmp_path, name, suffix):
-    policy = trained(make_policy(name, env, env.config.network), env)
+    cfg = load_config("toy_arm", policy={"name": name, "hidden": [32, 32, 16]})
+    policy = trained(make_policy(cfg.policy, env, cfg.exploration), env)
     observations, path = inputs(env), tmp_path / f"policy{suffix}"
     export_tool.export(policy, path, observations, {"task": "toy_arm"})
     act = export_tool.READERS[suffix](path)
@@ -86,8 +87,8 @@ def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, cap
     model = onnx.load(path)
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert model.opset_import[0].version == 19
-    assert facts["task"] == "toy_arm" and facts["embodiment"] == "ToyArm" and facts["model_version"] == "toy-1"
-    assert json.loads(facts["actuator_names"]) == ["flexor", "extensor"]
+    assert facts["task"] == "toy_arm" and facts["embodiment"] == "toy_arm" and facts["model_version"] == "toy-1"
+    assert json.loads(facts["action_names"]) == ["flexor", "extensor"]
     layout, size = json.loads(facts["observation_layout"]), load_policy(run_folder).policy.spec["observation_size"]
     assert layout["joint_pos"] == [0, 1, 1] and layout["phase"] == [size - 1, size, 1]
     assert layout["muscle_force"][2] == 2  # force and activation take turns
@@ -111,7 +112,7 @@ sys.modules["muscle_torch"] = sys.modules["tensordict"] = None  # importing them
 import numpy, torch
 extra = {{"metadata.json": ""}}
 policy = torch.jit.load(r"{path}", _extra_files=extra)
-assert json.loads(extra["metadata.json"])["actuator_names"] == ["flexor", "extensor"]
+assert json.loads(extra["metadata.json"])["action_names"] == ["flexor", "extensor"]
 observation = torch.from_numpy(numpy.load(r"{tmp_path / "observation.npy"}"))
 numpy.save(r"{tmp_path / "action.npy"}", policy(observation).numpy())
 """
@@ -139,11 +140,19 @@ class BranchingPolicy(nn.Module):
         super().__init__()
         actor = Branching(observation_size, action_size)
         self.actor = TensorDictModule(actor, in_keys=list(in_keys), out_keys=["loc", "scale"])
+        self.critic = TensorDictModule(nn.Linear(observation_size, 1), ["observation"], ["state_value"])
+
+
+def completed(policy: nn.Module) -> PolicyAdapter:
+    """The policy as `make_policy` returns it."""
+    made = PolicyAdapter(policy, "Branching")
+    made.spec = {"name": "Branching"}
+    return made
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
 def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, suffix):
-    policy = trained(BranchingPolicy(env.observation_size, env.action_size), env)
+    policy = trained(completed(BranchingPolicy(env.observation_size, env.action_size)), env)
     with pytest.raises(InputError) as refused:
         export_tool.export(policy, tmp_path / f"policy{suffix}", inputs(env), {})
     message = str(refused.value)
@@ -152,9 +161,9 @@ def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, su
 
 
 def test_a_policy_that_reads_more_than_the_observation_is_refused(env, tmp_path):
-    policy = trained(BranchingPolicy(env.observation_size, env.action_size, ("observation", "memory")), env)
+    policy = BranchingPolicy(env.observation_size, env.action_size, ("observation", "memory"))
     with pytest.raises(InputError, match="memory"):
-        export_tool.export(policy, tmp_path / "policy.onnx", inputs(env), {})
+        export_tool.export(trained(completed(policy), env), tmp_path / "policy.onnx", inputs(env), {})
 
 
 def test_what_a_user_can_get_wrong(run_folder, tmp_path):

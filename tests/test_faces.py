@@ -18,8 +18,8 @@ from gymnasium.utils import env_checker  # noqa: E402
 from gymnasium.wrappers import vector as wrappers  # noqa: E402
 from rsl_rl.runners import OnPolicyRunner  # noqa: E402
 
-from muscle_torch.envs.gymnasium_env import GymnasiumEnv  # noqa: E402
-from muscle_torch.envs.rsl_rl_env import RslRlEnv  # noqa: E402
+from muscle_torch.envs.faces.gymnasium_env import GymnasiumEnv  # noqa: E402
+from muscle_torch.envs.faces.rsl_rl_env import RslRlEnv  # noqa: E402
 
 RUNNER = {
     "num_steps_per_env": 16,
@@ -48,7 +48,7 @@ def gym_env():
 def falling(tmp_path):
     """A gymnasium environment of three worlds whose relaxed arm loses a bent elbow's motion."""
     motion = saved(tmp_path, clip(torch.full((60,), 1.5)))
-    options = {"termination": {"mean_site_deviation": 0.02}, "env": {"start": "beginning", "horizon": 200}}
+    options = {"termination": {"mean_site_deviation": 0.02}, "goal": {"start": "beginning"}, "env": {"horizon": 200}}
     made = GymnasiumEnv(small_env("toy_arm", 3, motion=motion, **options))
     yield made
     made.close()
@@ -108,7 +108,7 @@ def test_gymnasium_tells_losing_from_running_out_of_time(falling):
             break
     assert terminated.all() and not truncated.any()
     assert info["err/site_abs"].min() > 0.02 and all(len(row) for row in info["final_obs"])
-    falling.env._termination.thresholds.fill_(1e3)
+    falling.env.termination.thresholds.fill_(1e3)
     falling.reset(seed=0)
     for _ in range(59):
         _, _, terminated, truncated, _ = falling.step(relaxed)
@@ -179,7 +179,7 @@ def test_gymnasiums_other_wrappers_stack_on_top():
 def test_a_policy_learns_through_the_gymnasium_interface(tmp_path):
     """The best of random constant actions become the next mean: the reward of holding a bent elbow rises."""
     motion = saved(tmp_path, clip(torch.full((60,), 1.2)))
-    options = {"termination": {"mean_site_deviation": 1e3}, "env": {"start": "beginning"}}
+    options = {"termination": {"mean_site_deviation": 1e3}, "goal": {"start": "beginning"}}
     base = GymnasiumEnv(small_env("toy_arm", 64, motion=motion, **options))
     env = wrappers.RecordEpisodeStatistics(base, buffer_length=64)
     generator = np.random.default_rng(0)
@@ -241,14 +241,14 @@ def test_rsl_rl_groups_are_columns_of_the_observation(rsl_env):
 
 
 def test_rsl_rl_time_outs_are_the_horizons(rsl_env):
-    rsl_env.env._termination.thresholds.fill_(1e3)
-    rsl_env.env.assign(torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long))
+    rsl_env.env.termination.thresholds.fill_(1e3)
+    rsl_env.env.assign((torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long)))
     ended = [rsl_env.step(torch.zeros(8, 2)) for _ in range(6)]
     assert [bool(done.any()) for _, _, done, _ in ended] == [False] * 5 + [True]
     _, reward, done, extras = ended[-1]
     assert done.all() and extras["time_outs"].all() and reward.shape == (8,)
     assert extras["log"]["/reward/qpos"].shape == ()
-    rsl_env.env.assign(torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long))
+    rsl_env.env.assign((torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long)))
     rsl_env.episode_length_buf = torch.arange(8) % 6
     _, _, done, _ = rsl_env.step(torch.zeros(8, 2))
     assert done.tolist() == [False] * 5 + [True, False, False]

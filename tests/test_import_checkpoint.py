@@ -18,14 +18,13 @@ from conftest import data_file
 from omegaconf import OmegaConf
 from tensordict import TensorDict
 
-from muscle_torch import hub, orbax
-from muscle_torch.checkpoint import load_checkpoint, load_weights
 from muscle_torch.config import config_from_dict, load_config
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.models import build_policy, load_policy, make_policy
-from muscle_torch.published_config import published_config
-from muscle_torch.rl.rollout import log_prob
+from muscle_torch.published import hub, orbax
+from muscle_torch.published.config import published_config
+from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
 
 tensorstore = pytest.importorskip("tensorstore", reason="pip install 'muscle_torch[hub]'")
 
@@ -72,7 +71,7 @@ def test_the_converted_policy_computes_the_published_numbers(converted, name):
     close(out["loc"], expected["actor_mean"], "mean action")
     close(out["scale"][0].log(), expected["log_std"], "log std")
     close(out["state_value"].squeeze(-1), expected["value"], "value")
-    close(log_prob(action, out["loc"], out["scale"]), expected["log_prob"], "log probability")
+    close(policy.distribution(observation).log_prob(action), expected["log_prob"], "log probability")
     close(policy.normalizer.count, expected["run_count"], "count")
     if "moe_loss" in expected.files:
         close(policy.auxiliary_loss(), expected["moe_loss"], "balance loss")
@@ -86,7 +85,7 @@ def test_training_starts_from_it_with_the_words_the_tool_prints(converted, capsy
     words = [word.strip("'") for word in line.split("train.py ")[1].split()]
     cfg = load_config(words=[*words, "num_envs=2", "threads=1", "device=cpu", "backend=mujoco"])
     env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network)
+    policy = make_policy(cfg.policy, env, cfg.exploration)
     load_weights(policy, load_checkpoint(cfg.checkpoint), env, cfg.task)
     observation = env.begin()
     read = TensorDict({"observation": observation}, batch_size=[2])
@@ -225,10 +224,10 @@ def test_a_config_that_is_not_of_this_network_is_one_line(copied, changes, said,
 
 def test_the_config_is_carried_over(converted):
     config = load_policy(converted("fullbody_residual")).config
-    assert config["embodiment"] == "full_body" and not config["fingers"]
+    assert config["embodiment"] == {"name": "fullbody", "fingers": False}
     assert config["observation"]["terms"][:4] == ["root_pos", "joint_pos", "root_vel", "joint_vel"]
     assert config["observation"]["muscle"] == ["length", "velocity", "force", "excitation", "activation"]
-    assert (config["observation"]["lookahead"], config["observation"]["stride"]) == (5, 20)
+    assert (config["goal"]["lookahead"], config["goal"]["stride"]) == (5, 20)
     assert config["reward"]["weights"]["rpos"] == 0.6 and config["reward"]["weights"]["root_vel"] == 0.1
     assert config["termination"] == {
         "mean_relative_site_deviation": 1.0,
@@ -237,7 +236,7 @@ def test_the_config_is_carried_over(converted):
     }
     assert config["evaluation_termination"] == {"mean_relative_site_deviation": 0.5}
     assert config["optimizer"]["name"] == "muon" and config["optimizer"]["schedule"] == "linear"
-    assert config["env"]["action_mapping"] == "half"
+    assert config["actions"][0]["mapping"] == "half"
 
 
 def test_widths_may_be_text(copied, tmp_path):
@@ -369,9 +368,10 @@ def test_addresses_stay_inside_the_download():
 
 
 @pytest.mark.parametrize(
-    ("task", "body", "sizes"), [("bimanual", "bimanual_arm", (1597, 126)), ("fullbody", "full_body", (2418, 354))]
+    ("task", "body", "sizes"), [("bimanual", "bimanual", (1597, 126)), ("fullbody", "fullbody", (2418, 354))]
 )
-def test_the_shipped_preset_has_the_published_sizes(task, body, sizes):
-    block = OmegaConf.to_container(OmegaConf.load(ROOT / "cfg" / "preset" / "shipped.yaml"))
-    found = environment_sizes(config_from_dict({"embodiment": body} | block[task]), ())
+def test_the_release_preset_has_the_published_sizes(task, body, sizes):
+    block = OmegaConf.to_container(OmegaConf.load(ROOT / "cfg" / "preset" / "release.yaml"))
+    block[task]["embodiment"]["name"] = body
+    found = environment_sizes(config_from_dict(block[task]), ())
     assert (found["observation_size"], found["action_size"]) == sizes

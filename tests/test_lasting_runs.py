@@ -13,9 +13,9 @@ import pytest
 from commands import ROOT, train
 from soak import SoakOptions, soak
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.rl.logger import Logger
 from muscle_torch.rl.stop import REQUEUE
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 SMALL = ("task=toy_arm", "num_envs=16", "threads=1", "ppo.num_steps=16", "device=cpu", "evaluate=false")
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -7,42 +7,46 @@ import pytest
 import torch
 from commands import train
 from env_cases import clip, saved, small_env
+from torch import nn
 
 from muscle_torch.config import Config, load_config
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.memory import (
+from muscle_torch.models import make_policy
+from muscle_torch.motion import MotionLibrary
+from muscle_torch.physics.memory import (
     FILL,
     Memory,
     estimate,
     fitting,
     full_memory_is_one_line,
     mujoco_bytes,
-    rows_at_once,
     warp_bytes,
 )
-from muscle_torch.models import make_policy
-from muscle_torch.motion import MotionLibrary
+from muscle_torch.rl import rows_at_once
 
 TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=8", "device=cpu", "evaluate=false", "max_iterations=1")
 CPU = torch.device("cpu")
 
 
-def of(task: str, parameters: int = 0, **changes) -> Memory:
+def of(task: str, hidden: int = 64, **changes) -> Memory:
+    """Of a policy of two linear layers with `hidden` outputs each."""
     cfg = load_config(task, **changes)
     env = make_env(cfg, 1, "cpu", threads=1)
-    return estimate(env, parameters, cfg, on_gpu=False)
+    policy = nn.Sequential(nn.Linear(3, hidden), nn.Linear(hidden, hidden))
+    return estimate(env, policy, cfg, on_gpu=False, chunk=rows_at_once(env.observation_size))
 
 
 def test_every_part_is_counted():
     short, long = (of("toy_arm", ppo={"num_steps": steps, "minibatches": 4}) for steps in (16, 32))
-    size, hidden, muscles = 10, 4 * 64, 2  # of the toy arm: observation, both networks' hidden layers, actions
+    size, hidden, muscles = 10, 2 * 64, 2  # of the toy arm: observation, outputs of the linear layers, actions
     per_step = 2 * size + 2 * muscles + 16 + (4 * size + 6 * hidden) / 4
     assert long.world - short.world == int(4 * 16 * per_step)
-    assert of("toy_arm", parameters=1000).fixed - of("toy_arm").fixed == 9 * 4 * 1000
+    parameters = [3 * n + n + n * n + n for n in (32, 64)]
+    assert of("toy_arm", 64).fixed - of("toy_arm", 32).fixed == 9 * 4 * (parameters[1] - parameters[0])
     assert short.total(1000) - short.total(0) > 1000 * mujoco_bytes(make_embodiment("toy_arm").model)
-    toy, arms, body = (make_embodiment(name).model for name in ("toy_arm", "bimanual_arm", "full_body"))
+    toy, arms, body = (make_embodiment(name).model for name in ("toy_arm", "bimanual", "fullbody"))
     assert 1_000 < warp_bytes(toy) < warp_bytes(arms) < warp_bytes(body) < 10_000_000
 
 
@@ -88,7 +92,7 @@ def test_max_trains_and_goes_on_and_other_words_are_refused(tmp_path):
             load_config(words=["task=toy_arm", wrong])
     with pytest.raises(InputError, match=r"train\.py"):
         make_env(load_config("toy_arm", num_envs="max"))
-    assert Config().num_envs == 256
+    assert Config.num_envs == 256
 
 
 @pytest.mark.parametrize(
@@ -100,11 +104,11 @@ def test_max_trains_and_goes_on_and_other_words_are_refused(tmp_path):
     ],
 )
 def test_running_out_is_one_line(error):
-    with pytest.raises(InputError, match="num_envs=6144 may fit"), full_memory_is_one_line(Config(), 8192):
+    with pytest.raises(InputError, match="num_envs=6144 may fit"), full_memory_is_one_line(load_config(), 8192):
         raise error
-    with pytest.raises(InputError, match="out of memory"), full_memory_is_one_line(Config(), 8192):
+    with pytest.raises(InputError, match="out of memory"), full_memory_is_one_line(load_config(), 8192):
         torch.empty(1 << 60)
-    with pytest.raises(RuntimeError, match="something else"), full_memory_is_one_line(Config(), 8192):
+    with pytest.raises(RuntimeError, match="something else"), full_memory_is_one_line(load_config(), 8192):
         raise RuntimeError("something else")
 
 
@@ -117,7 +121,7 @@ def test_a_motion_library_of_two_thousand_clips_is_accounted(tmp_path):
     assert frame == (small.nbytes - 2 * 8) / 100
     for task, gigabytes in (("toy_arm", 0.336), ("bimanual", 1.6), ("fullbody", 5.5)):
         env = small_env(task, 1)
-        a_frame = (env.library.nbytes - 16 * env.library.num_clips) / env.library.num_frames
+        a_frame = (env.goal.library.nbytes - 16 * env.goal.library.num_clips) / env.goal.library.num_frames
         assert 2000 * 500 * a_frame / 1e9 == pytest.approx(gigabytes, rel=0.1), task
 
 
@@ -144,12 +148,12 @@ def test_memory_is_what_a_training_takes(task, worlds):
 import sys
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
-from muscle_torch.memory import resident_bytes
+from muscle_torch.physics.memory import resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.rl import Trainer
-cfg = load_config(sys.argv[1], num_envs=int(sys.argv[2]), device="cpu", threads=2, search={"rounds": 0})
+cfg = load_config(sys.argv[1], num_envs=int(sys.argv[2]), device="cpu", threads=2, stages=["ppo"])
 env = make_env(cfg)
-trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None)
+trainer = Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None)
 trainer.iteration()
 print(resident_bytes())
 """
@@ -159,8 +163,8 @@ print(resident_bytes())
     )
     cfg = load_config(task)
     env = make_env(cfg, 1, "cpu", threads=1)
-    policy = make_policy(cfg.policy, env, cfg.network)
-    memory = estimate(env, sum(p.numel() for p in policy.parameters()), cfg, on_gpu=False)
+    policy = make_policy(cfg.policy, env, cfg.exploration)
+    memory = estimate(env, policy, cfg, on_gpu=False, chunk=rows_at_once(env.observation_size))
     ratio = (memory.total(worlds) - memory.total(32)) / (large - small)
     print(task, f"estimated / measured {ratio:.2f}")
     assert 1.0 <= ratio < 2.0, (memory, large - small)

@@ -9,6 +9,7 @@ import pytest
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.embodiments.mirror import KINDS, Sides, known, mirror_findings
+from muscle_torch.embodiments.options import BodyOptions
 from muscle_torch.errors import InputError
 
 # Two arms 0.2 m beside a trunk that bends to a side. Each has a shoulder about z (opposite in the mirror), an elbow
@@ -41,10 +42,11 @@ def two_arms() -> Embodiment:
     xml = TWO_ARMS.format(**arms, tendons=both(TENDON), muscles=both(MUSCLE), couplings=both(COUPLING))
     model = mujoco.MjModel.from_xml_string(xml)
     return Embodiment(
+        key="two_arms",
         name="TwoArms",
+        options=BodyOptions(),
         model=model,
         model_version="1",
-        fingers=False,
         control_frequency=100.0,
         substeps=5,
         site_names=("anchor",),
@@ -149,12 +151,12 @@ def test_names_without_sides_are_refused():
 
 def test_the_arms_are_mirror_images():
     for fingers in (False, True):
-        assert mirror_findings(make_embodiment("bimanual_arm", fingers)) == []
+        assert mirror_findings(make_embodiment("bimanual", fingers=fingers)) == []
 
 
 def test_the_full_body_has_one_muscle_on_the_wrong_side():
     """A left back muscle of musclemimic-models 1.0.6 runs along the right side: all its sites are the right one's."""
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     found = mirror_findings(body)
     assert {f.name for f in found} == {"LTpT_T12_r"} and all(known(body, f) for f in found)
     assert {"length", "moment_arm", "sign"} <= {f.kind for f in found}
@@ -166,7 +168,7 @@ def test_the_full_body_has_one_muscle_on_the_wrong_side():
 
 def test_a_knee_that_turns_inwards_on_one_side_is_found():
     """The fault of musclemimic-models 1.0.5: the left shin turns with the knee as the right one does, not mirrored."""
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     model = body.model
     row = int(np.flatnonzero(model.eq_obj1id == model.joint("knee_angle_rotation3_l").id)[0])
     model.eq_data[row, :5] *= -1

@@ -1,7 +1,6 @@
 """Policies: shapes, the paper's start, frozen normalisation, storage, and plugging in one's own."""
 
 import copy
-import dataclasses
 
 import pytest
 import torch
@@ -12,8 +11,9 @@ from muscle_torch.config import load_config
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.models import POLICIES, MLPPolicy, MoEPolicy, ObservationNormalizer, build_policy, make_policy
+from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer, build_policy, make_policy
 from muscle_torch.models.moe import MixtureLayer
+from muscle_torch.models.options import POLICIES
 from muscle_torch.models.reflex import ReflexPolicy
 from muscle_torch.models.trunks import ResidualBlock
 
@@ -22,15 +22,17 @@ NEEDED = ["joint_pos", "joint_vel", "muscle_length_error", "muscle_velocity_erro
 
 @pytest.fixture(scope="module")
 def env():
-    half = {"action_mapping": "half"}
-    cfg = load_config("toy_arm", num_envs=4, threads=1, env=half, observation={"terms": NEEDED})
+    half = {"muscles": {"mapping": "half"}}
+    cfg = load_config("toy_arm", num_envs=4, threads=1, actions=half, observation={"terms": NEEDED})
     made = make_env(cfg)
     yield made
     made.close()
 
 
-def network(**changes):
-    return {**dataclasses.asdict(load_config("toy_arm").network), **changes}
+def chosen(name, env, **exploration):
+    """A policy of two layers with this noise."""
+    cfg = load_config("toy_arm", policy=name, exploration=exploration)
+    return make_policy(cfg.policy, env, cfg.exploration)
 
 
 MIXTURE = {"experts": 3, "layers": [0], "networks": "both", "temperature": 0.7, "balance": 0.1}
@@ -39,7 +41,8 @@ MIXTURE = {"experts": 3, "layers": [0], "networks": "both", "temperature": 0.7, 
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("hidden", [[16], [16, 16], [16, 24, 8]])
 def test_every_policy_acts_learns_and_survives_storage(env, name, hidden):
-    policy = make_policy(name, env, network(hidden=hidden, mixture=MIXTURE))
+    mixture = {"mixture": MIXTURE} if name == "moe" else {}
+    policy = chosen({"name": name, "hidden": hidden, **mixture}, env)
     observation = {"observation": env.begin()}
     out = policy.critic(policy.actor(TensorDict(observation, batch_size=[4])))
     assert out["loc"].shape == out["scale"].shape == (4, env.action_size)
@@ -106,8 +109,8 @@ def test_a_wrong_mixture_is_one_line(wrong, named):
 def test_without_layernorm_there_is_none_and_old_checkpoints_keep_theirs():
     plain = MLPPolicy(6, 2, hidden=[8, 8], layernorm_epsilon=0.0)
     assert not any(isinstance(m, torch.nn.LayerNorm) for m in plain.modules())
-    spec = plain.arguments | {"name": "mlp"}
-    for key in ("layernorm_epsilon", "normalizer_epsilon", "normalizer_clip", "mixture"):
+    spec = plain.spec | {"name": "mlp"}
+    for key in ("layernorm_epsilon", "normalizer_epsilon", "normalizer_clip"):
         del spec[key]  # as a checkpoint of before these keys
     old = build_policy(spec)
     assert {m.eps for m in old.modules() if isinstance(m, torch.nn.LayerNorm)} == {1e-5}
@@ -131,13 +134,13 @@ def test_normalizer_equals_the_statistics_of_all_it_saw_and_is_frozen_until_comm
 
 
 def test_noise_falls_geometrically_to_its_last_value(env):
-    policy = make_policy("mlp", env, network(initial_std=0.4, final_std=0.1))
+    policy = chosen("mlp", env, initial_std=0.4, final_std=0.1)
     actor = policy.actor.module
     for progress, std in ((0.0, 0.4), (0.5, 0.2), (1.0, 0.1)):
         policy.anneal(progress)
-        assert torch.allclose(actor.std(), torch.tensor(std))
-    assert not actor.log_std.requires_grad
-    learned = make_policy("mlp", env, network(initial_std=0.4)).actor.module.log_std
+        assert torch.allclose(actor.exploration.std(), torch.tensor(std))
+    assert not actor.exploration.log_std.requires_grad
+    learned = chosen("mlp", env, initial_std=0.4).exploration.log_std
     assert learned.requires_grad
 
 
@@ -145,8 +148,8 @@ def test_noise_falls_geometrically_to_its_last_value(env):
     ("name", "offered"),
     [
         ("gated_residul", "gated_residual"),
-        ("docs/my_policy_example.py:MyPolcy", "MyPolicy"),
-        ("nowhere.py:MyPolicy", "not found"),
+        ("examples/my_policy.py:MyPolcy", "MyPolicy"),
+        ("nowhere.py:MyPolicy", "does not exist"),
         ("no_such_module:MyPolicy", "no_such_module"),
         ("torch.nn:Identity", "actor"),
     ],
@@ -156,7 +159,7 @@ def test_a_wrong_policy_is_one_line(env, name, offered, monkeypatch):
 
     monkeypatch.chdir(Path(__file__).parents[1])
     with pytest.raises(InputError) as caught:
-        make_policy(name, env, network())
+        make_policy(name, env)
     assert offered in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -176,8 +179,8 @@ def test_normaliser_equals_the_published_one():
 
 
 def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
-    policy = make_policy("reflex", env, network())
-    actor, layout = policy.actor.module, env.observation_layout
+    policy = make_policy("reflex", env)
+    actor, layout = policy.reflexes, env.observation_layout
     observation = torch.zeros(1, env.observation_size)
     observation[0, layout["muscle_length_error"]] = torch.tensor([0.5, -0.5])
     observation[0, layout["muscle_velocity_error"]] = torch.tensor([1.0, 0.0])
@@ -187,7 +190,7 @@ def test_reflex_pulls_what_is_too_long_and_is_silent_untrained(env):
 
 
 def test_posture_pulls_of_antagonists_are_opposite_and_both_sides_alike():
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     pulls = torch.from_numpy(body.posture_pulls)
     assert torch.equal(pulls.abs().amax(-1), torch.ones(2, 3, dtype=pulls.dtype))
     muscle = {name: number for number, name in enumerate(body.actuator_names)}
@@ -206,8 +209,8 @@ def test_posture_pulls_of_antagonists_are_opposite_and_both_sides_alike():
 
 def test_posture_answers_the_roots_error_in_its_own_plane():
     layout = {"muscle_length_error": [0, 2], "muscle_velocity_error": [2, 4], "root_error": [4, 16]}
-    policy = ReflexPolicy(16, 2, layout, [0, 0], 1, **network())
-    actor = policy.actor.module
+    policy = ReflexPolicy(16, 2, layout, [0, 0], 1)
+    actor = policy.reflexes
     actor.pulls[0, 0] = torch.tensor([1.0, -0.5])  # the sagittal joints
     actor.pulls[1, 0] = torch.tensor([0.0, 0.25])  # the frontal ones
     candidate = torch.tensor([-50.0, -50.0, 0.0, *(2.0, 0.0, 0.0, 0.0), *(0.0, 0.0, 0.0, 3.0)])

@@ -12,12 +12,12 @@ from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip, generate, load_motion
 
-BODIES = [("bimanual_arm", "MyoBimanualArm"), ("full_body", "MyoFullBody")]
+BODIES = [("bimanual", "MyoBimanualArm"), ("fullbody", "MyoFullBody")]
 
 
 @pytest.fixture(scope="module")
 def arm() -> Embodiment:
-    return make_embodiment("bimanual_arm")
+    return make_embodiment("bimanual")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_bad_content_is_named(tmp_path, toy, changes, told):
 @pytest.mark.parametrize("fingers", [False, True])
 def test_every_published_format_clip_loads(body, folder, fingers):
     path = data_file(f"data/clips/{'fingers_on/' if fingers else ''}{folder}")
-    embodiment = make_embodiment(body, fingers)
+    embodiment = make_embodiment(body, fingers=fingers)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         clips = load_motion(path, embodiment)
@@ -168,7 +168,7 @@ def test_joints_are_matched_by_name(tmp_path, arm):
     np.testing.assert_array_equal(read.qpos, ours.qpos)
     np.testing.assert_array_equal(read.qvel, ours.qvel)
 
-    with_fingers = make_embodiment("bimanual_arm", fingers=True)
+    with_fingers = make_embodiment("bimanual", fingers=True)
     wide = load_motion(path, with_fingers)[0]
     ids = [with_fingers.joint_names.index(name) for name in arm.joint_names]
     np.testing.assert_array_equal(wide.qpos[:, ids], ours.qpos)
@@ -178,7 +178,7 @@ def test_joints_are_matched_by_name(tmp_path, arm):
 
 
 def test_the_root_keeps_its_place_among_shuffled_joints(tmp_path):
-    body = make_embodiment("full_body")
+    body = make_embodiment("fullbody")
     path = data_file("data/clips/MyoFullBody/cmu_02_01_walk.npz")
     ours = load_motion(path, body)[0]
     order = 1 + np.random.default_rng(0).permutation(len(ours.joint_names) - 1)
@@ -222,9 +222,9 @@ def test_a_missing_joint_is_warned_of(arm):
     assert not fitted.qpos[:, lost].any()
 
 
-@pytest.mark.parametrize("body", ["bimanual_arm", "full_body"])
+@pytest.mark.parametrize("body", ["bimanual", "fullbody"])
 def test_a_motion_of_another_body_is_refused(body):
-    other = "MyoFullBody/cmu_02_01_walk" if body == "bimanual_arm" else "MyoBimanualArm/cmu_02_05_punch"
+    other = "MyoFullBody/cmu_02_01_walk" if body == "bimanual" else "MyoBimanualArm/cmu_02_05_punch"
     assert "another body" in complaint(data_file(f"data/clips/{other}.npz"), make_embodiment(body))
 
 
@@ -235,7 +235,7 @@ def test_another_version_of_the_body_is_refused(tmp_path):
         pos, names = stored["body_pos"], stored["body_names"].tolist()
     pos[names.index("tibia_l")] += 0.002
     moved = edited(path, tmp_path / "moved.npz", body_pos=pos)
-    assert "'tibia_l'" in complaint(moved, make_embodiment("full_body"))
+    assert "'tibia_l'" in complaint(moved, make_embodiment("fullbody"))
 
 
 @pytest.mark.parametrize("splits", [[0, 60, 40, 350], [0, 200], [5, 350], [0, 200, 200, 350], [350]])

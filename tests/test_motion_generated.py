@@ -12,17 +12,18 @@ from muscle_torch.motion.resample import at_control_rate
 
 ARM_MOTIONS = ("reach", "lift", "wave", "drink", "punch", "clap", "circles", "rest")
 MARGIN = 0.01  # [rad] to every joint's limit
-BODIES = [("toy_arm", False), ("bimanual_arm", False), ("bimanual_arm", True)]
+BODIES = [("toy_arm", {}), ("bimanual", {}), ("bimanual", {"fingers": True})]
 
 
 @pytest.fixture(scope="module", params=BODIES, ids=lambda body: body[0] + ("_fingers" if body[1] else ""))
 def body(request) -> Embodiment:
-    return make_embodiment(*request.param)
+    name, options = request.param
+    return make_embodiment(name, **options)
 
 
 @pytest.fixture(scope="module")
 def arm() -> Embodiment:
-    return make_embodiment("bimanual_arm")
+    return make_embodiment("bimanual")
 
 
 def sites(clip: MotionClip, embodiment: Embodiment, name: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The library: forward kinematics as in the files, resampling with known answers, the cache, rows, relative sites."""
 
+import dataclasses
 import itertools
 import json
 import warnings
@@ -13,18 +14,26 @@ from conftest import data_file
 
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.motion import MotionClip, MotionLibrary, Sampler, generate, load_motion, relative_sites, site_velocity
+from muscle_torch.motion import (
+    MotionClip,
+    MotionLibrary,
+    Sampler,
+    generate,
+    load_motion,
+    relative_sites_from_matrices,
+    site_velocity,
+)
 from muscle_torch.motion import cache as disk
 from muscle_torch.motion.resample import resample
 
 ORACLES = [
-    ("bimanual_gmr", "bimanual_traj", "bimanual_arm", True),
-    ("bimanual_nofing", "bimanual_traj", "bimanual_arm", False),
-    ("fullbody", "fullbody_traj", "full_body", False),
+    ("bimanual_gmr", "bimanual_traj", "bimanual", True),
+    ("bimanual_nofing", "bimanual_traj", "bimanual", False),
+    ("fullbody", "fullbody_traj", "fullbody", False),
 ]
 CLIPS = [
-    ("bimanual_arm", "MyoBimanualArm", ("cmu_02_05_punch", "cmu_02_06_bend_scoop_lift", "rmr_abd01_abduction")),
-    ("full_body", "MyoFullBody", ("cmu_02_01_walk", "cmu_02_03_run", "opensim_walk3d")),
+    ("bimanual", "MyoBimanualArm", ("cmu_02_05_punch", "cmu_02_06_bend_scoop_lift", "rmr_abd01_abduction")),
+    ("fullbody", "MyoFullBody", ("cmu_02_01_walk", "cmu_02_03_run", "opensim_walk3d")),
 ]
 
 
@@ -57,7 +66,7 @@ def assert_sites(library: MotionLibrary, first: int, sites: tuple[torch.Tensor, 
         torch.testing.assert_close(
             getattr(library, name)[rows], want, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
         )
-    for name, want in zip(("rpos", "rrot", "rvel"), relative_sites(*sites), strict=True):
+    for name, want in zip(("rpos", "rrot", "rvel"), relative_sites_from_matrices(*sites), strict=True):
         torch.testing.assert_close(
             getattr(library, name)[rows], want, atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
         )
@@ -82,7 +91,7 @@ def test_forward_kinematics_gives_what_the_files_hold(body, folder, names):
 
 @pytest.mark.parametrize(("oracle", "trajectory", "body", "fingers"), ORACLES)
 def test_the_library_holds_what_the_reference_tracks(oracle, trajectory, body, fingers):
-    embodiment = make_embodiment(body, fingers)
+    embodiment = make_embodiment(body, fingers=fingers)
     library = MotionLibrary(load_motion(data_file(f"oracle/{trajectory}.npz"), embodiment), embodiment, cache=False)
     with np.load(data_file(f"oracle/{oracle}.npz"), allow_pickle=False) as z:
         assert library.start.tolist() == z["env_traj_split_points"][:-1].tolist()
@@ -105,7 +114,7 @@ def test_relative_sites_are_the_references(oracle):
         z["site_parent_cvel"],
         z["subtree_com_root"],
     )
-    got = torch.cat([part.flatten(1) for part in relative_sites(*sites)], dim=1)
+    got = torch.cat([part.flatten(1) for part in relative_sites_from_matrices(*sites)], dim=1)
     want = torch.from_numpy(z["obs"][:, first : first + got.shape[1]])
     torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
 
@@ -116,7 +125,7 @@ def test_relative_sites_by_hand():
     mat = torch.stack((turn, turn @ turn))
     pos, angvel = torch.tensor([[0.0, 0, 0], [1, 0, 0]]), torch.tensor([[0.0, 0, 1], [2, 0, 0]])
     linvel = torch.tensor([[0.0, 0, 0], [0, 3, 0]])
-    rpos, rrot, rvel = relative_sites(pos, mat, angvel, linvel)
+    rpos, rrot, rvel = relative_sites_from_matrices(pos, mat, angvel, linvel)
     torch.testing.assert_close(rpos, torch.tensor([[1.0, 0, 0]]))
     torch.testing.assert_close(rrot, torch.tensor([[0.0, 0, torch.pi / 2]]))
     # (R0' R1)' (2, 0, 0) = (0, -2, 0), less (0, 0, 1); R0 (0, -3, 0) = (3, 0, 0).
@@ -162,7 +171,7 @@ def test_a_turning_root_has_its_body_frame_angular_velocity():
 
 def test_the_references_interpolation_is_reproduced():
     """30 Hz source -> what the reference's environment used; it also moves each clip's start to x = y = 0."""
-    embodiment = make_embodiment("full_body")
+    embodiment = make_embodiment("fullbody")
     with np.load(data_file("oracle/fullbody.npz"), allow_pickle=False) as z:
         z = {key: z[key] for key in z.files if key.startswith(("raw_", "env_traj_", "joint_names", "site_traj"))}
     names = tuple(z["joint_names"].tolist())
@@ -196,7 +205,7 @@ def test_an_unknown_interpolation_is_told(toy):
 
 def test_velocity_is_the_derivative_where_none_is_given():
     """Put on the reference, the body moves with it: integrating qvel gives the next qpos."""
-    embodiment = make_embodiment("bimanual_arm")
+    embodiment = make_embodiment("bimanual")
     library = MotionLibrary(generate("lift", embodiment), embodiment, cache=False)
     middle = 0.5 * (library.qvel[1:] + library.qvel[:-1])
     assert float((library.qpos[1:] - library.qpos[:-1] - 0.01 * middle).abs().max()) < 2e-4
@@ -307,7 +316,26 @@ def test_a_sampler_continues_where_it_was(toy):
     drawn = sampler(toy)
     drawn.set_weights(torch.tensor([1.0, 2.0, 3.0]))
     drawn.sample(7)
-    state, want = drawn.state(), drawn.sample(50)
+    state, want = drawn.generator.get_state(), drawn.sample(50)
     other = sampler(toy, seed=5)
-    other.load_state(state)
+    other.generator.set_state(state)
+    other.set_weights(drawn.weights)
     assert all(torch.equal(a, b) for a, b in zip(other.sample(50), want, strict=True))
+
+
+def test_a_clip_at_the_origin_is_where_the_environment_puts_it():
+    """Pose and sites of every frame, against MuJoCo's own kinematics; the library itself does not move."""
+    body = make_embodiment("fullbody")
+    clip = generate("sway", body)[0]
+    away = clip.qpos.copy()
+    away[:, :2] += (3.0, -2.0)
+    library = MotionLibrary([clip, dataclasses.replace(clip, name="away", qpos=away)], body, cache=False)
+    before = library.qpos.clone()
+    moved, data = library.clip_at_origin(1), mujoco.MjData(body.model)
+    assert torch.equal(moved.qpos[0, :2], torch.zeros(2)) and torch.equal(library.qpos, before)
+    for frame in (0, 50, library.length[1] - 1):
+        data.qpos[:] = moved.qpos[frame]
+        mujoco.mj_kinematics(body.model, data)
+        np.testing.assert_allclose(data.site_xpos[body.site_ids], moved.site_pos[frame], atol=1e-5)
+    torch.testing.assert_close(moved.qpos, library.clip_at_origin(0).qpos, atol=1e-6, rtol=0)
+    assert torch.equal(moved.qvel, library.qvel[library.clip_rows(1)])

@@ -12,14 +12,17 @@ import torch
 from conftest import data_file
 
 from muscle_torch.config import config_from_dict
-from muscle_torch.embodiments import make_embodiment
+from muscle_torch.embodiments import configured_embodiment
 from muscle_torch.envs import make_env
-from muscle_torch.envs.metrics import tracking_errors
-from muscle_torch.envs.observations import check_observation, layout, observe
+from muscle_torch.envs.goals.motion import MotionGoal, _termination_sites
+from muscle_torch.envs.goals.motion_errors import ERRORS, NEED_ROOT
+from muscle_torch.envs.goals.motion_state import MotionState, Reference
+from muscle_torch.envs.model_indices import ModelIndices
+from muscle_torch.envs.observations import Observer
 from muscle_torch.envs.rewards import Reward
-from muscle_torch.envs.state import MUSCLE_FIELDS, BodyIndex, Reference, State
+from muscle_torch.envs.state import MUSCLE_FIELDS
 from muscle_torch.envs.terminations import Termination
-from muscle_torch.motion import relative_sites, site_velocity
+from muscle_torch.motion import relative_sites_from_matrices, site_velocity
 from muscle_torch.rotations import matrix_to_quat
 
 TOLERANCE = 1e-5  # times max(1, |expected|), float32
@@ -34,7 +37,8 @@ CASES: dict[str, tuple[int, dict]] = {
     "bimanual_nofing": (
         543,
         {
-            "observation": {"terms": ARMS, "lookahead": 3, "stride": 4, "concise": True},
+            "goal": {"lookahead": 3, "stride": 4, "compact_reference": True},
+            "observation": {"terms": ARMS},
             "reward": {"weights": ARM_WEIGHTS},
             "termination": {"mean_site_deviation": 0.05},
         },
@@ -42,8 +46,9 @@ CASES: dict[str, tuple[int, dict]] = {
     "bimanual_gmr": (
         1597,
         {
-            "fingers": True,
-            "observation": {"terms": ARMS, "lookahead": 5, "stride": 20, "concise": False},
+            "embodiment": {"fingers": True},
+            "goal": {"lookahead": 5, "stride": 20, "compact_reference": False},
+            "observation": {"terms": ARMS},
             "reward": {"weights": ARM_WEIGHTS},
             "termination": {"mean_site_deviation": 0.25},
         },
@@ -51,14 +56,9 @@ CASES: dict[str, tuple[int, dict]] = {
     "fullbody": (
         2418,
         {
-            "embodiment": "full_body",
-            "observation": {
-                "terms": FULL,
-                "muscle": list(MUSCLE_FIELDS),
-                "lookahead": 5,
-                "stride": 20,
-                "concise": True,
-            },
+            "embodiment": "fullbody",
+            "goal": {"lookahead": 5, "stride": 20, "compact_reference": True},
+            "observation": {"terms": FULL, "muscle": list(MUSCLE_FIELDS)},
             "reward": {"weights": FULL_WEIGHTS},
             "termination": FULL_THRESHOLDS,
         },
@@ -73,16 +73,18 @@ class Dump:
         self.size, given = CASES[name]
         self.arrays = dict(np.load(data_file(f"oracle/{name}.npz")))
         self.meta = json.loads(str(self.arrays["meta_json"]))
-        self.config = config_from_dict({"embodiment": "bimanual_arm"} | given)
-        self.embodiment = make_embodiment(self.config.embodiment, self.config.fingers)
-        self.body = BodyIndex.of(self.embodiment, torch.device("cpu"))
+        self.config = config_from_dict(given)  # of the arms, unless the case says otherwise
+        self.embodiment = configured_embodiment(self.config)
+        self.body = ModelIndices.of(self.embodiment, torch.device("cpu"))
+        terms = {name: getattr(MotionGoal, name) for name in ("observations", "rewards", "terminations")}
+        self.goal = SimpleNamespace(body=self.body, missing=lambda name: None, **terms)
         self.tables = self._tables()
 
     def tensor(self, name: str) -> torch.Tensor:
         values = self.arrays[name]
         return torch.from_numpy(values).float() if values.dtype.kind == "f" else torch.from_numpy(values).long()
 
-    def state(self, prefix: str = "") -> State:
+    def state(self, prefix: str = "") -> MotionState:
         """prefix: "" (every control step) or "reset_" (every reset)."""
         stepping = not prefix
         episode = self.tensor("episode") if stepping else torch.arange(len(self.arrays["reset_clip"]))
@@ -90,7 +92,7 @@ class Dump:
         frame = self.tensor("ref_step" if stepping else "reset_start")
         splits = self.tensor("env_traj_split_points")
         first, length = splits[clip], splits[clip + 1] - splits[clip]
-        shown = self.config.observation
+        shown = self.config.goal.options
         ahead = torch.arange(shown.lookahead) * shown.stride + frame[:, None]
         origin = None
         if self.body.has_root:
@@ -100,7 +102,7 @@ class Dump:
         if stepping:
             going_on = self.tensor("step_in_episode") > 0
             previous[going_on] = action[going_on.nonzero().squeeze(1) - 1]
-        return State(
+        return MotionState(
             body=self.body,
             read=lambda field: self._field(prefix, field),
             reference=Reference(self.tables, first + frame, origin),
@@ -108,8 +110,9 @@ class Dump:
             phase=frame / length,
             action=action,
             previous_action=previous,
-            quantities=tuple(shown.muscle),
-            concise=shown.concise,
+            quantities=tuple(self.config.observation.muscle),
+            termination_sites=_termination_sites(self.embodiment, (), torch.device("cpu")),
+            compact_reference=shown.compact_reference,
         )
 
     def _field(self, prefix: str, name: str) -> torch.Tensor:
@@ -126,7 +129,7 @@ class Dump:
         pos, cvel = (self.tensor(f"env_traj_{n}")[:, order] for n in ("site_xpos", "cvel_parent"))
         mat = self.tensor("env_traj_site_xmat")[:, order].unflatten(-1, (3, 3))
         velocity = site_velocity(pos, cvel, self.tensor("env_traj_subtree_com_root").unsqueeze(1))
-        rpos, rrot, rvel = relative_sites(pos, mat, *velocity)
+        rpos, rrot, rvel = relative_sites_from_matrices(pos, mat, *velocity)
         qpos, qvel = self.tensor("env_traj_qpos"), self.tensor("env_traj_qvel")
         return SimpleNamespace(qpos=qpos, qvel=qvel, site_pos=pos, rpos=rpos, rrot=rrot, rvel=rvel)
 
@@ -146,8 +149,7 @@ def _span(columns: slice) -> tuple[int, int]:
 
 
 def test_sizes_names_and_order(dump):
-    check_observation(dump.config.observation, dump.body)
-    found = layout(dump.state(), dump.config.observation.terms)
+    found = Observer(dump.config.observation, dump.goal, dump.state()).layout
     assert found["phase"].stop == dump.size == dump.meta["obs_dim"]
     assert tuple(dump.arrays["actuator_names"]) == dump.embodiment.actuator_names
     assert tuple(dump.arrays["joint_names"]) == dump.embodiment.joint_names
@@ -168,13 +170,14 @@ def test_sizes_names_and_order(dump):
 
 @pytest.mark.parametrize("prefix", ["", "reset_"])
 def test_observation(dump, prefix):
-    got = observe(dump.state(prefix), dump.config.observation.terms)
+    state = dump.state(prefix)
+    got = Observer(dump.config.observation, dump.goal, state).begin(state)
     assert_close(got, dump.arrays[f"{prefix}obs"], "observation")
 
 
 def test_reward_terms_penalty_and_total(dump):
     state = dump.state()
-    reward, terms = Reward(dump.config.reward, dump.body, torch.device("cpu"))(state)
+    reward, terms = Reward(dump.config.reward, dump.goal, torch.device("cpu"))(state)
     for name in dump.config.reward.weights:
         assert_close(terms[f"reward/{name}"], dump.arrays[f"info_reward_{name}"], name)
     assert_close(terms["penalty"], dump.arrays["info_penalty_total"], "penalty")
@@ -182,12 +185,13 @@ def test_reward_terms_penalty_and_total(dump):
 
 
 def test_tracking_errors(dump):
-    for name, value in tracking_errors(dump.state()).items():
-        assert_close(value, dump.arrays["info_" + name.replace("/", "_")], name)
+    state = dump.state()
+    for name in ERRORS.keys() - (set() if dump.body.has_root else NEED_ROOT):
+        assert_close(ERRORS[name](state), dump.arrays[f"info_err_{name}"], name)
 
 
 def test_termination(dump):
-    got = Termination(dump.config.termination, dump.body, torch.device("cpu"))(dump.state())
+    got = Termination(dump.config.termination, dump.goal, torch.device("cpu"))(dump.state())
     assert np.array_equal(got.numpy(), dump.arrays["absorbing"])
 
 
@@ -196,14 +200,14 @@ def live(dump):
     """An environment that got the same motion as a file, a world for each of the dump's resets."""
     name = "fullbody_traj" if dump.body.has_root else "bimanual_traj"
     backend = {"device": "cpu", "backend": "mujoco", "threads": 1}
-    changes = {"num_envs": len(dump.arrays["reset_clip"]), "env": {"action_mapping": "half"}} | backend
+    changes = {"num_envs": len(dump.arrays["reset_clip"]), "actions": {"muscles": {"mapping": "half"}}} | backend
     env = make_env(dump.config, motion=str(data_file(f"oracle/{name}.npz")), **changes)
     yield env
     env.close()
 
 
 def test_the_library_holds_the_same_reference(dump, live):
-    library = live.library
+    library = live.goal.library
     assert torch.equal(library.length, dump.tensor("env_traj_split_points").diff())
     for name in ("qpos", "qvel", "site_pos", "rpos", "rrot", "rvel"):
         got, expected = getattr(library, name), getattr(dump.tables, name)
@@ -213,7 +217,7 @@ def test_the_library_holds_the_same_reference(dump, live):
 
 
 def test_a_live_reset_is_observed_as_there(dump, live):
-    got = live.assign(dump.tensor("reset_clip"), dump.tensor("reset_start"))
+    got = live.assign((dump.tensor("reset_clip"), dump.tensor("reset_start")))
     expected = dump.arrays["reset_obs"]
     error = np.abs(got.double().numpy() - expected) / np.maximum(1.0, np.abs(expected))
     for name, s in live.observation_layout.items():

@@ -12,12 +12,14 @@ import torch
 from conftest import data_file
 from tensordict import TensorDict
 
-from muscle_torch.config import OptimizerConfig, PPOConfig
+from muscle_torch.config import Choice, PPOConfig
 from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer
-from muscle_torch.models.published import load_published, targets
-from muscle_torch.rl.optimizer import Optimizer
-from muscle_torch.rl.ppo import PPO
-from muscle_torch.rl.reward_scale import RewardScale
+from muscle_torch.models.published_mlp import load_published, targets
+from muscle_torch.rl.muon import BatchedMuon
+from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.rl.options import AdamWOptions, MuonOptions
+from muscle_torch.rl.ppo_update import PPOUpdate
+from muscle_torch.rl.return_normalizer import ReturnNormalizer
 from muscle_torch.rl.rollout import Rollout
 
 
@@ -51,23 +53,23 @@ def alike(found: torch.Tensor, expected: torch.Tensor) -> float:
 # Optimiser
 
 
-def optimizer_config(variant: dict) -> OptimizerConfig:
+def optimizer_choice(variant: dict) -> Choice:
     muon = variant["optimizer_type"] == "muon"
-    return OptimizerConfig(
-        name=variant["optimizer_type"],
+    options = (MuonOptions if muon else AdamWOptions)(
         learning_rate=variant["lr"],
         schedule="linear" if variant["anneal_lr"] else "constant",
         weight_decay=variant["muon_config"].get("weight_decay", 0.0) if muon else variant["weight_decay"],
         epsilon=1e-8 if muon else 1e-5,
     )
+    return Choice(variant["optimizer_type"], options)
 
 
 def updates(oracle: Oracle, name: str, steps: int = 5) -> list[dict[str, torch.Tensor]]:
     """What each step adds to each parameter, in double precision, by PPO's own step."""
     variant = oracle.meta["variants"][name]
     parameters = {n: torch.nn.Parameter(oracle[f"params_0/{n}"].double()) for n in oracle.names("params_0/")}
-    optimizer = Optimizer(parameters.values(), optimizer_config(variant))
-    ppo = PPO(MLPPolicy(2, 1, hidden=[2]), optimizer, PPOConfig(max_grad_norm=variant["max_grad_norm"]))
+    optimizer = make_optimizer(optimizer_choice(variant), parameters.values())
+    ppo = PPOUpdate(MLPPolicy(2, 1, hidden=[2]), optimizer, PPOConfig(max_grad_norm=variant["max_grad_norm"]))
     per_update, found, taken = variant["num_minibatches"] * variant["update_epochs"], [], 0
     for step in range(1, steps + 1):
         optimizer.schedule((taken // per_update) / variant["num_updates"], kl=0.0)
@@ -100,6 +102,20 @@ def test_adam_is_the_published_one(name):
             assert relative(update, expected) < 5e-6, (leaf, step)
 
 
+# What bfloat16 leaves of Muon's steps, and what the lack of a bias correction adds from the second step on: a little
+# more than the worst of 2000 and of 300 random seeds. These are: cosine 0.99915 and 0.984 (0.848 for square matrices,
+# which have singular values near 0), largest difference 0.101 and 0.35 (1.14), norm 0.028 and 0.061.
+BFLOAT16 = {"cosine": 0.999, "relative": 0.12, "norm": 0.05}
+WITHOUT_BIAS_CORRECTION = {"cosine": 0.975, "relative": 0.5, "norm": 0.08}
+OF_A_SQUARE = {"cosine": 0.8, "relative": 1.5, "norm": 0.08}
+
+
+def check_muon(update: torch.Tensor, expected: torch.Tensor, bounds: dict[str, float], what: object) -> None:
+    assert relative(update, expected) < bounds["relative"], what
+    assert alike(update, expected) > bounds["cosine"], what
+    assert float(update.norm() / expected.norm()) == pytest.approx(1.0, abs=bounds["norm"]), what
+
+
 @pytest.mark.parametrize("name", ["muon_bimanual", "muon_fullbody", "muon_linear_lr"])
 def test_muon_is_the_published_one_but_for_bfloat16_and_bias_correction(name):
     oracle = Oracle("optimizer")
@@ -111,10 +127,41 @@ def test_muon_is_the_published_one_but_for_bfloat16_and_bias_correction(name):
             if not expected.any():
                 assert not update.any()
                 continue
-            # The first step has no momentum to correct: bfloat16 alone. Then both, least in the weights' size.
-            assert relative(update, expected) < (0.03 if step == 1 else 0.3), (leaf, step)
-            assert alike(update, expected) > (0.9998 if step == 1 else 0.975), (leaf, step)
-            assert float(update.norm() / expected.norm()) == pytest.approx(1.0, abs=0.03), (leaf, step)
+            later = OF_A_SQUARE if update.shape[0] == update.shape[1] else WITHOUT_BIAS_CORRECTION
+            check_muon(update, expected, BFLOAT16 if step == 1 else later, (leaf, step))
+
+
+def exact_newton_schulz(matrix: torch.Tensor) -> torch.Tensor:
+    """Five steps in double precision, with the published coefficients."""
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / x.norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_muon_is_newton_schulz_in_double_precision_but_for_bfloat16(seed):
+    """Random matrices and gradients: five steps with Nesterov momentum, weight decay and the factor for tall ones."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(16, 24), (40, 16), (24, 24), (6, 40), (1, 16), (12, 1)]
+    weights = [torch.nn.Parameter(torch.randn(shape, generator=generator).double()) for shape in shapes]
+    optimizer = BatchedMuon(weights, lr=4e-4, weight_decay=1e-3, momentum=0.95)
+    optimizer.found_inf = torch.zeros(())
+    momentum = [torch.zeros(shape).double() for shape in shapes]
+    for step in range(5):
+        before = [weight.detach().clone() for weight in weights]
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, generator=generator).double()
+        optimizer.step()
+        for i, weight in enumerate(weights):
+            assert weight.grad is not None
+            momentum[i] = 0.95 * momentum[i] + 0.05 * weight.grad
+            direction = exact_newton_schulz(0.95 * momentum[i] + 0.05 * weight.grad)
+            rows, columns = weight.shape
+            expected = -4e-4 * (max(1.0, rows / columns) ** 0.5 * direction + 1e-3 * before[i])
+            check_muon(weight.detach() - before[i], expected, BFLOAT16, (shapes[i], step))
 
 
 def test_muon_fills_the_directions_that_a_gradient_of_rank_one_lacks():
@@ -124,8 +171,8 @@ def test_muon_fills_the_directions_that_a_gradient_of_rank_one_lacks():
     found = updates(oracle, "muon_fullbody", 1)[0][leaf]
     expected = oracle[f"x64/muon_fullbody/updates_1/{leaf}"]
     along = float((found * expected).sum() / expected.square().sum())
-    assert along == pytest.approx(1.0, abs=0.03)  # what the gradient asks for is done in full
-    assert 0.6 < alike(found, expected) < 0.75
+    assert along == pytest.approx(1.0, abs=0.04)  # what the gradient asks for is done in full
+    assert 0.4 < alike(found, expected) < 0.95  # of 2000 random matrices of rank one: 0.50 to 0.87
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_counts_as_no_step():
@@ -156,8 +203,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_counts_as_no_step():
 )
 def test_learning_rates(name, settings, exact_from):
     oracle = Oracle("lr_schedules")
-    config = OptimizerConfig(learning_rate=oracle.meta["lr"], **settings)
-    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2, 2))], config)
+    config = AdamWOptions(learning_rate=oracle.meta["lr"], **settings)
+    optimizer = make_optimizer(Choice("adamw", config), [torch.nn.Parameter(torch.ones(2, 2))])
     found = []
     for update in range(oracle.meta["num_updates"] + 1):
         optimizer.schedule(update / oracle.meta["num_updates"], kl=0.0)
@@ -170,8 +217,8 @@ def test_learning_rates(name, settings, exact_from):
 
 def test_adaptive_learning_rate():
     oracle = Oracle("lr_schedules")
-    config = OptimizerConfig(learning_rate=oracle.meta["lr"], schedule="adaptive", desired_kl=oracle.meta["desired_kl"])
-    optimizer = Optimizer([torch.nn.Parameter(torch.ones(2, 2))], config)
+    config = AdamWOptions(learning_rate=oracle.meta["lr"], schedule="adaptive", desired_kl=oracle.meta["desired_kl"])
+    optimizer = make_optimizer(Choice("adamw", config), [torch.nn.Parameter(torch.ones(2, 2))])
     for kl, expected in zip(oracle["adaptive/kl"].tolist(), oracle["adaptive/lr_after"].tolist(), strict=True):
         optimizer.schedule(0.0, kl)
         assert optimizer.learning_rate == pytest.approx(expected, rel=1e-6)
@@ -211,7 +258,7 @@ def test_advantages(prefix):
 
 def test_reward_scale():
     oracle = Oracle("normalizers")
-    scale = RewardScale(oracle["rewards"].shape[1], float(oracle["gamma"]), torch.device("cpu"))
+    scale = ReturnNormalizer(oracle["rewards"].shape[1], float(oracle["gamma"]), torch.device("cpu"))
     for t, (reward, done) in enumerate(zip(oracle["rewards"], oracle["dones"], strict=True)):
         scale.observe(reward.unsqueeze(0), done.unsqueeze(0))
         assert relative(scale(reward), oracle["reward_norm"][t]) < 2e-6
@@ -248,7 +295,8 @@ class Learner:
         self.oracle = oracle = Oracle("ppo_update")
         self.net, about = net, oracle.meta[net]
         given = oracle.meta["configs"][settings]
-        network = {"normalizer_epsilon": 1e-8, "normalizer_clip": 0.0, "min_std": 1e-8, "max_std": 1e8}
+        exploration = {"name": "normal", "min_std": 1e-8, "max_std": 1e8}
+        network = {"normalizer_epsilon": 1e-8, "normalizer_clip": 0.0, "exploration": exploration}
         if net == "moe":
             mixture = {"experts": about["num_experts"], "layers": about["moe_at_layers"], "networks": "both"}
             mixture |= {"temperature": about["temperature"], "balance": about["load_balance_loss_weight"]}
@@ -270,8 +318,9 @@ class Learner:
             max_grad_norm=optimizer.pop("max_grad_norm", 0.0),
         )
         self.given = given
-        optimizer = OptimizerConfig(schedule="constant", **optimizer)
-        self.ppo = PPO(self.policy, Optimizer(self.policy.parameters(), optimizer), config)
+        name = optimizer.pop("name", "adamw")
+        options = (MuonOptions if name == "muon" else AdamWOptions)(schedule="constant", **optimizer)
+        self.ppo = PPOUpdate(self.policy, make_optimizer(Choice(name, options), self.policy.parameters()), config)
 
     def batch(self, rows: torch.Tensor | None = None) -> TensorDict:
         oracle, net = self.oracle, self.net

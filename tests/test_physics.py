@@ -1,5 +1,7 @@
 """The physics contract: every backend, every body. Warp runs on its CPU device here."""
 
+import copy
+
 import mujoco
 import numpy as np
 import pytest
@@ -16,26 +18,35 @@ from physics_cases import (
     random_states,
 )
 
-from muscle_torch.embodiments import EMBODIMENTS
+from muscle_torch.config import Integrator, PhysicsConfig
+from muscle_torch.embodiments import EMBODIMENTS, with_physics
 from muscle_torch.errors import InputError
 from muscle_torch.physics import ACCELERATION_FIELDS, BACKENDS, FIELDS, Physics, make_physics, resolve_device
 
 WORLDS = 4
 CURRENT = ("xpos", "xquat", "site_xpos", "site_xmat", "subtree_com", "cvel")
 CURRENT += ("actuator_length", "actuator_velocity", "ten_length")
-SLOW = {("warp", "full_body")}
+SLOW = {("warp", "fullbody", None), ("warp", "bimanual", Integrator.rk4)}
+# The small body with every integrator, the others with their own, and RK4, whose control step is another, with more.
+INTEGRATORS = [(body, None) for body in EMBODIMENTS]
+INTEGRATORS += [("toy_arm", one) for one in Integrator if one != Integrator.euler]
+INTEGRATORS += [("bimanual", Integrator.rk4)]
 CASES = [
-    pytest.param((backend, body), id=f"{backend}-{body}", marks=[pytest.mark.slow] * ((backend, body) in SLOW))
+    pytest.param(
+        (backend, *case),
+        id=f"{backend}-{case[0]}" + f"-{case[1]}" * (case[1] is not None),
+        marks=[pytest.mark.slow] * ((backend, *case) in SLOW),
+    )
     for backend in BACKENDS
-    for body in EMBODIMENTS
+    for case in INTEGRATORS
 ]
 
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     """(body, physics of 4 worlds, qpos, qvel), shared by the tests of this file: each resets what it uses."""
-    backend, name = request.param
-    body = embodiment(name)
+    backend, name, integrator = request.param
+    body = with_physics(embodiment(name), PhysicsConfig(integrator=integrator))
     physics = make_physics(body.model, WORLDS, device="cpu", backend=backend, threads=2)
     yield body, physics, *random_states(body, WORLDS)
     physics.close()
@@ -245,7 +256,7 @@ def test_model_fields_differ_between_worlds(case):
 
 
 def model_with_double_forces(body) -> mujoco.MjModel:
-    model = embodiment({"ToyArm": "toy_arm", "MyoBimanualArm": "bimanual_arm"}.get(body.name, "full_body")).model
+    model = copy.copy(body.model)
     model.actuator_gainprm[:, 2] *= 2
     return model
 
@@ -256,10 +267,12 @@ def test_nothing_overflows(case):
     assert physics.overflow() == {}
 
 
+@pytest.mark.parametrize("integrator", ["EULER", "RK4", "IMPLICIT", "IMPLICITFAST"])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_touch_stays_that_of_the_last_substep(backend):
+def test_touch_stays_that_of_the_last_substep(backend, integrator):
     """A ball of 2 kg comes to rest on its sensor: m g = 19.62 N; on C equal to plain stepping, to the bit."""
     model = ball_model()
+    model.opt.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{integrator}")
     physics = make_physics(model, 2, device="cpu", backend=backend, threads=1)
     qpos = torch.from_numpy(model.qpos0).float().repeat(2, 1)
     physics.reset(everyone(physics), qpos, torch.zeros(2, model.nv))

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 WORLDS = 64
 
 
-@pytest.fixture(scope="module", params=["toy_arm", "bimanual_arm", "full_body"])
+@pytest.fixture(scope="module", params=["toy_arm", "bimanual", "fullbody"])
 def case(request):
     body = embodiment(request.param)
     physics = make_physics(body.model, WORLDS, device="cuda")

@@ -11,12 +11,20 @@ from env_cases import actions
 from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, plain_data, random_ctrl, random_states
 
 from muscle_torch.envs import make_env
+from muscle_torch.models import DiagonalNormal
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
 from muscle_torch.physics.warp_physics import WarpPhysics
-from muscle_torch.tools.physics_stages import STAGES, StagedWarp, mujoco_stages, physics_stages, time_mujoco, time_warp
+from muscle_torch.tools.benchmarking.physics_stages import (
+    STAGES,
+    StagedWarp,
+    mujoco_stages,
+    physics_stages,
+    time_mujoco,
+    time_warp,
+)
 
 benchmark = script("tools/benchmark.py")
-BODIES = ["toy_arm", "bimanual_arm", "full_body"]
+BODIES = ["toy_arm", "bimanual", "fullbody"]
 
 
 def whole_state(model, data):
@@ -44,7 +52,7 @@ def test_the_stages_of_c_are_its_step_to_the_bit(name):
         check_c(body.model, data, 2 * SUBSTEPS)
 
 
-@pytest.mark.parametrize("integrator", ["EULER", "IMPLICIT", "IMPLICITFAST"])
+@pytest.mark.parametrize("integrator", ["EULER", "RK4", "IMPLICIT", "IMPLICITFAST"])
 def test_the_stages_of_c_hold_every_sensor_and_integrator(integrator):
     """A ball on a touch sensor with an accelerometer, which reads what only the last stage knows."""
     model = ball_model()
@@ -66,7 +74,7 @@ def recorded(name, count):
     return body.model, *(values.double().numpy() for values in (state, physics.field("qacc_warmstart"), ctrl))
 
 
-@pytest.mark.parametrize("name", ["bimanual_arm", "full_body"])
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
 def test_the_times_of_c_add_up(name):
     found = time_mujoco(*recorded(name, 8), SUBSTEPS)
     assert list(found["stages"]) == list(STAGES)
@@ -97,7 +105,7 @@ def same_step(physics, substeps):
 
 
 @pytest.mark.parametrize("substeps", [1, SUBSTEPS])
-@pytest.mark.parametrize("name", ["toy_arm", "bimanual_arm", pytest.param("full_body", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["toy_arm", "bimanual", pytest.param("fullbody", marks=pytest.mark.slow)])
 def test_the_stages_of_warp_are_its_step_to_the_bit(name, substeps):
     body = embodiment(name)
     physics = WarpPhysics(body.model, 2)
@@ -105,7 +113,7 @@ def test_the_stages_of_warp_are_its_step_to_the_bit(name, substeps):
     same_step(physics, substeps)
 
 
-@pytest.mark.parametrize("integrator", ["EULER", "IMPLICITFAST"])
+@pytest.mark.parametrize("integrator", ["EULER", "RK4", "IMPLICITFAST"])
 def test_the_stages_of_warp_hold_every_sensor(integrator):
     model = ball_model()
     model.opt.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{integrator}")
@@ -152,7 +160,7 @@ def test_the_stages_of_the_graph_add_up_on_a_gpu():
 def test_the_benchmark_times_the_states_of_its_recording():
     """Of both backends the same numbers, whatever their engine."""
     policy = torch.nn.Module()
-    policy.actor = lambda td: {name: torch.zeros(td.shape[0], 2) for name in ("loc", "scale")}
+    policy.distribution = lambda observation: DiagonalNormal(*torch.zeros(2, len(observation), 2))
     for backend in ("mujoco", "warp"):
         env = make_env("toy_arm", 3, device="cpu", backend=backend, threads=1)
         env.begin()

@@ -5,8 +5,8 @@ import json
 import pytest
 from commands import train
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 # Sizes only: worlds, updates, and the optimiser steps of an update, of which each takes seconds to minutes on a CPU.
 SIZES = ("num_envs=8", "threads=1", "device=cpu", "ppo.minibatches=1", "capture_video=false")
@@ -15,7 +15,7 @@ SIZES = ("num_envs=8", "threads=1", "device=cpu", "ppo.minibatches=1", "capture_
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("task", ["bimanual", "fullbody"])
-@pytest.mark.parametrize("preset", ["paper", "shipped"])
+@pytest.mark.parametrize("preset", ["paper", "release"])
 def test_a_preset_is_trained_saved_continued_and_evaluated(tmp_path, task, preset):
     words = [f"task={task}", f"preset={preset}", *SIZES, "experiment=run", "resume=auto"]
     first = train(*words, "max_iterations=1", "evaluate=false", cwd=tmp_path, timeout=1400)

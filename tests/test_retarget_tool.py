@@ -44,7 +44,7 @@ def test_a_real_clip_becomes_a_motion(tmp_path, capsys):
     source = data_file("data/cmu_mocap/02_01.amc")
     assert main([f"input={source}", f"output={tmp_path}", "licence=CMU"]) == 0
     assert "1 passed, 0 rejected, 0 failed" in capsys.readouterr().out
-    (clip,) = load_motion(str(tmp_path), make_embodiment("full_body"))
+    (clip,) = load_motion(str(tmp_path), make_embodiment("fullbody"))
     assert clip.name == "02_01" and clip.licence == "CMU" and "02_01.amc" in clip.source
     record = json.loads((tmp_path / "quality" / "02_01.json").read_text())
     assert record["status"] == "passed" and record["quality"]["frames"] == clip.num_frames
@@ -78,6 +78,49 @@ def test_a_rejected_clip_is_kept_apart_with_its_reasons(tmp_path):
     assert not list((tmp_path / "out").rglob("*.npz"))
     assert [p.name for p in (tmp_path / "out").rglob("*.rejected")] == ["clip0.npz.rejected"]
     assert "rmse" in (tmp_path / "out" / "quality" / "rejected.txt").read_text()
+
+
+def test_the_summary_holds_the_clips_of_all_commands(tmp_path, capsys):
+    """Three commands into one folder: one passed, one rejected, one failed; counts are those of each command."""
+    source, out = folder_of(tmp_path, 2), tmp_path / "out"
+    (source / "bad.bvh").write_text("no motion")
+    words = [f"output={out}", "figures=false", "thresholds.joint_speed=1000"]
+    lenient = [f"thresholds.{name}=100" for name in ("rmse", "stance_slide", "hover_height", "tendon_jump")]
+    assert main([f"input={source / 's0'}", *words, *lenient]) == 0
+    assert main([f"input={source / 's1'}", *words, "thresholds.rmse=1e-9"]) == 1
+    assert main([f"input={source / 'bad.bvh'}", *words]) == 1
+    told = capsys.readouterr().out
+    assert "1 passed, 0 rejected, 0 failed" in told and "0 passed, 1 rejected, 0 failed" in told
+    quality = out / "quality"
+
+    def names() -> dict[str, str]:
+        with open(quality / "summary.csv", newline="") as table:
+            return {row["name"]: row["status"] for row in csv.DictReader(table)}
+
+    assert names() == {"clip0": "passed", "clip1": "rejected"}
+    assert [line.split(":")[0] for line in (quality / "rejected.txt").read_text().splitlines()] == ["clip1"]
+    assert [line.split(":")[0] for line in (quality / "failed.txt").read_text().splitlines()] == ["bad"]
+    counts = json.loads((quality / "summary.json").read_text())
+    assert (counts["passed"], counts["rejected"], counts["failed"]) == (1, 1, 1)
+    (out / "clip0.npz").unlink()  # a clip that is gone is no longer listed
+    assert main([f"input={source / 's1'}", *words, "thresholds.rmse=1e-9"]) == 1
+    assert names() == {"clip1": "rejected"}
+
+
+def test_a_name_that_another_recording_has_taken_is_refused(tmp_path):
+    source, out = folder_of(tmp_path, 1), tmp_path / "out"
+    other = tmp_path / "other" / "clip0.bvh"
+    other.parent.mkdir()
+    other.write_text(bvh_text(50))
+    words = [f"output={out}", "figures=false"]
+    main([f"input={source / 's0'}", *words])
+    with pytest.raises(InputError, match=r"was made from .*clip0\.bvh, not from .*clip0\.bvh"):
+        main([f"input={other}", *words])
+    main([f"input={other}", *words, "overwrite=true"])
+    assert json.loads((out / "quality" / "clip0.json").read_text())["source"] == str(other)
+    (other.parent / "summary.bvh").write_text(bvh_text())
+    with pytest.raises(InputError, match="cannot be called summary"):
+        main([f"input={other.parent}", *words])
 
 
 def test_killed_and_started_again_it_ends_the_same(tmp_path):

@@ -12,16 +12,15 @@ import pytest
 import torch
 from conftest import data_file
 
-from muscle_torch.checkpoint import load_checkpoint, save_checkpoint
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.models import load_policy, make_policy
-from muscle_torch.rl import Trainer
-from muscle_torch.rl.optimizer import Optimizer
-from muscle_torch.rl.reward_scale import RewardScale
+from muscle_torch.rl import StopSignals, Trainer
+from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.rl.return_normalizer import ReturnNormalizer
 from muscle_torch.rl.rollout import Rollout
-from muscle_torch.rl.search import search
+from muscle_torch.storage.checkpoint import load_checkpoint, save_checkpoint
 
 TIMES = ("speed/", "memory/")
 ERRORS = ["muscle_length_error", "muscle_velocity_error"]
@@ -41,7 +40,7 @@ def small(tmp_path, updates, policy="gated_residual", **changes):
     torch.manual_seed(cfg.seed)
     (tmp_path / "checkpoints").mkdir(parents=True, exist_ok=True)
     env = make_env(cfg)
-    return Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, tmp_path)
+    return Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, tmp_path)
 
 
 def without_times(metrics):
@@ -65,7 +64,7 @@ def test_resume_is_exact(tmp_path, name):
         np.testing.assert_equal(without_times(a), without_times(b))
     for (key, a), b in zip(whole.policy.state_dict().items(), second.policy.state_dict().values(), strict=True):
         assert torch.equal(a, b), key
-    flat = [torch.utils._pytree.tree_leaves(t.optimizer.state_dict()) for t in (whole, second)]
+    flat = [torch.utils._pytree.tree_leaves(t.algorithm.state_dict()) for t in (whole, second)]
     assert all(torch.equal(a, b) if torch.is_tensor(a) else a == b for a, b in zip(*flat, strict=True))
 
 
@@ -75,12 +74,13 @@ def test_the_first_ratio_is_one_and_what_is_stored_is_what_was_done(tmp_path):
         found = trainer.iteration()
         assert found["ppo/first_ratio"] == pytest.approx(1.0, abs=1e-4)
         assert found["ppo/skipped_updates"] == 0
-    assert torch.isfinite(trainer.rollout.observation).all()
+    assert torch.isfinite(trainer.algorithm.rollout.observation).all()
 
 
 def test_a_mixture_of_experts_learns_by_its_balance_loss_too(tmp_path):
-    mixture = {"mixture": {"balance": 50.0, "temperature": 0.1}, "initial_std": 0.5}
-    trainer = small(tmp_path, 8, policy="moe", network=mixture, optimizer={"learning_rate": 1e-2})
+    policy = {"name": "moe", "mixture": {"balance": 50.0, "temperature": 0.1}}
+    noise = {"exploration": {"initial_std": 0.5}}
+    trainer = small(tmp_path, 8, policy=policy, optimizer={"learning_rate": 1e-2}, **noise)
     gates = [m.gate for m in trainer.policy.modules() if hasattr(m, "gate")]
     for gate in gates:
         gate.bias.data[0] = 0.5  # one expert does nearly everything
@@ -92,9 +92,9 @@ def test_updates_that_are_not_finite_are_skipped_and_counted(tmp_path):
     trainer = small(tmp_path, 4)
     trainer.iteration()
     before = copy.deepcopy(trainer.policy.state_dict())
-    trainer.rollout.action.fill_(float("nan"))
-    batch, _, _ = trainer.batch(trainer.rollout.reward)
-    found = trainer.ppo.update(batch)
+    trainer.algorithm.rollout.action.fill_(float("nan"))
+    batch, _, _ = trainer.algorithm.batch(trainer.algorithm.rollout.reward)
+    found = trainer.algorithm.learner.update(batch)
     assert found["skipped_updates"] == trainer.cfg.ppo.epochs * trainer.cfg.ppo.minibatches
     assert all(torch.equal(v, before[k]) for k, v in trainer.policy.state_dict().items())
 
@@ -126,7 +126,7 @@ def test_reward_scale_is_the_published_one():
     stored = np.load(data_file("oracle/checkpoints/normalizers.npz"))
     keys = {k.split("__")[0] for k in stored.files}
     assert keys
-    scale = RewardScale(4, 0.9, torch.device("cpu"))
+    scale = ReturnNormalizer(4, 0.9, torch.device("cpu"))
     # By hand: G <- 0.9 G (1 - done) + r, and the variance over all G seen, the start counted as 1e-4 of variance 1.
     rewards = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0]])
     done = torch.tensor([[False] * 4, [True, False, False, False]])
@@ -141,7 +141,7 @@ def test_schedules_begin_and_end_where_they_should():
 
     def rates(**changes):
         cfg = load_config("toy_arm", optimizer={"learning_rate": 1.0, **changes}).optimizer
-        optimizer = Optimizer([weight], cfg)
+        optimizer = make_optimizer(cfg, [weight])
         found = []
         for progress in (0.0, 0.05, 0.1, 0.5, 1.0):
             optimizer.schedule(progress, kl=0.0)
@@ -155,33 +155,50 @@ def test_schedules_begin_and_end_where_they_should():
 
 
 def test_the_search_finds_gains_that_track(tmp_path):
-    half = {"action_mapping": "half"}
-    trainer = small(tmp_path, 1, policy="reflex", env=half, search={"rounds": 3, "candidates": 8, "steps": 100})
+    half = {"muscles": {"mapping": "half"}}
+    trainer = small(
+        tmp_path,
+        1,
+        policy="reflex",
+        actions=half,
+        stages=["cem", "ppo"],
+        cem={"rounds": 3, "candidates": 8, "steps": 100},
+    )
     env, policy = trainer.env, trainer.policy
 
     def error():
-        observation, total = env.assign(torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long)), 0.0
+        observation, total = env.assign((torch.zeros(8, dtype=torch.long), torch.zeros(8, dtype=torch.long))), 0.0
         for _ in range(150):
             step = env.advance(policy.actor.module(observation)[0])
             observation, total = step.observation, total + float(step.terms["err/site_abs"].mean())
         return total / 150
 
     before = error()
-    trainer.prepare()
+    while trainer.stage.name == "cem":
+        trainer.iteration()
     assert error() < 0.5 * before
 
 
 def test_a_search_that_is_stopped_adopts_nothing(tmp_path):
-    trainer = small(tmp_path, 1, policy="reflex", env={"action_mapping": "half"}, search={"rounds": 50, "steps": 5})
-    told = []
-    search(trainer.env, trainer.policy, trainer.cfg.search, 0, trainer.processes, lambda: True, told.append)
-    assert len(told) == 1 and not trainer.policy.actor.module.gains.any()
+    search = {"stages": ["cem", "ppo"], "cem": {"rounds": 50, "steps": 5}}
+    trainer = small(tmp_path, 1, policy="reflex", actions={"muscles": {"mapping": "half"}}, **search)
+    stop = StopSignals()
+    iteration, rounds = trainer.iteration, []
+
+    def stopped():
+        rounds.append(iteration())
+        stop.code = 130
+        return rounds[-1]
+
+    trainer.iteration = stopped
+    assert trainer.run(stop=stop) == 130
+    assert len(rounds) == 1 and not trainer.policy.reflexes.gains.any()
 
 
 def test_what_a_search_found_is_saved_before_the_first_update(tmp_path):
-    half = {"action_mapping": "half"}
-    trainer = small(tmp_path, 1, policy="reflex", env=half, search={"rounds": 1, "candidates": 8, "steps": 20})
-    trainer.num_updates = 1
+    half = {"muscles": {"mapping": "half"}}
+    search = {"stages": ["cem", "ppo"], "cem": {"rounds": 1, "candidates": 8, "steps": 20}}
+    trainer = small(tmp_path, 1, policy="reflex", actions=half, **search)
     seen = []
     trainer.run(lambda *_: seen.append(load_checkpoint(tmp_path)["update"]))
     assert seen == [0]
@@ -189,7 +206,7 @@ def test_what_a_search_found_is_saved_before_the_first_update(tmp_path):
 
 def test_a_policy_without_anything_to_search_for_is_refused(tmp_path):
     with pytest.raises(InputError, match="nothing to search"):
-        small(tmp_path, 1, search={"rounds": 3})
+        small(tmp_path, 1, stages=["cem", "ppo"])
 
 
 def test_load_policy_acts_like_the_trained_one(tmp_path):
@@ -223,7 +240,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damage):
 def test_kill_9_during_a_save_leaves_a_whole_checkpoint(tmp_path):
     path = tmp_path / "last.pt"
     code = (
-        "import sys, torch\nfrom pathlib import Path\nfrom muscle_torch.checkpoint import save_checkpoint\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom muscle_torch.storage.checkpoint import save_checkpoint\n"
         "for i in range(100000): save_checkpoint(Path(sys.argv[1]), {'i': i, 'x': torch.full((300000,), float(i))})"
     )
     for wait in (0.05, 0.13, 0.21):
@@ -243,6 +260,6 @@ def test_a_toy_arm_learns(tmp_path):
     cfg = load_config("toy_arm", threads=2, max_iterations=40)
     torch.manual_seed(0)
     env = make_env(cfg)
-    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.network), cfg, None)
+    trainer = Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None)
     errors = [trainer.iteration()["err/site_abs"] for _ in range(40)]
     assert errors[-1] < 0.5 * max(errors), errors

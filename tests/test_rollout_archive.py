@@ -7,25 +7,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import data_file
+from env_cases import Acting, half_excited
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import evaluate, zero_excitation
-from muscle_torch.rollout_archive import Recorder, read_archive, write_archive
+from muscle_torch.evaluation import ZeroController, evaluate
+from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
+from muscle_torch.motion.rollout_archive import read_archive, write_archive
 
 CPU = {"device": "cpu", "backend": "mujoco", "threads": 1, "evaluation": True}
 
 
-def half(env):
-    """Every muscle half excited: forces that can be seen."""
-    return lambda observation: torch.zeros(env.num_envs, env.action_size)
-
-
-def record(env, path, act=None, motion_group="") -> dict:
+def record(env, path, controller=None, motion_group="") -> dict:
     """Evaluates, writes the archive, closes the environment; the metrics."""
-    recorder = Recorder(env)
-    found = evaluate(env, act or half(env), watchers=[recorder])
+    recorder = ArchiveRecorder(env)
+    found = evaluate(env, controller or half_excited(env), callbacks=[recorder])
     write_archive(path, recorder.archive(motion_group))
     env.close()
     return found
@@ -35,7 +32,7 @@ def record(env, path, act=None, motion_group="") -> dict:
 def toy(tmp_path_factory):
     path = tmp_path_factory.mktemp("toy") / "new" / "toy.npz"
     env = make_env("toy_arm", num_envs=2, evaluation_termination={"mean_site_deviation": 0.05}, **CPU)
-    return path, record(env, path, motion_group="GROUP"), env.library
+    return path, record(env, path, motion_group="GROUP"), env.goal.library
 
 
 def test_an_archive_holds_every_clip_up_to_where_it_was_lost(toy):
@@ -72,8 +69,8 @@ def test_the_joint_force_of_the_archive_is_moment_arm_times_muscle_force(toy):
 
 
 def test_the_archive_of_another_body_is_refused_in_one_line(toy, tmp_path):
-    with pytest.raises(InputError, match=r"ToyArm.*MyoBimanualArm") as error:
-        read_archive(toy[0], make_embodiment("bimanual_arm"))
+    with pytest.raises(InputError, match=r"toy_arm.*bimanual") as error:
+        read_archive(toy[0], make_embodiment("bimanual"))
     assert "\n" not in str(error.value)
     arrays = dict(np.load(toy[0]))
     damaged = {
@@ -106,7 +103,7 @@ def test_nothing_after_nan_is_stored(tmp_path):
         calls.append(1)
         return torch.full((1, 2), float("nan") if len(calls) == 4 else 0.0)
 
-    record(env, tmp_path / "x.npz", act)
+    record(env, tmp_path / "x.npz", Acting(act))
     archive = read_archive(tmp_path / "x.npz")
     arrays = [getattr(e, f.name) for e in archive.episodes for f in dataclasses.fields(e) if f.name != "name"]
     assert all(np.isfinite(a).all() for a in arrays)
@@ -115,21 +112,21 @@ def test_nothing_after_nan_is_stored(tmp_path):
 
 def test_a_clip_that_breaks_at_once_is_named_and_left_out(tmp_path):
     env = make_env("toy_arm", num_envs=2, **CPU)
-    recorder = Recorder(env)
+    recorder = ArchiveRecorder(env)
     actions = torch.tensor([[float("nan")] * 2, [0.0] * 2])
-    evaluate(env, lambda observation: actions, watchers=[recorder])
+    evaluate(env, Acting(lambda observation: actions), callbacks=[recorder])
     (episode,) = recorder.archive().episodes
-    assert set(recorder.broken) | {episode.name} == set(env.library.names)
+    assert set(recorder.broken) | {episode.name} == set(env.goal.library.names)
 
 
 def test_mm_evalkit_reads_a_bimanual_rollout(tmp_path):
     bimanual = pytest.importorskip("mm_evalkit.workflows.bimanual.rollout")
     path = tmp_path / "arms.npz"
     env = make_env("bimanual", num_envs=4, **CPU)
-    record(env, path, zero_excitation(env), motion_group="GENERATED")
+    record(env, path, ZeroController(), motion_group="GENERATED")
     with bimanual.open_rollout(path, expected_activation_count=64, expected_motion_group="GENERATED") as (_, metadata):
-        assert metadata.n_episodes == env.library.num_clips and metadata.dt == 0.01
-        assert metadata.joint_names == make_embodiment("bimanual_arm").joint_names
+        assert metadata.n_episodes == env.goal.library.num_clips and metadata.dt == 0.01
+        assert metadata.joint_names == make_embodiment("bimanual").joint_names
 
 
 def test_mm_evalkit_reads_a_full_body_rollout_with_kinetics(tmp_path):
@@ -141,7 +138,7 @@ def test_mm_evalkit_reads_a_full_body_rollout_with_kinetics(tmp_path):
     clip = data_file("data/clips/MyoFullBody/cmu_02_01_walk.npz")
     env = make_env(
         "bimanual",
-        embodiment="full_body",
+        embodiment="fullbody",
         motion=str(clip),
         evaluation_termination={"mean_relative_site_deviation": 0.5, "root_deviation": 0.5},
         **CPU,

@@ -13,11 +13,11 @@ from env_cases import actions, small_env
 from test_rl import small, without_times
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from muscle_torch.checkpoint import load_checkpoint
 from muscle_torch.config import load_config
 from muscle_torch.errors import InputError
 from muscle_torch.rl.muon import BatchedMuon
-from muscle_torch.rl.optimizer import Optimizer
+from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 SHAPES = [(8, 6), (6, 8), (8, 6), (6, 8), (5,), (3, 3)]
 
@@ -27,8 +27,8 @@ def weights(seed: int = 0) -> list[torch.nn.Parameter]:
     return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
 
 
-def give_gradients(parameters, step: int, finite: bool = True) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(100 + step)
+def give_gradients(parameters, step: int, finite: bool = True, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1000 * seed + 100 + step)
     for parameter in parameters:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
         if not finite:
@@ -44,7 +44,7 @@ def test_a_step_whose_gradient_is_not_finite_is_none(name, broken):
     found = []
     for skipped in (True, False):
         own = weights()
-        optimizer = Optimizer(own, cfg)
+        optimizer = make_optimizer(cfg, own)
         for step in range(5):
             finite = give_gradients(own, step, finite=step not in broken)
             if finite or not skipped:
@@ -56,20 +56,21 @@ def test_a_step_whose_gradient_is_not_finite_is_none(name, broken):
     assert all(torch.equal(a, b) if torch.is_tensor(a) else a == b for a, b in zip(*found, strict=True))
 
 
-def test_batched_muon_is_torchs():
-    """To what bfloat16 leaves of an update: 1 % of its largest entry."""
+@pytest.mark.parametrize("seed", range(20))
+def test_batched_muon_is_torchs(seed):
+    """To what bfloat16 leaves of an update: 5 % of its largest entry (of 400 seeds, 3.1 % in the worst)."""
     options: dict[str, Any] = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.9}
-    matrices = [[p for p in weights() if p.dim() == 2] for _ in range(2)]
+    matrices = [[p for p in weights(seed) if p.dim() == 2] for _ in range(2)]
     plain = torch.optim.Muon(matrices[0], adjust_lr_fn="original", **options)
     batched = BatchedMuon(matrices[1], **options)
     batched.found_inf = torch.zeros(())
     for step in range(4):
         before = [p.detach().clone() for p in matrices[0]]
         for own, optimizer in zip(matrices, (plain, batched), strict=True):
-            give_gradients(own, step)
+            give_gradients(own, step, seed=seed)
             optimizer.step()
         for old, a, b in zip(before, *matrices, strict=True):
-            assert (a - b).abs().max() < 0.02 * (a - old).abs().max()
+            assert (a - b).abs().max() < 0.05 * (a - old).abs().max()
         for one, other in zip(*matrices, strict=True):
             assert torch.equal(plain.state[one]["momentum_buffer"], batched.state[other]["momentum_buffer"])
             other.data.copy_(one.data)
@@ -134,7 +135,7 @@ class Products(TorchDispatchMode):
 
 
 def test_tf32_is_for_the_networks_and_not_for_what_they_observe(tmp_path):
-    env = small_env("fullbody", 2, env={"synergies": 0.5})
+    env = small_env("fullbody", 2, actions={"muscles": {"synergy_mixing": 0.5}})
     trainer = small(tmp_path, 1, precision="tf32")
     try:
         with Products() as of_env:

@@ -14,12 +14,12 @@ from commands import ROOT, script, train
 from muscle_torch.config import config_from_dict, help_text
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import evaluate, policy_mean
-from muscle_torch.models import load_policy
-from muscle_torch.rollout_archive import read_archive
+from muscle_torch.evaluation import PolicyController, evaluate
+from muscle_torch.models import DiagonalNormal, load_policy
+from muscle_torch.motion.rollout_archive import read_archive
 
 TOY = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu")
-EXAMPLE = ROOT / "docs" / "my_policy_example.py"
+EXAMPLE = ROOT / "examples" / "my_policy.py"
 
 
 def metrics(run: Path) -> list[dict]:
@@ -35,7 +35,7 @@ def hashes(folder: Path) -> dict[str, str]:
 def run_folder(tmp_path_factory) -> Path:
     """A run of the example policy, trained for three updates by the real command."""
     folder = tmp_path_factory.mktemp("trained")
-    words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "network.hidden=[16]")
+    words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "policy.hidden=[16]")
     done = train(*words, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "runs" / "mine"
@@ -43,7 +43,7 @@ def run_folder(tmp_path_factory) -> Path:
 
 def test_a_users_own_policy_trains_is_evaluated_and_loads_again(run_folder):
     assert [m["step"] for m in metrics(run_folder)] == [128, 256, 384]
-    assert type(load_policy(run_folder).policy).__name__ == "MyPolicy"
+    assert type(load_policy(run_folder).policy.policy).__name__ == "MyPolicy"
     assert json.loads((run_folder / "eval" / "final" / "metrics.json").read_text())["num_clips"] >= 2
 
 
@@ -77,6 +77,18 @@ def test_evaluate_takes_motions_worlds_and_an_output(run_folder, tmp_path):
     assert main([*words, f"motion={name}", f"output={tmp_path / 'one.json'}"]) == 0
     found = json.loads((tmp_path / "one.json").read_text())
     assert found["num_clips"] == 1 and found["per_clip"][0]["name"] == name
+
+
+def test_a_controller_plays_in_the_environment_of_a_checkpoint(run_folder):
+    before = hashes(run_folder)
+    main = script("tools/evaluate.py").main
+    assert main([f"checkpoint={run_folder}", "policy=zero", "device=cpu", "threads=1"]) == 0
+    path = run_folder / "eval" / "zero.json"
+    metrics = json.loads(path.read_text())
+    baseline = json.loads((run_folder / "eval" / "zero" / "metrics.json").read_text())
+    assert metrics["err_site_abs"] == baseline["err_site_abs"] and metrics["policy"] == "zero"
+    path.unlink()
+    assert hashes(run_folder) == before
 
 
 def test_stochastic_evaluation_averages_its_seeds_and_changes_no_file_of_the_run(run_folder, tmp_path, capsys):
@@ -119,14 +131,14 @@ def test_seeds_without_randomness_are_refused(run_folder):
 def test_a_loaded_policy_evaluates_through_python(run_folder):
     policy = load_policy(run_folder)
     env = make_env(config_from_dict(policy.config), num_envs=3, device="cpu", threads=1, evaluation=True)
-    found = evaluate(env, policy_mean(policy))
+    found = evaluate(env, PolicyController(policy))
     action = policy.act(torch.zeros(3, env.observation_size))
-    assert action.shape == (3, env.action_size) and found["num_clips"] == env.library.num_clips
+    assert action.shape == (3, env.action_size) and found["num_clips"] == env.goal.library.num_clips
 
 
 def test_benchmark_writes_what_it_measured(tmp_path, capsys):
     path = tmp_path / "speed.json"
-    words = (*TOY, "steps=20", "repeats=3", f"output={path}", "network.hidden=[16]")
+    words = (*TOY, "steps=20", "repeats=3", f"output={path}", "policy.hidden=[16]")
     assert script("tools/benchmark.py").main(words) == 0
     found = json.loads(path.read_text())
     columns = ("env_steps_per_s", "env_inference_steps_per_s", "train_steps_per_s", "raw_rollout_steps_per_s")
@@ -153,7 +165,7 @@ def test_plain_mujoco_repeats_the_environments_physics():
     benchmark = script("tools/benchmark.py")
     env = make_env("toy_arm", num_envs=4, device="cpu", threads=1)
     policy = torch.nn.Module()
-    policy.actor = lambda td: td.set("loc", torch.zeros(4, 2)).set("scale", torch.full((4, 2), 0.5))
+    policy.distribution = lambda observation: DiagonalNormal(torch.zeros(4, 2), torch.full((4, 2), 0.5))
     recording = benchmark.record(env, policy, 30)
     raw = benchmark.RawRollout(env, recording, 1)
     raw.recording = benchmark.dataclasses.replace(

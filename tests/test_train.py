@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from muscle_torch.checkpoint import load_checkpoint
+from muscle_torch.storage.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["task=toy_arm", "num_envs=16", "threads=2", "ppo.num_steps=16"]
@@ -57,7 +57,7 @@ def test_a_run_writes_everything_and_can_be_fine_tuned(tmp_path):
 @pytest.mark.parametrize("final_std", [0.0, 0.02])
 def test_fine_tuning_takes_the_noise_or_resets_it(tmp_path, final_std):
     """The standard deviation of the first update: the checkpoint's, or reset_std; its own network keeps the rest."""
-    std = [f"network.final_std={final_std}", "max_iterations=3", "evaluate=false"]
+    std = [f"exploration.final_std={final_std}", "max_iterations=3", "evaluate=false"]
     assert train(*SMALL, *std, "experiment=a", cwd=tmp_path).returncode == 0
     last = metrics(tmp_path / "runs" / "a")[-1]["ppo/std"]
     for name, words, expected in (("b", [], last), ("c", ["reset_std=0.4"], 0.4)):

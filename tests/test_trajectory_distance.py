@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from env_cases import clip, saved, small_env
 
-from muscle_torch.evaluation import evaluate, zero_excitation
-from muscle_torch.trajectory_distance import Distances, distances
+from muscle_torch.evaluation import ZeroController, evaluate
+from muscle_torch.evaluation.trajectory_distance import Distances, distances
 
 
 def series(*values) -> np.ndarray:
@@ -78,7 +78,7 @@ def test_a_resting_arm_is_as_far_away_as_geometry_says(tmp_path):
     env = small_env(
         num_envs=2, motion=saved(tmp_path, clip(np.full(300, 0.4)), clip(np.full(40, 0.4), "b")), evaluation=True
     )
-    found = evaluate(env, zero_excitation(env), watchers=[Distances()])
+    found = evaluate(env, ZeroController(), callbacks=[Distances()])
     long, short = found["per_clip"]
     assert long["euclidean_joint_pos"] == pytest.approx(long["err_joint_pos"], rel=1e-5)  # one joint: the same
     assert long["euclidean_site_pos"] == pytest.approx(long["err_site_abs"], rel=1e-5)

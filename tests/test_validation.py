@@ -8,11 +8,12 @@ from commands import script
 from env_cases import clip, saved, small_env
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from muscle_torch import scene
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.evaluation import evaluate, zero_excitation
-from muscle_torch.validation import Played, joint_figure, spread
+from muscle_torch.evaluation import Trajectory, ZeroController, evaluate
+from muscle_torch.evaluation.figures import joint_figure
+from muscle_torch.evaluation.validation import spread
+from muscle_torch.rendering import scene
 
 SMALL = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu", "evaluate=false")
 
@@ -78,8 +79,8 @@ def test_a_video_is_written_at_each_validation(tmp_path):
 def test_some_clips_are_evaluated_as_they_would_be_among_all(tmp_path):
     motion = saved(tmp_path, *(clip(np.linspace(0, top, 30), f"c{top}") for top in (0.2, 0.6, 1.0)))
     env = small_env(num_envs=2, motion=motion, evaluation=True)
-    whole = evaluate(env, zero_excitation(env))
-    some = evaluate(env, zero_excitation(env), clips=[2, 0])
+    whole = evaluate(env, ZeroController())
+    some = evaluate(env, ZeroController(), trials=[2, 0])
     assert some["per_clip"] == [whole["per_clip"][0], whole["per_clip"][2]] and some["num_clips"] == 2
 
 
@@ -93,7 +94,7 @@ def test_clips_are_spread_evenly(count, most, expected):
 
 def test_the_figure_draws_both_angles_in_degrees_and_where_it_was_lost():
     angles = np.linspace(0, 1, 50)[:, None]
-    played = Played("bend", angles + 0.1, angles, np.zeros((50, 2)), followed=30)
+    played = Trajectory("bend", angles + 0.1, 100.0, angles, np.zeros((50, 2)), steps_followed=30)
     figure = joint_figure(make_embodiment("toy_arm"), played)
     (axis,) = figure.axes
     lines = {line.get_label(): line for line in axis.get_lines()}
@@ -104,12 +105,12 @@ def test_the_figure_draws_both_angles_in_degrees_and_where_it_was_lost():
 
 
 def test_the_figure_of_a_large_body_shows_its_independent_joints_that_move_most():
-    body = make_embodiment("bimanual_arm")
+    body = make_embodiment("bimanual")
     reference = np.zeros((20, body.model.nq))
     free = [a for a in body.joint_qpos_ids if a not in body.dependent.qpos_ids]
     reference[:, body.dependent.qpos_ids] = np.linspace(0, 9, 20)[:, None]  # most of all, but they only follow
     reference[:, free[3]] = np.linspace(0, 1, 20)
-    figure = joint_figure(body, Played("x", reference, reference, np.zeros((20, 64)), followed=19))
+    figure = joint_figure(body, Trajectory("x", reference, 100.0, reference, np.zeros((20, 64)), steps_followed=19))
     titles = [axis.get_title(loc="left").split()[0] for axis in figure.axes if axis.get_visible()]
     names = [body.joint_names[int(np.flatnonzero(body.model.jnt_qposadr == a)[0])] for a in free]
     assert len(titles) == 12 and names[3] in titles and set(titles) <= set(names)

@@ -7,13 +7,13 @@ import sys
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from tensordict.nn import TensorDictModule
-from torch import nn
 
-from muscle_torch import scene, video
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
+from muscle_torch.evaluation import PolicyController, Trajectory, ZeroController, play
+from muscle_torch.models import make_policy
+from muscle_torch.rendering import scene, video
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +69,29 @@ def test_landmarks_are_spheres_where_they_were_recorded(renderer):
     assert two[one].all() and two.sum() == pytest.approx(2 * one.sum(), rel=0.5)
 
 
+def test_the_camera_holds_landmarks_far_from_the_body(renderer):
+    """A point a metre beside the arm is in the picture, whole, once the camera was aimed at it too."""
+
+    def orange(image):
+        image = image.astype(int)
+        return (image[..., 0] > 180) & (image[..., 1] > 120) & (image[..., 2] < 30)
+
+    pose, away = np.array([1.0]), np.array([[1.2, 0.0, 1.0]])
+    renderer.aim([pose])
+    assert not orange(renderer.draw(pose, landmarks=away)).any()
+    renderer.aim([pose], landmarks=[away])
+    spot = orange(renderer.draw(pose, landmarks=away))
+    assert spot.sum() > 3 and not spot[:, [0, -1]].any() and not spot[[0, -1]].any()
+
+
 def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
     qpos = np.linspace(0, 2, 101)[:, None]
-    recording = video.Recording("bend", qpos, 100.0, reference=qpos * 0.5, activation=np.tile(qpos / 2, 2))
+    trajectory = Trajectory("bend", qpos, 100.0, reference=qpos * 0.5, activation=np.tile(qpos / 2, 2))
     output = tmp_path / "new" / "bend.mp4"
     seen = []
     video.render(
         make_embodiment("toy_arm"),
-        [recording],
+        [trajectory],
         output,
         width=160,
         height=120,
@@ -95,7 +110,7 @@ def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
 def test_a_grid_shows_all_motions_at_once(tmp_path, renderer):
     """Three motions in two by two parts; the short ones wait, the fourth part stays white."""
     lengths = (101, 51, 21)
-    played = [video.Recording(f"bend {n}", np.linspace(0, 2, n)[:, None], 100.0) for n in lengths]
+    played = [Trajectory(f"bend {n}", np.linspace(0, 2, n)[:, None], 100.0) for n in lengths]
     output = tmp_path / "grid.mp4"
     video.render(make_embodiment("toy_arm"), played, output, width=320, height=240, fps=20, grid=True)
     assert imageio_ffmpeg.count_frames_and_secs(str(output))[0] == 21
@@ -111,31 +126,21 @@ def test_a_grid_shows_all_motions_at_once(tmp_path, renderer):
         video.render(make_embodiment("toy_arm"), played, output, width=64, height=64, grid=True)
 
 
-class Relaxed(nn.Module):
-    """A policy that excites no muscle."""
-
-    def __init__(self, env):
-        super().__init__()
-        self.actor = TensorDictModule(
-            lambda observation: env.zero_action.expand(env.num_envs, -1), in_keys=["observation"], out_keys=["loc"]
-        )
-
-
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_every_clip_is_recorded_from_start_to_end(num_envs):
     """However many worlds there are; the relaxed arm starts on the motion and falls away from it."""
     options = {"device": "cpu", "backend": "mujoco", "threads": 1, "observation": {"terms": ["joint_pos"]}}
     env = make_env("toy_arm", num_envs=num_envs, motion="all", evaluation=True, **options)
-    policy = Relaxed(env)
-    recordings = video.record_policy(env, policy)
-    assert [recording.name for recording in recordings] == list(env.library.names)
-    assert [len(recording.qpos) for recording in recordings] == env.library.length.tolist()
-    for recording in recordings:
-        np.testing.assert_allclose(recording.qpos[0], recording.reference[0], atol=1e-5)
-        assert np.abs(recording.qpos - recording.reference).max() > 0.3
-        assert recording.activation.shape == (len(recording.qpos), 2) and not recording.activation.any()
+    played = play(env, ZeroController(), max_seconds=60)
+    assert [trajectory.name for trajectory in played] == list(env.goal.library.names)
+    assert [len(trajectory.qpos) for trajectory in played] == env.goal.library.length.tolist()
+    for trajectory in played:
+        np.testing.assert_allclose(trajectory.qpos[0], trajectory.reference[0], atol=1e-5)
+        assert np.abs(trajectory.qpos - trajectory.reference).max() > 0.3
+        assert trajectory.activation.shape == (len(trajectory.qpos), 2) and not trajectory.activation.any()
+    policy = make_policy("mlp", env)
+    assert all(len(short.qpos) == 51 for short in play(env, PolicyController(policy), max_seconds=0.5))
     assert policy.training
-    assert all(len(short.qpos) == 51 for short in video.record_policy(env, policy, max_seconds=0.5))
     env.close()
 
 
@@ -143,8 +148,23 @@ def test_still_is_a_png(tmp_path, renderer):
     from matplotlib.image import imread
 
     output = tmp_path / "pose.png"
-    video.render_still(renderer.embodiment, video.Recording("x", np.array([[1.0]]), 100.0), output, 0.0, 160, 120)
+    video.render_still(renderer.embodiment, Trajectory("x", np.array([[1.0]]), 100.0), output, 0.0, 160, 120)
     assert imread(output).shape[:2] == (120, 160)
+
+
+def test_filming_as_part_of_a_run_raises_one_line_whatever_fails(tmp_path, renderer, monkeypatch):
+    """A driver's error becomes an InputError, a mistake of ours does not."""
+    still = [Trajectory("x", np.zeros((2, 1)), 100.0)]
+    for raised, expected in ((RuntimeError("the driver died"), InputError), (ValueError("a mistake"), ValueError)):
+
+        def broken(*_, error=raised, **__):
+            raise error
+
+        monkeypatch.setattr(scene.SceneRenderer, "draw", broken)
+        with pytest.raises(expected, match=str(raised)) as caught:
+            video.film(renderer.embodiment, still, tmp_path / "x.mp4", width=64, height=64)
+        assert caught.type is expected
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_sizes_and_no_motion_are_named(tmp_path):

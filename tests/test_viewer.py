@@ -13,30 +13,30 @@ from conftest import data_file
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
+from muscle_torch.evaluation import Trajectory
 from muscle_torch.motion import MotionClip
-from muscle_torch.player import Frame, Player, activation_bars, bars_html
-from muscle_torch.video import Recording
+from muscle_torch.rendering.player import Frame, Player, activation_bars, bars_html
 
 pytest.importorskip("viser")
 
-from muscle_torch.viewer import BodyScene, Viewer, body_meshes, muscle_segments
+from muscle_torch.rendering.viewer import BodyScene, Viewer, body_meshes, muscle_segments
 
 ARM = make_embodiment("toy_arm")
 NAMES = ("flexor", "extensor")
 
 
-def recording(name: str, seconds: float = 1.0, start: float = 0.0) -> Recording:
+def trajectory(name: str, seconds: float = 1.0, start: float = 0.0) -> Trajectory:
     """An elbow that bends by 1 rad/s from `start`; the flexor's activation rises from 0 to 1."""
     frames = round(seconds * 100) + 1
     bend = start + np.arange(frames)[:, None] / 100
     activation = np.stack([np.linspace(0, 1, frames), np.zeros(frames)], axis=1)
-    return Recording(name, bend, 100.0, reference=bend + 0.3, activation=activation)
+    return Trajectory(name, bend, 100.0, reference=bend + 0.3, activation=activation)
 
 
 @pytest.fixture
 def player():
-    made = {"trained": lambda: [recording("bend"), recording("long", 3.0, 0.2)]}
-    return Player(made | {"alone": lambda: [recording("long", 3.0, 0.5)]})
+    made = {"trained": lambda: [trajectory("bend"), trajectory("long", 3.0, 0.2)]}
+    return Player(made | {"alone": lambda: [trajectory("long", 3.0, 0.5)]})
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_time_passes_only_while_playing_and_begins_anew_at_the_end(player):
 
 def test_scrubbing_stays_inside_the_motion_and_steps_are_frames(player):
     player.seek(99.0)
-    assert player.time == player.recording.seconds == 1.0 and player.frame.qpos == pytest.approx(1.0)
+    assert player.time == player.trajectory.seconds == 1.0 and player.frame.qpos == pytest.approx(1.0)
     player.seek(-3.0)
     assert player.time == 0.0
     player.seek(0.2)
@@ -84,15 +84,15 @@ def test_choosing_keeps_what_it_can(player):
     player.choose_clip("long")
     player.seek(2.0)
     player.choose_source("alone")  # the same motion, the same moment
-    assert (player.source, player.recording.name, player.time) == ("alone", "long", 2.0)
+    assert (player.source, player.trajectory.name, player.time) == ("alone", "long", 2.0)
     assert player.frame.qpos == pytest.approx(2.5)
     player.choose_source("trained")
-    assert player.recording.name == "long"
+    assert player.trajectory.name == "long"
     player.choose_clip("bend")
     assert player.time == 0.0
     player.seek(0.9)
     player.choose_source("alone")  # has no "bend"
-    assert player.recording.name == "long"
+    assert player.trajectory.name == "long"
     with pytest.raises(InputError, match="'trained'"):
         player.choose_source("traned")
     with pytest.raises(InputError, match="'long'"):
@@ -101,7 +101,7 @@ def test_choosing_keeps_what_it_can(player):
 
 def test_a_source_is_made_once_and_only_when_chosen():
     calls = []
-    sources = {name: lambda n=name: calls.append(n) or [recording("bend")] for name in ("a", "b")}
+    sources = {name: lambda n=name: calls.append(n) or [trajectory("bend")] for name in ("a", "b")}
     player = Player(sources)
     assert calls == ["a"]
     for name in ("b", "a", "b"):
@@ -112,7 +112,7 @@ def test_a_source_is_made_once_and_only_when_chosen():
 
 
 def test_every_muscle_has_one_bar_as_high_as_its_activation():
-    arms = make_embodiment("bimanual_arm")
+    arms = make_embodiment("bimanual")
     shown = np.concatenate([ids for _, ids in activation_bars(arms.groups, arms.actuator_names)])
     assert sorted(shown) == list(range(64))
     bars = activation_bars({"front": ("flexor",)}, NAMES)
@@ -125,7 +125,7 @@ def test_every_muscle_has_one_bar_as_high_as_its_activation():
 
 def test_the_drawn_body_is_the_models():
     """Boxes around the drawn meshes against MuJoCo's own boxes around the same geometry."""
-    for name in ("toy_arm", "bimanual_arm"):
+    for name in ("toy_arm", "bimanual"):
         model = make_embodiment(name).whole_model
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
@@ -144,7 +144,7 @@ def test_the_drawn_body_is_the_models():
 
 
 def test_the_page_shows_bones_that_are_not_simulated(viewer):
-    arms = make_embodiment("bimanual_arm")
+    arms = make_embodiment("bimanual")
     scene = BodyScene(viewer.server, arms)
     assert not body_meshes(arms.model) and set(scene.bodies) == set(body_meshes(arms.whole_model))
     assert {"humerus_r", "ulna_l", "lunate_l"} <= {arms.model.body(body).name for body in scene.bodies}
@@ -190,7 +190,7 @@ def test_the_controls_move_the_player(viewer):
     event = Event()
     viewer.clip.value = "long"
     viewer._asked(lambda: viewer._choose_clip(viewer.clip.value))(event)
-    assert viewer.player.recording.name == "long" and viewer.slider.max == 3.0
+    assert viewer.player.trajectory.name == "long" and viewer.slider.max == 3.0
     viewer._asked(viewer._toggle)(event)
     assert not viewer.player.playing and viewer.play.label == "play"
     viewer.ghost.value = False
@@ -207,7 +207,7 @@ def test_the_command_offers_the_motions_of_a_task():
     made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=toy_arm", "port=8377", "max_seconds=1"]))
     try:
         assert made.player.source == view.ALONE and len(made.player.clip_names) >= 2
-        assert made.player.recording.seconds == pytest.approx(1.0)
+        assert made.player.trajectory.seconds == pytest.approx(1.0)
         made.tick(0.05)
     finally:
         made.close()
@@ -233,7 +233,7 @@ def clips(tmp_path_factory):
         orientations={name: values[:48] for name, values in raw.orientations.items()},
     )
     folder = tmp_path_factory.mktemp("clips")
-    Retargeter("full_body")(raw).clip.save(folder / "walk.npz")
+    Retargeter("fullbody")(raw).clip.save(folder / "walk.npz")
     return folder
 
 

@@ -48,7 +48,7 @@ class AnalyzeOptions:
     points: int = key(101, "points of a normalised cycle")
     synergies: int = key(8, "largest number of muscle synergies tried; 0: none")
     optimise: bool = key(False, "static optimisation of the muscles in inverse dynamics (needs forces=)")
-    fingers: bool = key(False, "motion=: of the body with movable fingers")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     device: str = key("auto", "checkpoint: auto, cpu, cuda or cuda:N")
     threads: int = key(0, "checkpoint: physics threads on a CPU; 0: all cores")
     output: str = key("gait_report", "folder for the report, its tables and the rollouts")
@@ -135,7 +135,7 @@ def analyse_forces(options: AnalyzeOptions) -> int:
 def read_walks(options: AnalyzeOptions) -> Any:
     """From whichever of checkpoint=, archive= and motion= is given."""
     from muscle_torch.biomechanics.gait_report import Walks
-    from muscle_torch.rollout_archive import read_archive
+    from muscle_torch.motion.rollout_archive import read_archive
 
     if options.checkpoint:
         return walks_of_rollouts(options, roll_out(options))
@@ -201,7 +201,7 @@ def walk_of_recording(options: AnalyzeOptions) -> Any:
     from muscle_torch.biomechanics.muscle_activity import activity_of_motion
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment("full_body", options.fingers)
+    body = make_embodiment("fullbody", **options.embodiment)
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
                               options.swap_plates, options.cutoff, options.start, options.end,
                               options.force_threshold or ON_GROUND, options.angle_unit, options.leg_length,
@@ -234,7 +234,7 @@ def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[An
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
 
-    body = make_embodiment("full_body", options.fingers)
+    body = make_embodiment("fullbody", **options.embodiment)
     clips = load_motion(motion, body)
     if options.episode >= len(clips):
         raise InputError(f"{motion} has {len(clips)} motions, episode={options.episode}")
@@ -262,7 +262,7 @@ def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
         curves = read_reference(options.reference, options.convention)
         return curves.trial(options.reference_trial) if options.reference_trial else curves
     if is_recording(options.reference):
-        body = make_embodiment("full_body", options.fingers)
+        body = make_embodiment("fullbody", **options.embodiment)
         gaits = [opensim_gait(body, options.reference, options.reference_forces, options.reference_mass)[0]]
     else:
         gaits = gaits_of_clips(dataclasses.replace(options, episode=-1), options.reference, 0.0)
@@ -277,9 +277,10 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
     """Plays the motions with the policy, once for each seed, and writes an archive of each."""
     from muscle_torch.biomechanics.gait import walking_bodies
     from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import evaluate, policy_mean, policy_sample
+    from muscle_torch.evaluation import PolicyController, evaluate
+    from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
     from muscle_torch.models import load_policy
-    from muscle_torch.rollout_archive import Recorder, write_archive
+    from muscle_torch.motion.rollout_archive import write_archive
 
     if options.seeds < 1:
         raise InputError(f"seeds={options.seeds}: at least 1 is needed")
@@ -292,8 +293,9 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
         walking_bodies(env.embodiment)
         archives = []
         for seed in range(options.seeds):
-            recorder = Recorder(env)
-            evaluate(env, policy_sample(policy, seed) if seed else policy_mean(policy), watchers=[recorder])
+            recorder = ArchiveRecorder(env)
+            controller = PolicyController(policy, stochastic=seed > 0, seed=seed)
+            evaluate(env, controller, callbacks=[recorder])
             path = Path(options.output) / (f"rollouts_seed{seed}.npz" if seed else "rollouts.npz")
             archives.append(recorder.archive())
             write_archive(path, archives[-1])

@@ -1,7 +1,7 @@
 """Measure speed in control steps per second: environment, + inference, + learning, beside plain MuJoCo C on a CPU.
 
 `python tools/benchmark.py task=bimanual num_envs=[256,1024] output=speed.json plot=speed.png`. Other words are
-train.py's own keys; task, preset, fingers, policy, precision and num_envs take lists, and every combination is
+train.py's own keys; task, preset, policy, precision and num_envs take lists, and every combination is
 measured; one that cannot be (for its memory, mostly) is named and left out.
 `compare=[old.json,new.json]` measures nothing and shows the ratios of two result files.
 
@@ -16,12 +16,10 @@ import copy
 import dataclasses
 import gc
 import itertools
-import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +28,21 @@ import numpy as np
 import torch
 from mujoco.rollout import Rollout
 
-from muscle_torch.config import Config, key, load_config, parse_words, run_command
+from muscle_torch.config import Config, config_to_dict, key, load_config, parse_words, run_command
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import write_evaluation
-from muscle_torch.memory import full_memory_is_one_line, resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.physics import resolve_device
+from muscle_torch.physics.memory import full_memory_is_one_line
 from muscle_torch.rl import Trainer
-from muscle_torch.rl.rollout import distribution, physics_first
-from muscle_torch.tools.benchmark_report import COLUMNS, compared, plot, read_results, table
-from muscle_torch.tools.physics_stages import physics_stages
-from muscle_torch.tools.step_profile import profile
+from muscle_torch.rl.logger import resident_bytes
+from muscle_torch.rl.rollout import single_torch_thread
+from muscle_torch.storage.versions import package_version
+from muscle_torch.tools.benchmarking.physics_stages import physics_stages
+from muscle_torch.tools.benchmarking.report import COLUMNS, compared, plot, read_results, table
+from muscle_torch.tools.benchmarking.step_profile import profile
 
 PACKAGES = ("muscle_torch", "mujoco", "mujoco-warp", "torch", "torchrl", "tensordict", "warp-lang")
 
@@ -51,7 +52,6 @@ class BenchmarkOptions:
     task: Any = key("bimanual", "cfg/task/<task>.yaml, or a list")
     preset: Any = key("", "cfg/preset/<preset>.yaml on top, or a list; empty: none")
     num_envs: Any = key(0, "worlds stepped together, or a list [512,1024]; 0: the task's")
-    fingers: Any = key("", "with movable fingers: true, false or [false,true]; empty: the task's")
     policy: Any = key("", "the policy of the inference and learning columns, or a list; empty: the task's")
     precision: Any = key("", "of the networks (float32, tf32, bf16), or a list; empty: the task's")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
@@ -65,7 +65,7 @@ class BenchmarkOptions:
 
 
 OWN = ("steps", "repeats", "output", "plot", "compare")
-SWEPT = ("task", "preset", "fingers", "policy", "precision", "num_envs")
+SWEPT = ("task", "preset", "policy", "precision", "num_envs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ def main(words: Sequence[str]) -> int:
     results = []
     for cfg in settings:
         try:
-            with full_memory_is_one_line(cfg, cfg.num_envs):
+            with full_memory_is_one_line(cfg, int(cfg.num_envs)):
                 results.append(benchmark(cfg, options.steps, options.repeats))
         except InputError as error:
             if len(settings) == 1:
@@ -140,21 +140,21 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     device = resolve_device(cfg.device)
     others = _used_memory(device) if device.type == "cuda" else 0
     env = make_env(cfg)
-    policy = make_policy(cfg.policy, env, cfg.network).to(env.device)
+    policy = make_policy(cfg.policy, env, cfg.exploration).to(env.device)
     frozen = copy.deepcopy(policy).eval()
     env.begin()
     start = env.snapshot()
     recording = record(env, frozen, steps)
-    training = Training(Trainer(env, policy, cfg, None), steps)
+    training = Training(Trainer(env, policy, dataclasses.replace(cfg, stages=["ppo"], stage_steps=[]), None), steps)
     columns: dict[str, Callable[[], tuple[int, float]]] = {
         "env_steps_per_s": lambda: time_environment(env, start, recording.actions),
         "env_inference_steps_per_s": lambda: time_inference(env, start, frozen, steps),
         "train_steps_per_s": training.time,
     }
     if env.device.type == "cpu":
-        columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, _threads(cfg)).time
+        columns["raw_rollout_steps_per_s"] = RawRollout(env, recording, cfg.threads or usable_cores()).time
     samples = measure(columns, repeats)
-    with physics_first(env.device):
+    with single_torch_thread(env.device):
         parts = profile(env, lambda observation: sample(frozen, observation), steps)
     median = {name: statistics.median(values) for name, values in samples.items()}
     memory = _used_memory(env.device) - others
@@ -171,16 +171,16 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         "learning_fraction": statistics.median(training.learning[1:]),
         "profile": parts | {"learning": 1e6 * statistics.median(training.learning_seconds[1:])},
         "physics_stages": stages,
-        "threads": _threads(cfg),
+        "threads": cfg.threads or usable_cores(),
         "substeps": env.embodiment.substeps,
         "device": _device_name(env.device),
         "backend": type(env.physics).__name__.removesuffix("Physics").lower(),
-        "fingers": cfg.fingers,
-        "policy": cfg.policy,
-        "precision": cfg.precision,
+        "embodiment": config_to_dict(cfg)["embodiment"],
+        "policy": cfg.policy.name,
+        "precision": str(cfg.precision),
         "steps": steps,
         "repeats": repeats,
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: package_version(name) or "not installed" for name in PACKAGES},
         "peak_memory_bytes": memory,
         "samples": samples,
     }
@@ -266,7 +266,7 @@ def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> 
     env.load_snapshot(start)
     observation = env.restart(torch.zeros(env.num_envs, dtype=torch.bool, device=env.device))  # none: just looks
     begin = _now(env.device)
-    with physics_first(env.device):
+    with single_torch_thread(env.device):
         for _ in range(steps):
             step = env.advance(sample(policy, observation))
             observation = env.restart(step.terminated | step.truncated)
@@ -274,7 +274,7 @@ def time_inference(env: Any, start: dict[str, Any], policy: Any, steps: int) -> 
 
 
 class Training:
-    """Whole updates as `train.py` makes them, without its files."""
+    """Whole updates of PPO as `train.py` makes them, without its files."""
 
     def __init__(self, trainer: Trainer, steps: int):
         self.trainer = trainer
@@ -286,31 +286,22 @@ class Training:
         trainer, device = self.trainer, self.trainer.env.device
         # Begun anew: the other columns used the environment.
         trainer.observation = trainer.env.begin()
-        collect, collecting = trainer.rollout.collect, 0.0
-
-        def timed_collect(policy: Any, observation: torch.Tensor) -> torch.Tensor:
-            nonlocal collecting
-            begin = _now(device)
-            following = collect(policy, observation)
-            collecting += _now(device) - begin
-            return following
-
-        trainer.rollout.collect = timed_collect  # type: ignore[method-assign]
-        begin = _now(device)
+        collecting, begin = 0.0, _now(device)
         for _ in range(self.updates):
-            trainer.iteration()
-        seconds = _now(device) - begin
-        trainer.rollout.collect = collect  # type: ignore[method-assign]
+            before = _now(device)
+            trainer.collect()
+            collecting += _now(device) - before
+            trainer.learn()
+        seconds, count = _now(device) - begin, self.updates * trainer.stage.steps_per_update
         self.learning.append(1 - collecting / seconds)
-        self.learning_seconds.append((seconds - collecting) / (self.updates * trainer.per_update))
-        return self.updates * trainer.per_update, seconds
+        self.learning_seconds.append((seconds - collecting) / count)
+        return count, seconds
 
 
 @torch.no_grad()
 def sample(policy: Any, observation: torch.Tensor) -> torch.Tensor:
-    """An action drawn from the policy's normal distribution, (W, nu)."""
-    loc, scale = distribution(policy, observation)
-    return loc + scale * torch.randn_like(loc)  # torch.normal would ask the device whether scale is positive
+    """An action drawn from the policy's distribution, (W, nu)."""
+    return policy.distribution(observation).sample()
 
 
 def _tidy() -> None:
@@ -327,11 +318,6 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _threads(cfg: Config) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cfg.threads or cores
-
-
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
@@ -342,13 +328,6 @@ def _used_memory(device: torch.device) -> int:
         free, total = torch.cuda.mem_get_info(device)
         return total - free
     return resident_bytes()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 if __name__ == "__main__":

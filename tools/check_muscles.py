@@ -1,4 +1,4 @@
-"""Check a body's muscles: `python tools/check_muscles.py body=full_body experiment=hip_moment_arms.csv`.
+"""Check a body's muscles: `python tools/check_muscles.py body=fullbody experiment=hip_moment_arms.csv`.
 
 Moves every joint through its range and compares moment arms by the definition (-dL/dq) with MuJoCo's moment matrix and
 left with right, looks for jumps, draws force-length and force-velocity curves, weighs the segments against the
@@ -6,9 +6,9 @@ anthropometric tables, and sets moment arms beside measured ones. One verdict a 
 """
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from muscle_torch.config import key, parse_words, run_command
 from muscle_torch.errors import InputError
@@ -16,8 +16,8 @@ from muscle_torch.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class CheckOptions:
-    body: str = key("full_body", "the body (muscle_torch/embodiments)")
-    fingers: bool = key(False, "with movable fingers")
+    body: str = key("fullbody", "the body (muscle_torch/embodiments)")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     points: int = key(61, "positions over each joint's range")
     muscles: list[str] = key([], "muscles to draw; empty: the strongest of the right side")
     experiment: str = key("", "CSV of measured moment arms: study, curve, <joint>_deg, moment_arm_m")
@@ -37,10 +37,10 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.biomechanics.report import text_table, write_table
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment(options.body, options.fingers)
+    body = make_embodiment(options.body, **options.embodiment)
     body.resolve("actuator", options.muscles)
     measured = compare_with_measured(body, options.experiment, options.mapping) if options.experiment else []
-    check = check_muscles(body, options.points, _show)
+    check = check_muscles(body, options.points)
     shown = check.rows if options.all else [row for row in check.rows if row[-1] != "ok"]
     if shown:
         print(text_table(VERDICT_COLUMNS, shown), end="\n\n")
@@ -56,11 +56,6 @@ def main(words: Sequence[str]) -> int:
     path = muscle_report(body, check, measured, tuple(options.muscles)).write(folder / "report.html")
     print(f"written to {path}")
     return 0
-
-
-def _show(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total} joints", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

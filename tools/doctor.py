@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from muscle_torch.config import Config, key, load_config, parse_words, run_command
 from muscle_torch.errors import InputError
+from muscle_torch.storage.versions import package_version
 
 GIB = 2**30
 PINS = Path(__file__).resolve().parents[1] / "requirements.txt"
@@ -32,7 +33,7 @@ EXPECTED = (InputError, ImportError, OSError, RuntimeError)
 @dataclasses.dataclass(frozen=True)
 class DoctorOptions:
     task: str = key("bimanual", "cfg/task/<task>.yaml")
-    fingers: bool = key(False, "with movable fingers")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     num_envs: int = key(0, "worlds to make room for; 0: the task's")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     runs_dir: str = key("runs", "where run folders would go")
@@ -46,7 +47,7 @@ class Result(NamedTuple):
 def main(words: Sequence[str]) -> int:
     """Runs every check; 0 where none fails, 1 where one does."""
     options = parse_words(DoctorOptions, words)
-    given = {name: getattr(options, name) for name in ("fingers", "device", "runs_dir")}
+    given = {name: getattr(options, name) for name in ("embodiment", "device", "runs_dir")}
     given |= {"num_envs": options.num_envs} if options.num_envs else {}
     cfg = load_config(options.task, (), **given)
     print(f"task {cfg.task}, {cfg.num_envs} worlds, device {cfg.device}\n")
@@ -88,7 +89,7 @@ def check_packages(cfg: Config) -> Result:
     text = PINS.read_text(encoding="utf-8") if PINS.exists() else ""
     pins = dict(re.findall(r"^([\w.-]+)==([\w.+-]+)", text, re.MULTILINE))
     needed = {re.split(r"[<>=;!~ \[]", r)[0] for r in metadata.requires("muscle_torch") or () if "extra ==" not in r}
-    return compare_versions(pins, {name: _version(name) for name in sorted(needed | pins.keys())}, needed)
+    return compare_versions(pins, {name: package_version(name) for name in sorted(needed | pins.keys())}, needed)
 
 
 def compare_versions(pins: Mapping[str, str], installed: Mapping[str, str | None], needed: set[str]) -> Result:
@@ -107,9 +108,13 @@ def check_mujoco(cfg: Config) -> Result:
     """The guard that every body passes when it is made."""
     import mujoco
 
+    from muscle_torch.embodiments.guard import has_table
+
     body = _body(cfg)
-    poses = "bends no real muscles" if cfg.embodiment == "toy_arm" else "muscle lengths as validated"
-    return Result("ok", f"{mujoco.__version__}: {body.name} {body.model_version}, {body.model.nu} muscles, {poses}")
+    lengths = "muscle lengths as validated" if has_table(body) else "no table of muscle lengths to compare with"
+    motors = f", {len(body.motor_ids)} motors" if len(body.motor_ids) else ""
+    counts = f"{len(body.muscle_ids)} muscles{motors}"
+    return Result("ok", f"{mujoco.__version__}: {body.name} {body.model_version}, {counts}, {lengths}")
 
 
 def check_mirror(cfg: Config) -> Result:
@@ -125,7 +130,7 @@ def judge_mirror(body: Any) -> Result:
     if new:
         return Result("fail", f"{len(new)} differences left to right, first {new[0]}: install musclemimic-models 1.0.6")
     if found:
-        why = "; ".join(KNOWN_FAULTS[body.name][name] for name in sorted({f.name for f in found}))
+        why = "; ".join(KNOWN_FAULTS[body.key][name] for name in sorted({f.name for f in found}))
         worst = max((f for f in found if f.kind == "sign"), key=lambda f: f.difference, default=found[0])
         text = f"a fault of the published model ({why}), e.g. {worst}; otherwise left and right agree"
         return Result("note", text)
@@ -184,7 +189,7 @@ def replay(device: str) -> Result:
 def check_memory(cfg: Config) -> Result:
     import torch
 
-    from muscle_torch.memory import FILL, free_memory
+    from muscle_torch.physics.memory import FILL, free_memory
 
     on_gpu = cfg.device != "cpu" and torch.cuda.is_available()
     free = free_memory(torch.device("cuda" if on_gpu else "cpu"))
@@ -200,13 +205,14 @@ def check_memory(cfg: Config) -> Result:
 def training_memory(cfg: Config, on_gpu: bool) -> Any:
     """The estimate that training itself begins with."""
     from muscle_torch.envs import make_env
-    from muscle_torch.memory import estimate
     from muscle_torch.models import make_policy
+    from muscle_torch.physics.memory import estimate
+    from muscle_torch.rl import rows_at_once
 
     env = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
     try:
-        policy = make_policy(cfg.policy, env, cfg.network)
-        return estimate(env, sum(p.numel() for p in policy.parameters()), cfg, on_gpu)
+        policy = make_policy(cfg.policy, env, cfg.exploration)
+        return estimate(env, policy, cfg, on_gpu, rows_at_once(env.observation_size))
     finally:
         env.close()
 
@@ -222,7 +228,7 @@ def check_kernels(cfg: Config) -> Result:
 
 
 def check_rendering(cfg: Config) -> Result:
-    from muscle_torch.scene import choose_gl
+    from muscle_torch.rendering.scene import choose_gl
 
     return Result("ok", f"MUJOCO_GL={choose_gl()} draws without a screen")
 
@@ -265,9 +271,9 @@ CHECKS: dict[str, Callable[[Config], Result]] = {
 
 
 def _body(cfg: Config) -> Any:
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
 
-    return make_embodiment(cfg.embodiment, cfg.fingers)
+    return configured_embodiment(cfg)
 
 
 def _warp() -> Any:
@@ -284,13 +290,6 @@ def _warp() -> Any:
         os.close(kept)
         os.close(nowhere)
     return wp
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _driver() -> str | None:

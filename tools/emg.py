@@ -37,8 +37,8 @@ class EmgOptions(EmgSettings):
     against_force: str = key("", "or its force recording")
     pairs: dict[str, str] = key({}, "compare over time: pairs.<our channel>=<their column>, e.g. with a force")
     episode: int = key(-1, "which episode of the rollouts; -1: the cycles of all")
-    body: str = key("full_body", "body whose actuators a .sto of activations holds (rollouts know theirs)")
-    fingers: bool = key(False, "that body with movable fingers")
+    body: str = key("fullbody", "body whose actuators a .sto of activations holds (rollouts know theirs)")
+    embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     output: str = key("emg_report", "folder for the report, its tables and pictures")
 
 
@@ -142,7 +142,7 @@ def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut:
     from muscle_torch.biomechanics.cycles import cut_cycles, pool
     from muscle_torch.biomechanics.emg_map import model_activity
     from muscle_torch.biomechanics.gait import activation_series, body_of, rollout_gait
-    from muscle_torch.rollout_archive import read_archive
+    from muscle_torch.motion.rollout_archive import read_archive
 
     archive = read_archive(options.against)
     body, count = body_of(archive), len(archive.episodes)
@@ -173,8 +173,8 @@ def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: 
     from muscle_torch.biomechanics.emg_report import is_activations
     from muscle_torch.embodiments import make_embodiment
 
-    body = make_embodiment(options.body, options.fingers)
-    if is_activations(other, body.actuator_names):
+    body = make_embodiment(options.body, **options.embodiment)
+    if is_activations(other, body.muscle_names):
         found, notes = model_activity(other, tuple(wanted), table, body)
         return found, list(notes)
     mapped, unknown = muscle_columns(other, table, options.side)

@@ -1,23 +1,23 @@
-"""Evaluate a trained policy: every motion from start to end. `python tools/evaluate.py checkpoint=runs/my_run`."""
+"""Evaluate a trained policy, or a controller without one: every trial from start to end.
+
+`python tools/evaluate.py checkpoint=runs/my_run`, or without a checkpoint
+`python tools/evaluate.py task=toy_arm policy=zero output=zero.json`.
+"""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from muscle_torch.config import Config, config_from_dict, key, parse_words, run_command
+from muscle_torch.config import Config, key, parse_words, run_command, with_overrides
 from muscle_torch.errors import InputError
+from muscle_torch.tools.controlled_env import ControlOptions, control_config, make_controlled_env, run_folder_of
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions:
-    checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
-    motion: Any = key("", "generated motion name, file, folder, glob, or a list; empty: those it was trained on")
-    num_envs: int = key(0, "worlds, one motion at a time each; 0: as many as motions, 64 at most")
-    device: str = key("auto", "auto, cpu, cuda or cuda:N")
+class EvaluateOptions(ControlOptions):
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp, mujoco, or both to compare them")
-    threads: int = key(0, "physics threads on a CPU; 0: all cores")
+    num_envs: int = key(0, "environments, one motion at a time each; 0: as many as motions, 64 at most")
     stochastic: bool = key(False, "draw actions as while training instead of taking their mean")
     seeds: int = key(1, "repetitions with other random numbers, averaged; more than 1 needs stochastic=true")
     seed: int = key(0, "the first of them")
@@ -29,111 +29,123 @@ class EvaluateOptions:
     )
     archive: str = key("", "also write the rollouts (the first seed's) to this .npz file, in mm-evalkit's format")
     motion_group: str = key("", "name of the set of motions, noted in the archive")
-    output: str = key("", "where the metrics go: a .json file or a folder; empty: eval/metrics.json of the run")
+    output: str = key(
+        "", "where the metrics go: a .json file or a folder; empty: eval/ of the checkpoint's run, or nowhere"
+    )
 
 
 def main(words: Sequence[str]) -> int:
     """Runs one evaluation; returns the exit code."""
     options = parse_words(EvaluateOptions, words)
-    if not options.checkpoint:
-        raise InputError("no checkpoint given: write checkpoint=<run folder or checkpoint file>")
+    _check(options)
+    from muscle_torch.evaluation import backend_table, difference, write_evaluation
+
+    cfg = evaluation_config(options)
+    backends = ("mujoco", "warp") if options.backend == "both" else (options.backend,)
+    archives = (Path(options.archive) if options.archive else None, None)
+    results = {b: _evaluate(cfg, options, b, archive) for b, archive in zip(backends, archives, strict=False)}
+    metrics, table = results[backends[0]]
+    print(table)
+    print(_summary(metrics))
+    if len(results) > 1:
+        summaries = {name: _without_trials(one) for name, (one, _) in results.items()}
+        metrics |= {"backends": summaries, "difference": difference(*summaries.values())}
+        print(f"\n{backend_table(summaries)}")
+    path = output_path(options)
+    if path is not None:
+        source = {"checkpoint": options.checkpoint} if options.checkpoint else {}
+        source |= {"policy": options.policy} if options.policy else {}
+        write_evaluation(path, {**metrics, "task": cfg.task, **source})
+        print(f"written to {path}")
+    return 0
+
+
+def _check(options: EvaluateOptions) -> None:
     if options.seeds < 1:
         raise InputError(f"seeds={options.seeds}: at least 1 is needed")
     if options.seeds > 1 and not options.stochastic:
         raise InputError(
             f"seeds={options.seeds} would repeat the same rollout: add stochastic=true, or leave seeds out"
         )
-    from muscle_torch.evaluation import backend_table, clip_table, difference, write_evaluation
-    from muscle_torch.models import load_policy
-
-    policy = load_policy(options.checkpoint)
-    cfg = evaluation_config(config_from_dict(policy.config), options)
-    backends = ("mujoco", "warp") if options.backend == "both" else (options.backend,)
-    archives = (Path(options.archive) if options.archive else None, None)
-    found = {b: _evaluate(cfg, policy, options, b, archive) for b, archive in zip(backends, archives, strict=False)}
-    metrics = found[backends[0]]
-    print(clip_table(metrics))
-    print(_summary(metrics))
-    if len(found) > 1:
-        metrics |= {"backends": {name: _without_clips(one) for name, one in found.items()}}
-        metrics |= {"difference": difference(*found.values())}
-        print(f"\n{backend_table(found)}")
-    path = output_path(options)
-    write_evaluation(path, {**metrics, "task": cfg.task, "checkpoint": options.checkpoint})
-    print(f"written to {path}")
-    return 0
 
 
-def _evaluate(cfg: Config, policy: Any, options: EvaluateOptions, backend: str, archive: Path | None) -> dict[str, Any]:
-    """All seeds on one backend; the archive is that of the first seed."""
-    from muscle_torch.envs import make_env
-    from muscle_torch.evaluation import average, evaluate, policy_mean, policy_sample
-    from muscle_torch.rollout_archive import Recorder, write_archive
-    from muscle_torch.trajectory_distance import Distances
+def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path | None) -> tuple[dict[str, Any], str]:
+    """All seeds on one backend, and the table of the trials; the archive is that of the first seed."""
+    from tqdm import tqdm
+
+    from muscle_torch.evaluation import average, evaluate, trial_table
+    from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
+    from muscle_torch.evaluation.trajectory_distance import Distances
 
     device = "cpu" if options.backend == "both" and backend == "mujoco" else options.device
-    env = make_env(dataclasses.replace(cfg, backend=backend, device=device), options.num_envs or None, evaluation=True)
-    policy.to(env.device)
+    cfg = with_overrides(cfg, backend=backend, device=device)
+    env, controller = make_controlled_env(options, cfg, options.num_envs, stochastic=options.stochastic)
     try:
-        found = []
+        seeds: list[dict[str, Any]] = []
         for seed in range(options.seed, options.seed + options.seeds):
-            act = policy_sample(policy, seed) if options.stochastic else policy_mean(policy)
-            recorder = Recorder(env) if archive is not None and not found else None
-            watchers = [*([Distances()] if options.distances else []), *([recorder] if recorder else [])]
-            found.append(evaluate(env, act, progress=_show, watchers=watchers))
+            if options.stochastic:
+                controller.reseed(seed)
+            recorder = ArchiveRecorder(env) if archive is not None and not seeds else None
+            callbacks = [*([Distances()] if options.distances else []), *([recorder] if recorder else [])]
+            with tqdm(total=len(env.goal.trials.names), unit="trial", disable=None) as bar:
+                seeds.append(evaluate(env, controller, callbacks=callbacks, progress=bar.update))
             if archive is not None and recorder is not None:
-                write_archive(archive, recorder.archive(options.motion_group))
-                print(f"rollouts written to {archive}")
-                if recorder.broken:
-                    print(f"not in it, for they broke in their first step: {', '.join(recorder.broken)}")
-        return found[0] if len(found) == 1 else average(found)
+                _write_archive(archive, recorder, options.motion_group)
+        metrics = seeds[0] if len(seeds) == 1 else average(seeds)
+        return metrics, trial_table(metrics, env.goal.headline)
     finally:
         env.close()
 
 
+def _write_archive(path: Path, recorder: Any, motion_group: str) -> None:
+    from muscle_torch.motion.rollout_archive import write_archive
+
+    write_archive(path, recorder.archive(motion_group))
+    print(f"rollouts written to {path}")
+    if recorder.broken:
+        print(f"not in it, for they broke in their first step: {', '.join(recorder.broken)}")
+
+
 def _summary(metrics: dict[str, Any]) -> str:
-    text = (
-        f"\n{metrics['num_clips']} motions: {100 * metrics['success_rate']:.1f} % followed to the end, "
-        f"{100 * metrics['frame_coverage']:.1f} % of {metrics['num_frames']} frames covered"
-    )
+    if "num_clips" in metrics:
+        text = (
+            f"\n{metrics['num_clips']} motions: {100 * metrics['success_rate']:.1f} % followed to the end, "
+            f"{100 * metrics['frame_coverage']:.1f} % of {metrics['num_frames']} frames covered"
+        )
+    else:
+        low, high = (100 * bound for bound in metrics["success_interval"])
+        text = (
+            f"\n{metrics['num_trials']} trials: {100 * metrics['success_rate']:.1f} % successful "
+            f"(95 % interval {low:.1f} to {high:.1f} %)"
+        )
     if metrics.get("num_seeds"):
         text += f"; mean of {metrics['num_seeds']} seeds (success +- {100 * metrics['std']['success_rate']:.1f} %)"
     if metrics["nan_worlds"]:
-        text += f"\nNaN in {metrics['nan_worlds']:g} motions: their errors stop there"
+        unit = "motions" if "num_clips" in metrics else "trials"
+        text += f"\nNaN in {metrics['nan_worlds']:g} {unit}: their errors stop there"
     return text
 
 
-def _without_clips(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if name not in ("per_clip", "per_seed")}
+def _without_trials(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in ("per_clip", "per_trial", "per_seed")}
 
 
-def evaluation_config(cfg: Config, options: EvaluateOptions) -> Config:
+def evaluation_config(options: EvaluateOptions) -> Config:
     """The training's config with what was asked for; thresholds not named stay its evaluation thresholds."""
-    return dataclasses.replace(
-        cfg,
-        motion=options.motion or cfg.motion,
-        evaluation_termination={**cfg.evaluation_termination, **options.evaluation_termination},
-        device=options.device,
-        backend=options.backend,
-        threads=options.threads,
-    )
+    cfg = control_config(dataclasses.replace(options, backend="auto") if options.backend == "both" else options)
+    thresholds = {**cfg.evaluation_termination, **options.evaluation_termination}
+    return dataclasses.replace(cfg, evaluation_termination=thresholds)
 
 
-def output_path(options: EvaluateOptions) -> Path:
-    """`output=`, or `eval/metrics.json` of the run folder the checkpoint lies in."""
+def output_path(options: EvaluateOptions) -> Path | None:
+    """`output=`, or in the checkpoint's run `eval/metrics.json`, for a controller `eval/<name>.json`; None: nowhere."""
     if options.output:
-        given = Path(options.output)
-        return given if given.suffix == ".json" else given / "metrics.json"
-    checkpoint = Path(options.checkpoint)
-    if checkpoint.is_dir():
-        return checkpoint / "eval" / "metrics.json"
-    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-    return run / "eval" / "metrics.json"
-
-
-def _show(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total} motions", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        path = Path(options.output)
+        return path if path.suffix == ".json" else path / "metrics.json"
+    if not options.checkpoint:
+        return None
+    # Not eval/<name>/metrics.json: training wrote that for its own motions.
+    return run_folder_of(options.checkpoint) / "eval" / f"{options.policy or 'metrics'}.json"
 
 
 if __name__ == "__main__":

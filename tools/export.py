@@ -1,17 +1,16 @@
 """Write a trained policy as one file that runs without muscle_torch: ONNX (.onnx) or TorchScript (.pt).
 
 `python tools/export.py checkpoint=runs/my_run output=policy.onnx`. The file maps `observation` (batch, D) float32, as
-the environment gives it, to the mean `action` (batch, nu) float32; the observation normaliser is inside, any batch
-size goes. It names the observation's columns, the muscles, the task and the body (ONNX: metadata_props; TorchScript:
-the extra file `metadata.json`). Before the file appears it is read back and compared on observations of the
-environment.
+the environment gives it, to the mode of the policy's distribution, `action` (batch, nu) float32 (of a normal one, the
+mean); the observation normaliser is inside, any batch size goes. It names the observation's columns, the actions, the
+task and the body (ONNX: metadata_props; TorchScript: the extra file `metadata.json`). Before the file appears it is
+read back and compared on observations of the environment.
 """
 
 import dataclasses
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -21,9 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from muscle_torch.config import config_from_dict, key, parse_words, run_command
+from muscle_torch.config import config_from_dict, config_to_dict, key, parse_words, run_command
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 TOLERANCE = 1e-5  # of an action; float32 sums in another order differ by less
 OLDEST_OPSET = 18  # what torch's exporter itself writes
@@ -55,30 +56,20 @@ def main(words: Sequence[str]) -> int:
     size = output.stat().st_size / 1e6
     kind = f"ONNX opset {options.opset}" if output.suffix == ".onnx" else "TorchScript"
     print(f"{output}: {kind}, {size:.2f} MB, observation (batch, {observations.shape[1]}) -> action (batch, ", end="")
-    print(f"{len(facts['actuator_names'])})")
+    print(f"{len(facts['action_names'])})")
     print(f"read back: actions on {len(observations)} observations differ by at most {difference:.1e}")
     return 0
 
 
-class MeanAction(nn.Module):
-    """Observation (B, D) -> mean action (B, nu), without the TensorDict around it."""
+class ModeAction(nn.Module):
+    """Observation (B, D) -> mode of the policy's distribution (B, nu)."""
 
     def __init__(self, policy: Any):
         super().__init__()
-        actor = policy.actor
-        reads, writes = list(getattr(actor, "in_keys", [])), list(getattr(actor, "out_keys", []))
-        if reads != ["observation"] or "loc" not in writes or not isinstance(getattr(actor, "module", None), nn.Module):
-            kind = type(policy.policy).__name__
-            raise InputError(
-                f"{kind} cannot be exported: its actor must be one TensorDictModule that reads `observation` and "
-                f"writes `loc`; it reads {reads or 'unknown keys'}"
-            )
-        self.network, self.place = actor.module, writes.index("loc")
-        self.single = len(writes) == 1
+        self.policy = policy
 
     def forward(self, observation: Tensor) -> Tensor:
-        out = self.network(observation)
-        return out if self.single else out[self.place]
+        return self.policy.distribution(observation).mode
 
 
 def export(policy: Any, output: Path, observations: Tensor, facts: dict[str, Any], opset: int = 18) -> float:
@@ -87,25 +78,17 @@ def export(policy: Any, output: Path, observations: Tensor, facts: dict[str, Any
     Returns the largest difference of an action between the file and the policy on `observations` (N, D). Raises
     InputError, and leaves no file, where the policy cannot be exported or that difference is above `TOLERANCE`.
     """
-    network = MeanAction(policy).to("cpu").eval()
-    partial = output.with_name(f"{output.stem}.partial{output.suffix}")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}; choose another output=") from None
-    try:
-        WRITERS[output.suffix](network, observations, partial, facts, opset)
-        difference = compare(READERS[output.suffix](partial), network, observations)
+    network = ModeAction(policy.policy).to("cpu").eval()
+    name = policy.policy.spec["name"]
+    with write_atomically(output, "free disk space or choose another output=") as temporary:
+        with _unchecked_distributions():
+            WRITERS[output.suffix](network, observations, temporary, facts, opset)
+        difference = compare(READERS[output.suffix](temporary), network, observations)
         if not difference <= TOLERANCE:
             raise InputError(
-                f"{type(policy.policy).__name__} cannot be exported: the {output.suffix} file's actions differ from "
+                f"policy={name} cannot be exported: the {output.suffix} file's actions differ from "
                 f"the policy's by {difference:.1e}; does its forward depend on values or on the batch size?"
             )
-        os.replace(partial, output)
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror or error}; choose another output=") from None
-    finally:
-        partial.unlink(missing_ok=True)
     return difference
 
 
@@ -145,12 +128,10 @@ def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dic
             "producer": f"muscle_torch {__version__}",
             "task": policy.task,
             "policy": policy.policy.spec["name"],
-            "embodiment": body.name,
-            "fingers": body.fingers,
-            "model_version": body.model_version,
+            **body.identity,
             "control_frequency": body.control_frequency,
-            "action_mapping": config.env.action_mapping,
-            "actuator_names": list(body.actuator_names),
+            "actions": config_to_dict(config)["actions"],
+            "action_names": list(env.action_names),
             "observation_layout": {k: [s.start, s.stop, s.step or 1] for k, s in env.observation_layout.items()},
         }
     finally:
@@ -238,6 +219,17 @@ def _line(error: BaseException) -> str:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200] if lines else 'no reason given'}"
+
+
+@contextmanager
+def _unchecked_distributions() -> Iterator[None]:
+    """Distributions do not validate their arguments: that depends on values, which no graph can hold."""
+    validate = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(validate)
 
 
 @contextmanager

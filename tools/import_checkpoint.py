@@ -7,12 +7,14 @@ import dataclasses
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from muscle_torch.config import Config, config_to_dict, key, load_config, parse_words, run_command, tasks
 from muscle_torch.errors import InputError
+
+CHOSEN = ("embodiment", "goal", "policy", "exploration")  # what makes the shape of a policy and its environment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,16 +29,16 @@ def main(words: Sequence[str]) -> int:
     """Runs one conversion; returns the exit code."""
     options = parse_words(ImportOptions, words)
     output = _checked(options)
-    from muscle_torch import orbax
-    from muscle_torch.hub import download, is_hub
+    from muscle_torch.published import orbax
+    from muscle_torch.published.hub import download, is_hub
 
     given = options.checkpoint
     folder = orbax.find_published(download(given, options.revision) if is_hub(given) else given)
     # Imported after the checkpoint is found: a wrong address answers without loading torch.
-    from muscle_torch.checkpoint import save_checkpoint
-    from muscle_torch.models import build_policy
-    from muscle_torch.models.published import load_published
-    from muscle_torch.published_config import published_config
+    from muscle_torch.models.build import build_policy, policy_spec
+    from muscle_torch.models.published_mlp import load_published
+    from muscle_torch.published.config import published_config
+    from muscle_torch.storage.checkpoint import save_checkpoint
 
     published = published_config(orbax.read_json(folder, orbax.CONFIG))
     facts = orbax.read_json(folder, orbax.FACTS)
@@ -44,9 +46,8 @@ def main(words: Sequence[str]) -> int:
 
     sizes = environment_sizes(published.config, published.sites)
     _check_sizes(arrays, sizes)
-    network = dataclasses.asdict(published.config.network)
     shape = {name: sizes[name] for name in ("observation_size", "action_size")}
-    spec = {"name": published.config.policy, **shape, **network}
+    spec = policy_spec(published.config.policy, published.config.exploration, **shape)
     policy = build_policy(spec)
     load_published(policy, arrays)  # type: ignore[arg-type]
     step = int(facts.get("global_timestep", 0))
@@ -65,7 +66,7 @@ def main(words: Sequence[str]) -> int:
         print(f"note: {note}")
     parameters = sum(p.numel() for p in policy.parameters())
     print(
-        f"{folder}: {sizes['embodiment']}, {published.config.policy}, {parameters:,} parameters, "
+        f"{folder}: {sizes['embodiment']}, {published.config.policy.name}, {parameters:,} parameters, "
         f"{shape['observation_size']} observations, {shape['action_size']} muscles, {step:,} control steps"
     )
     print(f"written to {output}\nevaluate:  python tools/evaluate.py checkpoint={output} motion=<motion file>")
@@ -75,19 +76,27 @@ def main(words: Sequence[str]) -> int:
 
 
 def training_words(config: Config) -> list[str]:
-    """The words for train.py that make a policy and an environment of the same shape: what differs from the task."""
-    words = [f"task={config.task}"]
-    ours, base = config_to_dict(config), config_to_dict(load_config(config.task))
-    for name in ("fingers", "policy"):
-        if ours[name] != base[name]:
-            words.append(f"{name}={ours[name]}")
-    sections = {"env": ["action_mapping"], "observation": list(ours["observation"]), "network": list(ours["network"])}
-    for section, names in sections.items():
-        for name in names:
-            value, before = ours[section][name], base[section][name]
-            parts = value.items() if isinstance(value, dict) else ()
-            changed = [(f".{k}", v) for k, v in parts if v != before[k]] or [("", value)] * (not parts)
-            words += [_word(f"{section}.{name}{k}", v) for k, v in changed if value != before]
+    """Return the words for train.py that make a policy and an environment of the same shape: what differs from the
+    task."""
+    words, ours = [f"task={config.task}"], config_to_dict(config)
+    base = config_to_dict(load_config(config.task))
+    words += [f"{name}={ours[name]['name']}" for name in CHOSEN if ours[name]["name"] != base[name]["name"]]
+    base = config_to_dict(load_config(words=words))
+    for name in (*CHOSEN, "observation"):
+        words += _changes(name, ours[name], base[name])
+    for space, before in zip(ours["actions"], base["actions"], strict=True):
+        words += _changes(f"actions.{space['name']}", space, before)
+    return words
+
+
+def _changes(prefix: str, values: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Return the words for the keys whose values differ, those of nested groups included."""
+    words: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            words += _changes(f"{prefix}.{name}", value, base[name])
+        elif value != base[name]:
+            words.append(_word(f"{prefix}.{name}", value))
     return words
 
 
@@ -108,25 +117,23 @@ def _checked(options: ImportOptions) -> Path:
 
 def environment_sizes(config: Config, sites: tuple[str, ...]) -> dict[str, Any]:
     """What an environment of this config has, by making one on a motion that stands still."""
-    from muscle_torch.embodiments import make_embodiment
+    from muscle_torch.embodiments import configured_embodiment
     from muscle_torch.envs import make_env
     from muscle_torch.motion import MotionClip
 
-    body = make_embodiment(config.embodiment, config.fingers)
+    body = configured_embodiment(config)
     if sites and sites != body.site_names:
         raise InputError(
             f"the checkpoint tracks the sites {', '.join(sites)}; {body.name} has {', '.join(body.site_names)}"
         )
-    rest = body.project(body.model.qpos0[None].repeat(2, axis=0))
+    rest = body.project(body.qpos0[None].repeat(2, axis=0))
     clip = MotionClip("still", rest, body.control_frequency, body.joint_names, body.name, body.model_version)
     with tempfile.TemporaryDirectory() as folder:
         motion = str(clip.save(Path(folder) / "still.npz"))
         env = make_env(config, 1, "cpu", motion=motion, backend="mujoco", threads=1)
     try:
         return {
-            "embodiment": body.name,
-            "fingers": body.fingers,
-            "model_version": body.model_version,
+            **body.identity,
             "observation_size": env.observation_size,
             "action_size": env.action_size,
         }

@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from muscle_torch.config import key, parse_words, run_command
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.errors import InputError, nearest
 
 
@@ -22,7 +23,7 @@ from muscle_torch.errors import InputError, nearest
 class RetargetToolOptions:
     input: Any = key("", "file, folder, glob, data set hf://owner/name[/folder], or a list of these")
     output: str = key("clips", "folder for the clips")
-    embodiment: str = key("full_body", "full_body or bimanual_arm (relative to the thorax)")
+    embodiment: str = key("fullbody", "fullbody or bimanual (relative to the thorax)")
     method: str = key("batch", "batch, gmr or mocap_body")
     group: str = key("", "only the clips of this list (cfg/motions/<group>.txt) below the folder input=")
     workers: int = key(1, "processes side by side; 0: one a processor")
@@ -31,6 +32,8 @@ class RetargetToolOptions:
     smpl: str = key("", "SMPL-H or SMPL-X body model (.npz file or folder) for AMASS files")
     unit: float = key(0.0, "length of one unit of the file; 0: as the file says, or by the size of the body", "m")
     rate: float = key(0.0, "frames a second of the file; 0: as the file says", "Hz")
+    up: str = key("", "vertical axis of the file: x, y, z, -x, -y or -z; empty: by format, rest pose and motion")
+    angle_unit: str = key("auto", "angles of OpenSim files: deg, rad, or auto (by header and size)")
     markers: str = key("", "YAML file of role: marker name, for unusual marker sets")
     static: str = key("", "static trial (.trc, .c3d) of the same subject, for markers that a motion lacks")
     licence: str = key("", "licence of the recordings, stored in the clips")
@@ -56,6 +59,8 @@ def main(words: Sequence[str]) -> int:
 
         def show(record: dict[str, Any]) -> None:
             bar.update(record.get("count", 1))
+            for note in record.get("notes", ()):
+                bar.write(f"note: {record['name']}: {note}", file=sys.stderr)
             if record["status"] == "skipped":
                 bar.write(f"{record['count']} clips are there already", file=sys.stderr)
             elif record["status"] == "failed":
@@ -71,7 +76,8 @@ def main(words: Sequence[str]) -> int:
 
 def _plan(options: RetargetToolOptions, count: int) -> Any:
     from muscle_torch.retargeting import THRESHOLDS, Quality, ReadOptions, RetargetOptions
-    from muscle_torch.retargeting.run import RunOptions, thread_count
+    from muscle_torch.retargeting.readers.axes import check_axis
+    from muscle_torch.retargeting.run import RunOptions
 
     known = tuple(name for name, f in Quality.__dataclass_fields__.items() if f.type is float)
     for name in options.thresholds:
@@ -85,6 +91,8 @@ def _plan(options: RetargetToolOptions, count: int) -> Any:
         if not isinstance(loaded, dict):
             raise InputError(f"{options.markers}: expected lines of role: marker name")
         markers = {str(role): str(name) for role, name in loaded.items()}
+    if options.up:
+        check_axis(options.up)
     if options.cutoff <= 0 or options.unit < 0 or options.rate < 0:
         raise InputError("cutoff must be more than 0, unit and rate 0 or more")
     return RunOptions(
@@ -92,8 +100,16 @@ def _plan(options: RetargetToolOptions, count: int) -> Any:
         embodiment=options.embodiment,
         figures=options.figures,
         overwrite=options.overwrite,
-        workers=max(1, min(options.workers or thread_count(), count)),
-        read=ReadOptions(options.unit, options.rate, options.smpl, markers, options.static),
+        workers=max(1, min(options.workers or usable_cores(), count)),
+        read=ReadOptions(
+            unit=options.unit,
+            rate=options.rate,
+            smpl=options.smpl,
+            markers=markers,
+            static=options.static,
+            up=options.up,
+            angle_unit=options.angle_unit,
+        ),
         retarget=RetargetOptions(
             options.method, options.cutoff, options.device, options.licence, {**THRESHOLDS, **options.thresholds}
         ),
@@ -113,7 +129,7 @@ def _group(name: str) -> list[str]:
 
 def _local(given: Any) -> Any:
     """Paths as text; data sets of the Hugging Face hub are downloaded first."""
-    from muscle_torch.hub import download, is_hub
+    from muscle_torch.published.hub import download, is_hub
 
     if not isinstance(given, str | int | float):
         return [_local(one) for one in given]

@@ -1,86 +1,147 @@
 """C3D files: analog channels, markers and force plates. Needs the extra `biomech` (ezc3d)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from muscle_torch.errors import InputError
 
+from .c3d_file import metres, open_c3d, rate_of, texts
 from .series import TimeSeries
+
+PLATE_CHANNELS = {1: 6, 2: 6, 3: 8, 4: 6}  # force plate type -> its analog channels
+VOLTS = ("v", "mv", "volt", "volts")
+
+
+class Points(NamedTuple):
+    """The markers of a C3D file."""
+
+    labels: tuple[str, ...]
+    points: np.ndarray  # (T, M, 3) [m], NaN if hidden
+    rate: float  # [Hz]
+    first_frame: int
+
+
+def read_c3d_points(path: str | Path, unit: float = 0.0) -> Points:
+    """Read the markers of a C3D file in the axes of the laboratory.
+
+    Args:
+        path: The file.
+        unit: Length of one unit in metres; 0: as POINT:UNITS states, millimetres if it states nothing.
+
+    Returns:
+        Labels, positions, rate and the number of the first frame. A marker is hidden if its residual is negative or
+        all its coordinates are 0.
+
+    Raises:
+        InputError: The file cannot be read, holds no markers, or its unit of length is unknown.
+    """
+    file = open_c3d(path)
+    points = file["data"]["points"][:3].transpose(2, 1, 0).astype(float)
+    if points.size == 0:
+        raise InputError(f"{path}: holds no markers")
+    stated = (texts(file, "POINT", "UNITS") or [""])[0] or "mm"
+    scale = unit or metres(stated)
+    if scale is None:
+        raise InputError(f"{path}: unknown unit of length {stated!r}; set unit= to its length in metres")
+    hidden = (points == 0).all(axis=-1) | (file["data"]["meta_points"]["residuals"][0].T < 0)
+    points[hidden] = np.nan
+    labels = _filled(texts(file, "POINT", "LABELS"), points.shape[1], "marker_")
+    return Points(labels, points * scale, rate_of(file), int(file["header"]["points"]["first_frame"]))
 
 
 def read_c3d_analog(path: str | Path) -> TimeSeries:
     """Every analog channel, (T, C), in the units the file states; time starts where the recording does."""
-    file = _open(path)
-    analogs, header = file["data"]["analogs"][0], file["header"]
-    if analogs.size == 0:
-        raise InputError(f"{path}: holds no analog channels")
-    rate = float(header["analogs"]["frame_rate"])
-    labels = _texts(file, "ANALOG", "LABELS", len(analogs), "channel")
-    units = _texts(file, "ANALOG", "UNITS", len(analogs), "")
-    start = float(header["points"]["first_frame"]) / max(float(header["points"]["frame_rate"]), 1.0)
-    return TimeSeries(start + np.arange(analogs.shape[1]) / rate, analogs.T, labels, units, str(path))
+    return _analog(open_c3d(path), path)
 
 
 def read_c3d_markers(path: str | Path) -> TimeSeries:
     """Markers as columns `<label>_x/_y/_z` [m]; gaps are NaN. Axes are the laboratory's."""
-    file = _open(path)
-    points, header = file["data"]["points"][:3], file["header"]
-    if points.size == 0:
-        raise InputError(f"{path}: holds no markers")
-    labels = _texts(file, "POINT", "LABELS", points.shape[1], "marker")
-    scale = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}.get(_texts(file, "POINT", "UNITS", 1, "mm")[0].lower(), 1e-3)
-    rate = float(header["points"]["frame_rate"])
-    time = (float(header["points"]["first_frame"]) + np.arange(points.shape[2])) / rate
+    labels, points, rate, first = read_c3d_points(path)
     names = tuple(f"{label}_{axis}" for label in labels for axis in "xyz")
-    return TimeSeries(
-        time, scale * points.transpose(2, 1, 0).reshape(len(time), -1), names, ("m",) * len(names), str(path)
-    )
+    time = (first + np.arange(len(points))) / rate
+    return TimeSeries(time, points.reshape(len(points), -1), names, ("m",) * len(names), str(path))
 
 
 def read_c3d_vertical_forces(path: str | Path) -> TimeSeries:
     """Vertical force on the body of every force plate [N], upwards positive, `plate_1`, `plate_2`, ...
 
-    The file gives each plate six channels (types 2 and 4): the third is the vertical one; whether it counts down or
-    up is told by its sign where it is largest. Raises InputError where the channels are volts.
+    Types 1 and 2 have it in their third channel, type 3 in four (Fz1 to Fz4), type 4 by its calibration matrix.
+    Whether a plate counts down or up is decided by the sign where the force is largest.
+
+    Raises:
+        InputError: The file names no plates, a plate of another type, channels that it lacks, or channels in volts
+            that no calibration matrix converts.
     """
-    file = _open(path)
+    file = open_c3d(path)
     plates = file["parameters"].get("FORCE_PLATFORM", {})
-    used = int(np.ravel(plates["USED"]["value"])[0]) if "USED" in plates and len(plates["USED"]["value"]) else 0
+    used = int((_values(plates, "USED") or [0])[0])
     if used == 0:
         raise InputError(f"{path}: names no force plates")
-    analog = read_c3d_analog(path)
-    channels = np.asarray(plates["CHANNEL"]["value"])
-    columns = []
-    for plate in range(used):
-        index = int(channels[2, plate]) - 1
-        if not 0 <= index < len(analog.names):
-            raise InputError(f"{path}: plate {plate + 1} names analog channel {index + 1}, which is not in the file")
-        column, unit = analog.values[:, index], analog.units[index]
-        if unit.lower() in ("v", "mv", "volt", "volts"):
-            raise InputError(f"{path}: plate {plate + 1} is in {unit}: export calibrated forces in newtons")
-        columns.append(column if column.max() >= -column.min() else -column)
+    analog = _analog(file, path)
+    columns = [_vertical(plates, plate, analog, path) for plate in range(used)]
     names = tuple(f"plate_{i + 1}" for i in range(used))
     return TimeSeries(analog.time, np.stack(columns, axis=1), names, ("N",) * used, str(path))
 
 
-def _open(path: str | Path) -> Any:
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        import ezc3d
-    except ImportError:
-        raise InputError("reading C3D needs ezc3d: pip install 'muscle_torch[biomech]'") from None
-    try:
-        return ezc3d.c3d(str(path))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: not a readable C3D file ({str(error).splitlines()[0]})") from None
+def _vertical(plates: Any, plate: int, analog: TimeSeries, path: str | Path) -> np.ndarray:
+    """(T,) [N], positive where it is largest."""
+    where = f"{path}: plate {plate + 1}"
+    types = _values(plates, "TYPE")
+    kind = int(types[plate]) if plate < len(types) else 2
+    if kind not in PLATE_CHANNELS:
+        known = ", ".join(map(str, PLATE_CHANNELS))
+        raise InputError(f"{where} is of type {kind}; types {known} are read: export its forces as type 2, in newtons")
+    channels = np.asarray(plates["CHANNEL"]["value"])
+    count = PLATE_CHANNELS[kind]
+    if channels.ndim != 2 or channels.shape[0] < count or channels.shape[1] <= plate:
+        raise InputError(f"{where} is of type {kind} and needs {count} channels; CHANNEL is {channels.shape}")
+    ids = channels[:count, plate].astype(int) - 1
+    for index in ids:
+        if not 0 <= index < len(analog.names):
+            raise InputError(f"{where} names analog channel {index + 1}, which is not in the file")
+    unit = analog.units[int(ids[4 if kind == 3 else 2])]
+    signals = analog.values[:, ids]
+    matrix = _calibration(plates, plate) if kind == 4 else None
+    if matrix is None and unit.lower() in VOLTS:
+        raise InputError(f"{where} is in {unit}: export calibrated forces in newtons")
+    if matrix is not None:
+        force = signals @ matrix[2]
+    else:
+        force = signals[:, 4:8].sum(axis=1) if kind == 3 else signals[:, 2]
+        force = force * (1000.0 if unit.lower() == "kn" else 1.0)
+    return force if force.max() >= -force.min() else -force
 
 
-def _texts(file: Any, group: str, name: str, count: int, default: str) -> tuple[str, ...]:
-    """`count` strings of a parameter; what is missing gets the default (numbered where it is a name)."""
-    stored = file["parameters"].get(group, {}).get(name, {"value": []})["value"]
-    given = [str(text).strip() for text in stored][:count]
-    numbered = default in ("channel", "marker")
-    return tuple(given + [f"{default}_{i + 1}" if numbered else default for i in range(len(given), count)])
+def _calibration(plates: Any, plate: int) -> np.ndarray | None:
+    """(6, 6) from the channels of a plate of type 4 to its three forces and three moments; None if not stored."""
+    stored = np.asarray(plates["CAL_MATRIX"]["value"] if "CAL_MATRIX" in plates else (), dtype=float)
+    if stored.ndim == 2:
+        stored = stored[..., None]
+    whole = stored.ndim == 3 and stored.shape[:2] == (6, 6) and stored.shape[2] > plate
+    return stored[..., plate] if whole else None
+
+
+def _analog(file: Any, path: str | Path) -> TimeSeries:
+    analogs, points = file["data"]["analogs"][0], file["header"]["points"]
+    if analogs.size == 0:
+        raise InputError(f"{path}: holds no analog channels")
+    frame_rate = rate_of(file)
+    samples = analogs.shape[1] / max(file["data"]["points"].shape[2], 1)
+    whole = frame_rate > 0 and samples >= 1
+    rate = frame_rate * round(samples) if whole else float(file["header"]["analogs"]["frame_rate"])
+    labels = _filled(texts(file, "ANALOG", "LABELS"), len(analogs), "channel_")
+    units = texts(file, "ANALOG", "UNITS")[: len(analogs)]
+    units += [""] * (len(analogs) - len(units))
+    start = float(points["first_frame"]) / max(frame_rate, 1.0)
+    return TimeSeries(start + np.arange(analogs.shape[1]) / rate, analogs.T, labels, tuple(units), str(path))
+
+
+def _values(group: Any, name: str) -> list[float]:
+    return np.ravel(group[name]["value"]).tolist() if name in group else []
+
+
+def _filled(labels: list[str], count: int, prefix: str) -> tuple[str, ...]:
+    """`count` labels; missing ones are numbered."""
+    return tuple(labels[:count] + [f"{prefix}{i + 1}" for i in range(len(labels), count)])

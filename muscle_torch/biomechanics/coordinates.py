@@ -81,7 +81,7 @@ def to_model(
     """
     angles = in_model_signs(series, convention)
     model = embodiment.model
-    qpos = np.tile(np.array(model.qpos0), (len(angles.time), 1))
+    qpos = np.tile(embodiment.qpos0, (len(angles.time), 1))
     left_out = []
     for name in angles.names:
         if name in COORDINATES and COORDINATES[name][0] in embodiment.joint_names:
@@ -178,7 +178,8 @@ def _levels(embodiment: Embodiment, joint: str) -> float:
     if joint not in {row[0] for row in TRUNK.values()}:
         return 1.0
     address = int(embodiment.model.jnt_qposadr[int(embodiment.resolve("joint", [joint])[0])])
-    names = {int(a): n for n, a in zip(embodiment.joint_names, embodiment.model.jnt_qposadr, strict=True)}
+    addresses = embodiment.model.jnt_qposadr[: embodiment.sizes.joints].tolist()
+    names = dict(zip(addresses, embodiment.joint_names, strict=True))
     coupling = embodiment.dependent
     return 1.0 + sum(
         float(polynomial[1])

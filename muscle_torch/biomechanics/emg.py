@@ -7,8 +7,9 @@ import numpy as np
 
 from muscle_torch.config import key
 from muscle_torch.errors import InputError, nearest
+from muscle_torch.motion.support import runs
 
-from .series import TimeSeries, butterworth, check_rate, regular, runs
+from .series import TimeSeries, butterworth, check_rate, regular
 
 FLAT_SECONDS = 0.25  # a surface electrode is never still for so long
 GAP_SECONDS = 0.05  # longer holes are not bridged

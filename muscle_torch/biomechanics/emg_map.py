@@ -107,9 +107,9 @@ def model_activity(
 ) -> tuple[TimeSeries, tuple[str, ...]]:
     """Activation (T, len(found)) of each wanted `<muscle>_<side>`, averaged over its actuators by maximal force.
 
-    `activations` has a column an actuator. Muscles that the body or the recording lacks are left out and told.
+    `activations` has a column a muscle of the body. Muscles that body or recording lack are left out and told.
     """
-    model, known = embodiment.model, embodiment.actuator_names
+    model, known = embodiment.model, embodiment.muscle_names
     columns, names, left_out = [], [], []
     for name in wanted:
         muscle, _, side = name.rpartition("_")
@@ -119,7 +119,7 @@ def model_activity(
             where = embodiment.name if missing[0] not in known else (activations.source or "the activations")
             left_out.append(f"{name}: {where} has no {missing[0]!r}{nearest(missing[0], activations.names)}")
             continue
-        strength = np.abs(model.actuator_biasprm[[known.index(a) for a in actuators], 2])
+        strength = np.abs(model.actuator_biasprm[embodiment.resolve("actuator", actuators), 2])
         strength = strength if strength.sum() > 0 else np.ones(len(actuators))
         values = np.stack([activations[a] for a in actuators], axis=1)
         columns.append(values @ strength / strength.sum())

@@ -49,7 +49,7 @@ def compare_with_measured(embodiment: Embodiment, path: str | Path, mapping: str
     found = []
     for name, (degrees, arm) in curves.items():
         row = known[name]
-        if any(m not in embodiment.actuator_names for m in row["muscles"]) or row["axis"] not in embodiment.joint_names:
+        if any(m not in embodiment.muscle_names for m in row["muscles"]) or row["axis"] not in embodiment.joint_names:
             continue
         joint = int(embodiment.resolve("joint", [row["along"]])[0])
         low, high = np.degrees(embodiment.model.jnt_range[joint])
@@ -69,15 +69,15 @@ def arms_about(
     """(P,) moment arm [m] about `axis` while `along` moves through `degrees`; muscles weigh by maximal force."""
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     ids = embodiment.resolve("actuator", muscles)
-    weights = np.array([peak_force(model, int(i)) for i in ids])
+    columns, weights = embodiment.muscle_columns(muscles), np.array([peak_force(model, int(i)) for i in ids])
     moved, about = (int(model.jnt_qposadr[int(embodiment.resolve("joint", [j])[0])]) for j in (along, axis))
     arms = []
     for angle in np.radians(degrees):
-        posture = np.array(model.qpos0)
+        posture = embodiment.qpos0.copy()
         posture[moved] = angle
         posture = embodiment.project(posture)
         path_state(embodiment, data, posture)
-        arms.append(-(moment_matrix(model, data)[ids] @ joint_tangent(embodiment, posture, about)))
+        arms.append(-(moment_matrix(embodiment, data)[columns] @ joint_tangent(embodiment, posture, about)))
     return np.stack(arms) @ weights / weights.sum()
 
 

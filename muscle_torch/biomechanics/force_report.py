@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from muscle_torch.errors import InputError
+from muscle_torch.motion.support import runs
 
 from .cycles import Cycles, cut_cycles, ordinary_durations
 from .gait import GRAVITY, SIDES
 from .gait_events import Contacts, force_contacts
 from .plates import LOADED, force_plates, idle_plates, vertical_columns
 from .report import Curve, Panel, Report, grid
-from .series import TimeSeries, check_rate, runs
+from .series import TimeSeries, check_rate
 
 DRAWN_SECONDS = 10.0
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from muscle_torch.embodiments import EMBODIMENTS, Embodiment, make_embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.rollout_archive import RolloutArchive
+from muscle_torch.motion.rollout_archive import RolloutArchive
 
 from .agreement import mpjae
 from .coordinates import from_model, leg_scale, to_model
@@ -229,8 +229,7 @@ def opensim_gait(
         convention: sign of knee flexion: rajagopal (+), gait2392 (-) or auto.
         swap_plates: exchange right and left of a force file that names the feet.
         cutoff: [Hz] low-pass before inverse dynamics.
-        start: [s], 0: all; only the time that both files cover is used.
-        end: [s], 0: all.
+        start, end: [s], 0: all; only the time that both files cover is used.
         threshold: [N] above which a plate carries a foot.
         angle_unit: deg, rad or auto, of the motion.
         leg_length: the subject's, hip to ankle [m]; 0: from the height of the pelvis.
@@ -328,6 +327,8 @@ def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) 
 def followed_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
     """The motion that an episode was to follow, whole."""
     one = archive.episodes[episode]
+    if not len(one.reference):
+        raise InputError(f"{one.name} followed no motion: there is nothing to compare its gait with")
     return gait_of(embodiment, one.reference.astype(float), 1.0 / archive.dt, f"{one.name} (followed)")
 
 
@@ -355,7 +356,7 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
         return None
     model = embodiment.model
     addresses = [int(model.jnt_qposadr[int(j)]) for j in embodiment.resolve("joint", LEG_JOINTS)]
-    forces = np.zeros((len(one.qpos) - 1, model.nv))
+    forces = np.zeros((len(one.qpos) - 1, embodiment.num_qvel))
     forces[:, embodiment.joint_qvel_ids] = one.joint_force[:-1]
     totals = [
         [joint_tangent(embodiment, posture, address) @ force for address in addresses]
@@ -367,9 +368,9 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
 
 def body_of(archive: RolloutArchive) -> Embodiment:
     """The body that an archive holds rollouts of. Raises InputError where it is none of this package's."""
-    for name in EMBODIMENTS:
-        for fingers in (False, True):
-            body = make_embodiment(name, fingers)
-            if body.joint_names == archive.joint_names and body.actuator_names == archive.muscle_names:
-                return body
-    raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+    if archive.embodiment not in EMBODIMENTS:
+        raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+    body = make_embodiment(archive.embodiment, **archive.embodiment_options)
+    if (body.joint_names, body.muscle_names) != (archive.joint_names, archive.muscle_names):
+        raise InputError(f"the archive's {archive.embodiment} has other joints or muscles than that of this version")
+    return body

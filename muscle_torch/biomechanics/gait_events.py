@@ -9,12 +9,13 @@ import numpy as np
 from scipy import signal
 
 from muscle_torch.errors import InputError
+from muscle_torch.motion.support import runs
 
 from .c3d import read_c3d_vertical_forces
 from .clocks import COUNTS, SECONDS, at_rate
 from .plates import vertical_columns
 from .recordings import read_series
-from .series import TimeSeries, butterworth, check_rate, runs
+from .series import TimeSeries, butterworth, check_rate
 from .text_tables import TextTable, read_table
 
 # A contact carries at least this part of the greatest force of the recording; less is the other foot's crosstalk.

@@ -148,6 +148,10 @@ def moment_rows(gait: Gait, theirs: TimeSeries) -> list[tuple]:
     ]
 
 
+def _person(gait: Gait) -> str:
+    return f"body of {gait.mass:.1f} kg, legs of {gait.leg_length:.2f} m (hip to ankle)"
+
+
 def gait_report(
     walks: Walks,
     cycles: dict[tuple[str, str], Cycles],
@@ -162,8 +166,7 @@ def gait_report(
     seconds = sum(one.angles.time[-1] - one.angles.time[0] for one in gaits)
     report = Report(
         f"Gait: {gait.name}" + (f" and {len(gaits) - 1} more" if len(gaits) > 1 else ""),
-        f"{seconds:.2f} s at {gait.rate:.0f} Hz, body of {gait.mass:.1f} kg, "
-        f"legs of {gait.leg_length:.2f} m (hip to ankle). {_summary(cycles, reference)}",
+        f"{seconds:.2f} s at {gait.rate:.0f} Hz, {_person(gait)}. {_summary(cycles, reference)}",
     )
     if walks.episodes:
         report.heading("How far the motions were followed")

@@ -7,10 +7,11 @@ import numpy as np
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
+from muscle_torch.motion.support import runs
 
 from .coordinates import model_frame
 from .plates import LOADED, Plate, force_plates
-from .series import TimeSeries, runs
+from .series import TimeSeries
 
 ON_GROUND = 20.0  # [N]; below, the point of application means nothing
 STANDING = 100.0  # [N]; above, the centre of pressure is sharp enough to tell the feet apart

@@ -9,7 +9,7 @@ import numpy as np
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
-from muscle_torch.rollout_archive import RolloutArchive
+from muscle_torch.motion.rollout_archive import RolloutArchive
 
 from .emg_map import load_map, model_activity
 from .emg_report import CO_CONTRACTION_COLUMNS, SILENT, co_contractions
@@ -24,7 +24,7 @@ ENOUGH = 0.90  # of the variability accounted for (Torres-Oviedo 2006)
 
 @dataclass(frozen=True, eq=False)
 class MuscleActivity:
-    """`activations` (T, nu) a column an actuator, `velocities` (T, nu) [m/s]; `residual` of static optimisation."""
+    """`activations` and `velocities` [m/s] (T, muscles), a column a muscle; `residual` of static optimisation."""
 
     embodiment: Embodiment
     activations: TimeSeries
@@ -39,7 +39,7 @@ def activity_of_rollouts(embodiment: Embodiment, archives: Sequence[RolloutArchi
     values = np.concatenate([episode.activation for episode in episodes])
     velocities = [muscle_velocities(embodiment, episode.qpos, episode.qvel) for episode in episodes]
     time = np.arange(len(values)) * archives[0].dt
-    names = embodiment.actuator_names
+    names = embodiment.muscle_names
     activations = TimeSeries(time, values, names, ("",) * len(names), "rollouts")
     return MuscleActivity(embodiment, activations, np.concatenate(velocities), "the policy")
 
@@ -53,14 +53,14 @@ def activity_of_motion(embodiment: Embodiment, qpos: np.ndarray, moments: TimeSe
 
 
 def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-    """(T, nu) [m/s] of the actuators, lengthening positive."""
+    """(T, muscles) [m/s], lengthening positive."""
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
-    rows = np.zeros((len(qpos), model.nu))
+    rows = np.zeros((len(qpos), len(embodiment.muscle_ids)))
     for frame in range(len(qpos)):
-        data.qpos[:], data.qvel[:] = qpos[frame], qvel[frame]
+        data.qpos[: embodiment.num_qpos], data.qvel[: embodiment.num_qvel] = qpos[frame], qvel[frame]
         mujoco.mj_fwdPosition(model, data)
         mujoco.mj_fwdVelocity(model, data)
-        rows[frame] = data.actuator_velocity
+        rows[frame] = data.actuator_velocity[embodiment.muscle_ids]
     return rows
 
 
@@ -69,7 +69,7 @@ def activity_tables(
 ) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
     """(title, columns, rows) for the report; `mass` [kg] of the subject, up to `largest` synergies."""
     body, values = activity.embodiment, activity.activations.values
-    power = metabolic_power(body.model, values, activity.velocities[: len(values)]).sum(axis=1)
+    power = metabolic_power(body, values, activity.velocities[: len(values)]).sum(axis=1)
     rows: list[tuple] = [
         ("activations from", activity.source, ""),
         ("effort: mean squared activation", float(np.mean(values**2)), ""),
@@ -100,18 +100,19 @@ def activity_tables(
 
 
 def _mean_activation(activity: MuscleActivity, muscles: Sequence[str]) -> float:
-    names = activity.embodiment.actuator_names
+    names = activity.embodiment.muscle_names
     return float(activity.activations.values[:, [names.index(muscle) for muscle in muscles]].mean())
 
 
-def metabolic_power(model: mujoco.MjModel, activations: np.ndarray, velocities: np.ndarray) -> np.ndarray:
-    """(T, nu) power [W] of every muscle: activation * F0 * vmax * phi(v / vmax).
+def metabolic_power(embodiment: Embodiment, activations: np.ndarray, velocities: np.ndarray) -> np.ndarray:
+    """(T, muscles) power [W] of every muscle: activation * F0 * vmax * phi(v / vmax).
 
-    activations (T, nu); velocities (T, nu) of the actuators [m/s], lengthening positive as in MuJoCo. The tendon is
-    rigid, so the fibre has the actuator's velocity. Heat and work of the muscles alone: no basal rate.
+    activations (T, muscles); velocities (T, muscles) of the actuators [m/s], lengthening positive as in MuJoCo. The
+    tendon is rigid, so the fibre has the actuator's velocity. Heat and work of the muscles alone: no basal rate.
     """
-    force = np.array([peak_force(model, i) for i in range(model.nu)])
-    fastest = np.array([optimal_length(model, i)[0] * model.actuator_gainprm[i, 6] for i in range(model.nu)])
+    model, muscles = embodiment.model, embodiment.muscle_ids.tolist()
+    force = np.array([peak_force(model, i) for i in muscles])
+    fastest = np.array([optimal_length(model, i)[0] * model.actuator_gainprm[i, 6] for i in muscles])
     return activations * force * fastest * energy_rate(-velocities / fastest)
 
 

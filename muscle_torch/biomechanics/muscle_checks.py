@@ -1,10 +1,10 @@
 """All checks of a body's muscles: one verdict a muscle, and the page that `tools/check_muscles.py` writes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from muscle_torch.embodiments import Embodiment
 
@@ -52,18 +52,13 @@ class MuscleCheck:
         return [f"{row[0]}: {row[-1]}" for row in self.rows if row[-1] != "ok"] + self.joints
 
 
-def check_muscles(
-    embodiment: Embodiment, points: int = 61, progress: Callable[[int, int], None] | None = None
-) -> MuscleCheck:
-    """Sweeps every independent joint and judges every muscle; `progress` is called with (joints done, joints)."""
-    joints = independent_joints(embodiment)
-    sweeps = {}
-    for index, joint in enumerate(joints):
-        sweeps[joint] = sweep(embodiment, joint, points, MARGIN)
-        if progress is not None:
-            progress(index + 1, len(joints))
+def check_muscles(embodiment: Embodiment, points: int = 61) -> MuscleCheck:
+    """Sweep every independent joint over `points` positions and judge every muscle."""
+    # The bar appears only if there is more than a second of work, and only on a terminal.
+    joints = tqdm(independent_joints(embodiment), unit="joint", delay=1, disable=None)
+    sweeps = {joint: sweep(embodiment, joint, points, MARGIN) for joint in joints}
     unequal, parameters = asymmetry(embodiment, sweeps), parameter_asymmetry(embodiment)
-    findings = [_Findings.of(embodiment, sweeps, i, unequal, parameters) for i in range(embodiment.model.nu)]
+    findings = [_Findings.of(embodiment, sweeps, i, unequal, parameters) for i in range(len(embodiment.muscle_ids))]
     rows = [finding.row(embodiment, sweeps) for finding in findings]
     return MuscleCheck(rows, range_differences(embodiment), sweeps)
 
@@ -72,7 +67,7 @@ def check_muscles(
 class _Findings:
     """What the checks say about one muscle; arrays have an entry a joint."""
 
-    index: int
+    index: int  # its place among the muscles
     name: str
     crossed: np.ndarray
     apart: np.ndarray
@@ -91,23 +86,23 @@ class _Findings:
         unequal: dict[str, tuple[float, str]],
         parameters: dict[str, str],
     ) -> "_Findings":
-        name = embodiment.actuator_names[index]
+        name, actuator = embodiment.muscle_names[index], int(embodiment.muscle_ids[index])
         crossed, apart, length_jump, arm_jump = (
             np.array([check(one)[index] for one in sweeps.values()])
             for check in (crosses, disagreement, length_jumps, arm_jumps)
         )
         lengths = [one.lengths[:, index] for one in sweeps.values() if crosses(one)[index]]
-        share = active_share(embodiment.model, index, np.concatenate(lengths)) if lengths else float("nan")
+        share = active_share(embodiment.model, actuator, np.concatenate(lengths)) if lengths else float("nan")
         other = unequal.get(name, (float("nan"), ""))
         return cls(index, name, crossed, apart, length_jump, arm_jump, other, parameters.get(name, ""), share)
 
     def row(self, embodiment: Embodiment, sweeps: dict[str, Sweep]) -> tuple:
-        model, joints = embodiment.model, list(sweeps)
+        model, joints, actuator = embodiment.model, list(sweeps), int(embodiment.muscle_ids[self.index])
         largest = np.array([np.abs(one.by_moment[:, self.index]).max() for one in sweeps.values()])
         return (
             self.name,
-            peak_force(model, self.index),
-            1e3 * optimal_length(model, self.index)[0],
+            peak_force(model, actuator),
+            1e3 * optimal_length(model, actuator)[0],
             int(self.crossed.sum()),
             float(1e3 * largest.max()),
             joints[int(largest.argmax())],
@@ -186,7 +181,7 @@ def strongest(embodiment: Embodiment, check: MuscleCheck) -> tuple[str, ...]:
     left = {pair[0] for pair in embodiment.left_right}
     rows = sorted((row for row in check.rows if row[0] not in left), key=lambda row: -row[1])[:DRAWN]
     chosen = {row[0] for row in rows}
-    return tuple(name for name in embodiment.actuator_names if name in chosen)
+    return tuple(name for name in embodiment.muscle_names if name in chosen)
 
 
 def measured_figure(measured: list[MeasuredArm]) -> Any:
@@ -218,7 +213,7 @@ def measured_figure(measured: list[MeasuredArm]) -> Any:
 
 def arm_figure(embodiment: Embodiment, sweeps: dict[str, Sweep], muscles: tuple[str, ...]) -> Any:
     """One panel a muscle: its arm about the joint where it is longest, its left partner's over it."""
-    names = embodiment.actuator_names
+    names = embodiment.muscle_names
     partner = {right: left for left, right in embodiment.left_right}
     panels = []
     for muscle in muscles[:PANELS]:
@@ -238,14 +233,14 @@ def curve_figure(embodiment: Embodiment, sweeps: dict[str, Sweep], muscles: tupl
     model = embodiment.model
     panels, spans = [], []
     for muscle in muscles[:PANELS]:
-        index = embodiment.actuator_names.index(muscle)
-        curves = muscle_curves(model, index)
+        index, actuator = embodiment.muscle_names.index(muscle), int(embodiment.resolve("actuator", [muscle])[0])
+        curves = muscle_curves(model, actuator)
         crossed = [one.lengths[:, index] for one in sweeps.values() if crosses(one)[index]]
         lengths = np.concatenate(crossed) if crossed else np.array([np.nan])
-        spans.append(normalised_lengths(model, index, lengths))
+        spans.append(normalised_lengths(model, actuator, lengths))
         passive = np.minimum(curves.passive, 2.0)
         panels.append(Panel(muscle, [Curve("active", curves.active), Curve("passive", passive)], "F0"))
-    x = muscle_curves(model, 0).lengths
+    x = muscle_curves(model, int(embodiment.muscle_ids[0])).lengths
     figure = grid(panels, x, "length [L0]")
     for axis, span in zip(figure.axes, spans, strict=False):
         if np.isfinite(span).any():
@@ -257,7 +252,7 @@ def velocity_figure(embodiment: Embodiment) -> Any:
     """Force over velocity: one line for all muscles that share its parameters."""
     model = embodiment.model
     alike: dict[tuple[float, float], list[int]] = {}
-    for index in range(model.nu):
+    for index in embodiment.muscle_ids.tolist():
         fastest, most = (round(float(model.actuator_gainprm[index, i]), 3) for i in (6, 8))
         alike.setdefault((fastest, most), []).append(index)
     curves = [
@@ -265,4 +260,9 @@ def velocity_figure(embodiment: Embodiment) -> Any:
         for (fastest, _), members in alike.items()
     ]
     panel = Panel("force-velocity at optimal length", curves, "F0")
-    return grid([panel], muscle_curves(model, 0).velocities, "velocity, of the fastest (shortening < 0)", width=5.5)
+    return grid(
+        [panel],
+        muscle_curves(model, int(embodiment.muscle_ids[0])).velocities,
+        "velocity, of the fastest (shortening < 0)",
+        width=5.5,
+    )

@@ -15,16 +15,16 @@ NO_ARM = 1e-5  # [m]; a muscle whose arm stays below does not cross the joint
 class Sweep:
     """One joint moved through its range, all other independent joints at the reference posture.
 
-    Moment arms are `-dL/dq` (positive: the muscle pulls the joint towards larger q), shape (P, nu), in metres for
+    Moment arms are `-dL/dq` (positive: the muscle pulls the joint towards larger q), (P, muscles), in metres for
     hinges. Coupled joints follow, so an arm is the total one: it holds the path's way over the joints that move along.
     """
 
     joint: str
     positions: np.ndarray  # (P,) [rad] or [m]
-    lengths: np.ndarray  # (P, nu) [m]
-    by_definition: np.ndarray  # (P, nu)
-    by_moment: np.ndarray  # (P, nu)
-    wrap_changes: np.ndarray  # (P, nu) bool: another wrapping pattern within the difference or at a neighbour
+    lengths: np.ndarray  # (P, muscles) [m]
+    by_definition: np.ndarray  # (P, muscles)
+    by_moment: np.ndarray  # (P, muscles)
+    wrap_changes: np.ndarray  # (P, muscles) bool: another wrapping pattern within the difference or at a neighbour
 
 
 def independent_joints(embodiment: Embodiment) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 
     address = int(model.jnt_qposadr[joint_id])
     low, high = model.jnt_range[joint_id] if model.jnt_limited[joint_id] else (-np.pi, np.pi)
     positions = np.linspace(low + margin, high - margin, points)
-    start = np.array(model.qpos0)
+    start = embodiment.qpos0
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("lengths", "definition", "moment", "wraps")}
     for position in positions:
         posture = start.copy()
@@ -53,9 +53,9 @@ def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 
         tangent = joint_tangent(embodiment, posture, address)
         rows["lengths"].append(lengths)
         rows["definition"].append(-(sides[1][0] - sides[0][0]) / (2 * STEP))
-        rows["moment"].append(-moment_matrix(model, data) @ tangent)
+        rows["moment"].append(-moment_matrix(embodiment, data) @ tangent)
         rows["wraps"].append(np.stack([sides[0][1], signature, sides[1][1]]))
-    wraps = np.stack(rows["wraps"])  # (P, 3, nu)
+    wraps = np.stack(rows["wraps"])  # (P, 3, muscles)
     within = (wraps != wraps[:, 1:2]).any(axis=1)
     between = wraps[1:, 1] != wraps[:-1, 1]
     changes = within.copy()
@@ -66,7 +66,7 @@ def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 
 
 
 def length_jumps(one: Sweep, tolerance: float = 5e-4) -> np.ndarray:
-    """(nu,) the largest part [m] of a length's change between neighbours that its moment arms do not explain.
+    """(muscles,) the largest part [m] of a length's change between neighbours that its moment arms do not explain.
 
     The arms at both ends give two estimates of the change; only what lies outside both by more than `tolerance`
     counts, so a steep arm is no jump.
@@ -80,7 +80,7 @@ def length_jumps(one: Sweep, tolerance: float = 5e-4) -> np.ndarray:
 
 
 def arm_jumps(one: Sweep) -> np.ndarray:
-    """(nu,) by how much the change of a moment arm [m] between neighbours exceeds the changes on both sides of it.
+    """(muscles,) by how much the change of a moment arm [m] between neighbours exceeds the changes on both sides of it.
 
     A steep but smooth arm changes much at every step; a jump stands alone, however fine the steps are.
     """
@@ -92,13 +92,13 @@ def arm_jumps(one: Sweep) -> np.ndarray:
 
 
 def disagreement(one: Sweep) -> np.ndarray:
-    """(nu,) the largest difference [m] of the two moment arms where no wrap changes."""
+    """(muscles,) the largest difference [m] of the two moment arms where no wrap changes."""
     away = np.where(one.wrap_changes, 0.0, np.abs(one.by_definition - one.by_moment))
     return away.max(axis=0, initial=0.0)
 
 
 def crosses(one: Sweep) -> np.ndarray:
-    """(nu,) whether the joint moves the muscle at all."""
+    """(muscles,) whether the joint moves the muscle at all."""
     return np.abs(one.by_moment).max(axis=0, initial=0.0) > NO_ARM
 
 
@@ -120,10 +120,9 @@ def mirrored_joint(embodiment: Embodiment, joint: str) -> tuple[str, float]:
 
 def asymmetry(embodiment: Embodiment, sweeps: dict[str, Sweep]) -> dict[str, tuple[float, str]]:
     """Left muscle -> the largest difference [m] of its moment arms from its right partner's, and the joint where."""
-    names = embodiment.actuator_names
     worst: dict[str, tuple[float, str]] = {}
     for left, right in embodiment.left_right:
-        i, j = names.index(left), names.index(right)
+        i, j = embodiment.muscle_columns((left, right))
         worst[left] = (0.0, "")
         for joint, one in sweeps.items():
             partner, sign = mirrored_joint(embodiment, joint)
@@ -153,21 +152,21 @@ def range_differences(embodiment: Embodiment) -> list[str]:
 
 
 def path_state(embodiment: Embodiment, data: mujoco.MjData, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Actuator lengths (nu,) and a number (nu,) that tells wrapping patterns apart."""
-    model = embodiment.model
-    data.qpos[:] = qpos
+    """Muscle lengths (muscles,) and a number (muscles,) that tells wrapping patterns apart."""
+    model, muscles = embodiment.model, embodiment.muscle_ids
+    data.qpos[: embodiment.num_qpos] = qpos
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     mujoco.mj_tendon(model, data)
     mujoco.mj_transmission(model, data)
     objects = data.wrap_obj.ravel()
-    signature = np.zeros(model.nu)
-    for actuator in range(model.nu):
+    signature = np.zeros(len(muscles))
+    for muscle, actuator in enumerate(muscles):
         if model.actuator_trntype[actuator] == mujoco.mjtTrn.mjTRN_TENDON:
             tendon = model.actuator_trnid[actuator, 0]
             first, count = int(data.ten_wrapadr[tendon]), int(data.ten_wrapnum[tendon])
-            signature[actuator] = hash(objects[first : first + count].tobytes()) % 2**52
-    return data.actuator_length.copy(), signature
+            signature[muscle] = hash(objects[first : first + count].tobytes()) % 2**52
+    return data.actuator_length[muscles], signature
 
 
 def _moved(embodiment: Embodiment, posture: np.ndarray, address: int, by: float) -> np.ndarray:
@@ -177,11 +176,11 @@ def _moved(embodiment: Embodiment, posture: np.ndarray, address: int, by: float)
 
 
 def joint_tangent(embodiment: Embodiment, posture: np.ndarray, address: int) -> np.ndarray:
-    """(nv,) velocity of all joints while this one moves at 1, its coupled joints following."""
+    """(num_qvel,) velocity of all joints while this one moves at 1, its coupled joints following."""
     model, tangent = embodiment.model, np.zeros(embodiment.model.nv)
-    ahead, behind = (_moved(embodiment, posture, address, way * STEP) for way in (1, -1))
+    ahead, behind = (embodiment.whole_qpos(_moved(embodiment, posture, address, way * STEP)) for way in (1, -1))
     mujoco.mj_differentiatePos(model, tangent, 2 * STEP, behind, ahead)
-    return tangent
+    return tangent[: embodiment.num_qvel]
 
 
 WEAK = 0.05  # active force below this part of the maximum counts as none
@@ -245,9 +244,9 @@ def active_share(model: mujoco.MjModel, actuator: int, lengths: np.ndarray) -> f
 
 def parameter_asymmetry(embodiment: Embodiment) -> dict[str, str]:
     """Left muscles whose force, length range or curve differs from the right one's, in words."""
-    model, names, found = embodiment.model, embodiment.actuator_names, {}
+    model, found = embodiment.model, {}
     for left, right in embodiment.left_right:
-        i, j = names.index(left), names.index(right)
+        i, j = embodiment.resolve("actuator", (left, right))
         if abs(peak_force(model, i) - peak_force(model, j)) > 1e-6 * peak_force(model, j):
             found[left] = f"F0 {peak_force(model, i):.4g} N, right {peak_force(model, j):.4g} N"
         elif np.abs(model.actuator_lengthrange[i] - model.actuator_lengthrange[j]).max() > 1e-6:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import signal
 
 from muscle_torch.errors import InputError, nearest
+from muscle_torch.motion.support import runs
 
 # A clock may wobble by this part of a step and still count as regular.
 CLOCK_TOLERANCE = 0.02
@@ -184,9 +185,3 @@ def low_pass(series: TimeSeries, cutoff: float, order: int = 4) -> TimeSeries:
     """The series on an even clock, low-passed at `cutoff` [Hz]."""
     even = series if series.is_regular else regular(series)
     return even.with_values(butterworth(even.values, even.rate, cutoff, "low", order))
-
-
-def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """[start, end) of every run of True."""
-    edges = np.diff(np.concatenate(([0], mask.astype(np.int8), [0])))
-    return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))

@@ -22,12 +22,12 @@ from .series import TimeSeries
 
 @dataclass(frozen=True, eq=False)
 class Optimised:
-    """`activations` (T, nu) a column an actuator; `residual` (T, joints) [Nm] of the moments not reached."""
+    """`activations` (T, muscles) a column a muscle; `residual` (T, joints) [Nm] of the moments not reached."""
 
     activations: TimeSeries
     residual: TimeSeries
-    lengths: np.ndarray  # (T, nu) [m]
-    velocities: np.ndarray  # (T, nu) [m/s]
+    lengths: np.ndarray  # (T, muscles) [m]
+    velocities: np.ndarray  # (T, muscles) [m/s]
 
 
 def static_optimisation(
@@ -37,7 +37,7 @@ def static_optimisation(
     rate: float,
     penalty: float = 1.0,
 ) -> Optimised:
-    """Activations for a motion (T, nq) at `rate` [Hz] whose independent joints need `moments` (T, joints) [Nm].
+    """Activations for a motion (T, num_qpos) at `rate` [Hz] whose independent joints need `moments` (T, joints) [Nm].
 
     `penalty` [1/Nm^2] weighs the moments' squared residual against squared activation: large, so that moments are met
     where muscles can; what they cannot (reserve actuators elsewhere) is `residual`.
@@ -47,7 +47,8 @@ def static_optimisation(
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     addresses = [int(model.jnt_qposadr[int(i)]) for i in embodiment.resolve("joint", moments.names)]
     qvel, _ = derivatives(model, qpos, rate)
-    frames, nu = len(qpos), model.nu
+    frames, muscles = len(qpos), embodiment.muscle_ids
+    nu = len(muscles)
     active, passive = np.zeros((frames, nu)), np.zeros((frames, nu))
     arms = np.zeros((frames, len(addresses), nu))
     lengths, velocities = np.zeros((frames, nu)), np.zeros((frames, nu))
@@ -55,15 +56,15 @@ def static_optimisation(
         data.qpos[:], data.qvel[:] = qpos[frame], qvel[frame]
         mujoco.mj_fwdPosition(model, data)
         mujoco.mj_fwdVelocity(model, data)
-        lengths[frame], velocities[frame] = data.actuator_length, data.actuator_velocity
-        active[frame], passive[frame] = muscle_forces(model, lengths[frame], velocities[frame])
+        lengths[frame], velocities[frame] = data.actuator_length[muscles], data.actuator_velocity[muscles]
+        active[frame], passive[frame] = muscle_forces(embodiment, lengths[frame], velocities[frame])
         tangents = np.stack([joint_tangent(embodiment, qpos[frame], a) for a in addresses])
-        arms[frame] = tangents @ moment_matrix(model, data).T
+        arms[frame] = tangents @ moment_matrix(embodiment, data).T
     needed = moments.values - np.einsum("tju,tu->tj", arms, passive)
     matrix = arms * active[:, None, :]
     found = solve_boxed(torch.from_numpy(matrix), torch.from_numpy(needed), penalty).numpy()
     residual = needed - np.einsum("tju,tu->tj", matrix, found)
-    names = embodiment.actuator_names
+    names = embodiment.muscle_names
     return Optimised(
         TimeSeries(moments.time, found, names, ("",) * nu, "static optimisation"),
         moments.with_values(residual),
@@ -72,12 +73,13 @@ def static_optimisation(
     )
 
 
-def muscle_forces(model: mujoco.MjModel, lengths: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(nu,) force at full activation without the passive one, and passive force [N]; negative: muscles pull."""
-    active, passive = np.zeros(model.nu), np.zeros(model.nu)
-    for i in range(model.nu):
-        gain, bias = model.actuator_gainprm[i, :9], model.actuator_biasprm[i, :9]
-        limits, acc0 = model.actuator_lengthrange[i], model.actuator_acc0[i]
+def muscle_forces(embodiment: Embodiment, lengths: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(muscles,) force at full activation without the passive one, and passive force [N]; negative: muscles pull."""
+    model, muscles = embodiment.model, embodiment.muscle_ids
+    active, passive = np.zeros(len(muscles)), np.zeros(len(muscles))
+    for i, actuator in enumerate(muscles):
+        gain, bias = model.actuator_gainprm[actuator, :9], model.actuator_biasprm[actuator, :9]
+        limits, acc0 = model.actuator_lengthrange[actuator], model.actuator_acc0[actuator]
         active[i] = mujoco.mju_muscleGain(lengths[i], velocities[i], limits, acc0, gain)
         passive[i] = mujoco.mju_muscleBias(lengths[i], limits, acc0, bias)
     return active, passive

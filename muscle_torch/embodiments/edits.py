@@ -7,6 +7,8 @@ import mujoco
 
 from muscle_torch.errors import InputError
 
+from .guard import MODELS, check_models
+
 DIGITS = (2, 3, 4, 5)
 
 
@@ -42,11 +44,10 @@ SIDES = {"r": "right", "l": "left"}
 
 
 def load_spec(name: str) -> mujoco.MjSpec:
-    """The published model `bimanual` or `myofullbody`, unedited."""
-    try:
-        from musclemimic_models import get_xml_path
-    except ModuleNotFoundError:
-        raise InputError("the body models are not installed: run `pip install musclemimic-models==1.0.6`") from None
+    """Load the published model `bimanual` or `myofullbody`, unedited; raise InputError for another version of it."""
+    check_models()
+    from musclemimic_models import get_xml_path  # only now: it may be missing
+
     return mujoco.MjSpec.from_file(str(get_xml_path(name)))
 
 
@@ -62,7 +63,7 @@ def remove_fingers(spec: mujoco.MjSpec) -> None:
         found = [element for element in elements if element.name in names]
         if len(found) != len(names):
             missing = sorted(names - {element.name for element in found})
-            raise InputError(f"the model lacks {missing[:3]}: install musclemimic-models==1.0.6")
+            raise InputError(f"the model lacks {missing[:3]}: install musclemimic-models=={MODELS}")
         for element in found:
             spec.delete(element)
 

@@ -1,4 +1,4 @@
-"""Refuses a MuJoCo that bends the muscles otherwise than the one the models were validated on.
+"""Refuse a MuJoCo that bends the muscles otherwise than the one the models were validated on.
 
 Tendon wrapping changed between MuJoCo versions by up to 150 mm without a word, so a version number is not enough:
 muscle lengths at fixed poses are compared with `muscle_lengths.json`. The table holds, for each body with fingers,
@@ -10,7 +10,7 @@ After a deliberate change of MuJoCo or of the models, write the table anew:
 
 import functools
 import json
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import mujoco
 import numpy as np
 
 from muscle_torch.errors import InputError
+from muscle_torch.storage.versions import package_version
 
 from .embodiment import Embodiment
 
@@ -29,57 +30,74 @@ TABLE = "muscle_lengths.json"
 NUM_POSES = 6
 
 
-def check_versions(with_bodies: bool) -> None:
-    """Raises InputError where MuJoCo, MuJoCo Warp or (`with_bodies`) the body models are not the wanted version."""
-    installed = _version("mujoco")
+def check_mujoco() -> None:
+    """Raise InputError if MuJoCo or MuJoCo Warp is not the tested version."""
+    installed = package_version("mujoco")
     if not _is_wanted(installed):
         raise InputError(f"MuJoCo {installed} is installed, {MUJOCO} is wanted: run `{INSTALL}`")
-    warp = _version("mujoco-warp")
+    warp = package_version("mujoco-warp")
     if warp is not None and not _is_wanted(warp):
         raise InputError(f"mujoco-warp {warp} does not fit MuJoCo {installed}: run `{INSTALL}`")
-    models = _version("musclemimic-models")
-    if with_bodies and models != MODELS:
+
+
+def check_models() -> None:
+    """Raise InputError if the package of the published bodies is missing or not the tested version."""
+    models = package_version("musclemimic-models")
+    if models != MODELS:
         found = "missing" if models is None else f"version {models}"
         raise InputError(f"the body models are {found}: run `pip install musclemimic-models=={MODELS}`")
 
 
+def has_table(embodiment: Embodiment) -> bool:
+    """Return whether there is a table of validated muscle lengths for this body."""
+    return embodiment.name in _table()
+
+
 def check_muscle_lengths(embodiment: Embodiment) -> None:
-    """Raises InputError naming the muscle that differs most where any differs by more than `TOLERANCE`."""
+    """Raise InputError naming the muscle that differs most if any differs by more than `TOLERANCE`.
+
+    A body without a table is not checked, nor are muscles that its table lacks.
+    """
+    if not has_table(embodiment):
+        return
     table = _table()[embodiment.name]
-    want = np.array([table["lengths"][name] for name in embodiment.actuator_names]).T
-    got = muscle_lengths(embodiment, table["poses"])
+    names = [name for name in embodiment.muscle_names if name in table["lengths"]]
+    want = np.array([table["lengths"][name] for name in names]).T
+    got = muscle_lengths(embodiment, table["poses"])[:, embodiment.muscle_columns(names)]
     pose, muscle = np.unravel_index(np.argmax(np.abs(got - want)), got.shape)
     difference = got[pose, muscle] - want[pose, muscle]
     if abs(difference) > TOLERANCE:
         raise InputError(
-            f"{embodiment.name}: muscle {embodiment.actuator_names[muscle]} is {1000 * difference:+.1f} mm off its "
+            f"{embodiment.name}: muscle {names[muscle]} is {1000 * difference:+.1f} mm off its "
             f"known length; installed mujoco {mujoco.__version__}, wanted {MUJOCO}: run `{INSTALL}`"
         )
 
 
 def muscle_lengths(embodiment: Embodiment, poses: dict[str, list[float]]) -> np.ndarray:
-    """Lengths [m] of all muscles, (poses, nu), in `poses`: joint name -> position in each pose."""
+    """Lengths [m] of all muscles, (poses, muscles), in `poses`: joint name -> position in each pose."""
     model = embodiment.model
     data = mujoco.MjData(model)
     lengths = []
     for pose in range(len(next(iter(poses.values())))):
         mujoco.mj_resetData(model, data)
         for name, address in _joint_addresses(embodiment).items():
-            data.qpos[address] = poses[name][pose]
+            if name in poses:
+                data.qpos[address] = poses[name][pose]
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_tendon(model, data)
         mujoco.mj_transmission(model, data)
-        lengths.append(data.actuator_length.copy())
+        lengths.append(data.actuator_length[embodiment.muscle_ids])
     return np.stack(lengths)
 
 
 def write_table() -> None:
     """Writes `muscle_lengths.json` with the MuJoCo and the models that are installed."""
-    from . import bimanual_arm, full_body
+    from . import bimanual, fullbody
+    from .options import BimanualOptions, FullBodyOptions
 
-    check_versions(with_bodies=True)
-    table = make_table([bimanual_arm.make(True), full_body.make(True)])
+    check_mujoco()
+    table = make_table([bimanual.make(BimanualOptions(fingers=True)), fullbody.make(FullBodyOptions(fingers=True))])
     text = json.dumps(table, separators=(",", ":")).replace('],"', '],\n"')
     Path(__file__).with_name(TABLE).write_text(text + "\n")
 
@@ -96,17 +114,17 @@ def make_table(embodiments: list[Embodiment]) -> dict[str, Any]:
             "mujoco": mujoco.__version__,
             "models": embodiment.model_version,
             "poses": poses,
-            "lengths": dict(zip(embodiment.actuator_names, lengths.tolist(), strict=True)),
+            "lengths": dict(zip(embodiment.muscle_names, lengths.tolist(), strict=True)),
         }
     return table
 
 
 def _poses(embodiment: Embodiment) -> np.ndarray:
-    """(NUM_POSES, nq): each joint between 10 and 90 % of its range by a golden-ratio sequence (no random numbers)."""
+    """Return poses (NUM_POSES, num_qpos): each joint between 10 and 90 % of its range, by a golden-ratio sequence."""
     model = embodiment.model
     low, high = model.jnt_range[embodiment.scalar_joint_ids].T
     count = np.arange(1, NUM_POSES + 1)[:, None] * 0.6180339887 + np.arange(len(low)) * 0.7548776662
-    qpos = np.tile(model.qpos0, (NUM_POSES, 1))
+    qpos = np.tile(embodiment.qpos0, (NUM_POSES, 1))
     qpos[:, embodiment.joint_qpos_ids] = low + (0.1 + 0.8 * (count % 1.0)) * (high - low)
     return qpos
 
@@ -120,13 +138,6 @@ def _joint_addresses(embodiment: Embodiment) -> dict[str, int]:
 @functools.cache
 def _table() -> dict[str, Any]:
     return json.loads(resources.files("muscle_torch.embodiments").joinpath(TABLE).read_text())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _is_wanted(version: str | None) -> bool:

@@ -33,10 +33,10 @@ KINDS: dict[str, tuple[str, str, float]] = {
     "sign": ("moment arms of opposite sign", "m", 1e-3),
     "push": ("a muscle that pushes", "N", 0.0),
 }
-# Faults of the published models as they are: name of the body -> pair (its right one) -> what is wrong.
+# Faults of the published models as they are: key of the body -> pair (its right one) -> what is wrong.
 # The tolerances of "axis" and "position" let pass that both arms of musclemimic-models 1.0.6 are turned by 0.1 degree.
 KNOWN_FAULTS: dict[str, dict[str, str]] = {
-    "MyoFullBody": {"LTpT_T12_r": "LTpT_T12_l runs along the right side: its sites are those of LTpT_T12_r"},
+    "fullbody": {"LTpT_T12_r": "LTpT_T12_l runs along the right side: its sites are those of LTpT_T12_r"},
 }
 
 
@@ -62,7 +62,7 @@ class Finding:
 
 def known(embodiment: Embodiment, finding: Finding) -> bool:
     """Whether the finding is a fault of the published model that has an entry in `KNOWN_FAULTS`."""
-    return finding.name in KNOWN_FAULTS.get(embodiment.name, {})
+    return finding.name in KNOWN_FAULTS.get(embodiment.key, {})
 
 
 def mirror_findings(embodiment: Embodiment, num_poses: int = 16, seed: int = 0) -> list[Finding]:
@@ -87,10 +87,12 @@ class Sides:
         self.embodiment, self.model = embodiment, embodiment.model
         self.data = mujoco.MjData(self.model)
         mujoco.mj_kinematics(self.model, self.data)
-        self.body_names, self.joint_names = names_of(self.model, "body"), embodiment.joint_names
+        self.body_names = names_of(self.model, "body")[: embodiment.sizes.bodies]
+        self.joint_names = embodiment.joint_names
         self.bodies, self.joints = _pairs(self.body_names), _pairs(self.joint_names)
-        names = embodiment.actuator_names
-        self.muscles = [(names.index(left), names.index(right)) for left, right in embodiment.left_right]
+        # Places among the muscles, not actuator ids: a motor may stand between them.
+        columns = (embodiment.muscle_columns(pair) for pair in embodiment.left_right)
+        self.muscles = [(int(left), int(right)) for left, right in columns]
         if self.bodies:
             self._find_plane()
 
@@ -125,7 +127,7 @@ class Sides:
         return found
 
     def mirror_pose(self, qpos: np.ndarray) -> np.ndarray:
-        """The pose (nq,) with left and right exchanged."""
+        """The pose (num_qpos,) with left and right exchanged."""
         out, address, start = qpos.copy(), self.model.jnt_qposadr, self.model.qpos0
         for joint, (twin, sign, _) in self.turns.items():
             away = qpos[address[joint]] - start[address[joint]]
@@ -194,17 +196,16 @@ def _couplings(sides: Sides) -> Iterator[Finding]:
 
 def _muscles(sides: Sides) -> Iterator[Finding]:
     """Parameters, and the sign of the force: MuJoCo's muscles pull with a negative one."""
-    model, names = sides.model, sides.embodiment.actuator_names
-    force, limits = model.actuator_gainprm[:, 2], model.actuator_lengthrange
+    model, names, ids = sides.model, sides.embodiment.muscle_names, sides.embodiment.muscle_ids
+    force, limits = model.actuator_gainprm[ids, 2], model.actuator_lengthrange[ids]
     for left, right in sides.muscles:
         yield from _finding("force", names[right], force[left], force[right])
         for end, name in enumerate(("shortest", "longest")):
             yield from _finding("length_range", names[right], limits[left, end], limits[right, end], name)
-    for muscle in range(model.nu):
+    for muscle, actuator in enumerate(ids):
+        acc0, parameters = model.actuator_acc0[actuator], model.actuator_gainprm[actuator, :9]
         for length in np.linspace(limits[muscle, 0], limits[muscle, 1], 5):
-            gain = mujoco.mju_muscleGain(
-                length, 0.0, limits[muscle], model.actuator_acc0[muscle], model.actuator_gainprm[muscle, :9]
-            )
+            gain = mujoco.mju_muscleGain(length, 0.0, limits[muscle], acc0, parameters)
             if gain > KINDS["push"][2]:
                 yield Finding("push", names[muscle], float(gain), float(gain), f"at {length:.3f} m")
                 break
@@ -223,7 +224,7 @@ def _poses(sides: Sides, count: int, random: np.random.Generator) -> Iterator[Fi
 
 
 def _pose(sides: Sides, pose: np.ndarray) -> Iterator[Finding]:
-    names, model = sides.embodiment.actuator_names, sides.model
+    names, model = sides.embodiment.muscle_names, sides.model
     place, length, arm = _measure(sides, pose)
     place_mirrored, length_mirrored, arm_mirrored = _measure(sides, sides.mirror_pose(pose))
     seen = sides.mirrored(place_mirrored)
@@ -240,7 +241,7 @@ def _pose(sides: Sides, pose: np.ndarray) -> Iterator[Finding]:
 
 
 def _measure(sides: Sides, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Body positions (nbody, 3) [m], muscle lengths (nu,) [m], moment arms (nu, nv) [m] in a pose."""
+    """Body positions (nbody, 3) [m], muscle lengths (muscles,) [m], moment arms (muscles, dofs) [m] in a pose."""
     data = sides.data
-    arms = moment_arms(sides.model, data, qpos)
-    return data.xpos.copy(), data.actuator_length.copy(), arms
+    arms = moment_arms(sides.embodiment, data, qpos)
+    return data.xpos.copy(), data.actuator_length[sides.embodiment.muscle_ids], arms

@@ -1,8 +1,11 @@
 """A one-hinge arm with a flexor and an extensor: small enough that tests and first looks take seconds."""
 
+from functools import partial
+
 import mujoco
 
 from .embodiment import Embodiment
+from .options import ToyArmOptions
 
 # The upper arm hangs from a stand; the elbow bends forward (+x). At rest gravity straightens it (0 rad), so that every
 # other position has to be held by the flexor. The extensor wraps around the elbow.
@@ -55,18 +58,27 @@ XML = """
 </mujoco>
 """
 
+# Of the elbow at full control [N m]: about half of what the flexor can do.
+MOTOR_TORQUE = 5.0
 
-def build_spec() -> mujoco.MjSpec:
-    return mujoco.MjSpec.from_string(XML)
+
+def build_spec(options: ToyArmOptions) -> mujoco.MjSpec:
+    spec = mujoco.MjSpec.from_string(XML)
+    if options.motor:
+        motor = spec.add_actuator(name="elbow_motor", target="elbow", trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        motor.set_to_motor()
+        motor.gear[0] = MOTOR_TORQUE
+        motor.ctrllimited, motor.ctrlrange = mujoco.mjtLimited.mjLIMITED_TRUE, [-1.0, 1.0]
+    return spec
 
 
-def make(fingers: bool) -> Embodiment:
-    """The toy arm has no fingers: `fingers` changes nothing but is kept, so that every body is made alike."""
+def make(options: ToyArmOptions) -> Embodiment:
     return Embodiment(
+        key="toy_arm",
         name="ToyArm",
-        model=build_spec().compile(),
+        options=options,
+        model=build_spec(options).compile(),
         model_version="toy-1",
-        fingers=False,
         control_frequency=100.0,
         substeps=5,
         site_names=("anchor_mimic", "elbow_mimic", "hand_mimic"),
@@ -74,5 +86,5 @@ def make(fingers: bool) -> Embodiment:
         touch_sensors=(),
         groups={"elbow": ("flexor", "extensor")},
         left_right=(),
-        build_spec=build_spec,
+        build_spec=partial(build_spec, options),
     )

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
 
 from .clip import UNREADABLE, write_arrays
 
@@ -17,6 +19,9 @@ MAX_BYTES = 4 << 30
 KINEMATIC_FIELDS = (
     *("body_parentid", "body_pos", "body_quat", "body_ipos", "body_mass", "jnt_type", "jnt_bodyid", "jnt_pos"),
     *("jnt_axis", "qpos0", "site_bodyid", "site_pos", "site_quat"),
+    # of the muscles' paths
+    *("geom_bodyid", "geom_pos", "geom_quat", "geom_size", "tendon_adr", "tendon_num", "wrap_type", "wrap_objid"),
+    *("wrap_prm", "actuator_trntype", "actuator_trnid", "actuator_gear", "actuator_dyntype"),
 )
 
 
@@ -27,10 +32,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "muscle_torch"
 
 
-def body_key(embodiment: Embodiment) -> bytes:
-    """A digest of all that forward kinematics depends on besides the motion."""
+def body_key(embodiment: Embodiment, more: Sequence[str] = ()) -> bytes:
+    """A digest of all that forward kinematics depends on besides the motion, and of `more` fields of the model."""
     digest = hashlib.sha256(f"{FORMAT} {mujoco.__version__} {embodiment.control_frequency}".encode())
-    for field in KINEMATIC_FIELDS:
+    for field in (*KINEMATIC_FIELDS, *more):
         digest.update(np.ascontiguousarray(getattr(embodiment.model, field)).tobytes())
     digest.update(embodiment.site_ids.tobytes())
     return digest.digest()
@@ -60,7 +65,7 @@ def store(key: str, entry: dict[str, np.ndarray]) -> bool:
     """Writes an entry; False, with a warning, where the folder cannot be written."""
     try:
         write_arrays(_path(key), entry, compress=False)
-    except OSError as error:
+    except InputError as error:
         warnings.warn(f"motion cache {cache_folder()} is not written ({error}); set MUSCLE_TORCH_CACHE", stacklevel=2)
         return False
     return True

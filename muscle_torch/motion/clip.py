@@ -1,7 +1,5 @@
 """MotionClip: one motion of one body as a plain .npz without pickles."""
 
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
 
 FORMAT = "muscle_torch.MotionClip/1"
 REQUIRED = ("qpos", "frequency", "joint_names", "embodiment", "model_version")
@@ -24,14 +23,14 @@ class MotionClip:
     """Positions over time at a constant rate. Building one checks nothing; `validate`, `save` and `load` do."""
 
     name: str
-    qpos: np.ndarray  # (T, nq) float32, columns in the order of joint_names; a free joint comes first and takes 7
+    qpos: np.ndarray  # (T, num_qpos) float32, columns in the order of joint_names; a free joint is first and takes 7
     frequency: float  # [Hz]
     joint_names: tuple[str, ...]
-    embodiment: str  # name of the body, e.g. "MyoBimanualArm"
+    embodiment: str  # `Embodiment.name`, e.g. "MyoBimanualArm"
     model_version: str
     source: str = ""
     licence: str = ""
-    qvel: np.ndarray | None = None  # (T, nv) float32; None: the derivative of qpos is used
+    qvel: np.ndarray | None = None  # (T, num_qvel) float32; None: the derivative of qpos is used
     landmarks: np.ndarray | None = None  # (T, K, 3) float32 [m], where recorded points wanted the body: to look at
     landmark_names: tuple[str, ...] = ()
     scale: float = float("nan")  # leg of the body over that of the person recorded; NaN: unknown
@@ -147,16 +146,9 @@ def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], compress: bool = True) -> Path:
-    """Writes an .npz beside `path` and moves it there when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            (np.savez_compressed if compress else np.savez)(stream, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write an .npz file whole or not at all; return its path. Raises InputError if it cannot be written."""
+    with write_atomically(path) as temporary, open(temporary, "wb") as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)  # type: ignore[arg-type]
     return path
 
 

@@ -1,4 +1,4 @@
-"""Which clips fail how often, and how often each should therefore be drawn."""
+"""How often each group of episodes (motions: each clip) fails, and how often it is drawn because of that."""
 
 from typing import Any
 
@@ -9,24 +9,24 @@ from muscle_torch.config import SamplingConfig
 from muscle_torch.errors import InputError
 
 EPSILON = 1e-6
-FEWEST = 1e-4  # running episodes; a clip that is not drawn for long keeps its rate but loses its inertia
+FEWEST = 1e-4  # running episodes; a group that is not drawn for long keeps its rate but loses its inertia
 
 
-class ClipFailures:
-    """Running counts of episodes and failures a clip, and weights that grow with the failure rate.
+class FailureRates:
+    """Running counts of episodes and failures of each group, and weights that grow with the failure rate.
 
     Each update the counts move by `smoothing` towards the newest rollout's. Weight: a uniform share, and the rest in
     proportion to rate ^ sharpness. As MuscleMimic's adaptive sampling, whose weights have no effect there.
     """
 
-    def __init__(self, config: SamplingConfig, num_clips: int):
+    def __init__(self, config: SamplingConfig, num_groups: int):
         _check(config)
         self.config = config
-        self.episodes = torch.full((num_clips,), float(config.prior_episodes), dtype=torch.float64)
-        self.failures = torch.full((num_clips,), float(config.prior_failures), dtype=torch.float64)
+        self.episodes = torch.full((num_groups,), float(config.prior_episodes), dtype=torch.float64)
+        self.failures = torch.full((num_groups,), float(config.prior_failures), dtype=torch.float64)
 
     def observe(self, episodes: Tensor, failures: Tensor) -> None:
-        """Counts of one rollout's ended episodes and of those that failed, each (C,)."""
+        """Counts of one rollout's ended episodes and of those that failed, each (G,)."""
         share = self.config.smoothing
         self.episodes.mul_(1 - share).add_(episodes.cpu(), alpha=share)
         self.failures.mul_(1 - share).add_(failures.cpu(), alpha=share)
@@ -36,12 +36,12 @@ class ClipFailures:
 
     @property
     def rate(self) -> Tensor:
-        """Failures an episode, (C,); a clip never drawn has that of the prior."""
+        """Failures an episode, (G,); a group never drawn has that of the prior."""
         return self.failures / (self.episodes + EPSILON)
 
     @property
     def weights(self) -> Tensor:
-        """Probability of each clip, (C,)."""
+        """Probability of each group, (G,)."""
         hardness = (self.rate + EPSILON) ** self.config.sharpness
         uniform = torch.full_like(hardness, 1 / len(hardness))
         hard = hardness / hardness.sum() if hardness.sum() > 0 else uniform  # a large power may leave only zeros
@@ -53,7 +53,7 @@ class ClipFailures:
     def load_state(self, state: dict[str, Any]) -> None:
         if state["episodes"].shape != self.episodes.shape:
             raise InputError(
-                f"stored failure rates are of {len(state['episodes'])} clips, not of {len(self.episodes)}; "
+                f"stored failure rates are of {len(state['episodes'])} groups, not of {len(self.episodes)}; "
                 "resume with the same motion="
             )
         self.episodes.copy_(state["episodes"])

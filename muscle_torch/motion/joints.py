@@ -31,12 +31,12 @@ def fit_to(clip: MotionClip, embodiment: Embodiment, where: str = "") -> MotionC
             f"{where}: made for version {clip.model_version} of {clip.embodiment}, installed is "
             f"{embodiment.model_version}; retarget it, or install the other version of the body"
         )
-    if clip.joint_names == embodiment.joint_names and clip.has_root == (embodiment.root_joint is not None):
+    if clip.joint_names == embodiment.joint_names and clip.has_root == embodiment.has_root:
         return clip
     missing = _check_joints(clip, embodiment, where)
     model = embodiment.model
-    qpos = np.tile(model.qpos0, (clip.num_frames, 1))
-    qvel = np.zeros((clip.num_frames, model.nv)) if clip.qvel is not None else None
+    qpos = np.tile(embodiment.qpos0, (clip.num_frames, 1))
+    qvel = np.zeros((clip.num_frames, embodiment.num_qvel)) if clip.qvel is not None else None
     for index, name in enumerate(embodiment.joint_names):
         if name in missing:
             qpos[:, model.jnt_qposadr[index]] = 0.0
@@ -84,7 +84,8 @@ def _check_joints(clip: MotionClip, embodiment: Embodiment, where: str) -> set[s
 
 
 def _coupled_joints(embodiment: Embodiment) -> set[str]:
-    owner = dict(zip(embodiment.model.jnt_qposadr.tolist(), embodiment.joint_names, strict=True))
+    addresses = embodiment.model.jnt_qposadr[: embodiment.sizes.joints].tolist()
+    owner = dict(zip(addresses, embodiment.joint_names, strict=True))
     return {owner[address] for address in embodiment.dependent.qpos_ids.tolist()}
 
 

@@ -15,23 +15,27 @@ class SiteMotion(NamedTuple):
     mat: np.ndarray  # (T, S, 3, 3)
     angvel: np.ndarray  # (T, S, 3) [rad/s]
     linvel: np.ndarray  # (T, S, 3) of the site point [m/s]
-    muscle_length: np.ndarray  # (T, nu) [m]
-    muscle_velocity: np.ndarray  # (T, nu) [m/s]
+    muscle_length: np.ndarray  # (T, muscles) [m]
+    muscle_velocity: np.ndarray  # (T, muscles) [m/s]
 
 
 def site_motion(
     embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray, scratch: mujoco.MjData | None = None
 ) -> SiteMotion:
-    """Forward kinematics of qpos (T, nq), qvel (T, nv). Give each thread its own `scratch`; MuJoCo releases the GIL."""
+    """Compute the forward kinematics of the body's qpos (T, num_qpos) and qvel (T, num_qvel).
+
+    Give each thread its own `scratch`; MuJoCo releases the GIL.
+    """
     model, sites, bodies = embodiment.model, embodiment.site_ids, embodiment.site_body_ids
     roots = model.body_rootid[bodies]
     data: Any = mujoco.MjData(model) if scratch is None else scratch
     frames, count = len(qpos), len(sites)
     pos, mat = np.empty((frames, count, 3)), np.empty((frames, count, 9))
     cvel, com = np.empty((frames, count, 6)), np.empty((frames, count, 3))
-    length, velocity = np.empty((frames, model.nu)), np.empty((frames, model.nu))
+    muscles = embodiment.muscle_ids
+    length, velocity = np.empty((frames, len(muscles))), np.empty((frames, len(muscles)))
     for t in range(frames):
-        data.qpos[:], data.qvel[:] = qpos[t], qvel[t]
+        data.qpos[: embodiment.num_qpos], data.qvel[: embodiment.num_qvel] = qpos[t], qvel[t]
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_tendon(model, data)
@@ -39,7 +43,7 @@ def site_motion(
         mujoco.mj_fwdVelocity(model, data)
         pos[t], mat[t] = data.site_xpos[sites], data.site_xmat[sites]
         cvel[t], com[t] = data.cvel[bodies], data.subtree_com[roots]
-        length[t], velocity[t] = data.actuator_length, data.actuator_velocity
+        length[t], velocity[t] = data.actuator_length[muscles], data.actuator_velocity[muscles]
     # cvel's linear part is that of the point of the body which is at the subtree's centre of mass.
     linvel = cvel[..., 3:] + np.cross(cvel[..., :3], pos - com)
     return SiteMotion(pos, mat.reshape(frames, count, 3, 3), cvel[..., :3], linvel, length, velocity)

@@ -1,10 +1,10 @@
 """All reference motion, flat on the device, ready to be indexed by world."""
 
 import copy
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from muscle_torch.config.threads import usable_cores
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
@@ -19,12 +20,20 @@ from . import cache as disk
 from .clip import MotionClip
 from .joints import fit_to
 from .kinematics import site_motion
-from .relative import relative_sites
+from .relative_sites import relative_sites_from_matrices
 from .resample import at_control_rate
 
 CHUNK = 1 << 16  # frames
 tqdm.set_lock(threading.RLock())  # its own is shared with other processes: a semaphore that a killed run leaks
 ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel", "muscle_length", "muscle_velocity")
+
+
+class ClipAtOrigin(NamedTuple):
+    """One clip in the world of an environment that plays it from its first frame; L frames, on the device."""
+
+    qpos: Tensor  # (L, nq)
+    qvel: Tensor  # (L, nv)
+    site_pos: Tensor  # (L, S, 3) [m]
 
 
 class MotionLibrary:
@@ -34,15 +43,15 @@ class MotionLibrary:
     """
 
     names: list[str]
-    qpos: Tensor  # (F, nq)
-    qvel: Tensor  # (F, nv)
+    qpos: Tensor  # (F, num_qpos) of the body; its props are no part of a motion
+    qvel: Tensor  # (F, num_qvel)
     site_pos: Tensor  # (F, S, 3) [m]
     site_mat: Tensor  # (F, S, 3, 3)
     site_angvel: Tensor  # (F, S, 3) [rad/s]
     site_linvel: Tensor  # (F, S, 3) of the site point [m/s]
-    muscle_length: Tensor  # (F, nu) [m]
-    muscle_velocity: Tensor  # (F, nu) [m/s]
-    rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites`
+    muscle_length: Tensor  # (F, muscles) [m]
+    muscle_velocity: Tensor  # (F, muscles) [m/s]
+    rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites_from_matrices`
     rrot: Tensor
     rvel: Tensor
     length: Tensor  # (C,) frames
@@ -66,7 +75,9 @@ class MotionLibrary:
             setattr(self, name, torch.from_numpy(np.concatenate([entry[name] for entry in entries])).to(self.device))
         sites = (self.site_pos, self.site_mat, self.site_angvel, self.site_linvel)
         # In parts: the temporaries of a large collection would need several times its memory.
-        parts = [relative_sites(*part) for part in zip(*(site.split(CHUNK) for site in sites), strict=True)]
+        parts = [
+            relative_sites_from_matrices(*part) for part in zip(*(site.split(CHUNK) for site in sites), strict=True)
+        ]
         self.rpos, self.rrot, self.rvel = (torch.cat(part) for part in zip(*parts, strict=True))
         self.length = torch.tensor([len(entry["qpos"]) for entry in entries], device=self.device)
         self.start = self.length.cumsum(0) - self.length
@@ -101,6 +112,24 @@ class MotionLibrary:
         """Row of each (clip, frame); frames outside a clip become its first or last. Shapes broadcast, long."""
         return self.start[clip] + torch.minimum(frame.clamp(min=0), self.length[clip] - 1)
 
+    def clip_rows(self, clip: int) -> slice:
+        """Return the rows of all frames of a clip."""
+        start = int(self.start[clip])
+        return slice(start, start + int(self.length[clip]))
+
+    def clip_at_origin(self, clip: int) -> ClipAtOrigin:
+        """Return copies of a clip's frames, moved horizontally so that a free root starts at the origin.
+
+        This is where the environment puts a clip that it plays from its first frame.
+        """
+        rows = self.clip_rows(clip)
+        qpos, qvel, site_pos = self.qpos[rows].clone(), self.qvel[rows].clone(), self.site_pos[rows].clone()
+        if self.embodiment.root_joint is not None:
+            origin = qpos[0, :2].clone()
+            qpos[:, :2] -= origin
+            site_pos[..., :2] -= origin
+        return ClipAtOrigin(qpos, qvel, site_pos)
+
 
 def _entries(
     clips: list[MotionClip], embodiment: Embodiment, interpolation: str, threads: int, cache: bool
@@ -122,7 +151,7 @@ def _entries(
             unwritable.set()
         return entry
 
-    workers = max(1, min(threads or os.cpu_count() or 1, len(clips)))
+    workers = max(1, min(threads or usable_cores(), len(clips)))
     pool = ThreadPoolExecutor(workers)
     try:
         # The bar appears only where there is more than a second of work, and only on a terminal.
@@ -146,8 +175,9 @@ def _compute(
 
 def _fits(entry: dict[str, np.ndarray], embodiment: Embodiment) -> bool:
     """Whether a file from the cache holds what it should: it may have been damaged."""
-    model, sites = embodiment.model, len(embodiment.site_names)
-    inner = ((model.nq,), (model.nv,), (sites, 3), (sites, 3, 3), (sites, 3), (sites, 3), (model.nu,), (model.nu,))
+    sites, muscles = len(embodiment.site_names), (len(embodiment.muscle_ids),)
+    body = ((embodiment.num_qpos,), (embodiment.num_qvel,))
+    inner = (*body, (sites, 3), (sites, 3, 3), (sites, 3), (sites, 3), muscles, muscles)
     if entry.keys() != set(ENTRY):
         return False
     frames = len(entry["qpos"])

@@ -18,7 +18,9 @@ INTERPOLATIONS = ("derivative", "reference")
 
 
 def at_control_rate(clip: MotionClip, embodiment: Embodiment, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
-    """(qpos (T', nq), qvel (T', nv)) float64 of `clip`, whose columns are the embodiment's, at the control frequency.
+    """Return qpos (T', num_qpos) and qvel (T', num_qvel) of `clip` at the control frequency, float64.
+
+    The clip's columns are the embodiment's.
 
     "derivative": cubic splines on true time; velocities are the splines' derivatives. "reference": as MuscleMimic does,
     with stretched time and interpolated velocities. A clip at the control frequency keeps its positions, and its
@@ -29,14 +31,15 @@ def at_control_rate(clip: MotionClip, embodiment: Embodiment, interpolation: str
     if round(clip.duration * embodiment.control_frequency, 6) < 1:
         raise InputError(f"motion {clip.name!r}: lasts {clip.duration:.4g} s, less than one control step")
     qpos = clip.qpos.astype(np.float64)
-    if clip.has_root:
+    root = embodiment.has_root
+    if root:
         qpos[:, 3:7] /= np.linalg.norm(qpos[:, 3:7], axis=1, keepdims=True)
     if np.isclose(clip.frequency, embodiment.control_frequency, rtol=1e-9):
-        qvel = clip.qvel if clip.qvel is not None else resample(qpos, clip.frequency, clip.frequency, clip.has_root)[1]
+        qvel = clip.qvel if clip.qvel is not None else resample(qpos, clip.frequency, clip.frequency, root)[1]
         return qpos, qvel.astype(np.float64)
     if interpolation == "derivative":
-        return resample(qpos, clip.frequency, embodiment.control_frequency, clip.has_root)
-    qvel = clip.qvel if clip.qvel is not None else resample(qpos, clip.frequency, clip.frequency, clip.has_root)[1]
+        return resample(qpos, clip.frequency, embodiment.control_frequency, root)
+    qvel = clip.qvel if clip.qvel is not None else resample(qpos, clip.frequency, clip.frequency, root)[1]
     return reference_resample(embodiment, qpos, qvel.astype(np.float64), clip.frequency)
 
 
@@ -66,20 +69,21 @@ def reference_resample(
     if stride > 1 and abs(stride - round(stride)) < 1e-9:
         qpos = qpos[:: round(stride)]
     else:
-        qpos, qvel = _stretched(qpos, qvel, max(1, round(len(qpos) * new / old)), embodiment.root_joint is not None)
+        qpos, qvel = _stretched(qpos, qvel, max(1, round(len(qpos) * new / old)), embodiment.has_root)
     if stride > 1:
-        qvel = differentiate(embodiment.model, qpos, new)
+        qvel = differentiate(embodiment, qpos, new)
     return qpos, qvel
 
 
-def differentiate(model: mujoco.MjModel, qpos: np.ndarray, frequency: float) -> np.ndarray:
-    """Forward differences (T, nv) of qpos (T, nq); the last frame repeats the one before."""
+def differentiate(embodiment: Embodiment, qpos: np.ndarray, frequency: float) -> np.ndarray:
+    """Return forward differences (T, num_qvel) of qpos (T, num_qpos); the last frame repeats the one before."""
+    model, whole = embodiment.model, embodiment.whole_qpos(qpos)
     qvel = np.zeros((len(qpos), model.nv))
     for t in range(len(qpos) - 1):
-        mujoco.mj_differentiatePos(model, qvel[t], 1 / frequency, qpos[t], qpos[t + 1])
+        mujoco.mj_differentiatePos(model, qvel[t], 1 / frequency, whole[t], whole[t + 1])
     if len(qpos) > 1:
         qvel[-1] = qvel[-2]
-    return qvel
+    return qvel[:, : embodiment.num_qvel]
 
 
 def _stretched(qpos: np.ndarray, qvel: np.ndarray, count: int, has_root: bool) -> tuple[np.ndarray, np.ndarray]:

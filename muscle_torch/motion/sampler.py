@@ -1,7 +1,5 @@
 """Which motion a world starts, and where in it (reference state initialisation)."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -42,11 +40,3 @@ class Sampler:
             return clip, torch.zeros_like(clip)
         last = self.library.length[clip] - 2
         return clip, torch.minimum((draw[1] * (last + 1)).long(), last)
-
-    def state(self) -> dict[str, Any]:
-        """What continues the same sequence of draws."""
-        return {"generator": self.generator.get_state(), "weights": self.weights.clone()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["generator"].cpu())
-        self.set_weights(state["weights"])

@@ -1,13 +1,14 @@
 """MuJoCo C on the CPU: `mujoco.batch.Batch`, one MjData a world, a C++ thread pool that releases the GIL."""
 
 import logging
-import os
 
 import mujoco
 import numpy as np
 import torch
 from mujoco.batch import Batch, SimulationError
 from torch import Tensor
+
+from muscle_torch.config.threads import usable_cores
 
 from .contract import (
     ACCELERATION_FIELDS,
@@ -41,7 +42,7 @@ class MujocoPhysics(Physics):
         self.num_worlds = num_worlds
         self.device = torch.device("cpu")
         _quiet_warnings()
-        self._batch = Batch(model, num_worlds, threads or _usable_cores(), persistent=True)
+        self._batch = Batch(model, num_worlds, threads or usable_cores(), persistent=True)
         self._sources = {name: self._batch.bind(name) for name in ("qpos", "qvel", "act", "ctrl", *ACCELERATION_FIELDS)}
         self._buffers: dict[tuple[str, tuple[int, ...] | None], tuple[np.ndarray, Tensor]] = {}
         self._fresh: set[tuple[str, tuple[int, ...] | None]] = set()  # buffers filled since the last change
@@ -158,10 +159,6 @@ class MujocoPhysics(Physics):
         shape = template.shape if picked is None else template[:, picked].shape
         array = np.empty(shape, dtype=np.float32)
         self._buffers[name, rows] = (array, torch.from_numpy(array))
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _quiet_warnings() -> None:

@@ -27,7 +27,6 @@ from .warp_budget import calibrate
 _STATE = ("qpos", "qvel", "act", "ctrl", "qacc_warmstart", "time")
 _FORCES = ("actuator_force", "qfrc_actuator")  # of the acceleration stage, known before its solver
 _LARGEST = 1e10  # MuJoCo's mjMAXVAL: beyond it a number is as bad as NaN
-_IMPLICIT = (mujoco.mjtIntegrator.mjINT_IMPLICIT, mujoco.mjtIntegrator.mjINT_IMPLICITFAST)
 _SENSOR = mujoco.mjtSensor
 _OF_CONSTRAINTS = [
     *(_SENSOR.mjSENS_JOINTLIMITPOS, _SENSOR.mjSENS_JOINTLIMITVEL, _SENSOR.mjSENS_TENDONLIMITPOS),
@@ -219,7 +218,7 @@ class WarpPhysics(Physics):
         return wp.stream_from_torch(torch.cuda.current_stream(self.device))
 
     def _control_step(self, substeps: int, constrained: bool = False) -> None:
-        integrate = mjw.implicit if self.model.opt.integrator in _IMPLICIT else mjw.euler
+        integrate = INTEGRATORS[self.model.opt.integrator]
         for substep in range(substeps):
             if substep or not constrained:
                 self._constrain()
@@ -306,6 +305,25 @@ class WarpPhysics(Physics):
             torch.where(chosen, self._views[field], old, out=self._views[field])
 
 
+def _runge_kutta(m: mjw.Model, d: mjw.Data) -> None:
+    """Integrate as mjw.rungekutta4; sensors of the acceleration stage stay those of the step's start, as in C.
+
+    It evaluates all stages anew at three more points, and leaves positions and velocities of the last of them.
+    """
+    sensors = wp.clone(d.sensordata)
+    mjw.rungekutta4(m, d)
+    wp.copy(d.sensordata, sensors)
+
+
+# mjtIntegrator -> what takes the state from the start of a substep, where all stages are known, to its end
+INTEGRATORS: dict[int, Callable[[mjw.Model, mjw.Data], None]] = {
+    mujoco.mjtIntegrator.mjINT_EULER: mjw.euler,
+    mujoco.mjtIntegrator.mjINT_RK4: _runge_kutta,
+    mujoco.mjtIntegrator.mjINT_IMPLICIT: mjw.implicit,
+    mujoco.mjtIntegrator.mjINT_IMPLICITFAST: mjw.implicit,
+}
+
+
 def _put_model(model: mujoco.MjModel) -> mjw.Model:
     try:
         _check(model)
@@ -319,12 +337,12 @@ def _check(model: mujoco.MjModel) -> None:
 
     And what a step made of parts leaves out: inertia of tendons, checks of flexible bodies.
     """
-    integrators = (mujoco.mjtIntegrator.mjINT_EULER, *_IMPLICIT)
     refused = {
         "adhesion": (model.actuator_trntype == mujoco.mjtTrn.mjTRN_BODY).any(),
         "tendon armature": model.tendon_armature.any(),
         "sensors of limits or distances": np.isin(model.sensor_type, _OF_CONSTRAINTS).any(),
-        "an integrator other than Euler and implicit": model.opt.integrator not in integrators,
+        "an integrator other than euler, rk4, implicit and implicitfast": model.opt.integrator not in INTEGRATORS,
+        "the solver pgs": model.opt.solver == mujoco.mjtSolver.mjSOL_PGS,
         "sleeping": model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP,
         "flexible bodies": model.nflex,
     }

@@ -1,8 +1,9 @@
 """Method `batch`: every frame of a clip in one least-squares problem on torch, on a CPU or a GPU.
 
 Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations
-of pelvis, trunk and feet, a weak pull to the rest pose, second differences in time (a zero-phase low-pass, `cutoff`
-[Hz]), standing feet that neither sink nor slide, one foot on the floor except in flight, and parts that keep apart.
+of pelvis, trunk and feet, how upper arms and forearms turn, wrist angles, a weak pull to the rest pose, second
+differences in time (a zero-phase low-pass, `cutoff` [Hz]), standing feet that neither sink nor slide, one foot on the
+floor except in flight, and parts that keep apart.
 Gauss-Newton steps (solver.py) on few frames first, then on all.
 """
 
@@ -16,11 +17,12 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
+from muscle_torch.motion.support import runs
 from muscle_torch.rotations import matrix_to_rotvec
 
 from .collisions import Contacts, find_contacts, pairs
 from .fit import LANDMARK_BODIES, Proportions, Targets, spread_frames
-from .ground import FEET, TOUCH, Feet, find_floor, grounded, runs, stances
+from .ground import FEET, TOUCH, Feet, find_floor, grounded, stances
 from .kinematics import BodyTree, Points, Pose
 from .solver import Normal, second, solve
 
@@ -28,6 +30,11 @@ POSITION = 3e4  # 1 / (6 mm)^2
 ORIENTATION = 150.0  # 1 / (5 degrees)^2
 FOOT_PITCH, FOOT_TWIST = 2e4, 20.0  # 1 / (0.4 and 13 degrees)^2: ankle angles are small, and the floor pulls at them
 ACROSS = 2  # the heel bone's axis to the right
+UPPER_ARM = 5.0  # 1 / (26 degrees)^2, about its length: where the elbow bends, the landmarks show it better
+WRIST = 150.0  # 1 / (5 degrees)^2, angles of forearm and wrist
+LANDMARK = (
+    POSITION * 0.37**2
+)  # of a joint that moves a landmark 0.37 m away: how much the least known ones are smoothed
 REST = 1.0  # 1 / (1 rad)^2: joints that no landmark tells
 STIFF_REST = {"elv_angle": 10.0, "shoulder_rot": 10.0, "pro_sup": 10.0, "subtalar_angle": 8.0, "mtp_angle": 4.0,
               "deviation": 4.0, "flexion": 4.0}  # fmt: skip
@@ -65,6 +72,11 @@ class Terms:
     turns: Tensor  # (T, B, 3, 3)
     turn_weight: Tensor  # (T, B, 3, 3) root of the weight, by direction of the world
     rate: float
+    bent: Tensor  # (A,) columns of joints whose angle is recorded
+    angles: Tensor  # (T, A) [rad]
+    rest: Tensor  # (n,) weight of the rest pose
+    calm: Tensor  # (d,) how much more each degree of freedom is smoothed
+    vague: Tensor  # (d,) bool: the targets hardly show it
     feet: Feet | None = None
     still: Tensor | None = None  # (T, P) soles that stand
     anchor: Tensor | None = None  # (T, P, 2) where
@@ -79,6 +91,7 @@ class Terms:
             goal=self.goal[stretch],
             turns=self.turns[stretch],
             turn_weight=self.turn_weight[stretch],
+            angles=self.angles[stretch],
             still=None if self.still is None else self.still[stretch],
             anchor=None if self.anchor is None else self.anchor[stretch],
             touching=None if self.touching is None else self.touching[stretch],
@@ -92,7 +105,9 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
     points = body.points(targets.names, tree)
     few = spread_frames(targets.num_frames, COARSE if targets.num_frames > 8 * COARSE else 1)
     rough = targets.at(few)
-    pose = _solve(tree, _terms(tree, rough, points), _start(tree, rough), options.rough_iterations, options.cutoff)
+    pose = _solve(
+        tree, _terms(tree, body, rough, points), _start(tree, rough), options.rough_iterations, options.cutoff
+    )
     if feet is not None:
         everything = np.arange(targets.num_frames)
         turn, height = find_floor(feet.lowest(_spread(tree, pose, few, everything)), targets.rate)
@@ -103,7 +118,7 @@ def fit_clip(targets: Targets, body: Proportions, options: BatchOptions) -> tupl
     for chosen, count in ((few, options.coarse_iterations), (everything, options.iterations)):
         at = targets.at(chosen)
         pose = _spread(tree, pose, few, chosen)
-        terms = _terms(tree, at, points)
+        terms = _terms(tree, body, at, points)
         if feet is not None:
             _stand(tree, terms, feet, pose)
         pose = _keep_apart(tree, terms, pose, count, options.cutoff)
@@ -131,6 +146,7 @@ def followed(body: Proportions) -> list[str]:
     model = body.tree.model
     names = {model.body(int(b)).name for b in model.geom_bodyid[pairs(model)].ravel()} | {"thorax"}
     names |= {LANDMARK_BODIES[name] for name in body.rest if name in LANDMARK_BODIES}
+    names |= {bone for arm in body.arms.values() for bone in arm.bodies.values()}
     if body.free:
         names |= {"pelvis", *(f"{part}_{side}" for part in FEET for side in "rl")}
     return sorted(names - {"world"})
@@ -173,37 +189,56 @@ def _start(tree: BodyTree, targets: Targets) -> Pose:
     pose = tree.rest(targets.num_frames)
     if not tree.free:
         return pose
-    turn = tree._tensor(targets.orientations["pelvis"])
+    turn = tree.tensor(targets.orientations["pelvis"])
     local = tree.forward(pose).mat[0, tree.body("pelvis")]  # the root body's axes against the pelvis' at rest
     root = turn @ local.T @ pose.root_mat
-    here = tree._tensor(targets.positions[:, targets.names.index("pelvis")])
+    here = tree.tensor(targets.positions[:, targets.names.index("pelvis")])
     return Pose(here, root, pose.joints)
 
 
-def _terms(tree: BodyTree, targets: Targets, points: Points) -> Terms:
-    bodies = list(targets.orientations)
-    turns = (
-        np.stack([targets.orientations[b] for b in bodies], 1) if bodies else np.zeros((targets.num_frames, 0, 3, 3))
-    )
+def _terms(tree: BodyTree, body: Proportions, targets: Targets, points: Points) -> Terms:
+    bodies, joints, count = list(targets.orientations), list(targets.angles), targets.num_frames
+    turns = np.stack([targets.orientations[b] for b in bodies], 1) if bodies else np.zeros((count, 0, 3, 3))
+    angles = np.stack([targets.angles[j] for j in joints], 1) if joints else np.zeros((count, 0))
+    root = tree.num_dof - len(tree.names)
+    recorded = _recorded_joints(targets)
+    rest = [REST if name in recorded else STIFF_REST.get(name[:-2], REST) for name in tree.names]
     return Terms(
         points=points,
-        goal=tree._tensor(targets.positions),
-        weight=tree._tensor(targets.weights) * POSITION,
-        turned=tree._index([tree.body(b) for b in bodies]),
-        turns=tree._tensor(turns),
-        turn_weight=tree._tensor(_turn_weights(bodies, turns)),
+        goal=tree.tensor(targets.positions),
+        weight=tree.tensor(targets.weights) * POSITION,
+        turned=tree.index([tree.body(b) for b in bodies]),
+        turns=tree.tensor(turns),
+        turn_weight=tree.tensor(_turn_weights(bodies, turns, body)),
         rate=targets.rate,
+        bent=tree.index([root + tree.names.index(j) for j in joints]),
+        angles=tree.tensor(angles),
+        rest=tree.tensor(rest),
+        calm=tree.tensor([*[1.0] * root, *(CALM.get(name[:-2], 1.0) for name in tree.names)]),
+        vague=tree.tensor([*[1.0] * root, *(name not in targets.angles for name in tree.names)]) > 0,
     )
 
 
-def _turn_weights(bodies: list[str], turns: np.ndarray) -> np.ndarray:
-    """(T, B, 3, 3): a foot's pitch counts more than its roll and yaw, in which recordings and body differ."""
+def _recorded_joints(targets: Targets) -> set[str]:
+    """Joints of the arms that recorded orientations determine."""
+    return set(targets.angles) | {f"shoulder_rot_{b[-1]}" for b in targets.orientations if b.startswith("humerus")}
+
+
+def _turn_weights(bodies: list[str], turns: np.ndarray, body: Proportions) -> np.ndarray:
+    """(T, B, 3, 3): a foot's pitch counts more than its roll and yaw, in which recordings and body differ.
+
+    Of an upper arm only the turn about its length counts; landmarks show the rest.
+    """
     weights = np.broadcast_to(np.sqrt(ORIENTATION) * np.eye(3), turns.shape).copy()
     for b, name in enumerate(bodies):
         if name.startswith("calcn"):
             across = turns[:, b, :, ACROSS]
             more = np.sqrt(FOOT_PITCH) - np.sqrt(FOOT_TWIST)
             weights[:, b] = np.sqrt(FOOT_TWIST) * np.eye(3) + more * across[:, :, None] * across[:, None, :]
+        elif name.startswith("humerus"):
+            arm = body.arms["left" if name.endswith("l") else "right"]
+            along = turns[:, b] @ arm.axes["upper_arm"][:, 1]
+            weights[:, b] = np.sqrt(UPPER_ARM) * along[:, :, None] * along[:, None, :]
     return weights
 
 
@@ -211,12 +246,10 @@ def _solve(
     tree: BodyTree, terms: Terms, pose: Pose, iterations: int, cutoff: float, held: tuple[int, int] = (0, 0)
 ) -> Pose:
     """Gauss-Newton steps; the first and last `held` frames stay as they are."""
-    rest = tree._tensor([STIFF_REST.get(name[:-2], REST) for name in tree.names])
-    calm = tree._tensor([*[1.0] * (tree.num_dof - len(rest)), *(CALM.get(name[:-2], 1.0) for name in tree.names)])
     # A low-pass of `cutoff`: there the second differences weigh as much as the typical pull of the targets.
     smoothing = (2 * np.pi * min(cutoff / terms.rate, 0.45)) ** -4
     for _ in range(iterations):
-        problem = _linearised(tree, terms, pose, rest, calm)
+        problem = _linearised(tree, terms, pose)
         for end in (slice(0, held[0]), slice(len(pose.joints) - held[1], None)):
             problem.low[end], problem.high[end] = 0.0, 0.0
         step = solve(problem, smoothing)
@@ -226,7 +259,7 @@ def _solve(
     return pose
 
 
-def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor, calm: Tensor) -> Normal:
+def _linearised(tree: BodyTree, terms: Terms, pose: Pose) -> Normal:
     frames = tree.forward(pose)
     rows, errors = [], []
     sided: list[tuple[Tensor, Tensor, Tensor]] = []  # Jacobian, value, weight
@@ -247,6 +280,12 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor, calm: Te
             (by @ error[..., None])[..., 0],
             torch.ones_like(error[..., 0]),
         )
+    first = tree.num_dof - len(tree.names)
+    if len(terms.bent):
+        unit = torch.zeros(len(where), len(terms.bent), tree.num_dof, device=where.device, dtype=where.dtype)
+        unit[:, torch.arange(len(terms.bent)), terms.bent] = WRIST**0.5
+        rows.append(unit)
+        errors.append(WRIST**0.5 * (pose.joints[:, terms.bent - first] - terms.angles))
     told = len(rows)  # what follows comes from the floor, and must not make the motion smoother
     if terms.feet is not None:
         assert terms.still is not None and terms.anchor is not None and terms.touching is not None
@@ -261,16 +300,16 @@ def _linearised(tree: BodyTree, terms: Terms, pose: Pose, rest: Tensor, calm: Te
         add(jacobian[:, :, :2], low[..., :2] - terms.anchor, STAND_STILL * still)
     if terms.contacts is not None:
         sided.append(terms.contacts.rows(tree, frames, CLEARANCE, APART))
-    first = tree.num_dof - len(tree.names)
     typical = torch.cat(rows[:told], dim=1).square().sum(dim=1).median(dim=0).values
-    # Joints that the targets hardly tell are smoothed as if they told as much as of the others.
-    typical = calm * typical.clamp_min(float(typical.median()))
+    # Joints that the targets hardly show are smoothed as if they showed as much as of the others.
+    least = max(float(typical.median()), LANDMARK)
+    typical = terms.calm * torch.where(terms.vague, typical.clamp_min(least), typical)
     stacked, error = torch.cat(rows, dim=1), torch.cat(errors, dim=1)
     hessian = stacked.transpose(1, 2) @ stacked
     gradient = (error[:, None] @ stacked)[:, 0]
     index = torch.arange(first, tree.num_dof, device=tree.device)
-    hessian[:, index, index] += rest
-    gradient[:, first:] += rest * (pose.joints - tree.neutral)
+    hessian[:, index, index] += terms.rest
+    gradient[:, first:] += terms.rest * (pose.joints - tree.neutral)
     low, high = torch.full_like(gradient, -torch.inf), torch.full_like(gradient, torch.inf)
     low[:, first:], high[:, first:] = tree.lower - pose.joints, tree.upper - pose.joints
     if not sided:
@@ -296,12 +335,12 @@ def _spread(tree: BodyTree, pose: Pose, known: np.ndarray, wanted: np.ndarray) -
     joints = CubicSpline(known, pose.joints.double().cpu().numpy())(wanted)
     root = CubicSpline(known, pose.root_pos.double().cpu().numpy())(wanted)
     turn = Slerp(known, Rotation.from_matrix(pose.root_mat.double().cpu().numpy()))(wanted).as_matrix()
-    spread = Pose(tree._tensor(root), tree._tensor(turn), tree._tensor(joints))
+    spread = Pose(tree.tensor(root), tree.tensor(turn), tree.tensor(joints))
     return spread._replace(joints=spread.joints.clamp(tree.lower, tree.upper))
 
 
 def _turned(tree: BodyTree, pose: Pose, turn: np.ndarray, height: float) -> Pose:
-    by, shift = tree._tensor(turn), tree._tensor([0.0, 0.0, height])
+    by, shift = tree.tensor(turn), tree.tensor([0.0, 0.0, height])
     return pose._replace(root_pos=pose.root_pos @ by.T - shift, root_mat=by @ pose.root_mat)
 
 
@@ -311,8 +350,8 @@ def _stand(tree: BodyTree, terms: Terms, feet: Feet, pose: Pose) -> None:
     still, place = stances(low, terms.rate)
     still &= feet.soles.rigid.cpu().numpy()
     height = pose.root_pos[:, 2].double().cpu().numpy()
-    terms.feet, terms.still, terms.anchor = feet, tree._tensor(still) > 0, tree._tensor(place)
-    terms.touching = tree._tensor(grounded(low[..., 2].min(axis=1), height, terms.rate))
+    terms.feet, terms.still, terms.anchor = feet, tree.tensor(still) > 0, tree.tensor(place)
+    terms.touching = tree.tensor(grounded(low[..., 2].min(axis=1), height, terms.rate))
 
 
 def _anchors(tree: BodyTree, low: np.ndarray, still: np.ndarray) -> Tensor:
@@ -321,4 +360,4 @@ def _anchors(tree: BodyTree, low: np.ndarray, still: np.ndarray) -> Tensor:
     for point in range(still.shape[1]):
         for start, stop in runs(still[:, point]):
             anchor[start:stop, point] = np.median(low[start:stop, point, :2], axis=0)
-    return tree._tensor(anchor)
+    return tree.tensor(anchor)

@@ -74,9 +74,9 @@ def find_contacts(tree: BodyTree, pose: Pose, clearance: float) -> Contacts | No
     if not len(used):
         return None
     return Contacts(
-        bodies=tree._index(tree.place[model.geom_bodyid[both[used]].T]),
-        local=tree._tensor(ends[:, :, used]),
-        normal=tree._tensor(normals[:, used]),
-        near=tree._tensor(found[:, used]),
+        bodies=tree.index(tree.place[model.geom_bodyid[both[used]].T]),
+        local=tree.tensor(ends[:, :, used]),
+        normal=tree.tensor(normals[:, used]),
+        near=tree.tensor(found[:, used]),
         nearest=nearest,
     )

@@ -4,7 +4,7 @@ The result, `Targets`, is what all methods aim at and what their landmark error 
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ import torch
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
+from .arm_axes import ARM_SEGMENTS, BodyArm
 from .kinematics import BodyTree, Points
 from .raw import SIDES, RawMotion, leg_length
 
@@ -44,6 +45,7 @@ class Targets:
     positions: np.ndarray  # (T, K, 3) world [m]
     weights: np.ndarray  # (K,)
     orientations: dict[str, np.ndarray]  # body -> (T, 3, 3) its axes in the world
+    angles: dict[str, np.ndarray] = field(default_factory=dict)  # joint of a forearm or wrist -> (T,) [rad]
 
     @property
     def num_frames(self) -> int:
@@ -52,8 +54,9 @@ class Targets:
     def at(self, frames: np.ndarray) -> "Targets":
         """These frames alone, which are about evenly spaced."""
         turns = {body: values[frames] for body, values in self.orientations.items()}
+        angles = {joint: values[frames] for joint, values in self.angles.items()}
         rate = self.rate * (len(frames) - 1) / max(int(frames[-1] - frames[0]), 1)
-        return dataclasses.replace(self, rate=rate, positions=self.positions[frames], orientations=turns)
+        return dataclasses.replace(self, rate=rate, positions=self.positions[frames], orientations=turns, angles=angles)
 
     def turned(self, turn: np.ndarray, shift: np.ndarray) -> "Targets":
         """Rotated about the world's origin by `turn` (3, 3), then shifted (3,) [m]."""
@@ -72,6 +75,7 @@ class Proportions:
     def __init__(self, embodiment: Embodiment) -> None:
         self.tree = BodyTree(embodiment, dtype=torch.float64)
         self.rest, self.turns = self._pose(np.pi / 2)
+        self.arms = {side: BodyArm(self.tree.model, side, self.turns, self.rest) for side in SIDES}
         elevations = np.linspace(0, np.pi, 19)
         poses = [self._pose(e)[0] for e in elevations]
         self.elevations = elevations
@@ -87,7 +91,7 @@ class Proportions:
         local = np.zeros((len(names), 3))
         if "pelvis" in names:
             local[names.index("pelvis")] = self.turns["pelvis"].T @ (self.rest["pelvis"] - self.pelvis_origin)
-        return Points(torch.tensor(bodies, device=tree.device), tree._tensor(local))
+        return Points(torch.tensor(bodies, device=tree.device), tree.tensor(local))
 
     def length(self, start: str, end: str) -> float:
         return float(np.linalg.norm(self.rest[end] - self.rest[start]))
@@ -111,7 +115,8 @@ class Proportions:
         # A fixed body stands as its file has it: facing -y, here turned to face x.
         turn = np.eye(3) if self.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         at = {name: turn @ frames.pos[0, tree.body(body)].numpy() for name, body in known.items()}
-        turns = {b: turn @ frames.mat[0, tree.body(b)].numpy() for b in (*known.values(), "thorax")}
+        turned = (*known.values(), "thorax", *(f"{body}_{side}" for body in ARM_SEGMENTS.values() for side in "rl"))
+        turns = {b: turn @ frames.mat[0, tree.body(b)].numpy() for b in turned}
         if self.free:
             at["pelvis"] = (at["left_hip"] + at["right_hip"]) / 2
             self.foot_turns = {s: frames.mat[0, tree.body(f"calcn_{s[0]}")].numpy() for s in SIDES}
@@ -132,6 +137,8 @@ def make_targets(raw: RawMotion, body: Proportions) -> Targets:
         raise InputError(f"{raw.source or raw.name}: the orientation of the trunk is unknown (neck and both shoulders)")
     found: dict[str, np.ndarray] = {}
     orientations: dict[str, np.ndarray] = {}
+    angles: dict[str, np.ndarray] = {}
+    segments = {name: values for name, values in raw.orientations.items() if name not in ("pelvis", "thorax")}
     if body.free:
         _legs(raw, body, found)
         for side in SIDES:
@@ -149,13 +156,18 @@ def make_targets(raw: RawMotion, body: Proportions) -> Targets:
         turn = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         back = turn @ thorax.transpose(0, 2, 1)
         p = {name: np.einsum("tij,tj->ti", back, values - p.get("neck", 0.0)) for name, values in p.items()}
+        segments = {name: back @ values for name, values in segments.items()}
         turn = np.broadcast_to(turn, (raw.num_frames, 3, 3))
         found["neck"] = np.broadcast_to(turn[0] @ body.rest["neck"], (raw.num_frames, 3))
     for side in arms:
-        _arm(p, side, body, turn, found)
+        found |= _arm(p, side, body, turn, found["neck"])
+        if f"{side}_wrist" in found:
+            turns, bends = _arm_turns(p, side, body, segments, found)
+            orientations |= turns
+            angles |= bends
     names = tuple(name for name in found if body.free or name != "neck")
     weights = np.array([WEIGHTS[name.removeprefix("left_").removeprefix("right_")] for name in names])
-    return Targets(raw.rate, names, np.stack([found[name] for name in names], axis=1), weights, orientations)
+    return Targets(raw.rate, names, np.stack([found[name] for name in names], axis=1), weights, orientations, angles)
 
 
 def _legs(raw: RawMotion, body: Proportions, found: dict[str, np.ndarray]) -> None:
@@ -165,7 +177,8 @@ def _legs(raw: RawMotion, body: Proportions, found: dict[str, np.ndarray]) -> No
     if missing or "pelvis" not in raw.orientations:
         raise InputError(
             f"{where}: a whole body needs {', '.join(missing) or 'the orientation of the pelvis'}, which the recording "
-            "lacks; for arms alone use embodiment=bimanual_arm"
+            "lacks (markers= names markers, static= is a trial that shows them); for arms alone use "
+            "embodiment=bimanual"
         )
     subject = leg_length(p)
     assert subject is not None
@@ -191,7 +204,7 @@ def _foot(raw: RawMotion, side: str, body: Proportions) -> np.ndarray:
     if raw.rest:
         flat = _angle(_unit(raw.rest[toe] - raw.rest[ankle]), _unit(raw.rest[knee] - raw.rest[ankle]))
     else:
-        flat = float(np.pi / 2 - _resting_pitch(p[toe] - p[ankle], raw.rate))
+        flat = float(np.pi / 2 - resting_pitch(p[toe] - p[ankle], p[toe]))
     own = _angle(_unit(body.rest[toe] - body.rest[ankle]), _unit(body.rest[knee] - body.rest[ankle]))
     axis = _unit(np.cross(shank, foot))
     return _turn(foot, axis, own - flat) * body.length(ankle, toe)
@@ -212,11 +225,17 @@ def _two_axes(knee: np.ndarray, ankle: np.ndarray, toe: np.ndarray) -> np.ndarra
     return np.stack((along, across, np.cross(along, across)), axis=-1)
 
 
-def _resting_pitch(foot: np.ndarray, rate: float) -> float:
-    """How far below its start the foot's end lies when the foot rests, as an angle [rad] (negative: it points down)."""
+def resting_pitch(foot: np.ndarray, toe: np.ndarray) -> float:
+    """Return how far above its start the foot's end lies when the foot rests, as an angle [rad] (negative: below).
+
+    foot (T, 3): ankle to toe; toe (T, 3): its place. The foot rests in the quarter of the frames with the slowest toe
+    and, among these, in the half in which it turns least. Its rotation alone would not do: in running it turns
+    slowest in flight.
+    """
     pitch = np.arcsin(_unit(foot)[:, 2])
-    turning = np.abs(np.gradient(pitch)) * rate
-    still = turning <= np.quantile(turning, 0.25)
+    speed, turning = np.linalg.norm(np.gradient(toe, axis=0), axis=1), np.abs(np.gradient(pitch))
+    slow = speed <= np.quantile(speed, 0.25)
+    still = slow & (turning <= np.quantile(turning[slow], 0.5))
     return float(np.median(pitch[still]))
 
 
@@ -233,19 +252,42 @@ def _aligned(raw: RawMotion, body: Proportions, trunk: np.ndarray, thorax: np.nd
 
 
 def _arm(
-    p: dict[str, np.ndarray], side: str, body: Proportions, thorax: np.ndarray, found: dict[str, np.ndarray]
-) -> None:
+    p: dict[str, np.ndarray], side: str, body: Proportions, thorax: np.ndarray, neck: np.ndarray
+) -> dict[str, np.ndarray]:
     """Shoulder by the body's scapular rhythm for the recorded elevation, then segment by segment."""
     upper = _unit(p[f"{side}_elbow"] - p[f"{side}_shoulder"])
     elevation = np.arccos(np.clip(np.sum(-thorax[..., 2] * upper, axis=1), -1, 1))
-    found[f"{side}_shoulder"] = found["neck"] + np.einsum("tij,tj->ti", thorax, body.shoulder(side, elevation))
+    arm = {f"{side}_shoulder": neck + np.einsum("tij,tj->ti", thorax, body.shoulder(side, elevation))}
     for start, end in (("shoulder", "elbow"), ("elbow", "wrist"), ("wrist", "hand")):
-        if f"{side}_{end}" not in p:
-            return
-        step = p[f"{side}_{end}"] - p[f"{side}_{start}"]
-        found[f"{side}_{end}"] = found[f"{side}_{start}"] + _unit(step) * body.length(
-            f"{side}_{start}", f"{side}_{end}"
-        )
+        first, last = f"{side}_{start}", f"{side}_{end}"
+        if last not in p:
+            break
+        arm[last] = arm[first] + _unit(p[last] - p[first]) * body.length(first, last)
+    return arm
+
+
+def _arm_turns(
+    p: dict[str, np.ndarray],
+    side: str,
+    body: Proportions,
+    segments: dict[str, np.ndarray],
+    found: dict[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """How the arm turns about its length: orientations by bone, and angles by joint.
+
+    A recorded ulna, of a model with bones, also says where this body's wrist is: the line from elbow to wrist lies
+    otherwise in other models' bones, and another elbow angle would follow from it.
+    """
+    elbow, wrist, hand = (f"{side}_{name}" for name in ("elbow", "wrist", "hand"))
+    arm = body.arms[side]
+    turns, angles = arm.follow(segments, _unit(p[elbow] - p[f"{side}_shoulder"]), _unit(p[wrist] - p[elbow]))
+    ulna, pronation = segments.get(f"{side}_ulna"), angles.get(arm.joints[0])
+    if ulna is not None and pronation is not None:
+        place = found[elbow] + arm.forearm(ulna, pronation) * body.length(elbow, wrist)
+        if hand in found:
+            found[hand] = found[hand] + place - found[wrist]
+        found[wrist] = place
+    return turns, angles
 
 
 def _unit(v: np.ndarray) -> np.ndarray:

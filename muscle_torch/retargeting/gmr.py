@@ -123,6 +123,10 @@ def frame_goals(targets: Targets, body: Proportions) -> dict[str, tuple[np.ndarr
             rest = body.rest[last] - body.rest[first]
             base = turns[above] @ body.turns[above].T  # how the parent turned since the T-pose
             turns[name] = _least_turn(base @ rest, at[last] - at[first]) @ base @ body.turns[name]
+    for arm in body.arms.values():
+        ulna = f"ulna_{arm.side[0]}"
+        if ulna in turns and set(arm.joints) & targets.angles.keys():
+            turns[arm.bodies["hand"]] = arm.hand(turns[ulna], targets.angles)
     goals = {}
     for landmark, where in at.items():
         name = LANDMARK_BODIES.get(landmark, "pelvis")

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from muscle_torch.motion.support import runs
+
 from .kinematics import BodyTree, Frames, Pose
 
 GeomType = mujoco.mjtGeom
@@ -55,7 +57,7 @@ class Soles:
             else:
                 raise NotImplementedError(f"a sole of geom type {kind}")
         body, at, radius, turn, size = (np.array(column) for column in zip(*rows, strict=True))
-        return cls(tree._index(body), *(tree._tensor(a) for a in (at, radius, turn, size)))
+        return cls(tree.index(body), *(tree.tensor(a) for a in (at, radius, turn, size)))
 
     def lowest(self, frames: Frames) -> Tensor:
         """The lowest point of each, world (T, P, 3)."""
@@ -137,12 +139,6 @@ def stances(points: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
             column[start:stop] = True
             out[start:stop] = np.median(where[start:stop, :2], axis=0)
     return still, place
-
-
-def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """[start, stop) of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def find_floor(points: np.ndarray, rate: float) -> tuple[np.ndarray, float]:

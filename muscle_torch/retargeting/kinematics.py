@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import mujoco
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -107,25 +108,25 @@ class BodyTree:
         self.independent = np.setdiff1d(np.arange(len(self.scalar)), self.dependent)
         self.names = tuple(self.embodiment.joint_names[j] for j in self.scalar[self.independent])
         self.num_dof = len(self.independent) + 6 * self.free
-        self.slides = self._tensor(model.jnt_type[self.scalar] == mujoco.mjtJoint.mjJNT_SLIDE)
-        self.qpos0 = self._tensor(model.qpos0[self.qpos_ids])
+        self.slides = self.tensor(model.jnt_type[self.scalar] == mujoco.mjtJoint.mjJNT_SLIDE)
+        self.qpos0 = self.tensor(model.qpos0[self.qpos_ids])
 
     def _couplings(self, embodiment: Embodiment) -> None:
         polynomials = embodiment.dependent.polynomials
         if set(self.follows) - {-1} & set(self.dependent.tolist()):
             raise NotImplementedError("a coupled joint that follows another coupled joint")
-        self.polynomials = self._tensor(polynomials)
-        self._parent_joint = self._index(np.maximum(self.follows, 0))
-        self._held = self._tensor(self.follows < 0)
+        self.polynomials = self.tensor(polynomials)
+        self._parent_joint = self.index(np.maximum(self.follows, 0))
+        self._held = self.tensor(self.follows < 0)
         column = {int(j): i for i, j in enumerate(self.independent)}
-        self._parent_column = self._index([column.get(int(j), 0) for j in self.follows])
-        self._dependent, self._independent = self._index(self.dependent), self._index(self.independent)
+        self._parent_column = self.index([column.get(int(j), 0) for j in self.follows])
+        self._dependent, self._independent = self.index(self.dependent), self.index(self.independent)
         low, high = self.model.jnt_range[self.scalar].T
         lower, upper = low[self.independent] + MARGIN, high[self.independent] - MARGIN
         for i, joint in enumerate(self.independent):
             lower[i], upper[i] = self._inside(joint, lower[i], upper[i], low, high)
-        self.lower, self.upper = self._tensor(lower), self._tensor(upper)
-        hanging = self._tensor([HANGING * name.startswith("shoulder_elv") for name in self.names])
+        self.lower, self.upper = self.tensor(lower), self.tensor(upper)
+        hanging = self.tensor([HANGING * name.startswith("shoulder_elv") for name in self.names])
         self.neutral = hanging.clamp(self.lower, self.upper)  # (n,) [rad] where nothing is known
 
     def _inside(self, joint: int, lower: float, upper: float, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
@@ -165,18 +166,18 @@ class BodyTree:
         before: list[int] = []
         for s in range(int(slot.max()) + 1):
             ids = np.flatnonzero(slot == s)
-            carried = self._index([before.index(b) for b in body_of[ids]]) if s else None
+            carried = self.index([before.index(b) for b in body_of[ids]]) if s else None
             before = body_of[ids].tolist()
             last |= {b: start + i for i, b in enumerate(before)}
             start += len(ids)
             self._slots.append(
-                _Slot(self._index(ids), carried, self._tensor(parts[ids].flatten(2)), self._tensor(lines[ids]))
+                _Slot(self.index(ids), carried, self.tensor(parts[ids].flatten(2)), self.tensor(lines[ids]))
             )
-        self._rest = self._tensor(rest)
+        self._rest = self.tensor(rest)
         self._depths(parents, last)
         moving = np.concatenate([np.flatnonzero(slot == s) for s in range(int(slot.max()) + 1)])
-        self._moving = self._index(moving)
-        self._joint_up = self._index(parents[body_of[moving]])
+        self._moving = self.index(moving)
+        self._joint_up = self.index(parents[body_of[moving]])
         self._parents, self._body_of = parents, body_of
 
     def _depths(self, parents: np.ndarray, rows: dict[int, int]) -> None:
@@ -192,12 +193,12 @@ class BodyTree:
             here = here[np.argsort([int(np.flatnonzero(above == parents[b])[0]) for b in here], kind="stable")]
             up = [int(np.flatnonzero(above == parents[b])[0]) for b in here]
             same = up == list(range(len(above)))
-            local = self._index([rows[int(b)] for b in here])
-            self._levels.append(_Level(local, None if same else self._index(up)))
+            local = self.index([rows[int(b)] for b in here])
+            self._levels.append(_Level(local, None if same else self.index(up)))
             above = here
             order.append(here)
         self._top = order[1].tolist()
-        self._by_body = self._index(np.argsort(np.concatenate(order)))
+        self._by_body = self.index(np.argsort(np.concatenate(order)))
 
     def _joint_parts(self, model: mujoco.MjModel) -> tuple[Tensor, Tensor]:
         """Per joint: what its placement takes times (1, sin, 1 - cos, shift) (J, 4, 4, 4); [axis, anchor] (J, 4, 2).
@@ -229,8 +230,8 @@ class BodyTree:
             mask[body] = mask[self._parents[body]]
             mask[body, self._body_of == body] = 1
             carried[body] = carried[self._parents[body]] or float(self.free and body == root)
-        self._moves = self._tensor(mask)
-        self._root_body, self._carried = root, self._tensor(carried)
+        self._moves = self.tensor(mask)
+        self._root_body, self._carried = root, self.tensor(carried)
         self._root_row = self._top.index(root) if self.free else 0
 
     # ---- poses
@@ -243,7 +244,7 @@ class BodyTree:
 
     def rest(self, frames: int) -> Pose:
         """Upright, facing x, joints at `neutral`."""
-        quarter = self._tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        quarter = self.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         turn = quarter if self.free else torch.eye(3, device=self.device, dtype=self.dtype)
         root = torch.zeros(frames, 3, device=self.device, dtype=self.dtype)
         return Pose(root, turn.expand(frames, 3, 3).clone(), self.neutral.repeat(frames, 1))
@@ -273,10 +274,10 @@ class BodyTree:
 
     def pose(self, qpos: np.ndarray) -> Pose:
         """The inverse of `qpos`, joints clamped to their limits."""
-        joints = self._tensor(qpos[:, self.qpos_ids[self.independent]]).clamp(self.lower, self.upper)
+        joints = self.tensor(qpos[:, self.qpos_ids[self.independent]]).clamp(self.lower, self.upper)
         if not self.free:
             return self.rest(len(qpos))._replace(joints=joints)
-        return Pose(self._tensor(qpos[:, :3]), quat_to_matrix(self._tensor(qpos[:, 3:7])), joints)
+        return Pose(self.tensor(qpos[:, :3]), quat_to_matrix(self.tensor(qpos[:, 3:7])), joints)
 
     def forward(self, pose: Pose) -> Frames:
         """Where bodies and joint axes are."""
@@ -367,10 +368,12 @@ class BodyTree:
             return pose._replace(joints=joints)
         return Pose(pose.root_pos + step[:, :3], pose.root_mat @ exp(step[:, 3:6]), joints)
 
-    def _tensor(self, values) -> Tensor:
+    def tensor(self, values: npt.ArrayLike) -> Tensor:
+        """Return `values` with this tree's dtype, on its device."""
         return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float64), dtype=self.dtype, device=self.device)
 
-    def _index(self, values) -> Tensor:
+    def index(self, values: npt.ArrayLike) -> Tensor:
+        """Return integer `values` on this tree's device."""
         return torch.as_tensor(np.asarray(values, dtype=np.int64), device=self.device)
 
 

@@ -1,15 +1,11 @@
-"""What follows the fit: filter and floor for the methods that lack them, the origin, the arms of a whole body."""
+"""What follows the fit: filter and floor for the methods that lack them, and the origin."""
 
 import numpy as np
-import torch
 from scipy.signal import butter, sosfiltfilt
 from scipy.spatial.transform import Rotation
 
-from muscle_torch.embodiments import Embodiment
-
 from .fit import Proportions, Targets
 from .ground import Soles, find_floor
-from .kinematics import BodyTree
 
 
 def smooth(qpos: np.ndarray, rate: float, body: Proportions, cutoff: float) -> np.ndarray:
@@ -47,12 +43,3 @@ def at_origin(qpos: np.ndarray, targets: Targets) -> tuple[np.ndarray, Targets]:
     out = qpos.copy()
     out[:, :3] -= shift
     return out, targets.turned(np.eye(3), -shift)
-
-
-def arms_of(qpos: np.ndarray, whole: Embodiment, arms: Embodiment) -> np.ndarray:
-    """Joints of the two-armed body (T, nq) from those of the whole one, by name: relative to the same thorax."""
-    out = np.tile(arms.model.qpos0, (len(qpos), 1))
-    for name in arms.joint_names:
-        out[:, arms.model.joint(name).qposadr[0]] = qpos[:, whole.model.joint(name).qposadr[0]]
-    tree = BodyTree(arms, dtype=torch.float64)
-    return tree.qpos(tree.pose(out))

@@ -13,11 +13,13 @@ from .collisions import pairs
 from .fit import SCORED_WEIGHT, Proportions, Targets
 from .ground import Soles, standing
 from .kinematics import BodyTree
+from .support import BodySurface, hovering, stances_of, typical_slide
 
 LIMIT_TOLERANCE = 1e-5  # [rad, m]
 PENETRATION = 0.001  # [m] deeper than this counts as a penetrating frame
 TOUCHING = 0.001  # [m] body parts deeper in each other than this collide
 JUMP_RATIO, JUMP_FLOOR, EMA = 10.0, 1e-3, 0.01  # Eq. 2 to 4
+APART, APART_RATIO = 2, 4.0  # frames; a step so many times those before and after it is a jump: motion has no such peak
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,12 @@ class Quality:
     tendon_jump_name: str
     rmse: float  # of the landmarks
     time_per_frame: float  # [s]
-    foot_slide: float  # mean speed of standing soles along the floor [m/s]
+    foot_slide: float  # mean speed of standing soles (slower than 0.25 m/s) along the floor [m/s]
+    stance_slide: float  # speed of feet on the floor at the slowest time of a stance: the median stance [m/s]
+    run_slide: float  # the same of stances that follow a flight
+    hover_height: float  # highest the body's lowest point gets above the floor while it does not fall [m]
+    hover_time: float  # how long it does so in all [s]
+    root_speed: float  # [m/s]
     joint_speed: float  # [rad/s]
     joint_speed_name: str
     coupling_residual: float
@@ -65,6 +72,10 @@ THRESHOLDS = {
     "joint_violation_max": 3.1e-4,
     "penetration_depth": 0.005,
     "floating_lowest": 0.025,
+    "stance_slide": 1.0,
+    "run_slide": 0.2,
+    "hover_height": 0.03,
+    "root_speed": 12.5,  # the fastest sprinter
     "tendon_jump": 0.05,
     "rmse": 0.05,
     "joint_speed": 40.0,
@@ -84,15 +95,15 @@ def assess(
     qpos = np.asarray(qpos, dtype=np.float64)
     outside, coupled = _limits(embodiment, qpos)
     scene = _scene(embodiment, qpos)
-    lowest, slide, floating = _feet(embodiment, qpos, rate)
+    lowest, feet = _feet(embodiment, qpos, rate)
+    hover = hovering(scene["lowest"], scene["mass"], rate) & (embodiment.root_joint is not None)
     velocity = _velocity(embodiment, qpos, rate)
     hinge = embodiment.model.jnt_type[embodiment.scalar_joint_ids] == mujoco.mjtJoint.mjJNT_HINGE
     fast = np.abs(velocity[:, embodiment.joint_qvel_ids]) * hinge
-    jumps, flagged = tendon_jumps(scene["tendon"])
+    jumps, tendons = _tendons(embodiment, scene["tendon"])
     error = np.zeros(len(qpos))
     if targets is not None and body is not None:
         error = landmark_error(embodiment, qpos, targets, body)
-    where = np.unravel_index(np.argmax(np.where(flagged, jumps, 0.0)), jumps.shape)
     depth = -scene["floor"]
     fastest = int(np.argmax(fast.max(axis=0)))
     quality = Quality(
@@ -103,14 +114,14 @@ def assess(
         penetration_rate=float((depth > PENETRATION).mean()),
         penetration_depth=float(max(depth.max(), 0.0)),
         floating_height=float(scene["centre"].min()),
-        floating_lowest=floating,
+        **feet,
         floating_highest=float(max(lowest.max(), 0.0)),
-        tendon_jump=float(jumps[where] if flagged.any() else 0.0),
-        tendon_jump_rate=float(flagged.any(axis=1).mean()),
-        tendon_jump_name=embodiment.model.tendon(int(where[1])).name if flagged.any() else "",
+        **tendons,
         rmse=float(np.sqrt((error**2).mean())),
         time_per_frame=seconds / len(qpos),
-        foot_slide=slide,
+        hover_height=float(scene["lowest"][hover].max(initial=0.0)),
+        hover_time=float(hover.sum() / rate),
+        root_speed=_root_speed(embodiment, qpos, rate),
         joint_speed=float(fast.max()),
         joint_speed_name=embodiment.joint_names[embodiment.scalar_joint_ids[fastest]],
         coupling_residual=float(np.abs(embodiment.project(qpos) - qpos).max()),
@@ -125,10 +136,18 @@ def assess(
 def reasons(quality: Quality, thresholds: dict[str, float]) -> list[str]:
     """Why a clip does not pass; empty: it does."""
     told = []
+    details = {
+        "tendon_jump": quality.tendon_jump_name,
+        "joint_speed": quality.joint_speed_name,
+        "hover_height": f"for {quality.hover_time:.2f} s: the floor is flat, without stairs, slopes or seats",
+        "stance_slide": "feet never stand: the unit of the root's position or the rate is wrong",
+        "run_slide": "feet never stand: a belt's speed or the rate is wrong",
+        "root_speed": "no person is so fast: the unit of the root's position or the rate is wrong",
+    }
     for name, most in thresholds.items():
         value = getattr(quality, name)
         if value > most:
-            also = {"tendon_jump": quality.tendon_jump_name, "joint_speed": quality.joint_speed_name}.get(name, "")
+            also = details.get(name, "")
             told.append(f"{name} {value:.3g} > {most:g}" + (f" ({also})" if also else ""))
     return told
 
@@ -136,7 +155,8 @@ def reasons(quality: Quality, thresholds: dict[str, float]) -> list[str]:
 def tendon_jumps(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(steps (T-1, N) by the first length, which of them are jumps (T-1, N)) for lengths (T, N) (Eq. 2 to 4).
 
-    A jump is more than 10 times the moving average of the steps so far, which counts the step itself with 1 %.
+    A jump is more than 10 times the moving average of the steps so far, which counts the step itself with 1 %; or more
+    than 4 times the steps two frames before and after it, which a jump in the first frames does not hide.
     """
     steps = np.abs(np.diff(length, axis=0)) / np.maximum(length[:1], 1e-6)
     flagged = np.zeros(steps.shape, dtype=bool)
@@ -146,7 +166,23 @@ def tendon_jumps(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for t in range(1, len(steps)):
         average = (1 - EMA) * average + EMA * steps[t]
         flagged[t] = steps[t] > np.maximum(JUMP_RATIO * average, JUMP_FLOOR)
+    around = np.zeros_like(steps)
+    around[APART:] = steps[:-APART]
+    around[:-APART] = np.maximum(around[:-APART], steps[APART:])
+    if len(steps) > 2 * APART:
+        flagged |= steps > np.maximum(APART_RATIO * around, JUMP_FLOOR)
     return steps, flagged
+
+
+def _tendons(embodiment: Embodiment, length: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the steps of all tendons by their first length (T-1, N), and the metrics of the jumps by name."""
+    steps, flagged = tendon_jumps(length)
+    where = np.unravel_index(np.argmax(np.where(flagged, steps, 0.0)), steps.shape)
+    return steps, {
+        "tendon_jump": float(steps[where] if flagged.any() else 0.0),
+        "tendon_jump_rate": float(flagged.any(axis=1).mean()),
+        "tendon_jump_name": embodiment.model.tendon(int(where[1])).name if flagged.any() else "",
+    }
 
 
 def landmark_error(embodiment: Embodiment, qpos: np.ndarray, targets: Targets, body: Proportions) -> np.ndarray:
@@ -168,14 +204,20 @@ def _limits(embodiment: Embodiment, qpos: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
-    """Per frame: tendon lengths, lowest floor contact [m], nearest pair of parts [m], lowest geom centre [m]."""
+    """Return, by frame, what MuJoCo tells of the poses; all in metres.
+
+    tendon (T, N): lengths; floor: deepest contact with the floor, at most 0; self: nearest pair of parts, at most 0;
+    centre: lowest centre of any geom; lowest: lowest point of the surface; mass: height of the centre of mass.
+    """
     model = embodiment.whole_model  # of the paper's lowest centre of any geom
     data = mujoco.MjData(model)
     floor = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
     others = np.flatnonzero(model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
     both = pairs(model)
     reach = model.geom_rbound[both].sum(axis=1)
+    surface = BodySurface.of(model)
     tendon = np.empty((len(qpos), model.ntendon))
+    lowest, mass = np.empty(len(qpos)), np.empty(len(qpos))
     ground, near, centre = np.zeros(len(qpos)), np.full(len(qpos), np.inf), np.empty(len(qpos))
     for t, q in enumerate(qpos):
         data.qpos[:] = q
@@ -184,6 +226,7 @@ def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
         mujoco.mj_tendon(model, data)
         tendon[t] = data.ten_length
         centre[t] = data.geom_xpos[others, 2].min()
+        lowest[t], mass[t] = surface.lowest(data), data.subtree_com[0, 2]
         apart = np.linalg.norm(data.geom_xpos[both[:, 0]] - data.geom_xpos[both[:, 1]], axis=1)
         for c in np.flatnonzero(apart < reach):
             near[t] = min(near[t], mujoco.mj_geomDistance(model, data, *both[c], 0.0, None))
@@ -192,23 +235,44 @@ def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
             contact = data.contact
             on_floor = np.isin(contact.geom, floor).any(axis=1) if data.ncon else np.zeros(0, dtype=bool)
             ground[t] = min(contact.dist[on_floor].min(initial=0.0), 0.0) if data.ncon else 0.0
-    return {"tendon": tendon, "floor": ground, "self": np.minimum(near, 0.0), "centre": centre}
+    return {
+        "tendon": tendon,
+        "floor": ground,
+        "self": np.minimum(near, 0.0),
+        "centre": centre,
+        "lowest": lowest,
+        "mass": mass,
+    }
 
 
-def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.ndarray, float, float]:
-    """(lowest point of the feet (T,), mean slide of standing soles [m/s], highest float while one stands [m])."""
+def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the lowest point of the feet (T,) [m], and the metrics of the feet by name."""
     if embodiment.root_joint is None:
-        return np.zeros(len(qpos)), 0.0, 0.0
+        return np.zeros(len(qpos)), dict.fromkeys(("foot_slide", "stance_slide", "run_slide", "floating_lowest"), 0.0)
     tree = BodyTree(embodiment, dtype=torch.float64)
     soles = Soles.of(tree)
-    points = soles.lowest(tree.forward(tree.pose(qpos))).numpy()
+    frames = tree.forward(tree.pose(qpos))
+    points = soles.lowest(frames).numpy()
     lowest = points[..., 2].min(axis=1)
     still = standing(points, rate) & soles.rigid.numpy()
     speed = np.linalg.norm(np.diff(points[..., :2], axis=0), axis=-1) * rate
     both = still[1:] & still[:-1]
-    slide = float(speed[both].mean()) if both.any() else 0.0
     stands = still.any(axis=1)
-    return lowest, slide, float(max(lowest[stands].max(initial=0.0), 0.0))
+    sides = np.array([embodiment.model.body(int(tree.body_ids[b])).name[-1] for b in soles.bodies.tolist()])
+    stances = stances_of(soles, frames, sides, rate)
+    return lowest, {
+        "foot_slide": float(speed[both].mean()) if both.any() else 0.0,
+        "stance_slide": typical_slide(stances),
+        "run_slide": typical_slide([stance for stance in stances if stance.landed]),
+        "floating_lowest": float(max(lowest[stands].max(initial=0.0), 0.0)),
+    }
+
+
+def _root_speed(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> float:
+    """Return the highest speed of the root [m/s]; 0 for a fixed body."""
+    if embodiment.root_joint is None:
+        return 0.0
+    return float(np.linalg.norm(np.diff(qpos[:, :3], axis=0), axis=1).max(initial=0.0) * rate)
 
 
 def _velocity(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""RawMotion: a recorded motion before it has a body. Named points in metres, orientations where known.
+"""RawMotion: a recorded motion before it has a body. Named points in metres, orientations if known.
 
 World axes are x, y horizontal and z up. Body axes at rest (upright, feet forward): x forward, y left, z up.
 """
@@ -12,15 +12,19 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from muscle_torch.errors import InputError
 
+from .treadmill import belt_velocity
+
 SIDES = ("left", "right")
 ARM = ("shoulder", "elbow", "wrist", "hand")
 LEG = ("hip", "knee", "ankle", "toe")
 CENTRE = ("pelvis", "neck", "head")  # pelvis: midway between the hips; neck: where it leaves the shoulders
 LANDMARKS = (*CENTRE, *(f"{side}_{joint}" for side in SIDES for joint in (*ARM, *LEG)))
 ORIENTED = ("pelvis", "thorax")
+RATES = (5.0, 5000.0)  # [Hz]
 SHORTEST = 0.2  # [s]
 LONGEST_GAP = 0.25  # [s]; longer gaps are not filled
 STILL = 0.03  # [m]; nothing moves more than this: a static trial, in which a person sways
+FASTEST = 12.5  # [m/s]; no person runs faster
 BELT = 0.3  # [m/s]; feet that glide back faster than this under a pelvis that stays: a treadmill
 
 
@@ -30,13 +34,14 @@ class RawMotion:
 
     name: str
     rate: float
-    positions: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (T, 3) [m], NaN where unseen
-    orientations: dict[str, np.ndarray] = field(default_factory=dict)  # "pelvis", "thorax" -> (T, 3, 3) to world
+    positions: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (T, 3) [m], NaN if hidden
+    # "pelvis", "thorax" and, if known, segments of the arms ("left_hand", see arm_axes) -> (T, 3, 3) to world
+    orientations: dict[str, np.ndarray] = field(default_factory=dict)
     rest: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (3,) [m] upright in body axes, if known
     subject: str = ""
     source: str = ""
     licence: str = ""
-    notes: tuple[str, ...] = ()  # what was changed on the way, for the user
+    notes: tuple[str, ...] = ()  # what was changed or is uncertain, for the user
 
     @property
     def num_frames(self) -> int:
@@ -47,20 +52,23 @@ class RawMotion:
 
     @property
     def duration(self) -> float:
-        """From the first frame to the last [s]."""
+        """Time from the first frame to the last [s]."""
         return (self.num_frames - 1) / self.rate
 
 
 def check(raw: RawMotion) -> RawMotion:
-    """`raw` with short gaps filled. Raises InputError, one line, for what cannot be retargeted."""
+    """Return `raw` with short gaps filled. Raises InputError, one line, for what cannot be retargeted."""
     where = raw.source or raw.name
     unknown = set(raw.positions) - set(LANDMARKS)
     if unknown:
         raise InputError(f"{where}: unknown landmarks {sorted(unknown)}; known: {', '.join(LANDMARKS)}")
-    if not np.isfinite(raw.rate) or not 5 <= raw.rate <= 5000:
-        raise InputError(f"{where}: a rate of {raw.rate} Hz; expected 5 to 5000")
+    if not RATES[0] <= raw.rate <= RATES[1]:
+        raise InputError(f"{where}: a rate of {raw.rate:g} Hz; expected {RATES[0]:g} to {RATES[1]:g}: set rate=")
     if raw.duration < SHORTEST:
-        raise InputError(f"{where}: lasts {max(raw.duration, 0):.3g} s, a motion needs at least {SHORTEST} s")
+        raise InputError(
+            f"{where}: lasts {max(raw.duration, 0):.3g} s at {raw.rate:g} Hz, a motion needs at least {SHORTEST} s (if "
+            "the rate is wrong, set rate=)"
+        )
     raw = _trimmed(raw, where)
     positions = {name: _filled(name, values, raw.rate, where) for name, values in raw.positions.items()}
     positions = {name: values for name, values in positions.items() if values is not None}
@@ -68,6 +76,7 @@ def check(raw: RawMotion) -> RawMotion:
     raw = dataclasses.replace(raw, positions=positions, orientations=turns)
     _check_size(raw, where)
     _check_sides(raw, where)
+    _check_speed(raw, where)
     moved = [np.ptp(v, axis=0).max() for v in positions.values()]
     if max(moved, default=0.0) < STILL:
         raise InputError(f"{where}: a static trial, nothing moves by more than {1000 * STILL:.0f} mm; give a motion")
@@ -80,9 +89,7 @@ def _off_the_treadmill(raw: RawMotion) -> RawMotion:
     feet = [raw.positions[f"{side}_{joint}"] for side in SIDES if f"{side}_{joint}" in raw.positions]
     if len(feet) < 2 or "pelvis" not in raw.positions:
         return raw
-    both = np.stack(feet, axis=1)
-    velocity = np.gradient(both[..., :2], axis=0) * raw.rate
-    belt = np.median(velocity[np.arange(len(both)), both[..., 2].argmin(axis=1)], axis=0)
+    belt = belt_velocity(feet, raw.rate)
     pelvis = (raw.positions["pelvis"][-1] - raw.positions["pelvis"][0])[:2] / raw.duration
     speed = float(np.linalg.norm(belt))
     if speed < BELT or np.linalg.norm(pelvis) > 0.25 * speed:
@@ -96,7 +103,7 @@ def _off_the_treadmill(raw: RawMotion) -> RawMotion:
 
 
 def at_rate(raw: RawMotion, rate: float) -> RawMotion:
-    """The motion on the time grid of `rate` [Hz], by cubic splines and slerp; the grid ends at or before the end."""
+    """Resample to `rate` [Hz] by cubic splines and slerp; the new clock ends at or before the last frame."""
     if abs(raw.rate - rate) < 1e-6 * rate:
         return dataclasses.replace(raw, rate=rate)
     old = np.arange(raw.num_frames) / raw.rate
@@ -115,15 +122,15 @@ def at_rate(raw: RawMotion, rate: float) -> RawMotion:
 
 
 def _trimmed(raw: RawMotion, where: str) -> RawMotion:
-    """Without the ends where something that is seen elsewhere is not seen yet, or no more."""
-    seen = np.ones(raw.num_frames, dtype=bool)
+    """Cut the ends at which a landmark that is visible elsewhere is still, or again, hidden."""
+    visible = np.ones(raw.num_frames, dtype=bool)
     for values in (*raw.positions.values(), *raw.orientations.values()):
         finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if finite.any():
-            seen &= finite
-    whole = np.flatnonzero(seen)
+            visible &= finite
+    whole = np.flatnonzero(visible)
     if not len(whole) or (whole[-1] - whole[0]) / raw.rate < SHORTEST:
-        raise InputError(f"{where}: its landmarks are never all seen for {SHORTEST} s; fill the gaps first")
+        raise InputError(f"{where}: its landmarks are never all visible for {SHORTEST} s; fill the gaps first")
     cut = slice(int(whole[0]), int(whole[-1]) + 1)
     return dataclasses.replace(
         raw,
@@ -133,24 +140,24 @@ def _trimmed(raw: RawMotion, where: str) -> RawMotion:
 
 
 def _filled_turns(values: np.ndarray, rate: float, what: str) -> np.ndarray:
-    """Short gaps in rotations (T, 3, 3) by slerp."""
-    seen = np.isfinite(values).all(axis=(1, 2))
-    if seen.all():
+    """Fill short gaps in rotations (T, 3, 3) by slerp."""
+    known = np.isfinite(values).all(axis=(1, 2))
+    if known.all():
         return values
     frames = np.arange(len(values))
-    if np.diff(frames[seen]).max(initial=0) > LONGEST_GAP * rate + 1:
-        raise InputError(f"{what} cannot be told for more than {LONGEST_GAP} s; fill the gap, or cut there")
-    return Slerp(frames[seen], Rotation.from_matrix(values[seen]))(frames).as_matrix()
+    if np.diff(frames[known]).max(initial=0) > LONGEST_GAP * rate + 1:
+        raise InputError(f"{what} is hidden for more than {LONGEST_GAP} s; fill the gap, or cut there")
+    return Slerp(frames[known], Rotation.from_matrix(values[known]))(frames).as_matrix()
 
 
 def _filled(name: str, values: np.ndarray, rate: float, where: str) -> np.ndarray | None:
-    """Gaps up to LONGEST_GAP by a spline, ends held; None where the landmark was never seen."""
-    seen = np.asarray(np.isfinite(values).all(axis=1))
-    if seen.all():
+    """Fill gaps up to LONGEST_GAP by a spline; ends are held. None if the landmark is hidden throughout."""
+    visible = np.asarray(np.isfinite(values).all(axis=1))
+    if visible.all():
         return values
-    if not seen.any():
+    if not visible.any():
         return None
-    edges = np.flatnonzero(np.diff(np.concatenate(([True], seen, [True])).astype(int)))
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], visible, [True])).astype(int)))
     longest = int((edges[1::2] - edges[::2]).max())
     if longest > LONGEST_GAP * rate:
         raise InputError(
@@ -158,14 +165,14 @@ def _filled(name: str, values: np.ndarray, rate: float, where: str) -> np.ndarra
             "fill the gap, or cut the recording there"
         )
     frames = np.arange(len(values))
-    spline = CubicSpline(frames[seen], values[seen], axis=0)
-    known = np.flatnonzero(seen)
+    spline = CubicSpline(frames[visible], values[visible], axis=0)
+    known = np.flatnonzero(visible)
     inside = np.clip(frames, known[0], known[-1])
-    return np.where(seen[:, None], values, spline(inside))
+    return np.where(visible[:, None], values, spline(inside))
 
 
 def leg_length(positions: dict[str, np.ndarray]) -> float | None:
-    """Thigh and shank of the mean subject leg [m]; None without legs."""
+    """Return the length of thigh and shank, the mean of both legs [m]; None without legs."""
     sides = [side for side in SIDES if all(f"{side}_{joint}" in positions for joint in LEG[:3])]
     if not sides:
         return None
@@ -174,7 +181,7 @@ def leg_length(positions: dict[str, np.ndarray]) -> float | None:
 
 
 def segment(positions: dict[str, np.ndarray], side: str, start: str, end: str) -> float:
-    """Median distance between two landmarks of a side [m]."""
+    """Return the median distance between two landmarks of a side [m]."""
     apart = positions[f"{side}_{end}"] - positions[f"{side}_{start}"]
     return float(np.median(np.linalg.norm(apart, axis=-1)))
 
@@ -193,12 +200,33 @@ def _check_size(raw: RawMotion, where: str) -> None:
 
 
 def _check_sides(raw: RawMotion, where: str) -> None:
-    """Left and right swapped: the feet would point backwards."""
+    """Refuse a mirrored body. Hips, spine and feet show it, whichever axis points up."""
     p = raw.positions
-    if not {f"{side}_{joint}" for side in SIDES for joint in ("hip", "ankle", "toe")} <= p.keys():
+    if not {"neck", *(f"{side}_{joint}" for side in SIDES for joint in ("hip", "ankle", "toe"))} <= p.keys():
         return
-    left = p["left_hip"] - p["right_hip"]
-    forward = np.cross(left, [0.0, 0.0, 1.0])
+    hips, ankles = ((p[f"left_{joint}"] + p[f"right_{joint}"]) / 2 for joint in ("hip", "ankle"))
+    up = _directions(p["neck"] - hips) + _directions(hips - ankles)
+    forward = np.cross(p["left_hip"] - p["right_hip"], up)
     feet = sum(p[f"{side}_toe"] - p[f"{side}_ankle"] for side in SIDES)
     if np.median(np.sum(forward * feet, axis=1)) < 0:
-        raise InputError(f"{where}: the feet point backwards: left and right are swapped; exchange them in the file")
+        raise InputError(
+            f"{where}: the feet point backwards, so the body is mirrored: either left and right are swapped in the "
+            "names (exchange the names), or the axes are left-handed (change the sign of one axis)"
+        )
+
+
+def _check_speed(raw: RawMotion, where: str) -> None:
+    """Refuse a body that is faster than a person for a quarter of the recording; a moment may be a glitch."""
+    if "pelvis" not in raw.positions:
+        return
+    speed = np.linalg.norm(np.diff(raw.positions["pelvis"], axis=0), axis=1) * raw.rate
+    fast = float(np.quantile(speed, 0.75))
+    if fast > FASTEST:
+        raise InputError(
+            f"{where}: the body travels at {fast:.3g} m/s, and no person runs faster than {FASTEST:g}: its rate "
+            f"({raw.rate:g} Hz) or the unit of its root's translation is wrong; set rate= or unit="
+        )
+
+
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

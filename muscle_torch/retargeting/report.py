@@ -2,26 +2,25 @@
 
 import csv
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from muscle_torch.storage.files import write_atomically
+
 from .quality import PENETRATION, Quality
 from .retarget import Result
 
+STATUSES = ("passed", "rejected", "failed")
+SUMMARY = "summary.json"  # beside the records of the clips
+
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """A half-written file never stands under `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(values, stream, indent=1)
-        stream.write("\n")
-    os.replace(temporary, path)
+    """Write a JSON file whole or not at all. Raises InputError if it cannot be written."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -33,10 +32,18 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def write_summary(folder: Path, records: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """summary.csv, rejected.txt, failed.txt and summary.json in `folder`; one record in memory at a time."""
+def count_statuses(records: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Count the records that passed, were rejected and failed."""
+    counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
+    for record in records:
+        counts[record["status"]] += 1
+    return counts
+
+
+def write_summary(folder: Path, records: Iterable[dict[str, Any]]) -> None:
+    """Write summary.csv, rejected.txt, failed.txt and summary.json in `folder`; one record in memory at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = {"passed": 0, "rejected": 0, "failed": 0}
+    counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
     frames, sums, worst = 0, dict.fromkeys(_numbers(), 0.0), dict.fromkeys(_numbers(), 0.0)
     with (
         open(folder / "summary.csv", "w", newline="", encoding="utf-8") as table,
@@ -65,8 +72,7 @@ def write_summary(folder: Path, records: Iterable[dict[str, Any]]) -> dict[str, 
         "mean": {key: value / clips for key, value in sums.items()},
         "worst": worst,
     }
-    write_json(folder / "summary.json", summary)
-    return counts
+    write_json(folder / SUMMARY, summary)
 
 
 def _numbers() -> Iterator[str]:

@@ -1,5 +1,6 @@
 """RawMotion -> MotionClip with its quality."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from .batch import BatchOptions, fit_clip
 from .fit import Proportions, Targets, make_targets
 from .gmr import fit_frames
 from .mocap_body import drag
-from .post import arms_of, at_origin, on_floor, smooth
+from .post import at_origin, on_floor, smooth
 from .quality import Quality, Series, assess
 from .raw import LEG, SIDES, RawMotion, at_rate, leg_length
 
@@ -67,19 +68,19 @@ METHODS: dict[str, Method] = {"batch": _batch, "gmr": _gmr, "mocap_body": _mocap
 class Retargeter:
     """One body and one method; what depends on them alone is made once."""
 
-    def __init__(self, embodiment: str = "full_body", options: RetargetOptions | None = None) -> None:
+    def __init__(self, embodiment: str = "fullbody", options: RetargetOptions | None = None) -> None:
         self.options = options or RetargetOptions()
         if self.options.method not in METHODS:
             raise InputError(f"unknown method {self.options.method!r}{nearest(self.options.method, tuple(METHODS))}")
-        if embodiment not in ("full_body", "bimanual_arm"):
-            raise InputError(f"cannot retarget to {embodiment!r}; known: full_body, bimanual_arm")
+        if embodiment not in ("fullbody", "bimanual"):
+            raise InputError(f"cannot retarget to {embodiment!r}; known: fullbody, bimanual")
         self.embodiment: Embodiment = make_embodiment(embodiment)
         self.body = Proportions(self.embodiment)
 
     @cached_property
     def whole(self) -> Proportions:
-        """The whole body, whose trunk takes the recorded trunk's motion from the arms."""
-        return self.body if self.body.free else Proportions(make_embodiment("full_body"))
+        """The whole body, which shows how the trunk of a recording is held."""
+        return self.body if self.body.free else Proportions(make_embodiment("fullbody"))
 
     def __call__(self, raw: RawMotion) -> Result:
         """Raises InputError for a recording that the body cannot follow. Uses one thread of a CPU."""
@@ -88,17 +89,13 @@ class Retargeter:
 
     def _retarget(self, raw: RawMotion) -> Result:
         raw = at_rate(raw, self.embodiment.control_frequency)
-        method = METHODS[self.options.method]
         start = time.perf_counter()
         targets = make_targets(raw, self.body)
+        if not self.body.free and _is_whole(raw):
+            targets = make_targets(self._with_fitted_thorax(raw), self.body)
+        qpos, targets = METHODS[self.options.method](targets, self.body, self.options)
         if self.body.free:
-            qpos, targets = method(targets, self.body, self.options)
             qpos, targets = at_origin(qpos, targets)
-        elif _is_whole(raw):
-            qpos, _ = method(make_targets(raw, self.whole), self.whole, self.options)
-            qpos = arms_of(qpos, self.whole.tree.embodiment, self.embodiment)
-        else:
-            qpos, targets = method(targets, self.body, self.options)
         seconds = time.perf_counter() - start
         stored = qpos.astype(np.float32)
         quality, series = assess(self.embodiment, stored, targets.rate, targets, self.body, seconds)
@@ -116,6 +113,21 @@ class Retargeter:
             scale=_leg_scale(raw, self.body),
         )
         return Result(clip.validate(), quality, series, targets)
+
+    def _with_fitted_thorax(self, raw: RawMotion) -> RawMotion:
+        """Return the recording with the thorax as the whole body holds it, to which the arms are then relative.
+
+        Recordings define their thorax by markers or bones that lie otherwise in the trunk, and jerk; the whole body's
+        takes hips, spine and neck into account, and bends no further than a spine does.
+        """
+        recorded = make_targets(raw, self.whole)
+        qpos, targets = METHODS[self.options.method](recorded, self.whole, self.options)
+        tree = self.whole.tree
+        fitted = tree.forward(tree.pose(qpos)).mat[:, tree.body("thorax")].numpy()
+        # The floor was levelled: back into the axes of the recording.
+        level = targets.orientations["thorax"][0] @ recorded.orientations["thorax"][0].T
+        thorax = level.T @ fitted @ self.whole.turns["thorax"].T
+        return dataclasses.replace(raw, orientations=raw.orientations | {"thorax": thorax})
 
 
 @contextmanager

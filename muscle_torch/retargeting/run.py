@@ -21,7 +21,7 @@ from muscle_torch.errors import InputError
 
 from .quality import reasons
 from .readers import READERS, ReadOptions, count_clips, read_motion
-from .report import draw, read_json, write_json, write_summary
+from .report import SUMMARY, count_statuses, draw, read_json, write_json, write_summary
 from .retarget import Retargeter, RetargetOptions
 
 REJECTED = ".npz.rejected"  # kept to look at, and not taken for a motion
@@ -41,7 +41,7 @@ class Job:
 @dataclass(frozen=True)
 class RunOptions:
     output: Path
-    embodiment: str = "full_body"
+    embodiment: str = "fullbody"
     figures: bool = True
     overwrite: bool = False
     workers: int = 1
@@ -71,6 +71,10 @@ def find_jobs(source: str | Sequence[str], group: Sequence[str] | None = None) -
     for index, job in enumerate(jobs):  # one name, one file
         if names.count(job.name) > 1:
             jobs[index] = dataclasses.replace(job, name=f"{job.name}_{job.source.suffix.lstrip('.')}")
+    if Path(SUMMARY).stem in (job.name for job in jobs):
+        raise InputError(
+            f"a recording cannot be called {Path(SUMMARY).stem}: that file holds all clips' means; rename it"
+        )
     twice = {job.name for job in jobs if [other.name for other in jobs].count(job.name) > 1}
     if twice:
         raise InputError(f"several files would become {sorted(twice)[0]}.npz: retarget them into folders of their own")
@@ -80,8 +84,13 @@ def find_jobs(source: str | Sequence[str], group: Sequence[str] | None = None) -
 def run(
     jobs: Sequence[Job], options: RunOptions, progress: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, int]:
-    """Makes every clip that is not made yet, then the summary. Returns counts of passed, rejected and failed."""
+    """Make every clip that is not made yet, then the summary of all clips in the output folder.
+
+    Returns counts of passed, rejected and failed among `jobs`.
+    """
     Retargeter(options.embodiment, options.retarget)  # options that are wrong stop here, not in every clip
+    if not options.overwrite:
+        _check_sources(jobs, options)
     todo = [job for job in jobs if options.overwrite or _made(job, options) is None]
     skipped = len(jobs) - len(todo)
     if progress is not None and skipped:
@@ -90,7 +99,20 @@ def run(
     for record in _made_by_workers(todo, options) if options.workers > 1 else alone:
         if progress is not None:
             progress(record)
-    return write_summary(options.output / "quality", (_record(job, options) for job in jobs))
+    write_summary(options.output / "quality", stored_records(options.output))
+    return count_statuses(_record(job, options) for job in jobs)
+
+
+def stored_records(output: Path) -> Iterator[dict[str, Any]]:
+    """Yield the record of every clip in the folder `output`, by name, whichever command made it.
+
+    Clips whose file was deleted since are left out.
+    """
+    folder = output / "quality"
+    for path in sorted(folder.rglob("*.json")):
+        record = read_json(path) if path != folder / SUMMARY else None
+        if record is not None and (record.get("status") == "failed" or _is_there(record, output)):
+            yield record
 
 
 def make_clip(job: Job, options: RunOptions) -> dict[str, Any]:
@@ -99,16 +121,14 @@ def make_clip(job: Job, options: RunOptions) -> dict[str, Any]:
     target = options.output / f"{job.name}.npz"
     other = target.with_name(target.name.removesuffix(".npz") + REJECTED)
     try:
-        result = _retargeter(options.embodiment, _Key(options.retarget))(
-            read_motion(job.source, dataclasses.replace(options.read, part=job.part))
-        )
+        raw = read_motion(job.source, dataclasses.replace(options.read, part=job.part))
+        record["notes"] = list(raw.notes)
+        result = _retargeter(options.embodiment, _Key(options.retarget))(raw)
         told = reasons(result.quality, options.retarget.thresholds)
         record |= {"status": "rejected" if told else "passed", "reasons": told, "quality": result.quality.row()}
         for stale in (target, other):
             stale.unlink(missing_ok=True)
-        result.clip.save(target)
-        if told:
-            os.replace(target, other)
+        result.clip.save(other if told else target)
         if options.figures:
             draw(result, options.output / "quality" / f"{job.name}.png")
     except CLIP_ERRORS as error:
@@ -194,8 +214,24 @@ def _made(job: Job, options: RunOptions) -> dict[str, Any] | None:
     record = read_json(_record_path(job, options))
     if record is None or record.get("fingerprint") != options.fingerprint or record.get("status") == "failed":
         return None
-    suffix = ".npz" if record["status"] == "passed" else REJECTED
-    return record if (options.output / f"{job.name}{suffix}").is_file() else None
+    return record if _is_there(record, options.output) else None
+
+
+def _check_sources(jobs: Sequence[Job], options: RunOptions) -> None:
+    """Raise InputError if an earlier command made a clip of the same name from another recording."""
+    for job in jobs:
+        before = (read_json(_record_path(job, options)) or {}).get("source")
+        if before and Path(before).is_file() and job.source.is_file() and not job.source.samefile(before):
+            raise InputError(
+                f"{options.output / job.name}.npz was made from {before}, not from {job.source}: choose another folder "
+                "output=, or overwrite=true"
+            )
+
+
+def _is_there(record: dict[str, Any], output: Path) -> bool:
+    """Whether the clip of a record that did not fail lies in the folder."""
+    suffix = {"passed": ".npz", "rejected": REJECTED}.get(record.get("status", ""), "")
+    return bool(suffix) and (output / f"{record.get('name')}{suffix}").is_file()
 
 
 def _record(job: Job, options: RunOptions) -> dict[str, Any]:
@@ -239,8 +275,3 @@ def _member(root: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     return root / f"{name}.npz"
-
-
-def thread_count() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,39 @@
-"""Learning: PPO on any environment with the fast path, on one or several processes; its optimisers and logging."""
+"""Learning: algorithms on any `TrainingEnv`, in one or several processes; their optimizers and logging."""
 
-from .distributed import make_processes
-from .stop import StopSignals
-from .trainer import Trainer
+from typing import TYPE_CHECKING
 
-__all__ = ["StopSignals", "Trainer", "make_processes"]
+from muscle_torch.config.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .algorithm import Algorithm
+    from .algorithms import ALGORITHMS
+    from .batching import rows_at_once
+    from .contracts import ActorCritic, TrainingEnv
+    from .process_group import make_processes
+    from .stop import StopSignals
+    from .trainer import Trainer
+
+__all__ = [
+    "ALGORITHMS",
+    "ActorCritic",
+    "Algorithm",
+    "StopSignals",
+    "Trainer",
+    "TrainingEnv",
+    "make_processes",
+    "rows_at_once",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "ALGORITHMS": "algorithms",
+        "ActorCritic": "contracts",
+        "Algorithm": "algorithm",
+        "StopSignals": "stop",
+        "Trainer": "trainer",
+        "TrainingEnv": "contracts",
+        "make_processes": "process_group",
+        "rows_at_once": "batching",
+    },
+)

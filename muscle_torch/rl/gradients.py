@@ -1,4 +1,8 @@
-"""Averaging gradients over processes while the backward pass still computes others."""
+"""Average gradients over processes while the backward pass still computes others.
+
+Not `DistributedDataParallel`: it synchronizes the forward pass of one wrapped module, whereas the loss calls actor and
+critic by themselves, and an update that trains only the critic does not reach all parameters.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,31 +15,42 @@ BUCKET = 25 << 20  # bytes that are exchanged together
 
 
 class GradientAverage:
-    """Gradients leave in buckets, in the order in which the backward pass makes them: alike on all processes, which run
-    the same graph. Parameters that a pass does not reach take no part.
+    """All-reduces gradients in buckets, in the order in which the backward pass computes them.
 
-    exchange: runs a call to the other processes, and says what to do where they are gone.
+    The order is the same on all processes, which run the same graph. Parameters that a pass does not reach take no
+    part.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], size: int, exchange: Callable[[Callable[[], Any]], Any]):
+        """Hook into the backward passes from now on.
+
+        Args:
+            parameters: Those whose gradients are averaged.
+            size: Number of processes.
+            exchange: Runs a collective, and handles processes that are gone.
+        """
         self._size, self._exchange = size, exchange
         self._bucket: list[Tensor] = []
         self._bytes = 0
         self._sent: list[tuple[Any, Tensor, list[Tensor]]] = []
-        for parameter in parameters:
-            parameter.register_post_accumulate_grad_hook(self._made)
+        self._hooks = [parameter.register_post_accumulate_grad_hook(self._add) for parameter in parameters]
+
+    def remove(self) -> None:
+        """Leave later backward passes alone."""
+        for hook in self._hooks:
+            hook.remove()
 
     def finish(self) -> None:
-        """After the backward pass: every gradient becomes the average."""
+        """Replace every gradient by the average, after the backward pass."""
         self._send()
         for work, flat, gradients in self._sent:
             self._exchange(work.wait)
             parts = flat.div_(self._size).split([gradient.numel() for gradient in gradients])
-            for own, averaged in zip(gradients, parts, strict=True):
-                own.copy_(averaged.view_as(own))
+            for gradient, average in zip(gradients, parts, strict=True):
+                gradient.copy_(average.view_as(gradient))
         self._sent = []
 
-    def _made(self, parameter: Tensor) -> None:
+    def _add(self, parameter: Tensor) -> None:
         assert parameter.grad is not None
         self._bucket.append(parameter.grad)
         self._bytes += parameter.grad.nbytes

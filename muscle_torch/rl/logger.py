@@ -1,9 +1,14 @@
-"""One flat dict of metrics an update: to the console, `metrics.jsonl` and TensorBoard."""
+"""One flat dict of metrics an update: to the console, `metrics.jsonl` and TensorBoard.
+
+The progress line is not tqdm's: in a log file (a scheduler's) tqdm leaves carriage returns, not one line an update.
+"""
 
 import errno
 import json
 import math
 import os
+import re
+import resource
 import shutil
 import sys
 import time
@@ -15,6 +20,9 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
+
+from .contracts import Headline
 
 SPARE_BYTES = 64 * 1024
 
@@ -39,7 +47,11 @@ class Logger:
             raise InputError(
                 f"cannot write {self.path}: {error.strerror}; free disk space (the last checkpoint is kept)"
             ) from None
-        self._begin, self._first_step = time.monotonic(), start_step
+        self.start_clock(start_step)
+
+    def start_clock(self, step: int) -> None:
+        """Measure the speed that the progress line shows from now on; step: control steps so far."""
+        self._begin, self._first_step = time.monotonic(), step
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         line = {"step": step} | {k: v if math.isfinite(v) else None for k, v in metrics.items()}
@@ -76,16 +88,22 @@ class Logger:
             self._warn(self.path.name, error)
         self._to_board(lambda board: board.flush())
 
-    def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
-        """One line: how far, how fast, how long still, how good."""
+    def progress(self, step: int, total: int, metrics: dict[str, float], headline: Headline) -> None:
+        """Print one line: progress, speed, remaining time, quality.
+
+        Args:
+            step: Control steps so far.
+            total: Control steps of the whole run.
+            metrics: Of the last update.
+            headline: Which of them says how well the goal is met.
+        """
         spent = time.monotonic() - self._begin
         speed = (step - self._first_step) / max(spent, 1e-9)
         left = (total - step) / max(speed, 1e-9)
         text = f"{step:>11,d}/{total:,d} steps  {speed:7,.0f} steps/s  {_clock(left)} left"
         for label, key, factor, form in (
             ("return", "episode/return", 1.0, ".1f"),
-            ("site error mm", "err/site_abs", 1e3, ".1f"),
-            ("joint error rad", "err/joint_pos", 1.0, ".3f"),
+            (f"{headline.label} {headline.unit}", headline.name, headline.factor, ".1f"),
             ("kl", "ppo/kl", 1.0, ".4f"),
         ):
             if key in metrics and math.isfinite(metrics[key]):
@@ -132,19 +150,24 @@ class Logger:
         kept = [line for line in lines if _step_of(line) <= step]
         if kept == lines:
             return
-        # Renamed into place: a kill in between must not cost the log.
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        os.replace(partial, self.path)
+        # A kill in between must not cost the log.
+        with write_atomically(self.path, "free disk space (the last checkpoint is kept)") as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 class NoLogger:
-    """Of the processes that do not write."""
+    """The logger of the processes that do not write."""
+
+    def start_clock(self, step: int) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         pass
 
-    def progress(self, step: int, total: int, metrics: dict[str, float]) -> None:
+    def progress(self, step: int, total: int, metrics: dict[str, float], headline: Headline) -> None:
         pass
 
     def flush(self) -> None:
@@ -166,3 +189,15 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def resident_bytes() -> int:
+    """This process's highest so far."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    if found:  # Linux: what `getrusage` says there may be of the process that started this one
+        return int(found[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

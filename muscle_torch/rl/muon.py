@@ -1,4 +1,4 @@
-"""Muon of many matrices: those of one shape in one product, and each by one of the processes that learn together."""
+"""Muon of many matrices: those of one shape in one product, and each on one of the processes that train together."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -6,37 +6,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .distributed import Alone
+from .process_group import ProcessGroup, SingleProcess
 
 
 class BatchedMuon(torch.optim.Muon):
-    """As `torch.optim.Muon` with `adjust_lr_fn="original"`, its state and settings included; Nesterov momentum only.
+    """`torch.optim.Muon` with `adjust_lr_fn="original"`, its state and settings included; Nesterov momentum only.
 
     A network of many layers of one width, as the published ones are, spends less time in launching kernels. Each of
     `processes` orthogonalises its share of the matrices, and they exchange the results. All have the same gradients and
     keep all momentum: what is saved does not depend on their number.
 
-    found_inf: () 1 where a gradient is not finite, else 0, set before each step. 1 leaves weights and momentum as they
-    are, to the bit, without a copy of them and without asking the device: torch's fused Adam has the same convention.
+    Attributes:
+        found_inf: 1 if a gradient is not finite, else 0, (); set before each step. 1 leaves weights and momentum as
+            they are, to the bit, without copying them and without a host synchronization: torch's fused Adam has the
+            same convention.
     """
 
     found_inf: Tensor
 
-    def __init__(self, matrices: Iterable[nn.Parameter], processes: Alone | None = None, **settings: Any):
+    def __init__(self, matrices: Iterable[nn.Parameter], processes: ProcessGroup | None = None, **settings: Any):
         super().__init__(matrices, adjust_lr_fn="original", **settings)
-        self._processes = processes or Alone()
+        self._processes = processes or SingleProcess()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
         assert closure is None, "the learner computes the gradients itself"
         finite = self.found_inf == 0
         for group in self.param_groups:
-            given = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for parameter in given:
+            reached = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in reached:
                 self._observe(parameter, group["momentum"], finite)
             rate = float(group["lr"])
             keep = 1 - rate * group["weight_decay"] * finite.double()
-            for parameter, update in zip(given, self._updates(given, group, finite), strict=True):
+            for parameter, update in zip(reached, self._updates(reached, group, finite), strict=True):
                 rows, columns = parameter.shape
                 if group["weight_decay"]:
                     parameter.mul_(keep)
@@ -50,33 +52,33 @@ class BatchedMuon(torch.optim.Muon):
         buffer = state["momentum_buffer"]
         buffer.lerp_(torch.where(finite, gradient, buffer), 1 - momentum)
 
-    def _updates(self, given: list[Tensor], group: dict[str, Any], finite: Tensor) -> list[Tensor]:
-        """The orthogonalised direction of each, in bfloat16; 0 where its gradient is not finite."""
-        shapes = [parameter.shape for parameter in given]
-        shares = deal(shapes, self._processes.size)
+    def _updates(self, parameters: list[Tensor], group: dict[str, Any], finite: Tensor) -> list[Tensor]:
+        """Return the orthogonalised direction of each, in bfloat16; 0 if its gradient is not finite."""
+        shapes = [parameter.shape for parameter in parameters]
+        shares = assign_by_cost(shapes, self._processes.size)
         # As long for all processes, which exchange equal lengths; what a smaller share leaves over is not read.
         length = max(sum(shapes[index].numel() for index in share) for share in shares)
-        own = torch.empty(length, dtype=torch.bfloat16, device=finite.device)
-        made = _parts(own, shapes, shares[self._processes.rank])
-        for shape in dict.fromkeys(shapes[index] for index in made):
-            alike = [index for index in made if shapes[index] == shape]
-            direction = torch.stack([self._direction(given[index], group["momentum"]) for index in alike])
+        local = torch.empty(length, dtype=torch.bfloat16, device=finite.device)
+        updates = _parts(local, shapes, shares[self._processes.rank])
+        for shape in dict.fromkeys(shapes[index] for index in updates):
+            alike = [index for index in updates if shapes[index] == shape]
+            direction = torch.stack([self._direction(parameters[index], group["momentum"]) for index in alike])
             update = orthogonal(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
             for index, one in zip(alike, torch.where(finite, update, 0), strict=True):  # 0 times NaN would be NaN
-                made[index].copy_(one)
-        every: dict[int, Tensor] = {}
-        for share, flat in zip(shares, self._processes.from_all(own), strict=True):
-            every |= _parts(flat, shapes, share)
-        return [every[index] for index in range(len(given))]
+                updates[index].copy_(one)
+        gathered: dict[int, Tensor] = {}
+        for share, flat in zip(shares, self._processes.all_gather(local), strict=True):
+            gathered |= _parts(flat, shapes, share)
+        return [gathered[index] for index in range(len(parameters))]
 
     def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
-        """The gradient with Nesterov momentum, in bfloat16."""
+        """Return the gradient with Nesterov momentum, in bfloat16."""
         assert parameter.grad is not None
         return parameter.grad.lerp(self.state[parameter]["momentum_buffer"], momentum).bfloat16()
 
 
-def deal(shapes: Sequence[torch.Size], processes: int) -> list[list[int]]:
-    """Which process orthogonalises which matrices: the costliest first, each to the process with least to do so far."""
+def assign_by_cost(shapes: Sequence[torch.Size], processes: int) -> list[list[int]]:
+    """Return the matrices of each process: the costliest first, each to the process with the least cost so far."""
     costs = [min(shape) ** 2 * (2 * max(shape) + min(shape)) for shape in shapes]  # the products of `orthogonal`
     shares: list[list[int]] = [[] for _ in range(processes)]
     load = [0] * processes
@@ -88,7 +90,7 @@ def deal(shapes: Sequence[torch.Size], processes: int) -> list[list[int]]:
 
 
 def _parts(flat: Tensor, shapes: Sequence[torch.Size], share: list[int]) -> dict[int, Tensor]:
-    """Index of a matrix -> the part of `flat` that holds it, in the order of `share`."""
+    """Return the part of `flat` that holds each matrix of `share`, in that order, by the matrix's index."""
     parts, begin = {}, 0
     for index in share:
         end = begin + shapes[index].numel()
@@ -98,7 +100,7 @@ def _parts(flat: Tensor, shapes: Sequence[torch.Size], share: list[int]) -> dict
 
 
 def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, epsilon: float) -> Tensor:
-    """Newton-Schulz: each of bfloat16 (B, m, n) moved towards the nearest matrix of singular values near 1."""
+    """Return each of bfloat16 (B, m, n), moved by Newton-Schulz towards the nearest matrix of singular values 1."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=epsilon)

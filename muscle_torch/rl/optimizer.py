@@ -1,85 +1,80 @@
-"""Optimisers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules."""
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from muscle_torch.config import Choice
+from muscle_torch.config.kinds import row
 from muscle_torch.errors import InputError, nearest
 
-from .distributed import Alone
 from .muon import BatchedMuon
+from .options import AdamWOptions, MuonOptions, Schedule
+from .process_group import ProcessGroup
 
-OPTIMIZERS = ("adamw", "muon")
-SCHEDULES = ("linear", "cosine", "constant", "adaptive")
 KL_RANGE = (1e-5, 1e-2)  # learning rates between which the adaptive schedule moves
 # torch's NAdam raises its momentum to 0.9 over the first steps, the faster the larger this; the published Adam has 0.9.
 NO_MOMENTUM_SCHEDULE = 1e6
 
 
 class Optimizer:
-    """AdamW for everything, or Muon for 2-D weights and Adam with Nesterov momentum for the rest, at one learning rate.
+    """One or two torch optimizers at one scheduled learning rate. Only 2-D weights decay.
 
-    Muon is torch's: the published system's Newton-Schulz coefficients and Nesterov momentum, and with
-    `adjust_lr_fn="original"` its factor sqrt(max(1, out / in)). It differs in two details: torch's momentum has no
-    bias correction, and it iterates in bfloat16 (docs/fidelity.md has the figures).
-    Weight decay is given explicitly: torch's Muon would default to 0.1. Only 2-D weights decay.
-    processes: those that step together, with the same gradients; each does its share of Muon's work.
+    Attributes:
+        parameters: Those that are trained.
+        learning_rate: That of the next step.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], cfg: Any, processes: Alone | None = None):
-        if cfg.name not in OPTIMIZERS:
-            raise InputError(f"unknown optimizer.name {cfg.name!r}{nearest(cfg.name, OPTIMIZERS)}")
-        if cfg.schedule not in SCHEDULES:
-            raise InputError(f"unknown optimizer.schedule {cfg.schedule!r}{nearest(cfg.schedule, SCHEDULES)}")
-        self.cfg = cfg
-        learned = [p for p in parameters if p.requires_grad]
-        matrices, rest = [p for p in learned if p.dim() == 2], [p for p in learned if p.dim() != 2]
-        groups: list[dict[str, Any]] = [{"params": rest, "weight_decay": 0.0}]
-        self.parts: list[torch.optim.Optimizer] = []
-        if cfg.name == "muon":
-            self.parts.append(
-                BatchedMuon(
-                    matrices,
-                    processes,
-                    lr=cfg.learning_rate,
-                    weight_decay=cfg.weight_decay,
-                    momentum=cfg.momentum,
-                )
-            )
-            self.parts.append(
-                SkippingNAdam(
-                    groups,
-                    lr=cfg.learning_rate,
-                    eps=cfg.epsilon,
-                    momentum_decay=NO_MOMENTUM_SCHEDULE,
-                    # Its counters are where the weights are: the host never reads those of a GPU.
-                    capturable=any(p.device.type != "cpu" for p in learned),
-                )
-            )
-        else:
-            groups.append({"params": matrices, "weight_decay": cfg.weight_decay})
-            self.parts.append(torch.optim.AdamW(groups, lr=cfg.learning_rate, eps=cfg.epsilon, fused=True))
-        self.parameters = learned
-        self.learning_rate = cfg.learning_rate
+    options_class: ClassVar[type[AdamWOptions]] = AdamWOptions
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], options: AdamWOptions, processes: ProcessGroup | None = None
+    ):
+        """Make the optimizers.
+
+        Args:
+            parameters: Those of the policy; the ones without gradient are left out.
+            options: `options_class`.
+            processes: Those that step together, with the same gradients.
+        """
+        if options.schedule not in tuple(Schedule):
+            schedule = str(options.schedule)
+            raise InputError(f"unknown optimizer.schedule {schedule!r}{nearest(schedule, list(Schedule))}")
+        self.options = options
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.learning_rate = options.learning_rate
+        matrices = [p for p in self.parameters if p.dim() == 2]
+        self.parts = self.make_parts(matrices, [p for p in self.parameters if p.dim() != 2], processes)
+
+    def make_parts(
+        self, matrices: list[nn.Parameter], rest: list[nn.Parameter], processes: ProcessGroup | None
+    ) -> list[torch.optim.Optimizer]:
+        """Return the torch optimizers, each with an attribute `found_inf` that is set before a step."""
+        raise NotImplementedError("a subclass chooses the optimizers")
 
     def schedule(self, progress: float, kl: float) -> None:
-        """Sets the learning rate of the next update. progress: share of the updates done; kl: of the last update."""
-        cfg = self.cfg
-        floor = cfg.min_ratio
-        if cfg.schedule == "linear":
-            self.learning_rate = cfg.learning_rate * (floor + (1 - floor) * (1 - progress))
-        elif cfg.schedule == "cosine":
-            warm = progress / cfg.warmup if cfg.warmup else 1.0
-            fall = max(0.0, (progress - cfg.warmup) / max(1e-9, 1 - cfg.warmup))
+        """Set the learning rate of the next update.
+
+        Args:
+            progress: Completed fraction of the schedules, in [0, 1].
+            kl: KL divergence of the last update.
+        """
+        options = self.options
+        floor = options.min_ratio
+        if options.schedule == Schedule.linear:
+            self.learning_rate = options.learning_rate * (floor + (1 - floor) * (1 - progress))
+        elif options.schedule == Schedule.cosine:
+            warm = progress / options.warmup if options.warmup else 1.0
+            fall = max(0.0, (progress - options.warmup) / max(1e-9, 1 - options.warmup))
             wave = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, fall)))
-            self.learning_rate = cfg.learning_rate * min(max(warm, 1e-3), 1.0) * wave
-        elif cfg.schedule == "adaptive":
-            if kl > 2 * cfg.desired_kl:
+            self.learning_rate = options.learning_rate * min(max(warm, 1e-3), 1.0) * wave
+        elif options.schedule == Schedule.adaptive:
+            if kl > 2 * options.desired_kl:
                 self.learning_rate = max(KL_RANGE[0], self.learning_rate / 1.5)
-            elif 0 < kl < 0.5 * cfg.desired_kl:
+            elif 0 < kl < 0.5 * options.desired_kl:
                 self.learning_rate = min(KL_RANGE[1], self.learning_rate * 1.5)
         for part in self.parts:
             for group in part.param_groups:
@@ -90,7 +85,10 @@ class Optimizer:
             part.zero_grad(set_to_none=True)
 
     def step(self, finite: Tensor) -> None:
-        """One step where `finite` () bool holds, none where it does not: decided on the device, which nobody asks."""
+        """Take one optimizer step, or skip it if `finite` () is False.
+
+        The choice is made on the device, without a host sync.
+        """
         found_inf = (~finite).float()
         for part in self.parts:
             part.found_inf = found_inf  # type: ignore[attr-defined]
@@ -102,19 +100,77 @@ class Optimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for part, stored in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(stored)
-            own = {name: part.defaults[name] for name in ("capturable", "fused") if name in part.defaults}
+            local = {name: part.defaults[name] for name in ("capturable", "fused") if name in part.defaults}
             for group in part.param_groups:
-                group.update(own)  # of this machine, not of the one that saved
-            for parameter, kept in part.state.items():
+                group.update(local)  # of this machine, not of the one that saved
+            for parameter, moments in part.state.items():
                 # Counters are where the step reads them: elsewhere it would wait for the device each time.
-                kept |= {name: kept[name].to(parameter.device) for name in ("step", "mu_product") if name in kept}
+                moments |= {k: moments[k].to(parameter.device) for k in ("step", "mu_product") if k in moments}
         self.learning_rate = state["learning_rate"]
 
 
-class SkippingNAdam(torch.optim.NAdam):
-    """torch's, which knows no `found_inf` (see `BatchedMuon`): it makes the step, and takes it back.
+class AdamW(Optimizer):
+    """torch's fused AdamW for everything."""
 
-    By copies, so for few weights: biases and scales.
+    def make_parts(
+        self, matrices: list[nn.Parameter], rest: list[nn.Parameter], processes: ProcessGroup | None
+    ) -> list[torch.optim.Optimizer]:
+        groups = [{"params": rest, "weight_decay": 0.0}]
+        groups.append({"params": matrices, "weight_decay": self.options.weight_decay})
+        return [torch.optim.AdamW(groups, lr=self.options.learning_rate, eps=self.options.epsilon, fused=True)]
+
+
+class Muon(Optimizer):
+    """Muon for 2-D weights, Adam with Nesterov momentum for the rest.
+
+    Muon is torch's: the published system's Newton-Schulz coefficients and Nesterov momentum, and with
+    `adjust_lr_fn="original"` its factor sqrt(max(1, out / in)). It differs in two details: torch's momentum has no
+    bias correction, and it iterates in bfloat16 (docs/fidelity.md has the figures). Weight decay is stated explicitly:
+    torch's Muon would default to 0.1. Each process does its share of Muon's work.
+    """
+
+    options_class = MuonOptions
+    options: MuonOptions
+
+    def make_parts(
+        self, matrices: list[nn.Parameter], rest: list[nn.Parameter], processes: ProcessGroup | None
+    ) -> list[torch.optim.Optimizer]:
+        options = self.options
+        muon = BatchedMuon(
+            matrices,
+            processes,
+            lr=options.learning_rate,
+            weight_decay=options.weight_decay,
+            momentum=options.momentum,
+        )
+        adam = SkippingNAdam(
+            [{"params": rest, "weight_decay": 0.0}],
+            lr=options.learning_rate,
+            eps=options.epsilon,
+            momentum_decay=NO_MOMENTUM_SCHEDULE,
+            # Its counters are where the weights are: the host never reads those of a GPU.
+            capturable=any(p.device.type != "cpu" for p in self.parameters),
+        )
+        return [muon, adam]
+
+
+def make_optimizer(
+    choice: Choice, parameters: Iterable[nn.Parameter], processes: ProcessGroup | None = None
+) -> Optimizer:
+    """Make the optimizer of a row of OPTIMIZERS.
+
+    Args:
+        choice: `cfg.optimizer`.
+        parameters: Those of the policy.
+        processes: Those that step together.
+    """
+    return row("optimizer", choice.name).load()(parameters, choice.options, processes)
+
+
+class SkippingNAdam(torch.optim.NAdam):
+    """torch's NAdam with `found_inf` (see `BatchedMuon`): it takes the step, and undoes it if a gradient is not finite.
+
+    It copies the weights, so it is meant for few of them: biases and scales.
     """
 
     found_inf: Tensor

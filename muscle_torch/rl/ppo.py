@@ -1,128 +1,148 @@
-"""One PPO update: minibatches of a rollout through TorchRL's clipped loss."""
+"""Proximal policy optimization."""
 
-import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from tensordict import TensorDict
-from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential
-from torch import Tensor, nn
-from torchrl.modules import IndependentNormal
-from torchrl.objectives import ClipPPOLoss
+from torch import Tensor
 
-from .distributed import Alone
-from .optimizer import Optimizer
+from muscle_torch.config import Config
+from muscle_torch.errors import InputError
 
-SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm", "auxiliary_loss")
-MEASURED = (*SUMMED, "first_ratio", "kl", "finite")
-
-
-class ClippedLoss(ClipPPOLoss):
-    """TorchRL's, but for its question at every minibatch whether the entropy is finite, which a GPU has to stop for."""
-
-    def _get_entropy(self, dist: Any, adv_shape: torch.Size) -> Tensor:
-        return dist.entropy().unsqueeze(-1)
+from .algorithm import Algorithm
+from .batching import rows_at_once
+from .contracts import ActorCritic, Step, TrainingEnv
+from .optimizer import make_optimizer
+from .ppo_update import PPOUpdate
+from .process_group import ProcessGroup
+from .return_normalizer import ReturnNormalizer
+from .rollout import Rollout
 
 
-class PPO:
-    """Clipped policy and value losses, gradient clipping, updates that are not finite skipped and counted.
+class PPO(Algorithm):
+    """Rollouts of the policy's own actions, generalized advantages, clipped updates."""
 
-    A policy with a method `auxiliary_loss(mean)` is asked for it after each forward pass, and its loss is added;
-    `mean` averages a tensor over the processes that learn together.
-    """
+    warm_up = True
 
-    def __init__(self, policy: nn.Module, optimizer: Optimizer, cfg: Any, processes: Alone | None = None):
-        self.cfg, self.optimizer, self.processes = cfg, optimizer, processes or Alone()
-        self.auxiliary = getattr(policy, "auxiliary_loss", None)
-        self.processes.watch_gradients(optimizer.parameters)
-        sample = ProbabilisticTensorDictModule(
-            in_keys=["loc", "scale"],
-            out_keys=["action"],
-            distribution_class=IndependentNormal,
-            distribution_kwargs={"tanh_loc": False},
-            return_log_prob=True,
-            log_prob_key="action_log_prob",
+    def __init__(self, env: TrainingEnv, policy: ActorCritic, cfg: Config, processes: ProcessGroup):
+        super().__init__(env, policy, cfg, processes)
+        self.options = cfg.ppo
+        self.optimizer = make_optimizer(cfg.optimizer, policy.parameters(), processes)
+        self.learner = PPOUpdate(policy, self.optimizer, cfg.ppo, processes)
+        self.rollout = Rollout(cfg.ppo.num_steps, env)
+        self.return_normalizer = ReturnNormalizer(env.num_envs, cfg.ppo.gamma, env.device, processes)
+        self.updates = 0
+        self.last_kl = 0.0
+
+    @classmethod
+    def check(cls, env: TrainingEnv, policy: ActorCritic, cfg: Config) -> None:
+        options, samples = cfg.ppo, env.num_envs * cfg.ppo.num_steps
+        for name in ("num_steps", "minibatches", "epochs"):
+            if getattr(options, name) < 1:
+                raise InputError(f"ppo.{name}={getattr(options, name)}: at least 1 is needed")
+        if options.minibatches > samples:
+            raise InputError(f"ppo.minibatches={options.minibatches} for {samples} samples: use fewer")
+
+    @classmethod
+    def num_steps(cls, cfg: Config) -> int:
+        return cfg.ppo.num_steps
+
+    def prepare(self, progress: float) -> Sequence[int]:
+        self.optimizer.schedule(progress, self.last_kl)
+        if self.policy.normalizer is not None:
+            self.policy.normalizer.commit()
+        self.policy.anneal(progress)
+        return [self.options.num_steps]
+
+    def begin(self, observation: Tensor | None) -> Tensor:
+        self.rollout.begin()
+        return super().begin(observation)
+
+    def act(self, observation: Tensor) -> Tensor:
+        distribution = self.policy.distribution(observation)
+        action = distribution.sample()
+        self.rollout.store_action(observation, action, distribution.log_prob(action))
+        return action
+
+    def record(self, step: Step, done: Tensor) -> bool:
+        self.rollout.store_step(step, done)
+        return True
+
+    def observe(self) -> None:
+        """Show the rollout to the normaliser; it takes effect before the next rollout."""
+        normalizer = self.policy.normalizer
+        if normalizer is not None:
+            observations = self.rollout.observations
+            for part in observations.split(rows_at_once(observations.shape[1])):  # copies of all would take most memory
+                normalizer.observe(part)
+            if self.processes.size > 1:
+                normalizer.merge(self.processes.moments, self.processes.size)
+
+    def update(self, observation: Tensor) -> dict[str, float]:
+        self.rollout.observation[-1] = observation
+        batch, value, target = self.batch(self._scaled_reward())
+        metrics = self.learner.update(batch, learn_actor=self.updates >= self.options.critic_warmup)
+        metrics["explained_variance"] = explained_variance(value, target, self.processes)
+        self.observe()
+        self.updates += 1
+        self.last_kl = metrics["kl"]
+        metrics["learning_rate"] = self.optimizer.learning_rate
+        return {f"ppo/{name}": number for name, number in (metrics | self._std()).items()}
+
+    def batch(self, reward: Tensor) -> tuple[TensorDict, Tensor, Tensor]:
+        """Return the rollout under `reward` (T, W) as an update takes it: (samples (T W,), values, targets (T, W))."""
+        rollout = self.rollout
+        advantage, target, value = rollout.advantages(self.policy, reward, self.options.gamma, self.options.gae_lambda)
+        samples = TensorDict(
+            {
+                "observation": rollout.observation[:-1],
+                "action": rollout.action,
+                "action_log_prob": rollout.log_prob,
+                "advantage": advantage.unsqueeze(-1),
+                "value_target": target.unsqueeze(-1),
+                "state_value": value.unsqueeze(-1),
+            },
+            batch_size=rollout.reward.shape,
         )
-        self.loss = ClippedLoss(
-            ProbabilisticTensorDictSequential(policy.actor, sample),  # type: ignore[arg-type]
-            policy.critic,  # type: ignore[arg-type]
-            clip_epsilon=cfg.clip,
-            entropy_bonus=True,
-            entropy_coeff=cfg.entropy_coef,
-            critic_coeff=0.5 * cfg.value_coef,  # TorchRL's is the whole squared error, the published one half of it
-            loss_critic_type="l2",
-            clip_value=cfg.value_clip or None,
-            functional=False,  # the policy's own modules run, so that `auxiliary_loss` can speak of this pass
-        )
-        self.loss.set_keys(sample_log_prob="action_log_prob")
+        return samples.reshape(-1), value, target
 
-    def update(self, batch: TensorDict, learn_actor: bool = True) -> dict[str, float]:
-        """Learns from a flat batch (N,) of observation, action, action_log_prob, advantage, value_target, state_value.
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "return_moments": self.return_normalizer.moments.clone(),
+            "updates": self.updates,
+            "last_kl": self.last_kl,
+        }
 
-        learn_actor=False moves only the critic (its first fit, so that advantages mean something). Metrics are means
-        over the minibatches; `kl` is mean(log p_old - log p_new) over the last pass. Several processes call it
-        together: a minibatch is then the union of theirs.
-        """
-        passes, kl = [], torch.zeros(())
-        for _ in range(self.cfg.epochs):
-            passes.append(self._learn(batch, learn_actor))
-            kl = self.processes.mean(passes[-1][:, MEASURED.index("kl")].mean())
-            # Where the policy has moved far enough only the critic goes on: its fit is what advantages are worth.
-            learn_actor = learn_actor and not (self.cfg.target_kl and float(kl) > self.cfg.target_kl)
-        found = torch.cat(passes)
-        finite = found[:, -1:]
-        sums = torch.where(finite > 0, found[:, : len(SUMMED)], 0.0).sum(0)
-        shared = self.processes.mean(torch.cat((sums, found[:1, MEASURED.index("first_ratio")])))
-        *totals, first_ratio, kl, made = torch.cat((shared, kl.view(1), finite.sum(0))).tolist()
-        metrics = {name: value / max(1.0, made) for name, value in zip(SUMMED, totals, strict=True)}
-        return metrics | {"kl": kl, "skipped_updates": len(found) - made, "first_ratio": first_ratio}
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.return_normalizer.moments.copy_(state["return_moments"])
+        self.updates, self.last_kl = state["updates"], state["last_kl"]
 
-    def _learn(self, batch: TensorDict, learn_actor: bool) -> Tensor:
-        """One pass, which asks the device nothing; what was MEASURED in each minibatch, (M, 9)."""
-        device = batch["advantage"].device
-        measured = []
-        parts = minibatches(len(batch), self.cfg.minibatches, device)
-        for ids, mean, variance in zip(parts, *self._advantage_moments(batch, parts), strict=True):
-            found = self.loss(normalized(batch[ids], mean, variance))
-            extra = self.auxiliary(self.processes.mean) if self.auxiliary else torch.zeros((), device=device)
-            actor_loss = found["loss_objective"] + found["loss_entropy"] + extra if learn_actor else 0.0
-            norm, finite = self._step(actor_loss + found["loss_critic"])
-            values = (found[name] for name in ("loss_objective", "loss_critic", "entropy", "clip_fraction"))
-            values = (*values, norm, extra, found["mean_ratio"], found["kl_approx"], finite.float())
-            measured.append(torch.stack([value.detach() for value in values]))
-        return torch.stack(measured)
+    def shard_state(self) -> dict[str, Any]:
+        return {"running_return": self.return_normalizer.running.clone()}
 
-    def _advantage_moments(self, batch: TensorDict, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the advantages of each minibatch."""
-        advantages = [batch["advantage"][ids] for ids in parts]
-        mean = torch.stack([advantage.mean() for advantage in advantages])
-        return self.processes.moments(mean, torch.stack([advantage.var(correction=0) for advantage in advantages]))
+    def load_shard_state(self, state: Mapping[str, Any]) -> None:
+        self.return_normalizer.running.copy_(state["running_return"])
 
-    def _step(self, loss: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimiser step unless the gradient is not finite; (gradient norm, whether it was finite)."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.processes.finish_gradients()
-        given = [p for p in self.optimizer.parameters if p.grad is not None]
-        limit = self.cfg.max_grad_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(given, limit)
-        finite = torch.isfinite(norm)
-        self.optimizer.step(finite)
-        return norm.detach(), finite
+    def _scaled_reward(self) -> Tensor:
+        if not self.options.normalize_reward:
+            return self.rollout.reward
+        self.return_normalizer.observe(self.rollout.reward, self.rollout.done)
+        return self.return_normalizer(self.rollout.reward)
+
+    @torch.no_grad()
+    def _std(self) -> dict[str, float]:
+        """Return the mean standard deviation of the actions, if their distribution has one."""
+        try:
+            return {"std": float(self.policy.distribution(self.rollout.observation[0]).stddev.mean())}
+        except NotImplementedError:
+            return {}
 
 
-def minibatches(count: int, parts: int, device: Any) -> list[Tensor]:
-    """Random ids, each of 0 to count - 1 once, in `parts` parts."""
-    return list(torch.randperm(count, device=device).chunk(parts))
-
-
-def normalized(batch: TensorDict, mean: Tensor, variance: Tensor) -> TensorDict:
-    """With advantages less their mean, over their (population) standard deviation."""
-    return batch.set("advantage", (batch["advantage"] - mean) / (variance.sqrt() + 1e-8))
-
-
-def explained_variance(value: Tensor, target: Tensor, processes: Alone) -> float:
-    """1 - var(target - value) / var(target); 0 where the target does not vary."""
+def explained_variance(value: Tensor, target: Tensor, processes: ProcessGroup) -> float:
+    """Return 1 - var(target - value) / var(target); 0 if the target does not vary."""
     pair = torch.stack((target - value, target)).flatten(1)
-    left, spread = processes.moments(pair.mean(1), pair.var(1, correction=0))[1].tolist()
-    return 1 - left / spread if spread > 1e-8 else 0.0
+    residual, total = processes.moments(pair.mean(1), pair.var(1, correction=0))[1].tolist()
+    return 1 - residual / total if total > 1e-8 else 0.0

@@ -1,4 +1,4 @@
-"""Stopping a run so that it can go on: Ctrl-C by a person, SIGTERM or SIGUSR1 by a scheduler."""
+"""Stop a run so that it can be resumed: Ctrl-C by a person, SIGTERM or SIGUSR1 by a scheduler."""
 
 import signal
 import sys
@@ -19,20 +19,20 @@ IMPATIENCE = 2.0  # seconds after which a second Ctrl-C counts: launchers pass t
 
 
 class StopSignals:
-    """Listens to the signals while it is entered (`with StopSignals() as stop:`).
+    """Handles the signals while it is entered (`with StopSignals() as stop:`).
 
-    Inside `stop.deferred()` the first one only sets `stop.code`: the loop there ends after the update under way, a
-    state that can be continued exactly. A second Ctrl-C leaves at once. Elsewhere every one leaves at once.
+    Inside `stop.deferred()` the first signal only sets `stop.code`: the loop there ends after the update under way, in
+    a state that can be continued exactly. A second Ctrl-C exits at once. Elsewhere every signal exits at once.
     """
 
     def __init__(self) -> None:
-        self.code = 0  # the exit code asked for; 0: nobody asked
+        self.code = 0  # exit code that a signal requested; 0: none did
         self._deferring = False
         self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        self._before = {number: signal.signal(number, self._told) for number in CODES}
+        self._before = {number: signal.signal(number, self._handle) for number in CODES}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,7 +47,7 @@ class StopSignals:
         finally:
             self._deferring = False
 
-    def _told(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         code = CODES[signal.Signals(number)]
         if not self._deferring:
             sys.exit(code)

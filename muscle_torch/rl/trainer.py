@@ -1,99 +1,126 @@
-"""The training loop: collect, estimate advantages, update, log, save."""
+"""The training loop: collect for an algorithm, let it update, log, save; stage after stage."""
 
 import copy
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDict
-from torch import nn
+from torch import Tensor
 
-from muscle_torch.checkpoint import restore_policy, save_checkpoint
+from muscle_torch.config import Config, config_to_dict
 from muscle_torch.errors import InputError
-from muscle_torch.memory import resident_bytes, rows_at_once
+from muscle_torch.storage.checkpoint import restore_policy, save_checkpoint
 
-from .distributed import Alone, own_part
-from .logger import Logger, NoLogger
-from .optimizer import Optimizer
-from .ppo import PPO, explained_variance
+from .contracts import ActorCritic, TrainingEnv
+from .episodes import EpisodeStatistics
+from .logger import Logger, NoLogger, resident_bytes
 from .precision import prepare
-from .reward_scale import RewardScale
-from .rollout import Rollout, distribution
-from .search import search
+from .process_group import SEED_STEP, ProcessGroup, SingleProcess
+from .resharding import select_shard
+from .rollout import single_torch_thread
+from .stages import Stage, plan_stages
 from .stop import StopSignals
 
 
 class Trainer:
-    """PPO on an environment's fast path. `run()` trains to the end of the budget; `iteration()` is one update.
+    """Trains a policy on an environment. `run()` trains to the end of the budget; `iteration()` is one update.
 
-    env: `begin`, `advance`, `restart`, `adapt`, `snapshot`, `load_snapshot` (see `muscle_torch.envs`).
-    policy: `.actor`, `.critic`, optionally `.normalizer` and `.anneal`. run_dir: None writes nothing.
-    processes: those that the worlds are divided among; `env` holds this one's, `cfg` is of the whole.
+    Attributes:
+        stages, stage: Those of the run, and the present one.
+        algorithm: That of the present stage.
+        update, step: Updates made and control steps used so far, of all processes; those of stages that do not count
+            are left out.
     """
 
-    def __init__(self, env: Any, policy: nn.Module, cfg: Any, run_dir: Path | None, processes: Alone | None = None):
+    def __init__(
+        self,
+        env: TrainingEnv,
+        policy: ActorCritic,
+        cfg: Config,
+        run_dir: Path | None,
+        processes: ProcessGroup | None = None,
+    ):
+        """Prepare a run.
+
+        Args:
+            env: This process's environments.
+            policy: What learns, on the device of `env`.
+            cfg: Of the whole run.
+            run_dir: Where checkpoints and logs go; None writes nothing.
+            processes: Those that train together.
+
+        Raises:
+            InputError: No training can be made of these numbers.
+        """
         self.env, self.policy, self.cfg, self.run_dir = env, policy, cfg, run_dir
-        self.processes = processes or Alone()
+        self.processes = processes or SingleProcess()
         check_budget(cfg)
+        self.stages = plan_stages(env, policy, cfg, env.num_envs * self.processes.size)
         self.processes.begin(policy, cfg.seed)
         self._untrained = copy.deepcopy(policy).requires_grad_(False)
         prepare(policy, cfg.precision, cfg.compile, env.observation_size, env.device)
-        samples = env.num_envs * cfg.ppo.num_steps
-        self.per_update = samples * self.processes.size
-        self.num_updates = cfg.max_iterations or max(1, round(cfg.total_steps / self.per_update))
-        if cfg.ppo.minibatches > samples:
-            raise InputError(f"ppo.minibatches={cfg.ppo.minibatches} for {samples} samples: use fewer")
-        if cfg.search.rounds and not hasattr(policy, "search_space"):
-            raise InputError(f"search.rounds={cfg.search.rounds}: policy={cfg.policy} has nothing to search for; use 0")
-        self.optimizer = Optimizer(policy.parameters(), cfg.optimizer, self.processes)
-        self.ppo = PPO(policy, self.optimizer, cfg.ppo, self.processes)
-        self.rollout = Rollout(cfg.ppo.num_steps, env)
-        self.reward_scale = RewardScale(env.num_envs, cfg.ppo.gamma, env.device, self.processes)
-        self.update = 0  # updates made
-        self.best = float("inf")
-        self.last_kl = 0.0
-        self.observation: torch.Tensor | None = None
+        self.episodes = EpisodeStatistics(env.num_envs, env.device)
+        self.update, self.step = 0, 0
+        self.observation: Tensor | None = None
+        self._best = float("-inf")  # highest score of the headline so far
+        self._seconds: dict[str, float] = {}
+        self._begin_stage(0)
 
     @property
-    def step(self) -> int:
-        """Control steps learned from so far, all worlds together."""
-        return self.update * self.per_update
+    def stage(self) -> Stage:
+        return self.stages[self.stage_index]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole budget is spent."""
+        return self.stage_index == len(self.stages) - 1 and self.stage_update >= self.stage.updates
+
+    @property
+    def total_steps(self) -> int:
+        """Control steps of the whole run."""
+        return sum(stage.updates * stage.steps_per_update for stage in self.stages)
 
     @property
     def progress(self) -> float:
-        """Share of the schedules that is behind, 0 to 1."""
-        behind = self.cfg.schedule_start
-        return behind + (1 - behind) * self.update / self.num_updates
+        """Fraction of the stage's schedules already completed, in [0, 1]."""
+        counted = [index for index, stage in enumerate(self.stages) if stage.counted]
+        completed = self.cfg.schedule_start if self.stage_index in counted[:1] else 0.0
+        return completed + (1 - completed) * self.stage_update / self.stage.updates
 
-    def untrained_policy(self) -> nn.Module:
-        """The policy as it was before the first update (resumed or fine-tuned runs: as they were given)."""
+    def untrained_policy(self) -> ActorCritic:
+        """Return the policy as it was before the first update (of a resumed or fine-tuned run: as it was loaded)."""
         return self._untrained
 
     def run(self, after_update: Callable[[int, int, Any], None] | None = None, stop: StopSignals | None = None) -> int:
-        """Trains; 0, or the exit code of the signal that stopped it (everything saved).
+        """Train to the end of the budget.
 
-        after_update: called with (updates so far, control steps so far, logger) after each.
+        Args:
+            after_update: Called with (updates so far, control steps so far, logger) after each update that counts.
+            stop: Signals that end the run early.
+
+        Returns:
+            0, or the exit code of the signal that stopped it; everything is saved.
         """
         assert self.run_dir is not None
         stop = stop or StopSignals()
         with stop.deferred():
-            if self.observation is None:
-                self.prepare(stop)
-                if self.cfg.search.rounds and not stop.code:
-                    self.save({})  # a search takes minutes
             logger = Logger(self.run_dir, self.step) if self.processes.first else NoLogger()
             try:
-                while self.update < self.num_updates and not self._stopped(stop):
+                while not self.finished and not self._stopped(stop):
+                    stage, number = self.stage, self.stage_update + 1
                     metrics = self.iteration()
-                    if self.update % self.cfg.log_interval == 0 or self.update == self.num_updates:
-                        logger.write(self.step, metrics)
-                        logger.progress(self.step, self.num_updates * self.per_update, metrics)
-                    if after_update is not None:
-                        after_update(self.update, self.step, logger)
-                    if self.update % self.cfg.save_interval == 0 or self.update == self.num_updates:
+                    if stage.counted:
+                        self._report(logger, metrics)
+                        if after_update is not None:
+                            after_update(self.update, self.step, logger)
+                    else:
+                        values = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
+                        logger.say(f"{stage.name} {number}/{stage.updates}: {values}")
+                    if self.stage is not stage and not stage.counted:
+                        logger.start_clock(self.step)
+                    if self.stage is not stage or self.finished or self._save_is_due(stage):
                         logger.flush()
                         self.save(metrics)
                 if stop.code:
@@ -103,170 +130,84 @@ class Trainer:
                 logger.close()
         return stop.code
 
-    def _stopped(self, stop: StopSignals) -> bool:
-        """A signal to one process stops all after the same update."""
-        stop.code = self.processes.largest(stop.code)
-        return stop.code > 0
-
-    def prepare(self, stop: StopSignals | None = None) -> None:
-        """Before the first update: the search, if one is asked for, and a rollout to normalise by."""
-        if self.cfg.search.rounds and not self.cfg.checkpoint:
-            stopped = (lambda: self._stopped(stop)) if stop else (lambda: False)
-            search(self.env, self.policy, self.cfg.search, self.cfg.seed, self.processes, stopped, self._tell)
-            if stop and stop.code:
-                return
-        self.observation = self.rollout.collect(self.policy, self.env.begin())
-        self._observe()
-
-    def _tell(self, line: str) -> None:
-        if self.processes.first:
-            print(line, flush=True)
-
     def iteration(self) -> dict[str, float]:
-        """One rollout and one update; the metrics."""
-        if self.observation is None:
-            self.prepare()
+        """Collect and update once; return the metrics."""
+        self.collect()
+        return self.learn()
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Collect what the next update learns from; before a stage's first update possibly a warm-up rollout."""
+        if self.observation is None and self.algorithm.warm_up:
+            self._rollout(self.algorithm.num_steps(self.cfg))
+            self.algorithm.observe()
         begin = time.perf_counter()
-        progress = self.progress
-        self.optimizer.schedule(progress, self.last_kl)
-        if (normalizer := getattr(self.policy, "normalizer", None)) is not None:
-            normalizer.commit()
-        if (anneal := getattr(self.policy, "anneal", None)) is not None:
-            anneal(progress)
-        assert self.observation is not None
-        self.observation = self.rollout.collect(self.policy, self.observation)
-        collected = time.perf_counter()
-        batch, value, target = self.batch(self._scaled_reward())
-        found = self.ppo.update(batch, learn_actor=self.update >= self.cfg.ppo.critic_warmup)
-        found["explained_variance"] = explained_variance(value, target, self.processes)
-        self._observe()
-        self.last_kl = found["kl"]
-        self.update += 1
-        return self._metrics(found, begin, collected) | self.env.adapt(self.processes.sum)
+        self._seconds = {"inference": 0.0, "environment": 0.0}
+        for steps in self.algorithm.prepare(self.progress):
+            self._rollout(steps)
+        self._seconds["collecting"] = time.perf_counter() - begin
 
-    def batch(self, reward: torch.Tensor) -> tuple[TensorDict, torch.Tensor, torch.Tensor]:
-        """The rollout under `reward` (T, W), as an update takes it: (samples (T W,), values, targets (T, W))."""
-        rollout, cfg = self.rollout, self.cfg.ppo
-        advantage, target, value = rollout.advantages(self.policy, reward, cfg.gamma, cfg.gae_lambda)
-        samples = TensorDict(
-            {
-                "observation": rollout.observation[:-1],
-                "action": rollout.action,
-                "action_log_prob": rollout.log_prob,
-                "advantage": advantage.unsqueeze(-1),
-                "value_target": target.unsqueeze(-1),
-                "state_value": value.unsqueeze(-1),
-            },
-            batch_size=rollout.reward.shape,
-        )
-        return samples.reshape(-1), value, target
-
-    def _scaled_reward(self) -> torch.Tensor:
-        if not self.cfg.ppo.normalize_reward:
-            return self.rollout.reward
-        self.reward_scale.observe(self.rollout.reward, self.rollout.done)
-        return self.reward_scale(self.rollout.reward)
-
-    def _observe(self) -> None:
-        """Shows the rollout to the normaliser; it takes effect before the next rollout."""
-        normalizer = getattr(self.policy, "normalizer", None)
-        if normalizer is not None:
-            seen = self.rollout.observation[:-1].flatten(0, 1)
-            for part in seen.split(rows_at_once(seen.shape[1])):  # as a whole, its copies would take most memory of all
-                normalizer.observe(part)
-            self.processes.merge(normalizer)
-
-    def _metrics(self, found: dict[str, float], begin: float, collected: float) -> dict[str, float]:
-        rollout, spent = self.rollout, time.perf_counter() - begin
-        overflow = torch.full_like(self.env.nan_resets, sum(self.env.physics.overflow().values()))
-        health = self.processes.sum(torch.stack((self.env.nan_resets, overflow)))
-        episodes, total_return, total_length, early = self.processes.sum(rollout.finished).tolist()
-        reward, *terms = self.processes.mean(torch.stack((rollout.reward.mean(), *rollout.terms.values()))).tolist()
-        physics = rollout.seconds["physics"]
-        learning = time.perf_counter() - collected
-        scale = distribution_std(self.policy, rollout.observation[0])
-        metrics = {
-            "episode/return": total_return / episodes if episodes else float("nan"),
-            "episode/length": total_length / episodes if episodes else float("nan"),
-            "episode/early_termination_rate": early / episodes if episodes else 0.0,
-            "episode/reward": reward,
-            **{name: value / rollout.steps for name, value in zip(rollout.terms, terms, strict=True)},
-            **{f"ppo/{name}": value for name, value in found.items()},
-            "ppo/std": scale,
-            "ppo/learning_rate": self.optimizer.learning_rate,
-            "speed/steps_per_s": self.per_update / spent,
-            "speed/environment_share": physics / spent,
-            "speed/inference_share": rollout.seconds["inference"] / spent,
-            "speed/learning_share": learning / spent,
-            "health/nan_resets": float(health[0]),
-            "health/overflow": float(health[1]),
-            "memory/resident_bytes": float(resident_bytes()),
-        }
-        if self.env.device.type == "cuda":
-            metrics["memory/device_bytes"] = float(torch.cuda.max_memory_allocated(self.env.device))
+    def learn(self) -> dict[str, float]:
+        """Update the policy from what was collected; return the metrics."""
+        assert self.observation is not None, "collect first"
+        begin, stage = time.perf_counter(), self.stage
+        metrics = self.algorithm.update(self.observation)
+        self.stage_update += 1
+        if stage.counted:
+            self.update += 1
+            self.step += stage.steps_per_update
+            metrics = self.episodes.metrics(self.processes) | metrics | self._health()
+            self._seconds["learning"] = time.perf_counter() - begin
+            metrics |= self._speed(stage) | self.env.adapt(self.processes.sum)
+        if self.stage_update >= stage.updates and self.stage_index + 1 < len(self.stages):
+            if not stage.counted:
+                self.observation = None  # its episodes were trials
+            self._begin_stage(self.stage_index + 1)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """All that an exact continuation needs; whole on the first process, to which the others send their part."""
-        own, *others = self.processes.gather(self._own_state()) or [{}]
-        return own | {
+        """Return all that an exact continuation needs; complete on rank 0, to which the others send their part."""
+        first, *others = self.processes.gather(self._shard_state()) or [{}]
+        return first | {
             "policy": copy.deepcopy(self.policy.state_dict()),
-            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "untrained": copy.deepcopy(self._untrained.state_dict()),
+            "algorithm": copy.deepcopy(self.algorithm.state_dict()),
+            "stage": self.stage_index,
+            "stage_update": self.stage_update,
             "update": self.update,
-            "best": self.best,
-            "last_kl": self.last_kl,
+            "step": self.step,
+            "best": self._best,
             "others": others,
         }
 
-    def _own_state(self) -> dict[str, Any]:
-        """What each process has for itself."""
-        device = self.env.device
-        return {
-            "reward_scale": self.reward_scale.state_dict(),
-            "env": self.env.snapshot(),
-            "observation": None if self.observation is None else self.observation.clone(),
-            "episode": (self.rollout.episode_return.clone(), self.rollout.episode_length.clone()),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        }
-
     def load_state(self, stored: dict[str, Any]) -> None:
-        """Continues from a checkpoint's contents (or `state_dict()`) exactly.
+        """Continue exactly from a checkpoint's contents (or `state_dict()`).
 
-        Where another number of processes saved it, the worlds are divided anew and go on where they were, but every
+        If another number of processes saved it, the environments are divided anew and go on where they were, but every
         process draws new random numbers.
         """
         restore_policy(self.policy, stored)
         self._untrained.load_state_dict(stored["untrained"], strict=False)
-        self.optimizer.load_state_dict(copy.deepcopy(stored["optimizer"]))
-        self.update = stored["update"]
-        self.best, self.last_kl = stored["best"], stored["last_kl"]
-        parts = [{name: stored[name] for name in self._OWN}, *stored.get("others", [])]
-        self._load_own(own_part(parts, self.processes, self.cfg.seed + self.update, self.env.device))
-
-    _OWN = ("reward_scale", "env", "observation", "episode", "rng", "cuda_rng")
-
-    def _load_own(self, stored: dict[str, Any]) -> None:
-        self.reward_scale.load_state_dict(stored["reward_scale"])
-        self.env.load_snapshot(stored["env"])
-        if stored["observation"] is not None:
-            self.observation = stored["observation"].to(self.env.device)
-        episode_return, episode_length = stored["episode"]
-        self.rollout.episode_return.copy_(episode_return)
-        self.rollout.episode_length.copy_(episode_length)
-        torch.set_rng_state(stored["rng"].cpu())
-        if stored["cuda_rng"] is not None and self.env.device.type == "cuda":
-            torch.cuda.set_rng_state(stored["cuda_rng"].cpu(), self.env.device)
+        if stored["stage"] != self.stage_index:
+            self._begin_stage(stored["stage"])
+        self.algorithm.load_state_dict(copy.deepcopy(stored["algorithm"]))
+        self.stage_update = stored["stage_update"]
+        self.update, self.step, self._best = stored["update"], stored["step"], stored["best"]
+        parts = [{name: stored[name] for name in self._SHARD}, *stored.get("others", [])]
+        seed = self.cfg.seed + self.update
+        self._load_shard(select_shard(parts, self.processes, seed, self.env.device))
+        if len(parts) != self.processes.size:
+            self.env.set_seed(seed + SEED_STEP * self.processes.rank)
 
     def save(self, metrics: dict[str, float]) -> None:
-        """`last.pt`, `best.pt` where the site error has never been lower, and the newest `step_<N>.pt`."""
+        """Save `last.pt`, `best.pt` if the headline has never been better, and the newest `step_<N>.pt`."""
         if self.run_dir is None:
             return
-        folder = self.run_dir / "checkpoints"
-        error = metrics.get("err/site_abs", float("inf"))
-        improved, self.best = error < self.best, min(error, self.best)
-        contents = self.state_dict() | self._facts()
+        folder, headline = self.run_dir / "checkpoints", self.env.headline
+        score = metrics.get(headline.name, float("nan")) * (-1 if headline.lower_is_better else 1)
+        improved = score > self._best
+        self._best = score if improved else self._best
+        contents = self.state_dict() | self._metadata()
         if not self.processes.first:
             return
         save_checkpoint(folder / "last.pt", contents)
@@ -278,37 +219,105 @@ class Trainer:
             for old in kept[: -self.cfg.keep_checkpoints]:
                 old.unlink()
 
-    def _facts(self) -> dict[str, Any]:
-        """What says whether a checkpoint fits elsewhere, and how to build its policy."""
-        body = self.env.embodiment
+    def _begin_stage(self, index: int) -> None:
+        self.stage_index, self.stage_update = index, 0
+        if hasattr(self, "algorithm"):
+            del self.algorithm  # before the next one allocates its storage
+        self.algorithm = self.stage.algorithm(self.env, self.policy, self.cfg, self.processes)
+
+    def _rollout(self, steps: int) -> None:
+        """Step the environments for the algorithm, `steps` control steps at most."""
+        algorithm, env = self.algorithm, self.env
+        if self.observation is None:
+            self.episodes.forget()
+        self.episodes.begin()
+        seconds = dict.fromkeys(("inference", "environment"), 0.0)
+        with single_torch_thread(env.device):
+            observation = algorithm.begin(self.observation)
+            for _ in range(steps):
+                begin = time.perf_counter()
+                action = algorithm.act(observation)
+                acted = time.perf_counter()
+                step = env.advance(action)
+                done = step.terminated | step.truncated
+                self.episodes.add(step, done)
+                if not algorithm.record(step, done):
+                    break
+                observation = env.restart(done)
+                seconds["inference"] += acted - begin
+                seconds["environment"] += time.perf_counter() - acted
+        self.observation = observation
+        self._seconds = {name: self._seconds.get(name, 0.0) + value for name, value in seconds.items()}
+
+    def _stopped(self, stop: StopSignals) -> bool:
+        """Return whether to stop: a signal to one process stops all after the same update."""
+        stop.code = self.processes.all_reduce_max(stop.code)
+        return stop.code > 0
+
+    def _save_is_due(self, stage: Stage) -> bool:
+        return stage.counted and self.update % self.cfg.save_interval == 0
+
+    def _report(self, logger: Logger | NoLogger, metrics: dict[str, float]) -> None:
+        if self.update % self.cfg.log_interval == 0 or self.finished:
+            logger.write(self.step, metrics)
+            logger.progress(self.step, self.total_steps, metrics, self.env.headline)
+
+    def _health(self) -> dict[str, float]:
+        counters = self.env.health()
+        totals = self.processes.sum(torch.stack(list(counters.values()))).tolist()
+        return {f"health/{name}": float(total) for name, total in zip(counters, totals, strict=True)}
+
+    def _speed(self, stage: Stage) -> dict[str, float]:
+        seconds = self._seconds
+        spent = seconds["collecting"] + seconds["learning"]
+        metrics = {
+            "speed/steps_per_s": stage.steps_per_update / spent,
+            "speed/environment_share": seconds["environment"] / spent,
+            "speed/inference_share": seconds["inference"] / spent,
+            "speed/learning_share": seconds["learning"] / spent,
+            "memory/resident_bytes": float(resident_bytes()),
+        }
+        if self.env.device.type == "cuda":
+            metrics["memory/device_bytes"] = float(torch.cuda.max_memory_allocated(self.env.device))
+        return metrics
+
+    _SHARD = ("algorithm_shard", "env", "observation", "episode", "rng", "cuda_rng")
+
+    def _shard_state(self) -> dict[str, Any]:
+        """Return what each process has of its own."""
+        device = self.env.device
         return {
-            "task": self.cfg.task,
-            "config": dataclasses.asdict(self.cfg),
-            "policy_spec": getattr(self.policy, "spec", {}),
-            "embodiment": body.name,
-            "fingers": body.fingers,
-            "model_version": body.model_version,
-            "observation_size": self.env.observation_size,
-            "action_size": self.env.action_size,
-            "step": self.step,
-            "progress": self.progress,
+            "algorithm_shard": self.algorithm.shard_state(),
+            "env": self.env.snapshot(),
+            "observation": None if self.observation is None else self.observation.clone(),
+            "episode": (self.episodes.episode_return.clone(), self.episodes.episode_length.clone()),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
 
+    def _load_shard(self, stored: dict[str, Any]) -> None:
+        self.algorithm.load_shard_state(stored["algorithm_shard"])
+        self.env.load_snapshot(stored["env"])
+        observation = stored["observation"]
+        self.observation = None if observation is None else observation.to(self.env.device)
+        episode_return, episode_length = stored["episode"]
+        self.episodes.episode_return.copy_(episode_return)
+        self.episodes.episode_length.copy_(episode_length)
+        torch.set_rng_state(stored["rng"].cpu())
+        if stored["cuda_rng"] is not None and self.env.device.type == "cuda":
+            torch.cuda.set_rng_state(stored["cuda_rng"].cpu(), self.env.device)
 
-def check_budget(cfg: Any) -> None:
-    """Raises InputError for numbers that no training can be made of."""
-    at_least_one = {"ppo.num_steps": cfg.ppo.num_steps, "ppo.minibatches": cfg.ppo.minibatches}
-    at_least_one |= {"ppo.epochs": cfg.ppo.epochs, "log_interval": cfg.log_interval}
-    at_least_one |= {"save_interval": cfg.save_interval, "total_steps": cfg.total_steps}
-    for name, value in at_least_one.items():
-        if value < 1:
-            raise InputError(f"{name}={value}: at least 1 is needed")
+    def _metadata(self) -> dict[str, Any]:
+        """Return metadata to check compatibility and rebuild the policy."""
+        about = {"task": self.cfg.task, "config": config_to_dict(self.cfg), "policy_spec": self.policy.spec}
+        return about | self.env.facts() | {"progress": self.progress}
+
+
+def check_budget(cfg: Config) -> None:
+    """Raise InputError for numbers that no training can be made of."""
+    for name in ("log_interval", "save_interval", "total_steps"):
+        if getattr(cfg, name) < 1:
+            raise InputError(f"{name}={getattr(cfg, name)}: at least 1 is needed")
     for name in ("max_iterations", "keep_checkpoints", "keep_videos", "validation_interval", "validation_clips"):
         if getattr(cfg, name) < 0:
             raise InputError(f"{name}={getattr(cfg, name)}: cannot be negative")
-
-
-def distribution_std(policy: nn.Module, observation: torch.Tensor) -> float:
-    """Mean standard deviation of the action."""
-    with torch.no_grad():
-        return float(distribution(policy, observation)[1].mean())

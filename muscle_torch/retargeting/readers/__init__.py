@@ -17,29 +17,46 @@ from .trajectory import count_clips, is_trajectory, read_trajectory
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What some files need and do not say."""
+    """What some files do not state, or state wrongly: an option that is set decides."""
 
-    unit: float = 0.0  # [m] of one unit of length; 0: as the file says, or by the size of the body
-    rate: float = 0.0  # [Hz]; 0: as the file says
+    unit: float = 0.0  # [m] of one unit of length; 0: as the file states, or by the size of the body
+    rate: float = 0.0  # [Hz]; 0: as the file states
     smpl: str = ""  # body model file or folder, for AMASS
     markers: dict[str, str] = field(default_factory=dict)  # role -> marker name
     static: str = ""  # markers of the same subject standing (.trc, .c3d): shows what the motion lacks
     part: int = 0  # which clip of a trajectory file that holds several
+    up: str = ""  # vertical axis of the file: x, y, z, -x, -y or -z; "": by format, rest pose and motion
+    angle_unit: str = "auto"  # of OpenSim coordinates: deg, rad, or auto (by header and size)
 
 
 READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
-    ".npz": lambda path, o: read_trajectory(path, o.part) if is_trajectory(path) else read_amass(path, o.smpl, o.rate),
-    ".amc": lambda path, o: read_asf_amc(path, o.unit, o.rate),
-    ".bvh": lambda path, o: read_bvh(path, o.unit, o.rate),
-    ".mot": lambda path, o: read_opensim(path, o.rate),
-    ".sto": lambda path, o: read_opensim(path, o.rate),
-    ".trc": lambda path, o: read_markers(path, o.unit, o.markers, o.static),
-    ".c3d": lambda path, o: read_markers(path, o.unit, o.markers, o.static),
+    ".npz": lambda path, o: (
+        read_trajectory(path, o.part, o.unit, o.rate)
+        if is_trajectory(path)
+        else read_amass(path, o.smpl, o.unit, o.rate, o.up)
+    ),
+    ".amc": lambda path, o: read_asf_amc(path, o.unit, o.rate, o.up),
+    ".bvh": lambda path, o: read_bvh(path, o.unit, o.rate, o.up),
+    ".mot": lambda path, o: read_opensim(path, o.unit, o.rate, o.angle_unit),
+    ".sto": lambda path, o: read_opensim(path, o.unit, o.rate, o.angle_unit),
+    ".trc": lambda path, o: read_markers(path, o.unit, o.rate, o.markers, o.static, o.up),
+    ".c3d": lambda path, o: read_markers(path, o.unit, o.rate, o.markers, o.static, o.up),
 }
 
 
 def read_motion(path: str | Path, options: ReadOptions | None = None) -> RawMotion:
-    """Reads and checks one file. Raises InputError, one line, for what cannot be used."""
+    """Read and check one file.
+
+    Args:
+        path: The file; its suffix chooses the reader.
+        options: What the file does not state, or states wrongly.
+
+    Returns:
+        Landmarks and orientations in metres, z up. Notes say what was changed or is uncertain.
+
+    Raises:
+        InputError: One line: what cannot be used, where, and what to do.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"motion file {path} does not exist")

@@ -1,18 +1,29 @@
-"""AMASS: SMPL-H or SMPL-X pose files (.npz). Joints come from the body model file, which each user has to license."""
+"""AMASS: SMPL-H or SMPL-X pose files (.npz). Joints come from the body model file, which each user has to license.
 
+smplx poses the joints. Its body classes are not used: they need the whole licensed model (mesh, skinning weights,
+hands), while the joints need four arrays of it.
+"""
+
+import pickletools
+import re
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 
 from muscle_torch.errors import InputError
 
-from ..raw import RawMotion
-from .skeleton import TO_Z_UP, Skeleton
+from ..arm_axes import bends_to, segment_axes
+from ..raw import SIDES, RawMotion
+from .axes import AXES, turn_between, vertical_axis
+from .root_unit import check_root_unit
+from .skeleton import TO_Z_UP
 
 BODY_JOINTS = 22
 LEFT = {"hip": 1, "knee": 4, "ankle": 7, "toe": 10, "shoulder": 16, "elbow": 18, "wrist": 20}  # right: one more
@@ -21,7 +32,8 @@ JOINTS = {"neck": 12, "head": 15} | {
 }
 THORAX = 9
 DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
-RATES = ("mocap_framerate", "mocap_frame_rate", "mocap_time_length_rate")
+RATES = ("mocap_framerate", "mocap_frame_rate", "mocap_time_length_rate", "fps", "frame_rate", "framerate")
+GENDERS = {"m": "male", "f": "female", "n": "neutral"}
 WHERE = (
     "SMPL-H: register at https://mano.is.tue.mpg.de, download 'Extended SMPL+H model' (AMASS version, .npz), "
     "SMPL-X: https://smpl-x.is.tue.mpg.de; then set smpl=<folder or model .npz>"
@@ -36,11 +48,23 @@ class BodyModel:
     directions: np.ndarray  # (J, 3, B) how they move with the shape parameters
     parents: tuple[int, ...]
 
-    def skeleton(self, betas: np.ndarray) -> Skeleton:
+    def joints(self, betas: np.ndarray) -> np.ndarray:
+        """Return the joints (J, 3) of a shape [m] in the T-pose: y up, facing z."""
         count = min(len(betas), self.directions.shape[-1])
-        joints = self.template + self.directions[..., :count] @ betas[:count]
-        offsets = np.array([joints[i] - joints[p] if p >= 0 else joints[i] for i, p in enumerate(self.parents)])
-        return Skeleton(tuple(map(str, range(len(joints)))), self.parents, offsets)
+        return self.template + self.directions[..., :count] @ betas[:count]
+
+    def pose(self, joints: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions (T, J, 3) about the root at its rest place, and rotations (T, J, 3, 3) to the world.
+
+        joints (J, 3): of `joints`; turns (T, J, 3, 3): rotations relative to the parent.
+        """
+        from smplx import lbs
+
+        rigid_transform: Any = lbs.batch_rigid_transform  # annotated with a type of smplx's own, not torch.Tensor
+        rest = torch.from_numpy(np.ascontiguousarray(joints)).expand(len(turns), -1, -1)
+        parents = torch.tensor(self.parents)
+        positions, transforms = rigid_transform(torch.from_numpy(turns), rest, parents, dtype=torch.float64)
+        return positions.numpy(), transforms[..., :3, :3].numpy()
 
 
 def load_body(smpl: str, gender: str) -> BodyModel:
@@ -72,9 +96,74 @@ def _read_body(path: Path, changed: int) -> BodyModel:
     return BodyModel(joints, directions, (-1, *parents[1:BODY_JOINTS]))
 
 
-def read_amass(path: Path, smpl: str = "", rate: float = 0.0) -> RawMotion:
-    """One AMASS file; betas and gender choose the subject's joints."""
+def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0, up: str = "") -> RawMotion:
+    """Read one AMASS file; betas and gender choose the subject's joints.
+
+    Args:
+        path: The .npz file.
+        smpl: The body model, see `load_body`.
+        unit: Length of one unit of `trans` in metres; 0: metres, as the body model has.
+        rate: Frames a second; 0: as the file states.
+        up: The vertical axis, such as "y"; "": by the motion, usually z.
+
+    Raises:
+        InputError: The file or the body model is missing, damaged or incomplete, or the body travels in another unit.
+    """
     arrays = _arrays(path)
+    poses = _poses(arrays, path)
+    trans = arrays.get("trans")
+    if trans is None or trans.shape != (len(poses), 3):
+        raise InputError(f"{path}: trans is missing or not of shape ({len(poses)}, 3)")
+    frequency = rate or _rate(arrays, path)
+    gender, betas, notes = _gender(arrays), *_betas(arrays, len(poses), path)
+    model = load_body(smpl, gender)
+    rest_joints = model.joints(betas)
+    body = poses[:, : 3 * BODY_JOINTS].astype(float).reshape(-1, 3)
+    turns = Rotation.from_rotvec(body).as_matrix().reshape(len(poses), BODY_JOINTS, 3, 3)
+    positions, rotations = model.pose(rest_joints, turns)
+    positions = positions + trans[:, None].astype(float) * (unit or 1.0)
+    points = {name: positions[:, i] for name, i in JOINTS.items()}
+    rest = {name: (rest_joints[i] - rest_joints[0]) @ TO_Z_UP.T for name, i in JOINTS.items()}
+    for at in (points, rest):
+        at["pelvis"] = (at["left_hip"] + at["right_hip"]) / 2
+    if not unit:
+        check_root_unit(points, frequency, str(path))
+    vertical, more = vertical_axis(points, "z", "", up, str(path))
+    world = turn_between(AXES[vertical], AXES["z"])
+    return RawMotion(
+        name=path.stem,
+        rate=frequency,
+        positions={name: at @ world.T for name, at in points.items()},
+        orientations={
+            "pelvis": world @ rotations[:, 0] @ TO_Z_UP.T,
+            "thorax": world @ rotations[:, THORAX] @ TO_Z_UP.T,
+            **{name: world @ turn for name, turn in _arm_turns(positions, rotations, rest_joints).items()},
+        },
+        rest=rest,
+        subject=f"{gender} betas {np.round(betas[:3], 2).tolist()}",
+        source=str(path),
+        notes=(*notes, *more),
+    )
+
+
+def _arm_turns(positions: np.ndarray, rotations: np.ndarray, rest: np.ndarray) -> dict[str, np.ndarray]:
+    """Orientations of upper arms and hands (T, 3, 3); the T-pose `rest` (J, 3) has its palms down and faces z."""
+    turns, ahead = {}, np.array([0.0, 0.0, 1.0])
+    for side in SIDES:
+        shoulder, elbow, wrist = (JOINTS[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
+        # The elbow is no hinge in SMPL: the motion shows where it bends to.
+        bend = bends_to(positions[:, [shoulder, elbow, wrist]], rotations[:, shoulder])
+        bend = ahead if bend is None else bend
+        for name, joint, front, along in (
+            ("upper_arm", shoulder, bend, rest[elbow] - rest[shoulder]),
+            ("hand", wrist, ahead, rest[wrist] - rest[elbow]),
+        ):
+            turns[f"{side}_{name}"] = rotations[:, joint] @ segment_axes(front, along, side)
+    return turns
+
+
+def _poses(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    """Axis-angle (T, at least 66) [rad]."""
     if "poses" in arrays:
         poses = arrays["poses"]
     elif "root_orient" in arrays and "pose_body" in arrays:  # SMPL-X
@@ -83,41 +172,34 @@ def read_amass(path: Path, smpl: str = "", rate: float = 0.0) -> RawMotion:
         raise InputError(f"{path}: not an AMASS file: it has neither poses nor root_orient and pose_body")
     if poses.ndim != 2 or poses.shape[1] < 3 * BODY_JOINTS:
         raise InputError(f"{path}: poses has shape {poses.shape}, SMPL bodies need (frames, at least 66)")
-    trans = arrays.get("trans")
-    if trans is None or trans.shape != (len(poses), 3):
-        raise InputError(f"{path}: trans is missing or not of shape ({len(poses)}, 3)")
-    frequency = rate or _rate(arrays, path)
-    gender = _gender(arrays)
-    betas = np.asarray(arrays.get("betas", np.zeros(0)), dtype=float).reshape(-1)
-    skeleton = load_body(smpl, gender).skeleton(betas)
-    body = poses[:, : 3 * BODY_JOINTS].astype(float).reshape(-1, 3)
-    turns = Rotation.from_rotvec(body).as_matrix().reshape(len(poses), BODY_JOINTS, 3, 3)
-    positions, rotations = skeleton.pose(trans + skeleton.offsets[0], turns)
-    joints = {name: positions[:, i] for name, i in JOINTS.items()}
-    rest = {name: skeleton.rest()[i] @ TO_Z_UP.T for name, i in JOINTS.items()}
-    for points in (joints, rest):
-        points["pelvis"] = (points["left_hip"] + points["right_hip"]) / 2
-    # The world is z up already; only the body's own axes are SMPL's (y up).
-    return RawMotion(
-        name=path.stem,
-        rate=frequency,
-        positions=joints,
-        orientations={"pelvis": rotations[:, 0] @ TO_Z_UP.T, "thorax": rotations[:, THORAX] @ TO_Z_UP.T},
-        rest=rest,
-        subject=f"{gender} betas {np.round(betas[:3], 2).tolist()}",
-        source=str(path),
-    )
+    return poses
+
+
+def _betas(arrays: dict[str, np.ndarray], frames: int, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Shape parameters (B,), and notes. Some files repeat them in every frame: one subject has one shape, the mean."""
+    stored = arrays.get("betas")
+    if stored is None:
+        return np.zeros(0), ("the file states no betas: the mean shape is used",)
+    betas = np.asarray(stored, dtype=float)
+    if betas.ndim == 2 and len(betas) in (1, frames):
+        spread = float(np.ptp(betas, axis=0).max())
+        note = (f"betas change by up to {spread:.2g} over the frames: their mean is used",) if spread > 1e-3 else ()
+        return betas.mean(axis=0), note
+    if betas.ndim != 1:
+        raise InputError(f"{path}: betas has shape {betas.shape}; expected (B,) or one row a frame ({frames}, B)")
+    return betas, ()
 
 
 def _in_folder(folder: Path, gender: str) -> Path:
     for pattern in (f"{gender}/model.npz", f"*_{gender.upper()}.npz", f"*{gender}*.npz", "neutral/model.npz", "*.npz"):
-        found = sorted(folder.glob(pattern))
-        if found:
-            return found[0]
+        models = sorted(folder.glob(pattern))
+        if models:
+            return models[0]
     raise InputError(f"folder {folder} has no body model (.npz). {WHERE}")
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of the file. Pickled ones are not loaded, as that can run code; of `gender` the word is read."""
     arrays = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -127,9 +209,30 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 except ValueError as error:
                     if "allow_pickle" not in str(error):
                         raise
+                    if key == "gender":
+                        arrays[key] = np.array(_pickled_word(path, key))
+                    elif key in ("poses", "root_orient", "pose_body", "trans", "betas", *RATES):
+                        raise InputError(
+                            f"{path}: {key} is a pickled object, which can run code when loaded; save it as numbers"
+                        ) from None
+    except InputError:
+        raise
     except DAMAGED as error:
         raise InputError(f"{path}: damaged or not an .npz file ({error}); copy or download it again") from None
     return arrays
+
+
+def _pickled_word(path: Path, key: str) -> str:
+    """The last word of a pickled array that names a gender, "" if none; the pickle is parsed, not executed."""
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(f"{key}.npy")
+    start = content.find(b"\x80", content.find(b"\n"))
+    words = []
+    for _, argument, _ in pickletools.genops(content[max(start, 0) :]):
+        text = argument.decode("latin-1") if isinstance(argument, bytes) else argument
+        if isinstance(text, str) and _gender_word(text):
+            words.append(text)
+    return words[-1] if words else ""
 
 
 def _rate(arrays: dict[str, np.ndarray], path: Path) -> float:
@@ -143,9 +246,14 @@ def _rate(arrays: dict[str, np.ndarray], path: Path) -> float:
 
 def _gender(arrays: dict[str, np.ndarray]) -> str:
     value = arrays.get("gender", np.array("neutral")).reshape(-1)[0]
-    text = value.decode() if isinstance(value, bytes) else str(value)
-    text = text.strip().removeprefix("b'").removesuffix("'").lower()
-    return text if text in ("male", "female") else "neutral"
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return _gender_word(text) or "neutral"
+
+
+def _gender_word(text: str) -> str:
+    """`male`, `M`, `b'male'`, `Gender.MALE` -> male; "" for other texts."""
+    word = re.sub(r"^b?['\"]|['\"]$", "", text.strip()).lower().rpartition(".")[2]
+    return GENDERS.get(word, word if word in GENDERS.values() else "")
 
 
 def _dense(matrix: np.ndarray) -> np.ndarray:

@@ -8,7 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.errors import InputError
 
-from ..raw import RawMotion
+from ..arm_axes import segment_axes
+from ..raw import SIDES, RawMotion
+from .axes import AXES, axis_name, body_axes, standing_rest, turn_between, vertical_axis
 from .skeleton import TO_Z_UP, Skeleton
 
 # landmark -> the bone at whose end it lies; two bones: midway between their ends.
@@ -30,58 +32,126 @@ BONES: dict[str, tuple[str, ...]] = {
         "toe": "foot",
     }.items()
 }
-CMU_RATE = 120.0  # [Hz]; an .amc does not state its rate, the database records at this one
+CMU_RATE = 120.0  # [Hz]; an .amc rarely states its rate, the database records at this one
+ROOT_ORDER = ("tx", "ty", "tz", "rx", "ry", "rz")
+DOFS = frozenset((*ROOT_ORDER, "l"))
 
 
 class Bone(NamedTuple):
     offset: np.ndarray  # (3,) from its start to its end [m]
     axis: np.ndarray  # (3, 3) its own axes in those of the skeleton at rest
-    dof: tuple[str, ...]
+    dof: tuple[str, ...]  # what its numbers in the .amc are: rx, ry, rz, tx, ty, tz, l
+    order: str  # of its rotations about fixed axes, such as "xyz"
 
 
-def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
-    """The .amc at `path`; its .asf has the same name, or the part before the last `_`, or is the folder's only one."""
-    asf = _skeleton_file(path)
-    bones, parents, degrees = _read_asf(asf, unit)
-    frames = _read_amc(path)
-    names = list(parents)
-    skeleton = Skeleton(
-        names=("root", *names),
-        parents=(-1, *(0 if parents[n] == "root" else 1 + names.index(parents[n]) for n in names)),
-        offsets=np.array([np.zeros(3), *(bones[n].offset for n in names)]),
-    )
-    count, scale = len(frames["root"]), bones["root"].offset[0]
-    # A bone's rotation turns the bone itself: its end lies at (its own global rotation) * offset.
-    turns = np.tile(np.eye(3), (count, len(skeleton.names), 1, 1))
-    euler = frames["root"][:, 3:]
-    turns[:, 0] = Rotation.from_euler("xyz", euler, degrees=degrees).as_matrix()
-    for index, name in enumerate(names, start=1):
-        if name in frames and bones[name].dof:
-            turns[:, index] = _local(bones[name], frames[name], degrees, name, path)
-    positions, rotations = _bone_ends(skeleton, frames["root"][:, :3] * scale, turns)
-    rest, _ = _bone_ends(skeleton, np.zeros((1, 3)), np.tile(np.eye(3), (1, len(skeleton.names), 1, 1)))
+class Asf(NamedTuple):
+    """A skeleton file."""
+
+    bones: dict[str, Bone]  # "root" among them, without an offset
+    parents: dict[str, str]  # bone -> parent, parents first
+    unit: float  # [m] of one unit of length
+    degrees: bool
+
+
+class Amc(NamedTuple):
+    """A motion file."""
+
+    frames: dict[str, np.ndarray]  # bone -> (T, number of values)
+    degrees: bool | None  # None: not stated, as in the .asf
+    rate: float  # [Hz]; 0: not stated
+
+
+def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "") -> RawMotion:
+    """Read an .amc; its .asf has the same name, or the part before the last `_`, or is the folder's only one.
+
+    Args:
+        path: The .amc file.
+        unit: Length of one unit in metres; 0: as the .asf states (inches over `length`, as in the CMU database).
+        rate: Frames a second; 0: as the .amc states, else 120 Hz.
+        up: The vertical axis, such as "z"; "": by the motion and the rest pose, usually y.
+
+    Raises:
+        InputError: A file is missing, damaged, or has other bones than CMU's.
+    """
+    asf_path = _skeleton_file(path)
+    asf, amc = _read_asf(asf_path, unit), _read_amc(path)
+    degrees = asf.degrees if amc.degrees is None else amc.degrees
+    names = list(asf.parents)
     missing = sorted({bone for group in BONES.values() for bone in group} - set(names))
     if missing:
-        raise InputError(f"{asf}: lacks the bones {', '.join(missing)}; only skeletons with CMU's bone names are read")
-
-    def points(ends: np.ndarray) -> dict[str, np.ndarray]:
-        return {
-            landmark: np.mean([ends[:, skeleton.names.index(bone)] for bone in group], axis=0) @ TO_Z_UP.T
-            for landmark, group in BONES.items()
-        }
-
-    def turned(bone: str) -> np.ndarray:
-        return TO_Z_UP @ rotations[:, skeleton.names.index(bone)] @ TO_Z_UP.T
-
+        raise InputError(
+            f"{asf_path}: lacks the bones {', '.join(missing)}; only skeletons with CMU's bone names are read"
+        )
+    skeleton = Skeleton(
+        names=("root", *names),
+        parents=(-1, *(0 if asf.parents[n] == "root" else 1 + names.index(asf.parents[n]) for n in names)),
+        offsets=np.array([np.zeros(3), *(asf.bones[n].offset for n in names)]),
+    )
+    count, root = len(amc.frames["root"]), asf.bones["root"]
+    # A bone's rotation turns the bone itself: its end lies at (its own global rotation) * offset.
+    turns = np.tile(np.eye(3), (count, len(skeleton.names), 1, 1))
+    for index, name in enumerate(skeleton.names):
+        if name in amc.frames and asf.bones[name].dof:
+            turns[:, index] = _local(asf.bones[name], amc.frames[name], degrees, name, path)
+    moved = np.stack([amc.frames["root"][:, root.dof.index(f"t{axis}")] for axis in "xyz"], axis=1) * asf.unit
+    ends, rotations = _bone_ends(skeleton, moved, turns)
+    rest_ends, _ = _bone_ends(skeleton, np.zeros((1, 3)), np.tile(np.eye(3), (1, len(skeleton.names), 1, 1)))
+    points, rest = _points(skeleton, ends), {n: at[0] for n, at in _points(skeleton, rest_ends).items()}
+    axes = standing_rest(rest)
+    stands = axis_name(axes[:, 2]) if axes is not None else ""
+    vertical, notes = vertical_axis(points, "y", stands, up, str(path))
+    world = TO_Z_UP @ turn_between(AXES[vertical], AXES["y"])
+    if axes is None:
+        axes, rest = body_axes(rest["left_hip"] - rest["right_hip"], rest["neck"] - rest["pelvis"]), {}
     return RawMotion(
         name=path.stem,
-        rate=rate or CMU_RATE,
-        positions=points(positions),
-        orientations={"pelvis": turned("root"), "thorax": turned("thorax")},
-        rest={name: values[0] for name, values in points(rest).items()},
-        subject=asf.stem,
+        rate=rate or amc.rate or CMU_RATE,
+        positions={name: at @ world.T for name, at in points.items()},
+        orientations={
+            name: world @ rotations[:, skeleton.names.index(bone)] @ axes
+            for name, bone in (("pelvis", "root"), ("thorax", "thorax"))
+        }
+        | {name: world @ turn for name, turn in _arm_turns(asf, skeleton, rotations, axes[:, 0]).items()},
+        rest={name: at @ axes for name, at in rest.items()},
+        subject=asf_path.stem,
         source=str(path),
+        notes=(*notes, *_left_out(asf, amc)),
     )
+
+
+def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.ndarray) -> dict[str, np.ndarray]:
+    """Orientations of the arms' segments (T, 3, 3) in the file's world.
+
+    The elbow bends about the axis of its bone; the thumb shows how the hand lies at rest, else its palm is down.
+    """
+    turns = {}
+    for side in SIDES:
+        upper, radius, wrist, hand, thumb = (side[0] + b for b in ("humerus", "radius", "wrist", "hand", "thumb"))
+        if radius not in asf.bones:
+            continue
+        along, hinge = asf.bones[upper].offset, asf.bones[radius]
+        bend = np.cross(hinge.axis[:, 0], along) if "rx" in hinge.dof else forward
+        front = asf.bones[thumb].offset if thumb in asf.bones else forward
+        fore = asf.bones[wrist].offset
+        bones = {"upper_arm": (upper, bend, along), "hand": (hand, front, fore)}
+        for name, (bone, ahead, length) in bones.items():
+            turn = rotations[:, skeleton.names.index(bone)]
+            turns[f"{side}_{name}"] = turn @ segment_axes(ahead, length, side)
+    return turns
+
+
+def _left_out(asf: Asf, amc: Amc) -> tuple[str, ...]:
+    """A note on bones that move or stretch against their parents, which is not read."""
+    moving = [name for name in amc.frames if name != "root" and set(asf.bones[name].dof) - {"rx", "ry", "rz"}]
+    return (f"translations of {', '.join(moving)} are ignored",) if moving else ()
+
+
+def _points(skeleton: Skeleton, ends: np.ndarray) -> dict[str, np.ndarray]:
+    """The landmarks (T, 3) by the ends (T, J, 3) of the bones."""
+    return {
+        landmark: np.mean([ends[:, skeleton.names.index(bone)] for bone in group], axis=0)
+        for landmark, group in BONES.items()
+    }
 
 
 def _bone_ends(skeleton: Skeleton, root: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,12 +166,12 @@ def _bone_ends(skeleton: Skeleton, root: np.ndarray, turns: np.ndarray) -> tuple
 def _local(bone: Bone, values: np.ndarray, degrees: bool, name: str, path: Path) -> np.ndarray:
     """Rotation (T, 3, 3) of a bone relative to its parent, in the skeleton's axes."""
     if values.shape[1] != len(bone.dof):
-        raise InputError(f"{path}: bone {name!r} has {values.shape[1]} values, its .asf gives it {len(bone.dof)}")
+        raise InputError(f"{path}: bone {name!r} has {values.shape[1]} values, its .asf states {len(bone.dof)}")
     euler = np.zeros((len(values), 3))
     for column, dof in enumerate(bone.dof):
         if dof in ("rx", "ry", "rz"):
-            euler[:, "xyz".index(dof[1])] = values[:, column]
-    turn = Rotation.from_euler("xyz", euler, degrees=degrees).as_matrix()
+            euler[:, bone.order.index(dof[1])] = values[:, column]
+    turn = Rotation.from_euler(bone.order, euler, degrees=degrees).as_matrix()
     return bone.axis @ turn @ bone.axis.T
 
 
@@ -109,51 +179,67 @@ def _skeleton_file(path: Path) -> Path:
     for candidate in (path.with_suffix(".asf"), path.with_name(path.stem.rpartition("_")[0] + ".asf")):
         if candidate.is_file():
             return candidate
-    others = sorted(path.parent.glob("*.asf"))
-    if len(others) == 1:
-        return others[0]
+    candidates = sorted(path.parent.glob("*.asf"))
+    if len(candidates) == 1:
+        return candidates[0]
     raise InputError(
         f"{path}: its skeleton {path.stem.rpartition('_')[0] or path.stem}.asf is not beside it; put it there"
     )
 
 
-def _read_asf(path: Path, unit: float) -> tuple[dict[str, Bone], dict[str, str], bool]:
-    """Bones by name ("root" holds the metres of one unit), parent of each bone, whether angles are in degrees."""
-    words = [line.split("#")[0].split() for line in path.read_text(encoding="latin-1").splitlines()]
-    section, scale, degrees = "", unit, True
-    raw: dict[str, dict[str, list[str]]] = {}
+def _read_asf(path: Path, unit: float) -> Asf:
+    section, scale, degrees = "", 0.0, True
+    raw: dict[str, dict[str, list[str]]] = {"root": {}}
     parents: dict[str, str] = {}
     bone: dict[str, list[str]] = {}
     try:
-        for line in filter(None, words):
-            if line[0].startswith(":"):
-                section = line[0]
+        for words in filter(None, (line.split("#")[0].split() for line in _lines(path))):
+            key = words[0].lower()
+            if key.startswith(":"):
+                section = key
             elif section == ":units":
-                if line[0] == "length" and not unit:
-                    scale = 0.0254 / float(line[1])  # CMU: inches
-                degrees = degrees and not (line[0] == "angle" and line[1].startswith("rad"))
+                if key == "length":
+                    scale = 0.0254 / float(words[1])  # CMU: inches
+                degrees = degrees and not (key == "angle" and words[1].lower().startswith("rad"))
+            elif section == ":root":
+                raw["root"][key] = words[1:]
             elif section == ":bonedata":
-                if line[0] == "begin":
+                if key == "begin":
                     bone = {}
-                elif line[0] == "end":
+                elif key == "end":
                     raw[bone["name"][0]] = bone
                 else:
-                    bone[line[0]] = line[1:]
-            elif section == ":hierarchy" and line[0] not in ("begin", "end"):
-                parents |= dict.fromkeys(line[1:], line[0])
-        bones = {"root": Bone(np.array([scale or 1.0, 0, 0]), np.eye(3), ())}
-        for name, entry in raw.items():
-            offset = np.array(entry["direction"], dtype=float) * float(entry["length"][0]) * (scale or 1.0)
-            turn = Rotation.from_euler("xyz", np.array(entry["axis"][:3], dtype=float), degrees=degrees)
-            bones[name] = Bone(offset, turn.as_matrix(), tuple(d.lower() for d in entry.get("dof", ())))
-        ordered = _parents_first({name: parents[name] for name in raw})
+                    bone[key] = words[1:]
+            elif section == ":hierarchy" and key not in ("begin", "end"):
+                parents |= dict.fromkeys(words[1:], words[0])
+        scale = unit or scale or 1.0
+        bones = {name: _bone(name, entry, scale, degrees) for name, entry in raw.items()}
+        ordered = _parents_first({name: parents[name] for name in raw if name != "root"})
     except (KeyError, IndexError, ValueError) as error:
         raise InputError(f"{path}: not a whole .asf skeleton ({error}); copy it again") from None
-    bones["root"] = Bone(np.array([scale or 1.0, 0.0, 0.0]), np.eye(3), ())
-    return bones, ordered, degrees
+    return Asf(bones, ordered, scale, degrees)
+
+
+def _bone(name: str, entry: dict[str, list[str]], scale: float, degrees: bool) -> Bone:
+    """One bone; the root's `order` and `axis` have defaults, its `orientation` turns its axes."""
+    if name == "root":
+        dof = tuple(word.lower() for word in entry.get("order", ROOT_ORDER))
+        order = entry.get("axis", ["XYZ"])[0].lower()
+        if sorted(dof) != sorted(ROOT_ORDER):
+            raise ValueError(f"root order {' '.join(dof)}")
+        angles, offset = entry.get("orientation", ["0"] * 3), np.zeros(3)
+    else:
+        dof = tuple(word.lower() for word in entry.get("dof", ()))
+        angles, order = entry["axis"][:3], (entry["axis"][3:] or ["XYZ"])[0].lower()
+        offset = np.array(entry["direction"], dtype=float) * float(entry["length"][0]) * scale
+    if sorted(order) != ["x", "y", "z"] or not DOFS.issuperset(dof):
+        raise ValueError(f"bone {name!r}: axis {order.upper()}, dof {' '.join(dof)}")
+    turn = Rotation.from_euler(order, np.array(angles, dtype=float), degrees=degrees)
+    return Bone(offset, turn.as_matrix(), dof, order)
 
 
 def _parents_first(parents: dict[str, str]) -> dict[str, str]:
+    """The bones in an order in which each comes after its parent."""
     ordered: dict[str, str] = {}
     waiting = dict(parents)
     while waiting:
@@ -165,13 +251,18 @@ def _parents_first(parents: dict[str, str]) -> dict[str, str]:
     return ordered
 
 
-def _read_amc(path: Path) -> dict[str, np.ndarray]:
-    """Bone -> (T, number of values)."""
+def _read_amc(path: Path) -> Amc:
     values: dict[str, list[list[float]]] = {}
-    frames = 0
-    for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
+    frames, degrees, rate = 0, None, 0.0
+    for number, line in enumerate(_lines(path), start=1):
         words = line.split()
-        if not words or words[0][0] in "#:":
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0].startswith(":"):
+            key = words[0].lower()
+            degrees = {":radians": False, ":degrees": True}.get(key, degrees)
+            if key == ":samples-per-second" and len(words) > 1 and words[1].replace(".", "", 1).isdigit():
+                rate = float(words[1])
             continue
         if len(words) == 1 and words[0].isdigit():
             frames += 1
@@ -183,7 +274,11 @@ def _read_amc(path: Path) -> dict[str, np.ndarray]:
     if "root" not in values:
         raise InputError(f"{path}: not an .amc motion, it has no root")
     # The last frame of a file that was cut off may lack bones.
-    whole = [name for name, rows in values.items() if len(rows) != frames or len({len(r) for r in rows}) != 1]
-    if whole:
-        raise InputError(f"{path}: bone {whole[0]!r} is not whole in all {frames} frames: the file was cut off")
-    return {name: np.array(rows) for name, rows in values.items()}
+    broken = [name for name, rows in values.items() if len(rows) != frames or len({len(r) for r in rows}) != 1]
+    if broken:
+        raise InputError(f"{path}: bone {broken[0]!r} is not whole in all {frames} frames: the file was cut off")
+    return Amc({name: np.array(rows) for name, rows in values.items()}, degrees, rate)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="latin-1").splitlines()

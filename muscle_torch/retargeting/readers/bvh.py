@@ -1,110 +1,134 @@
-"""BVH: hierarchy and motion in one text file, joint names of CMU, Mixamo, LAFAN1 and their kin."""
+"""BVH: hierarchy and motion in one text file, joint names of CMU, Mixamo, LAFAN1, Bandai-Namco, Biped and their kin."""
 
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from muscle_torch.errors import InputError
 
-from ..raw import RawMotion, leg_length
+from ..raw import SIDES, RawMotion, leg_length
+from .axes import AXES, axis_name, body_axes, standing_rest, turn_between, vertical_axis
+from .bvh_arms import arm_turns
+from .bvh_file import Bvh, parse_bvh
+from .names import plain_names
 from .skeleton import TO_Z_UP, Skeleton
 
-# landmark -> names it goes by, without prefix ("mixamorig:") and in lower case; the first that exists counts.
-CENTRE_NAMES = {
-    "neck": ("neck", "neck1"),
-    "head": ("head",),
-    "thorax": ("spine2", "chest", "spine1", "spine3", "thorax", "upperchest"),
-}
+# landmark -> names it goes by, without the subject's name, punctuation and case; the first that exists counts.
+CENTRE_NAMES = {"neck": ("NECK", "NECK1"), "head": ("HEAD",)}
+# With the side as `left` or `l` before or after the name.
 SIDE_NAMES = {
-    "shoulder": ("{}arm", "{}uparm", "{}shoulderjoint", "{}upperarm"),
-    "elbow": ("{}forearm", "{}lowarm", "{}elbow", "{}lowerarm"),
-    "wrist": ("{}hand", "{}wrist"),
-    "hand": ("{}handindex1", "{}handmiddle1", "{}hand_end", "{}wrist_end"),
-    "hip": ("{}upleg", "{}upperleg", "{}thigh", "{}hip"),
-    "knee": ("{}leg", "{}lowleg", "{}knee", "{}lowerleg", "{}shin"),
-    "ankle": ("{}foot", "{}ankle"),
-    "toe": ("{}toebase", "{}toe", "{}toes"),
+    "shoulder": ("ARM", "UPARM", "SHOULDERJOINT", "UPPERARM", "SHLDR", "SHOULDER"),
+    "elbow": ("FOREARM", "LOWARM", "ELBOW", "LOWERARM"),
+    "wrist": ("WRIST", "HAND"),
+    "hand": ("HANDINDEX1", "HANDMIDDLE1", "HANDEND", "WRISTEND", "HAND"),
+    "hip": ("UPLEG", "UPPERLEG", "THIGH", "HIP"),
+    "knee": ("LEG", "LOWLEG", "KNEE", "LOWERLEG", "SHIN", "CALF"),
+    "ankle": ("ANKLE", "FOOT"),
+    "toe": ("TOEBASE", "TOE", "TOES", "TOE0", "FOOT"),
 }
+NEEDED = ("neck", *(f"{side}_{joint}" for side in SIDES for joint in ("hip", "knee", "ankle", "shoulder")))
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "CMU": 0.0254 / 0.45}
 TOO_FAST = 12.0  # [m/s]
 USUAL_LEG = 0.82  # thigh and shank of an adult [m]
+APART = 0.02  # of the leg: points nearer to each other give no direction
+ALONG = 0.12  # of the leg: how far along the spine a joint has to be to give its direction
 
 
-def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
-    """`unit` [m]: length of one unit; 0: the one of `UNITS` that makes the leg an adult's."""
-    names, parents, offsets, channels, values, frame_time = _parse(path)
-    skeleton = Skeleton(tuple(names), tuple(parents), np.array(offsets))
-    count = len(values)
-    rotations = np.tile(np.eye(3), (count, len(names), 1, 1))
-    root = np.tile(offsets[0], (count, 1)).astype(float)
-    column = 0
-    for index, kinds in enumerate(channels):
-        block = values[:, column : column + len(kinds)]
-        column += len(kinds)
-        for kind, data in zip(kinds, block.T, strict=True):
-            if kind.endswith("position") and index == 0:
-                root[:, "XYZ".index(kind[0])] = data
-        order = "".join(kind[0] for kind in kinds if kind.endswith("rotation"))
-        if order:
-            turns = np.stack([d for k, d in zip(kinds, block.T, strict=True) if k.endswith("rotation")], axis=1)
-            rotations[:, index] = Rotation.from_euler(order, turns, degrees=True).as_matrix()
-    positions, turned = skeleton.pose(root, rotations)
-    joints = _landmarks(names, path)
-    scale = unit or _guess_unit({n: skeleton.rest()[i] for n, i in joints.items()}, path)
+def _forms(landmark: str) -> tuple[str, ...]:
+    """The names of a landmark, the most specific first."""
+    if landmark in CENTRE_NAMES:
+        return CENTRE_NAMES[landmark]
+    side, _, joint = landmark.partition("_")
+    words = (side.upper(), side[0].upper())
+    return tuple(form for name in SIDE_NAMES[joint] for word in words for form in (word + name, name + word))
 
-    def points(where: np.ndarray) -> dict[str, np.ndarray]:
-        found = {n: where[:, i] @ TO_Z_UP.T * scale for n, i in joints.items() if n != "thorax"}
-        return found | {"pelvis": (found["left_hip"] + found["right_hip"]) / 2}
 
-    first = _first_frame(points(positions), rate or 1.0 / frame_time)
-    positions, turned = positions[first:], turned[first:]
-    rest = {name: at[0] for name, at in points(skeleton.rest()[None]).items()}
+NAMES = {name: _forms(name) for name in (*CENTRE_NAMES, *(f"{side}_{joint}" for side in SIDES for joint in SIDE_NAMES))}
+KNOWN = frozenset(form for forms in NAMES.values() for form in forms) | {"HIPS", "PELVIS", "SPINE", "SPINE1", "CHEST"}
+
+
+def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "") -> RawMotion:
+    """Read a BVH file.
+
+    The pelvis is the joint that carries both hips, the thorax the one that carries both shoulders. Their anatomical
+    axes come from where hips, spine and shoulders are, whatever the pose of zero rotations looks like.
+
+    Args:
+        path: The file.
+        unit: Length of one unit in metres; 0: the one of `UNITS` that makes the leg an adult's.
+        rate: Frames a second; 0: as the file states.
+        up: The vertical axis, such as "z"; "": by the motion and the rest pose, usually y.
+
+    Raises:
+        InputError: The file is no whole BVH file, lacks a joint, or shows no unit, rate or vertical axis.
+    """
+    bvh = parse_bvh(path)
+    if not rate and bvh.frame_time <= 0:
+        raise InputError(f"{path}: states a Frame Time of {bvh.frame_time:g} s; set rate= [Hz]")
+    rate = rate or 1.0 / bvh.frame_time
+    joints = _landmarks(bvh, path)
+    places = bvh.translations()
+    offsets = np.median(places, axis=0)  # of bones whose lengths change a little
+    offsets[0] = 0.0
+    skeleton = Skeleton(tuple(bvh.names), tuple(bvh.parents), offsets)
+    positions, turns = skeleton.pose(places[:, 0], bvh.rotations(), places)
+    scale = unit or _guess_unit({name: positions[:, joint] for name, joint in joints.items()}, path)
+    first = _first_frame(positions[:, list(joints.values())] * scale, rate)
+    positions, turns = positions[first:] * scale, turns[first:]
+
+    rest = {name: skeleton.rest()[joint] for name, joint in joints.items()}
+    axes = standing_rest(rest)
+    points = {name: positions[:, joint] for name, joint in joints.items()}
+    points["pelvis"] = (points["left_hip"] + points["right_hip"]) / 2
+    stands = axis_name(axes[:, 2]) if axes is not None else ""
+    vertical, notes = vertical_axis(points, "y", stands, up, str(path))
+    world = TO_Z_UP @ turn_between(AXES[vertical], AXES["y"])
+    rest["pelvis"] = (rest["left_hip"] + rest["right_hip"]) / 2
+    orientations = {}
+    for name, joint in _carriers(bvh.parents, joints).items():
+        own = _axes(name, joint, bvh.parents, joints, positions, turns) if axes is None else axes
+        orientations[name] = world @ turns[:, joint] @ own
+    orientations |= {name: world @ turn for name, turn in arm_turns(bvh, joints, offsets, positions, turns).items()}
     return RawMotion(
         name=path.stem,
-        rate=rate or 1.0 / frame_time,
-        positions=points(positions),
-        orientations={"pelvis": _z_up(turned[:, 0]), "thorax": _z_up(turned[:, joints["thorax"]])},
-        rest=rest,
+        rate=rate,
+        positions={name: at @ world.T for name, at in points.items()},
+        orientations=orientations,
+        rest={} if axes is None else {name: at @ axes * scale for name, at in rest.items()},
         subject=path.stem,
         source=str(path),
+        notes=notes,
     )
 
 
-def _first_frame(points: dict[str, np.ndarray], rate: float) -> int:
-    """1 where the file begins with a rest pose, as many exporters have it, and the motion itself a jump away."""
-    steps = np.max([np.linalg.norm(np.diff(at[:3], axis=0), axis=1) for at in points.values()], axis=0) * rate
+def _first_frame(points: np.ndarray, rate: float) -> int:
+    """1 if the file begins with a rest pose, as many exporters have it, and the motion itself a jump away."""
+    steps = np.linalg.norm(np.diff(points[:3], axis=0), axis=2).max(axis=1) * rate
     return int(len(steps) == 2 and steps[0] > TOO_FAST and steps[1] < TOO_FAST)
 
 
-def _z_up(turns: np.ndarray) -> np.ndarray:
-    return TO_Z_UP @ turns @ TO_Z_UP.T
-
-
-def _landmarks(names: list[str], path: Path) -> dict[str, int]:
-    plain = [name.rpartition(":")[2].lower().replace("_l", "l").strip() for name in names]
-    plain = [p.removeprefix("mixamorig") for p in plain]
-    wanted = dict(CENTRE_NAMES)
-    for side in ("left", "right"):
-        for joint, forms in SIDE_NAMES.items():
-            wanted[f"{side}_{joint}"] = tuple(f.format(s) for f in forms for s in (side, side[0]))
-    found = {}
-    for landmark, forms in wanted.items():
+def _landmarks(bvh: Bvh, path: Path) -> dict[str, int]:
+    """Landmark -> joint."""
+    names, plain = bvh.names, plain_names(bvh.names, KNOWN, str(path))
+    if bvh.parents.count(-1) > 1 and any(plain.count(name) > 1 for name in KNOWN):
+        raise InputError(f"{path}: holds {bvh.parents.count(-1)} skeletons; export each into a file of its own")
+    joints = {}
+    for landmark, forms in NAMES.items():
         index = next((plain.index(form) for form in forms if form in plain), None)
-        if index is not None:
-            found[landmark] = index
-    needed = {"neck", "thorax", *(f"{s}_{j}" for s in ("left", "right") for j in ("hip", "knee", "ankle", "shoulder"))}
-    missing = sorted(needed - found.keys())
+        # A joint called foot (hand) is the toe (knuckle) only if another one is the ankle (wrist).
+        if index is not None and index not in joints.values():
+            joints[landmark] = index
+    missing = sorted(set(NEEDED) - joints.keys())
     if missing:
         raise InputError(
             f"{path}: no joint for {', '.join(missing)}; the file's joints are {', '.join(names[:12])}, ...: rename "
             "them as in the CMU or Mixamo skeletons (LeftUpLeg, LeftLeg, LeftFoot, ...)"
         )
-    return found
+    return joints
 
 
-def _guess_unit(rest: dict[str, np.ndarray], path: Path) -> float:
-    leg = leg_length({name: at[None] for name, at in rest.items()})
+def _guess_unit(points: dict[str, np.ndarray], path: Path) -> float:
+    leg = leg_length(points)
     assert leg is not None
     scale = min(UNITS.values(), key=lambda u: abs(np.log(max(leg * u, 1e-9) / USUAL_LEG)))
     if not 0.5 < leg * scale < 1.2:
@@ -112,44 +136,48 @@ def _guess_unit(rest: dict[str, np.ndarray], path: Path) -> float:
     return scale
 
 
-def _parse(path: Path):
-    lines = path.read_text(encoding="latin-1").splitlines()
-    names: list[str] = []
-    parents: list[int] = []
-    offsets: list[np.ndarray] = []
-    channels: list[list[str]] = []
-    stack: list[int] = []
-    frames, frame_time, start, end_site = 0, 0.0, len(lines), False
-    try:
-        for number, line in enumerate(lines):
-            words = line.split()
-            if not words:
-                continue
-            if words[0] in ("ROOT", "JOINT", "End"):
-                end_site = words[0] == "End"
-                names.append(f"{names[stack[-1]]}_end" if end_site else words[1])
-                parents.append(stack[-1] if stack else -1)
-                offsets.append(np.zeros(3))
-                channels.append([])
-            elif words[0] == "{":
-                stack.append(len(names) - 1)
-            elif words[0] == "}":
-                stack.pop()
-            elif words[0] == "OFFSET":
-                offsets[stack[-1]] = np.array(words[1:4], dtype=float)
-            elif words[0] == "CHANNELS":
-                channels[stack[-1]] = words[2:]
-            elif words[0] == "Frames:":
-                frames = int(words[1])
-            elif words[:2] == ["Frame", "Time:"]:
-                frame_time, start = float(words[2]), number + 1
-                break
-        rows = [np.array(line.split(), dtype=float) for line in lines[start:] if line.strip()]
-    except (IndexError, ValueError) as error:
-        raise InputError(f"{path}: not a whole BVH file ({error}); copy it again") from None
-    width = sum(len(c) for c in channels)
-    if not names or frame_time <= 0:
-        raise InputError(f"{path}: not a BVH file: it has no {'HIERARCHY' if not names else 'MOTION with Frame Time'}")
-    if len(rows) < frames or any(len(row) != width for row in rows[:frames]):
-        raise InputError(f"{path}: states {frames} frames of {width} values and holds fewer: the file was cut off")
-    return names, parents, offsets, channels, np.array(rows[:frames]).reshape(frames, width), frame_time
+def _carriers(parents: list[int], joints: dict[str, int]) -> dict[str, int]:
+    """The joints whose rotations are those of pelvis and thorax."""
+    pelvis = _common(parents, joints["left_hip"], joints["right_hip"])
+    thorax = _common(parents, joints["left_shoulder"], joints["right_shoulder"])
+    # Some skeletons hang the collar bones on the neck.
+    return {"pelvis": pelvis, "thorax": parents[thorax] if thorax == joints["neck"] else thorax}
+
+
+def _common(parents: list[int], one: int, other: int) -> int:
+    """The nearest joint above both."""
+    above = _above(parents, one)
+    return next(joint for joint in _above(parents, other) if joint in above)
+
+
+def _above(parents: list[int], joint: int) -> list[int]:
+    chain = []
+    while (joint := parents[joint]) >= 0:
+        chain.append(joint)
+    return chain
+
+
+def _axes(
+    name: str, joint: int, parents: list[int], joints: dict[str, int], positions: np.ndarray, turns: np.ndarray
+) -> np.ndarray:
+    """The body's axes in those of a joint (3, 3), by the mean places of the joints that it carries."""
+
+    def local(other: int) -> np.ndarray:
+        return np.einsum("tji,tj->ti", turns[:, joint], positions[:, other] - positions[:, joint]).mean(axis=0)
+
+    def down_to(end: int) -> list[int]:
+        chain = [end, *_above(parents, end)]
+        return chain[: chain.index(joint)][::-1] if joint in chain else [end]
+
+    leg = leg_length({landmark: positions[:, index] for landmark, index in joints.items()}) or 1.0
+    pair = "hip" if name == "pelvis" else "shoulder"
+    sides = zip(down_to(joints[f"left_{pair}"]), down_to(joints[f"right_{pair}"]), strict=False)
+    lines = [local(left) - local(right) for left, right in sides]
+    left = next((line for line in lines if np.linalg.norm(line) > APART * leg), lines[-1])
+    hips = (local(joints["left_hip"]) + local(joints["right_hip"])) / 2
+    below = hips if name == "pelvis" else np.zeros(3)
+    spine = [local(other) - below for other in down_to(joints["neck"])]
+    up = next((line for line in spine if np.linalg.norm(line) > ALONG * leg), spine[-1])
+    if np.linalg.norm(up) <= APART * leg:  # the neck at the thorax's own place
+        up = local(joints["neck"]) - hips
+    return body_axes(left, up)

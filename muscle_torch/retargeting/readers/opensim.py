@@ -4,15 +4,20 @@ The angles pose a skeleton with the conventions of the gait models (gait2354, ga
 list and rotation, hips, knees, ankles, lumbar spine, arms. Its landmarks then go the way of every other recording's.
 """
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from muscle_torch.biomechanics.recordings import read_storage
+from muscle_torch.biomechanics.series import CLOCK_TOLERANCE, TimeSeries
 from muscle_torch.errors import InputError
 
-from ..raw import RawMotion
+from ..arm_axes import segment_axes
+from ..raw import LANDMARKS, LONGEST_GAP, RawMotion
 from . import shoulder
+from .root_unit import check_root_unit
 from .skeleton import Skeleton
 
 # OpenSim: x forward, y up, z to the right. Rows give the axes of RawMotion.
@@ -25,7 +30,8 @@ OFFSETS = {
     "toe": ("ankle", (0.130, -0.044, 0.009)),
     "shoulder": ("thorax", (0.003, 0.372, 0.17)),
     "elbow": ("shoulder", (0.013, -0.286, -0.010)),
-    "wrist": ("elbow", (-0.016, -0.249, 0.040)),
+    "radius": ("elbow", (-0.007, -0.013, 0.026)),
+    "wrist": ("radius", (-0.025, -0.242, 0.018)),  # the lunate of the same forearm (Holzbaur et al. 2005)
     "hand": ("wrist", (0.0, -0.07, 0.0)),
 }
 THORAX = ("root", (-0.1007, 0.0815, 0.0))
@@ -37,34 +43,65 @@ TURNS: dict[str, tuple[tuple[str, str], ...]] = {
     "hip": (("hip_flexion_{}", "z"), ("hip_adduction_{}", "x"), ("hip_rotation_{}", "y")),
     "ankle": (("ankle_angle_{}", "z"),),
     "shoulder": (("arm_flex_{}", "z"), ("arm_add_{}", "x"), ("arm_rot_{}", "y")),
-    "elbow": (("elbow_flex_{}", "z"), ("pro_sup_{}", "y")),
-    "wrist": (("wrist_flex_{}", "z"),),
+    "wrist": (("wrist_flex_{}", "z"), ("wrist_dev_{}", "x")),
+}
+# joint -> (coordinate, axis) of the right side; the forearm is supinated at 0, its thumb points to the side.
+HINGES = {
+    "elbow": ("elbow_flex_{}", (0.226, 0.022, 0.974)),
+    "radius": ("pro_sup_{}", (0.056, 0.998, 0.002)),
 }
 NEEDED = ("pelvis_tilt", "hip_flexion_r", "hip_flexion_l", "knee_angle_r", "knee_angle_l")
 
 
-def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
-    """Coordinates of a gait model; the time column gives the rate."""
-    columns, degrees = read_table(path)
-    time = columns.pop("time", None)
-    if time is None:
-        raise InputError(f"{path}: has no time column")
-    steps = np.diff(time)
-    if len(time) < 2 or steps.min() <= 0:
-        raise InputError(f"{path}: time does not increase in row {int(np.argmin(steps)) + 2 if len(time) > 1 else 1}")
-    uniform = np.abs(steps - steps.mean()).max() < 0.02 * steps.mean()
-    if not uniform:  # steps of an integrator
-        even = np.linspace(time[0], time[-1], len(time))
-        columns = {name: np.interp(even, time, values) for name, values in columns.items()}
-    angle = np.pi / 180 if degrees else 1.0
-    count = len(time)
-    rate = rate or (count - 1) / float(time[-1] - time[0])
+def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: str = "auto") -> RawMotion:
+    """Read coordinates of a gait model or of the thoracoscapular shoulder.
+
+    Args:
+        path: The .mot or .sto file.
+        unit: Length of one unit of the pelvis' translation in metres; 0: metres.
+        rate: Rows a second; 0: by the time column.
+        angle_unit: "deg" or "rad"; "auto": by the header and the size of the angles.
+
+    Raises:
+        InputError: The table is damaged, holds no such coordinates, or contradicts itself in time, angles or lengths.
+    """
+    table = read_storage(path, rate, angle_unit)
+    notes = tuple(note.removeprefix(f"{path}: ") for note in table.notes)
+    columns, rate = _even(table)
+    count, angle = len(next(iter(columns.values()))), np.pi / 180 if "deg" in table.units else 1.0
     if set(shoulder.NEEDED) <= columns.keys():
-        return shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
+        arm = shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
+        return dataclasses.replace(arm, notes=notes)
+    _check_coordinates(columns, path)
+    skeleton, places = _skeleton()
+    turns = _turns(columns, angle, len(skeleton.names), places)
+    root = np.stack([columns.get(f"pelvis_t{axis}", np.zeros(count)) for axis in "xyz"], axis=1)
+    positions, rotations = skeleton.pose(root * (unit or 1.0), turns)
+    if not unit:
+        check_root_unit(_landmarks(positions, places, False), rate, str(path))
+    arms = any(name.startswith(("arm_flex", "elbow_flex")) for name in columns)
+    rest = skeleton.rest()
+    return RawMotion(
+        name=path.stem,
+        rate=rate,
+        positions={n: p @ TO_Z_UP.T for n, p in _landmarks(positions, places, arms).items()},
+        orientations={
+            n: TO_Z_UP @ rotations[:, places[k]] @ TO_Z_UP.T for n, k in (("pelvis", "root"), ("thorax", "thorax"))
+        }
+        | _arm_turns(rotations, places, columns),
+        rest={n: (p @ TO_Z_UP.T)[0] for n, p in _landmarks(rest[None], places, arms).items()},
+        subject=path.stem,
+        source=str(path),
+        notes=notes,
+    )
+
+
+def _check_coordinates(columns: dict[str, np.ndarray], path: Path) -> None:
+    """Raise InputError if the table does not hold the coordinates of a gait model."""
     missing = [name for name in NEEDED if name not in columns]
     if "sternoclavicular_r1" in columns:
         raise InputError(
-            f"{path}: coordinates of an ISB shoulder model (Wu et al.), whose joint frames it does not tell: give the "
+            f"{path}: coordinates of an ISB shoulder model (Wu et al.), whose joint frames it does not state: use the "
             "markers of the same trial (.trc, .c3d)"
         )
     if len(missing) == len(NEEDED):
@@ -78,73 +115,78 @@ def read_opensim(path: Path, rate: float = 0.0) -> RawMotion:
             f"{', '.join(list(columns)[:8])}, ...: rename its columns to theirs"
         )
 
+
+def _turns(columns: dict[str, np.ndarray], angle: float, joints: int, places: dict[str, int]) -> np.ndarray:
+    """Rotations of the joints (T, joints, 3, 3) relative to their parents; `angle`: radians of one unit."""
+    count = len(columns[NEEDED[0]])
+
     def coordinate(name: str) -> np.ndarray:
         return columns.get(name, np.zeros(count)) * angle
 
     # Newer models bend the knee towards positive angles, older ones towards negative ones.
     bend = 1.0 if np.mean([columns["knee_angle_r"].mean(), columns["knee_angle_l"].mean()]) >= 0 else -1.0
-    skeleton, places = _skeleton()
-    turns = np.tile(np.eye(3), (count, len(skeleton.names), 1, 1))
+    turns = np.tile(np.eye(3), (count, joints, 1, 1))
     for name, index in places.items():
         joint, _, side = name.partition("_")
         mirror = -1.0 if side == "l" else 1.0
         if joint == "knee":
             turns[:, index] = Rotation.from_euler("z", -bend * coordinate(f"knee_angle_{side}")[:, None]).as_matrix()
+        elif joint in HINGES:
+            name, axis = HINGES[joint]
+            turned = coordinate(name.format(side))[:, None] * (np.array(axis) * (mirror, mirror, 1.0))
+            turns[:, index] = Rotation.from_rotvec(turned).as_matrix()
         elif joint in TURNS:
             axes = "".join(axis for _, axis in TURNS[joint]).upper()
             values = [coordinate(c.format(side)) * (mirror if axis != "z" else 1.0) for c, axis in TURNS[joint]]
             turns[:, index] = Rotation.from_euler(axes, np.stack(values, axis=1)).as_matrix()
-    root = np.stack([columns.get(f"pelvis_t{axis}", np.zeros(count)) for axis in "xyz"], axis=1)
-    positions, rotations = skeleton.pose(root, turns)
-    arms = any(name.startswith(("arm_flex", "elbow_flex")) for name in columns)
-    rest = skeleton.rest()
-    return RawMotion(
-        name=path.stem,
-        rate=rate,
-        positions={n: p @ TO_Z_UP.T for n, p in _landmarks(positions, places, arms).items()},
-        orientations={
-            n: TO_Z_UP @ rotations[:, places[k]] @ TO_Z_UP.T for n, k in (("pelvis", "root"), ("thorax", "thorax"))
-        },
-        rest={n: (p @ TO_Z_UP.T)[0] for n, p in _landmarks(rest[None], places, arms).items()},
-        subject=path.stem,
-        source=str(path),
-    )
+    return turns
 
 
-def read_table(path: Path) -> tuple[dict[str, np.ndarray], bool]:
-    """(column name without joint path -> (T,), whether angles are in degrees) of a .mot or .sto file."""
-    lines = path.read_text(encoding="latin-1").splitlines()
-    lower = [line.strip().strip(",").lower() for line in lines]
-    if "endheader" not in lower:
-        raise InputError(f"{path}: not an OpenSim table, it has no endheader line")
-    start = lower.index("endheader") + 1
-    degrees = any(line.replace(" ", "").startswith("indegrees=yes") for line in lower[:start])
-    body = [line for line in lines[start:] if line.strip(" \t,")]
-    if len(body) < 2:
-        raise InputError(f"{path}: the table is empty")
-    split = (lambda line: line.split(",")) if "," in body[0] else str.split
-    names = [name.strip() for name in split(body[0])]
-    rows = []
-    for number, line in enumerate(body[1:], start=1):
-        words = split(line)
-        if len(words) != len(names):
+def _arm_turns(rotations: np.ndarray, places: dict[str, int], columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Orientations of the arms' segments (T, 3, 3) whose coordinates the file has; at zero the arm hangs."""
+    down, turns = np.array([0.0, -1.0, 0.0]), {}
+    for side, mirror in (("left", -1.0), ("right", 1.0)):
+        upper = np.array(OFFSETS["elbow"][1]) * (1.0, 1.0, mirror)
+        hinge = np.array(HINGES["elbow"][1]) * (mirror, mirror, 1.0)
+        ahead, outward = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, mirror])
+        segments = {}
+        if f"arm_rot_{side[0]}" in columns:
+            segments |= {"upper_arm": ("shoulder", np.cross(hinge, upper), upper), "ulna": ("elbow", ahead, down)}
+        if f"pro_sup_{side[0]}" in columns:  # at zero the palm faces forwards, the thumb to the side
+            segments |= {"forearm": ("radius", outward, down), "hand": ("wrist", outward, down)}
+        for name, (joint, front, along) in segments.items():
+            turn = rotations[:, places[f"{joint}_{side[0]}"]]
+            turns[f"{side}_{name}"] = TO_Z_UP @ turn @ segment_axes(front, along, side)
+    return turns
+
+
+def _even(table: TimeSeries) -> tuple[dict[str, np.ndarray], float]:
+    """The columns, by names in lower case, on an even clock, and its rate [Hz].
+
+    Raises InputError for missing values, and for missing rows beyond LONGEST_GAP; shorter ones and an integrator's
+    uneven steps are interpolated.
+    """
+    unknown = ~np.isfinite(table.values)
+    if unknown.any():
+        row, column = np.argwhere(unknown)[0]
+        raise InputError(
+            f"{table.source}: {table.names[column]} has no value at {table.time[row]:g} s; fill the gap, or cut there"
+        )
+    time, values, steps = table.time, table.values, np.diff(table.time)
+    if np.abs(steps - steps.mean()).max() >= CLOCK_TOLERANCE * steps.mean():
+        usual = float(np.median(steps))
+        at = int(np.argmax(steps))
+        if steps[at] > max(LONGEST_GAP, 5 * usual):
             raise InputError(
-                f"{path}: row {number} has {len(words)} values, the header {len(names)}: the file was cut off"
+                f"{table.source}: no rows between {time[at]:g} and {time[at + 1]:g} s; cut it there, or set rate= if "
+                "its rows are evenly spaced"
             )
-        try:
-            rows.append([float(word) for word in words])
-        except ValueError:
-            raise InputError(f"{path}: row {number} holds something that is no number") from None
-    table = np.array(rows)
-    if not np.isfinite(table).all():
-        raise InputError(f"{path}: holds values that are not finite")
-    columns = {}
-    for index, name in enumerate(names):
-        parts = name.split("/")
-        if parts[-1] in ("speed", "acceleration"):
-            continue
-        columns[parts[-2] if parts[-1] == "value" and len(parts) > 1 else parts[-1]] = table[:, index]
-    return columns, degrees
+        count = max(int(np.floor((time[-1] - time[0]) / usual + 1e-6)) + 1, 2)
+        even = np.linspace(time[0], time[-1], count)
+        values = np.stack([np.interp(even, time, column) for column in values.T], axis=1)
+        time = even
+    columns = {name.lower(): column for name, column in zip(table.names, values.T, strict=True)}
+    return columns, (len(time) - 1) / float(time[-1] - time[0])
 
 
 def _skeleton() -> tuple[Skeleton, dict[str, int]]:
@@ -161,10 +203,12 @@ def _skeleton() -> tuple[Skeleton, dict[str, int]]:
 
 
 def _landmarks(positions: np.ndarray, places: dict[str, int], arms: bool) -> dict[str, np.ndarray]:
-    found = {"neck": positions[:, places["neck"]]}
+    points = {"neck": positions[:, places["neck"]]}
     for side in ("left", "right"):
         for joint in OFFSETS:
+            if f"{side}_{joint}" not in LANDMARKS:
+                continue
             if arms or OFFSETS[joint][0] in ("root", "hip", "knee", "ankle"):
-                found[f"{side}_{joint}"] = positions[:, places[f"{joint}_{side[0]}"]]
-    found["pelvis"] = (found["left_hip"] + found["right_hip"]) / 2
-    return found
+                points[f"{side}_{joint}"] = positions[:, places[f"{joint}_{side[0]}"]]
+    points["pelvis"] = (points["left_hip"] + points["right_hip"]) / 2
+    return points

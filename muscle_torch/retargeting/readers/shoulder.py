@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..arm_axes import segment_axes
 from ..raw import RawMotion
 
 NEEDED = ("scapula_abduction", "scapula_elevation", "scapula_upward_rot", "scapula_winging",
@@ -21,7 +22,7 @@ NECK, SHOULDER = (-0.03, 0.05, 0.0), (-0.02, -0.03, 0.17)  # in the thorax
 ELBOW, RADIUS, WRIST, HAND = (
     (0.0074, -0.2462, -0.0127),
     (0.0004, -0.0115, 0.02),
-    (-0.0088, -0.2358, 0.0136),
+    (0.018, -0.242, 0.025),  # the lunate of the same forearm (Holzbaur et al. 2005)
     (0, -0.07, 0),
 )
 TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -52,11 +53,21 @@ def arm_motion(path: Path, columns: dict[str, np.ndarray], rate: float) -> RawMo
     at["right_elbow"] = at["right_shoulder"] + humerus.apply(ELBOW)
     at["right_wrist"] = at["right_elbow"] + ulna.apply(RADIUS) + radius.apply(WRIST)
     at["right_hand"] = at["right_wrist"] + radius.apply(HAND)
+    # With all angles zero the arm hangs, and the thumb points forwards.
+    ahead, down = np.array([1.0, 0.0, 0.0]), np.array([0.0, -1.0, 0.0])
+    bones = {"upper_arm": (humerus, np.cross(FLEXION, ELBOW), np.array(ELBOW)), "ulna": (ulna, ahead, down)}
+    if "pro_sup" in columns:
+        bones["hand"] = bones["forearm"] = (radius, ahead, down)
+    arm = {
+        f"right_{name}": (trunk * turn).as_matrix() @ segment_axes(front, along, "right")
+        for name, (turn, front, along) in bones.items()
+    }
     return RawMotion(
         name=path.stem,
         rate=rate,
         positions={name: trunk.apply(values) @ TO_Z_UP.T for name, values in at.items()},
-        orientations={"thorax": TO_Z_UP @ trunk.as_matrix() @ TO_Z_UP.T},
+        orientations={"thorax": TO_Z_UP @ trunk.as_matrix() @ TO_Z_UP.T}
+        | {name: TO_Z_UP @ turn for name, turn in arm.items()},
         subject=path.stem,
         source=str(path),
     )

@@ -16,15 +16,22 @@ class Skeleton:
     parents: tuple[int, ...]  # -1: the root
     offsets: np.ndarray  # (J, 3) from the parent joint at rest
 
-    def pose(self, root: np.ndarray, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Global (positions (T, J, 3), rotations (T, J, 3, 3)) for the root's position (T, 3) and local rotations."""
+    def pose(
+        self, root: np.ndarray, rotations: np.ndarray, places: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return global positions (T, J, 3) and rotations (T, J, 3, 3).
+
+        root (T, 3): position of the root; rotations (T, J, 3, 3): local; places (T, J, 3): of the joints in their
+        parents' axes, if they change over time (by default `offsets`).
+        """
         positions, turns = np.empty(rotations.shape[:-1]), np.empty(rotations.shape)
         for index, parent in enumerate(self.parents):
             if parent < 0:
                 positions[:, index], turns[:, index] = root, rotations[:, index]
             else:
                 turns[:, index] = turns[:, parent] @ rotations[:, index]
-                positions[:, index] = positions[:, parent] + turns[:, parent] @ self.offsets[index]
+                step = self.offsets[index] if places is None else places[:, index, :, None]
+                positions[:, index] = positions[:, parent] + (turns[:, parent] @ step).reshape(-1, 3)
         return positions, turns
 
     def rest(self) -> np.ndarray:

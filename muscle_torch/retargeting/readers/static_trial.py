@@ -12,15 +12,15 @@ NEAREST = 9  # markers that are tried, by their distance from the point
 FARTHEST = 0.6  # [m] of them
 BENT = 0.02  # [m] by which a triangle's sides may change: skin moves, segments of different bodies more
 FAR = 0.05  # [m] of distance from the point that cost as much as a metre of changed sides
-THIN = 0.0008  # [m^2] smallest area: a thinner triangle does not tell a rotation
+THIN = 0.0008  # [m^2] smallest area: a thinner triangle does not determine a rotation
 
 
 def carried(
     point: np.ndarray, static: dict[str, np.ndarray], moving: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, tuple[str, ...]] | None:
-    """(the point (T, 3) in the motion, the markers that carry it); None where no three markers do.
+    """(the point (T, 3) in the motion, the markers that carry it); None if no three markers do.
 
-    point (3,), static: marker -> (3,) in the static trial; moving: marker -> (T, 3), NaN where unseen.
+    point (3,), static: marker -> (3,) in the static trial; moving: marker -> (T, 3), NaN if hidden.
     """
     near = {
         name: float(np.linalg.norm(at - point))
@@ -54,10 +54,10 @@ def _change(static: dict[str, np.ndarray], moving: dict[str, np.ndarray], one: s
 def _placed(rest: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (T, 3, 3) and shifts (T, 3) that take points rest (K, 3) onto now (T, K, 3) best (Kabsch 1976)."""
     middle, middles = rest.mean(axis=0), now.mean(axis=1)
-    seen = np.isfinite(middles).all(axis=1)
+    visible = np.isfinite(middles).all(axis=1)
     turn = np.full((len(now), 3, 3), np.nan)
-    u, _, v = np.linalg.svd(np.einsum("tki,kj->tij", now[seen] - middles[seen, None], rest - middle))
+    u, _, v = np.linalg.svd(np.einsum("tki,kj->tij", now[visible] - middles[visible, None], rest - middle))
     flip = np.tile(np.eye(3), (len(u), 1, 1))
     flip[:, 2, 2] = np.linalg.det(u @ v)
-    turn[seen] = u @ flip @ v
+    turn[visible] = u @ flip @ v
     return turn, middles - np.einsum("tij,j->ti", turn, middle)

@@ -20,7 +20,7 @@ from ..fit import Proportions
 from ..kinematics import BodyTree
 from ..raw import RawMotion
 
-WANTED = ("qpos", "frequency", "joint_names", "split_points", "jnt_type", "name", "source", "licence")
+KEYS = ("qpos", "frequency", "joint_names", "split_points", "jnt_type", "name", "source", "licence")
 
 
 def is_trajectory(path: Path) -> bool:
@@ -29,7 +29,7 @@ def is_trajectory(path: Path) -> bool:
 
 
 def count_clips(path: Path) -> int:
-    """Clips in an .npz; 1 for what is no trajectory file, or a damaged one: reading it says so."""
+    """Return the number of clips in an .npz; 1 for other files and damaged ones, which fail when they are read."""
     try:
         splits = read_arrays(path, ("split_points",)).get("split_points")
     except InputError:
@@ -37,27 +37,44 @@ def count_clips(path: Path) -> int:
     return 1 if splits is None else max(1, splits.size - 1)
 
 
-def read_trajectory(path: Path, part: int = 0) -> RawMotion:
-    """The clip number `part` of the file as landmarks of the body that the joints belong to."""
-    arrays = read_arrays(path, WANTED)
+def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
+    """Read one clip as landmarks of the body that the joints belong to.
+
+    Args:
+        path: The .npz file.
+        part: Which of its clips.
+        unit: Length of one unit of the root's translation in metres; 0: metres.
+        rate: Frames a second; 0: as the file states.
+    """
+    arrays = read_arrays(path, KEYS)
     arrays.setdefault("split_points", np.array([0, len(arrays.get("qpos", ()))]))
-    name = "full_body" if "knee_angle_r" in arrays["joint_names"] else "bimanual_arm"
+    name = "fullbody" if "knee_angle_r" in arrays["joint_names"] else "bimanual"
     embodiment, body, tree = _body(name)
     clips = trajectory_clips(arrays, embodiment, path)
     if part >= len(clips):
         raise InputError(f"{path}: has {len(clips)} clips, number {part} is not among them")
     clip = fit_to(clips[part], embodiment, str(path))
-    frames = tree.forward(tree.pose(clip.qpos.astype(float)))
+    qpos = clip.qpos.astype(float)
+    if unit and body.free:
+        qpos[:, :3] *= unit
+    frames = tree.forward(tree.pose(qpos))
     names = tuple(body.rest)
     points = tree.points(frames, body.points(names, tree)).numpy()
-    # A fixed body faces -y; landmarks are told of a trunk that faces x.
+    # A fixed body faces -y; landmarks are those of a trunk that faces x.
     turn = np.eye(3) if body.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     turned = ("pelvis", "thorax") if body.free else ("thorax",)
+    bones = {
+        bone: turn @ frames.mat[:, tree.body(bone)].numpy()
+        for arm in body.arms.values()
+        for bone in arm.bodies.values()
+    }
+    arms = {name: values for arm in body.arms.values() for name, values in arm.segments(bones).items()}
     return RawMotion(
         name=clips[part].name,
-        rate=clip.frequency,
+        rate=rate or clip.frequency,
         positions={name: points[:, i] @ turn.T for i, name in enumerate(names)},
-        orientations={name: turn @ frames.mat[:, tree.body(name)].numpy() @ body.turns[name].T for name in turned},
+        orientations={name: turn @ frames.mat[:, tree.body(name)].numpy() @ body.turns[name].T for name in turned}
+        | arms,
         rest=dict(body.rest),
         subject=embodiment.name,
         source=str(arrays["source"]) if "source" in arrays else str(path),

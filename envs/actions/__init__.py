@@ -1,0 +1,1 @@
+"""Action spaces: from a policy's numbers to the controls of actuators."""

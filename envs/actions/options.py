@@ -1,0 +1,33 @@
+"""Action spaces and what each of them takes. No torch here: options answer at once."""
+
+import dataclasses
+from enum import StrEnum, auto
+
+from muscle_torch.config import Row, key
+
+
+class Mapping(StrEnum):
+    full = auto()  # (a + 1) / 2: the whole action range excites
+    half = auto()  # max(a, 0): the published checkpoints'
+    clip = auto()  # a clipped to [0, 1]
+    sigmoid = auto()  # 1 / (1 + exp(-a))
+
+
+@dataclasses.dataclass(frozen=True)
+class MuscleOptions:
+    mapping: Mapping = key(Mapping.full, "action to excitation: full ((a+1)/2), half (max(a, 0), published)")
+    synergy_mixing: float = key(
+        0.0, "fraction of the action that drives muscles with similar moment arms together; 0: one number a muscle"
+    )
+    action_bias: float = key(0.0, "added to every muscle's action", "action units")
+
+
+@dataclasses.dataclass(frozen=True)
+class MotorOptions:
+    limit: float = key(1.0, "largest command, as a fraction of each motor's control range")
+
+
+ACTION_SPACES: dict[str, Row] = {
+    "muscles": Row("muscle_torch.envs.actions.muscles:MuscleActions", MuscleOptions),
+    "motors": Row("muscle_torch.envs.actions.torque:MotorActions", MotorOptions),
+}

@@ -1,0 +1,36 @@
+"""Motors beside the muscles: joint torques of an exoskeleton or a robot."""
+
+import torch
+from torch import Tensor
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+from muscle_torch.physics import Physics
+
+from ..goals.goal import Goal
+from .action_space import ActionSpace
+from .options import MotorOptions
+
+
+class MotorActions(ActionSpace):
+    """One number a motor in [-1, 1], onto its control range; 0 does not push."""
+
+    def __init__(self, options: MotorOptions, embodiment: Embodiment, num_envs: int, device: torch.device):
+        if not len(embodiment.motor_ids):
+            raise InputError(f"actions=[motors]: {embodiment.name} has no motors; leave motors out")
+        if not 0 < options.limit <= 1:
+            raise InputError(f"actions.motors.limit={options.limit}: choose a fraction above 0, at most 1")
+        self.names = embodiment.motor_names
+        self.actuators = torch.from_numpy(embodiment.motor_ids).to(device)
+        limits = torch.from_numpy(embodiment.model.actuator_ctrlrange[embodiment.motor_ids]).float()
+        if (limits[:, 0] > 0).any() or (limits[:, 1] < 0).any():
+            raise InputError(f"a motor of {embodiment.name} cannot be idle: its control range does not hold 0")
+        self._low, self._high = (options.limit * limits).to(device).unbind(1)
+        self.zero_action = torch.zeros(len(self.names), device=device)
+
+    def to_actuators(self, action: Tensor) -> Tensor:
+        return action
+
+    def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        command = command.clamp(-1.0, 1.0)
+        return torch.where(command < 0, -command * self._low, command * self._high)

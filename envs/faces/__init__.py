@@ -1,0 +1,1 @@
+"""The environment behind other interfaces: Isaac-style tensors, Gymnasium, rsl_rl."""

@@ -1,0 +1,171 @@
+"""Imitation: every environment follows a clip of a motion library, frame by frame, to its end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muscle_torch.config import Config
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError, nearest
+from muscle_torch.motion import MotionLibrary, Sampler, load_motion
+
+from ..model_indices import ModelIndices, as_index
+from . import motion_errors, motion_observations, motion_rewards, motion_terminations
+from .goal import Goal, Headline, Start, Trials
+from .motion_state import MotionState, Reference, RootRange, TerminationSites
+from .options import MotionOptions
+
+
+class MotionGoal(Goal):
+    """Follow a clip. Each control step advances the reference one frame, up to the last of the clip.
+
+    A start is (clip (W,), frame (W,)). The body takes over the motion's position and velocity; horizontally, the
+    point where it starts becomes the origin.
+    """
+
+    state_type = MotionState
+    observations = motion_observations.OBSERVATIONS
+    rewards = motion_rewards.REWARDS
+    terminations = motion_terminations.TERMINATIONS
+    need_root = motion_observations.NEED_ROOT | motion_rewards.NEED_ROOT | motion_terminations.NEED_ROOT
+    headline = Headline("err/site_abs", "site error", "mm", 1e3)
+    buffers = ("clip", "_row", "_first_row", "_last_row", "_origin")
+
+    def __init__(
+        self,
+        options: MotionOptions,
+        embodiment: Embodiment,
+        body: ModelIndices,
+        library: MotionLibrary,
+        num_envs: int,
+        generator: torch.Generator,
+    ):
+        super().__init__(body, num_envs, generator, library.device)
+        if options.lookahead < 1 or options.stride < 1:
+            raise InputError(
+                f"goal.lookahead={options.lookahead} goal.stride={options.stride}: both must be at least 1 "
+                "(the first frame shown is the current one)"
+            )
+        self.options, self.library = options, library
+        self._sampler = Sampler(library, generator, start=options.start)
+        self._sites = _termination_sites(embodiment, options.excluded_sites, self.device)
+        self._root_range = RootRange.of(library.qpos) if body.has_root else None
+        self._offsets = torch.arange(options.lookahead, device=self.device) * options.stride
+        self.clip = torch.zeros(num_envs, dtype=torch.long, device=self.device)
+        self._first_row = library.start[self.clip].clone()  # of the clip, in the library's tables
+        self._last_row = self._first_row + library.length[self.clip] - 1
+        self._row = self._first_row.clone()  # the frame that the body should be at
+        self._origin = torch.zeros(num_envs, 2, device=self.device)
+
+    @classmethod
+    def load_assets(cls, config: Config, embodiment: Embodiment, device: torch.device) -> MotionLibrary:
+        options: MotionOptions = config.goal.options
+        clips = load_motion(config.motion or "all", embodiment)
+        return MotionLibrary(clips, embodiment, device, interpolation=options.interpolation, threads=config.threads)
+
+    @property
+    def assets(self) -> MotionLibrary:
+        return self.library
+
+    @property
+    def group(self) -> Tensor:
+        return self.clip
+
+    @property
+    def groups(self) -> Sequence[str]:
+        return self.library.names
+
+    @property
+    def trials(self) -> Trials:
+        clips = torch.arange(self.library.num_clips, device=self.device)
+        return Trials(self.library.names, self.library.length, (clips, torch.zeros_like(clips)), "clip")
+
+    @property
+    def frame(self) -> Tensor:
+        """Frame of its clip that each body should be at, (W,)."""
+        return self._row - self._first_row
+
+    def draw(self, count: int) -> Start:
+        return self._sampler.sample(count)
+
+    def beginning(self, start: Start) -> Start:
+        clip, frame = start
+        return clip, torch.zeros_like(frame)
+
+    def place(self, environments: Tensor, start: Start) -> tuple[Tensor, Tensor]:
+        clip, frame = start
+        first = self.library.start[clip]
+        last = first + self.library.length[clip] - 1
+        row = torch.minimum(first + frame, last)
+        self.clip = torch.where(environments, clip, self.clip)
+        self._first_row = torch.where(environments, first, self._first_row)
+        self._last_row = torch.where(environments, last, self._last_row)
+        self._row = torch.where(environments, row, self._row)
+        qpos, qvel = self.library.qpos.index_select(0, row), self.library.qvel.index_select(0, row)
+        if self.body.has_root:
+            self._origin = torch.where(environments.unsqueeze(1), qpos[:, :2], self._origin)
+            qpos[:, :2].zero_()
+        return qpos, qvel
+
+    def step(self) -> None:
+        self._row = torch.minimum(self._row + 1, self._last_row)
+
+    def finished(self) -> Tensor:
+        return self._row >= self._last_row
+
+    def fields(self, environments: Tensor | None) -> dict[str, Any]:
+        def chosen(values: Tensor) -> Tensor:
+            return values if environments is None else values.index_select(0, environments)
+
+        row, first, last = chosen(self._row), chosen(self._first_row), chosen(self._last_row)
+        origin = chosen(self._origin) if self.body.has_root else None
+        ahead = torch.minimum(row.unsqueeze(1) + self._offsets, last.unsqueeze(1))
+        return {
+            "reference": Reference(self.library, row, origin),
+            "ahead": Reference(self.library, ahead, origin),
+            "phase": (row - first) / (last - first + 1),
+            "termination_sites": self._sites,
+            "root_range": self._root_range,
+            "compact_reference": self.options.compact_reference,
+        }
+
+    def errors(self, state: MotionState) -> dict[str, Tensor]:
+        skipped = frozenset() if self.body.has_root else motion_errors.NEED_ROOT
+        return {f"err/{name}": term(state) for name, term in motion_errors.ERRORS.items() if name not in skipped}
+
+    def ghost(self) -> Tensor:
+        return Reference(self.library, self._row, self._origin if self.body.has_root else None).qpos
+
+    def set_group_weights(self, weights: Tensor) -> None:
+        self._sampler.set_weights(weights)
+
+    def missing(self, term: str) -> str | None:
+        if term in motion_terminations.NEED_ANKLES and self._sites.ankles is None:
+            return "tracked ankles"
+        return super().missing(term)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"weights": self._sampler.weights.clone()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        self._sampler.set_weights(state["weights"])
+
+
+def _termination_sites(embodiment: Embodiment, excluded: Sequence[str], device: torch.device) -> TerminationSites:
+    names = embodiment.site_names
+    for name in excluded:
+        if name not in names:
+            raise InputError(f"goal.excluded_sites: {embodiment.name} does not track {name!r}{nearest(name, names)}")
+    kept = np.flatnonzero([name not in excluded for name in names])
+    if not kept.any():
+        raise InputError("goal.excluded_sites leaves termination no site but the anchor: name fewer")
+    ankles = np.flatnonzero([name.endswith("ankle_mimic") for name in names])
+    return TerminationSites(
+        all=as_index(kept, device),
+        after_anchor=as_index(kept[kept > 0] - 1, device),
+        ankles=as_index(ankles, device) if len(ankles) else None,
+    )

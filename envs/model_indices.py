@@ -1,0 +1,64 @@
+"""Addresses of a body's parts in MuJoCo's arrays, resolved once from an embodiment."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.motion import RelativeSites
+
+Index = slice | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ModelIndices:
+    """Indices of one body. Props attached after the body and motors beside its muscles are left out."""
+
+    name: str
+    has_root: bool  # a free joint: the first 7 of qpos, the first 6 of qvel
+    joint_qpos: Index  # hinges and slides in qpos
+    joint_qvel: Index  # the same in qvel
+    site_ids: tuple[int, ...]  # tracked sites, anchor first
+    site_body_ids: tuple[int, ...]  # the bodies they are fixed to
+    com_ids: tuple[int, ...]  # bodies whose subtree centre `cvel` of these bodies refers to
+    touch_ids: tuple[int, ...]  # touch sensors in sensordata
+    relative_sites: RelativeSites
+    muscle_range: Tensor  # difference of each muscle's longest and shortest length [m], (muscles,)
+    control_step: float  # [s]
+    rows: dict[str, tuple[int, ...]]  # physics fields of which only some rows are read
+
+    @classmethod
+    def of(cls, embodiment: Embodiment, device: torch.device) -> "ModelIndices":
+        """Resolve the indices of a body on a device."""
+        model = embodiment.model
+        roots = model.body_rootid[embodiment.site_body_ids]
+        sensors = embodiment.resolve("sensor", embodiment.touch_sensors)
+        sites, bodies = tuple(embodiment.site_ids.tolist()), tuple(embodiment.site_body_ids.tolist())
+        centres = tuple(np.unique(roots).tolist() if np.ptp(roots) == 0 else roots.tolist())
+        touch = tuple(model.sensor_adr[sensors].tolist())
+        lengths = model.actuator_lengthrange[embodiment.muscle_ids]
+        return cls(
+            name=embodiment.name,
+            has_root=embodiment.has_root,
+            joint_qpos=as_index(embodiment.joint_qpos_ids, device),
+            joint_qvel=as_index(embodiment.joint_qvel_ids, device),
+            site_ids=sites,
+            site_body_ids=bodies,
+            com_ids=centres,
+            touch_ids=touch,
+            relative_sites=RelativeSites(torch.from_numpy(model.site_quat[embodiment.site_ids]).float().to(device)),
+            muscle_range=torch.from_numpy(np.ptp(lengths, axis=1)).float().to(device),
+            control_step=1.0 / embodiment.control_frequency,
+            rows=embodiment.field_rows
+            | {"site_xpos": sites, "site_xmat": sites, "sensordata": touch}
+            | {"xquat": bodies, "cvel": bodies, "subtree_com": centres},
+        )
+
+
+def as_index(ids: np.ndarray, device: torch.device) -> Index:
+    """Return a slice if the ids are consecutive, because it costs no copy; else a tensor."""
+    if len(ids) and np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
+        return slice(int(ids[0]), int(ids[0]) + len(ids))
+    return torch.from_numpy(ids).to(device)

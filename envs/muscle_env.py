@@ -1,0 +1,383 @@
+"""The environment: W bodies that pursue a goal. TorchRL's `EnvBase`, tensors inside.
+
+`begin`, `assign`, `advance` and `restart` are the fast path: plain tensors, no host synchronization on CUDA, and what
+they return is never changed later. TorchRL's `reset`, `step` and `rollout` stand on top.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.data import Binary, Bounded, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from muscle_torch.config import Config
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+from muscle_torch.physics import Physics
+
+from .actions.action_space import ActionSpaces
+from .adaptation import Adaptation
+from .goals.goal import Goal, Headline, Start
+from .model_indices import ModelIndices
+from .muscle_randomization import MuscleRandomization
+from .observations import Observer
+from .rewards import Reward
+from .state import State
+from .terminations import Termination
+
+
+class Transition(NamedTuple):
+    """Result of one control step. `terminated | truncated` ends the episode; `restart` begins the next one."""
+
+    observation: Tensor  # after the step, before any reset, (W, D)
+    reward: Tensor  # (W,)
+    terminated: Tensor  # a termination threshold was exceeded, bool (W,)
+    truncated: Tensor  # end of the goal's episode, horizon, or diverged, bool (W,)
+    terms: dict[str, Tensor]  # "reward/<term>" before its weight, "penalty", "err/<name>", each (W,)
+    broken: Tensor  # a non-finite number occurred: reward and observation are 0, bool (W,)
+
+
+class MuscleEnv(EnvBase):
+    """W bodies, physics, terms and episodes; what the bodies are to do is the goal's.
+
+    Attributes:
+        num_envs: W.
+        embodiment, physics, goal, actions, observer, reward, termination: The parts.
+        observation_size, action_size: D and number of actions.
+        observation_layout: Observation term -> its columns.
+        action_names: Name of each action.
+        zero_action: The action that does nothing, (actions,).
+        evaluation: Whether `begin` plays the goal's trials in order, with the evaluation thresholds.
+        agent: Columns of the commands that terms see: all, or with a partner those of the learner.
+        measure_errors: False leaves "err/..." out of `advance().terms`, which saves its time.
+        episode_step: Control steps since each episode began, (W,).
+        nan_resets: Number of environments that diverged since this one was made, ().
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        embodiment: Embodiment,
+        body: ModelIndices,
+        goal: Goal,
+        actions: ActionSpaces,
+        physics: Physics,
+        evaluation: bool = False,
+    ):
+        super().__init__(device=physics.device, batch_size=torch.Size([physics.num_worlds]))
+        if config.env.horizon < 1:
+            raise InputError(f"env.horizon={config.env.horizon}: an episode has at least 1 control step")
+        self.config, self.embodiment, self.physics = config, embodiment, physics
+        self.goal, self.actions, self.evaluation = goal, actions, evaluation
+        self.num_envs = physics.num_worlds
+        # On CPU, branching on tensor values saves work; on CUDA it would force a synchronization.
+        self._sync_is_free = physics.device.type == "cpu"
+        self.action_names, self.zero_action = actions.names, actions.zero_action
+        self.action_size = len(actions.names)
+        self.agent = slice(None)
+        self.measure_errors = True
+        self._body = body
+        self.muscles = MuscleRandomization(
+            config.randomization, embodiment, self.num_envs, config.seed, middle=evaluation
+        )
+        self.muscles.apply(physics)
+        thresholds = config.evaluation_termination if evaluation else config.termination
+        self.reward = Reward(config.reward, goal, self.device)
+        self.termination = Termination(thresholds, goal, self.device)
+        self._adaptation = None if evaluation else Adaptation(config, self.termination, self.reward, goal)
+        self._make_buffers()
+        self.observer = Observer(config.observation, goal, self.state())
+        self.observation_layout, self.observation_size = self.observer.layout, self.observer.size
+        self._observation = self.observer.begin(self.state())
+        self._make_specs()
+
+    # The fast path
+
+    @torch.no_grad()
+    def begin(self) -> Tensor:
+        """Reset every environment; return the observation (W, D). Evaluation: environment i plays trial i."""
+        return self.assign(self.goal.in_order(self.num_envs) if self.evaluation else self.goal.draw(self.num_envs))
+
+    def draw(self, count: int, beginning: bool = False) -> Start:
+        """Draw starts of training episodes, tensors (count,); beginning: at the beginning of a clip or trial."""
+        start = self.goal.draw(count)
+        return self.goal.beginning(start) if beginning else start
+
+    @torch.no_grad()
+    def assign(self, start: Start) -> Tensor:
+        """Reset every environment to a start of the goal's; return observations (W, D). Activations start at zero.
+
+        Args:
+            start: Tensors (W,) as `goal.draw` returns them; for motions (clip, frame).
+        """
+        if self._adaptation is not None:
+            self._adaptation.forget()
+        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        with _single_thread_exact():
+            self._place(everyone, tuple(values.to(self.device) for values in start))
+            self._observation = self.observer.begin(self.state())
+        return self._observation
+
+    @torch.no_grad()
+    def advance(self, action: Tensor) -> Transition:
+        """Apply an action (W, actions) for one control step.
+
+        Actions are clipped to their range by the action space; penalties use the unclipped commands.
+        """
+        with _single_thread_exact():
+            command = self.actions.to_actuators(action.to(self.device, torch.float32))
+            if self.reward.needs_previous_qvel:
+                self._previous_qvel.copy_(self.physics.field("qvel", self._body.rows.get("qvel")))
+            bad_start = self.physics.bad_worlds()  # MuJoCo C clears reset warnings when it steps, so read them first
+            self._simulate(command)
+            self.goal.step()
+            self.episode_step += 1
+            step = self._transition(self.state(command=command), bad_start | self.physics.bad_worlds())
+            self._command.copy_(command)
+            return step
+
+    @torch.no_grad()
+    def restart(self, done: Tensor) -> Tensor:
+        """Begin a new episode in the environments `done` (W,) bool; return the observation of all of them (W, D).
+
+        The rows of the other environments are those that `advance` returned.
+        """
+        if self._sync_is_free and not done.any():
+            return self._observation
+        with _single_thread_exact():
+            self._place(done, self.goal.draw(self.num_envs))
+            if self._sync_is_free:  # observe only the environments that changed
+                ids = done.nonzero().squeeze(1)
+                self._observation = self._observation.index_copy(0, ids, self.observer.begin(self.state(ids)))
+            else:
+                first = self.observer.begin(self.state())
+                self._observation = torch.where(done.unsqueeze(1), first, self._observation)
+        return self._observation
+
+    @property
+    def observation(self) -> Tensor:
+        """The newest observation (W, D): that of the last call of `begin`, `assign`, `advance` or `restart`."""
+        return self._observation
+
+    def state(
+        self, environments: Tensor | None = None, command: Tensor | None = None, agent: slice | None = None
+    ) -> State:
+        """Return what the terms read, of all environments or of those with these ids.
+
+        Args:
+            environments: Ids (N,); None: all.
+            command: Commands that led here (W, commands); None: those of the last step.
+            agent: Columns of the commands that the terms see; None: those of `self.agent`.
+        """
+        columns = self.agent if agent is None else agent
+        previous = self._command[:, columns]
+
+        def chosen(values: Tensor) -> Tensor:
+            return values if environments is None else values.index_select(0, environments)
+
+        def read(name: str) -> Tensor:
+            return chosen(self.physics.field(name, self._body.rows.get(name)))
+
+        return self.goal.state_type(
+            body=self._body,
+            read=read,
+            action=chosen(previous) if command is None else command[:, columns],
+            previous_action=chosen(previous),
+            previous_qvel=chosen(self._previous_qvel),
+            quantities=tuple(self.config.observation.muscle),
+            **self.goal.fields(environments),
+        )
+
+    # What the learner asks once an update
+
+    def adapt(self, total: Callable[[Tensor], Tensor] = lambda counts: counts) -> dict[str, float]:
+        """Let curricula and sampling follow how the episodes since the last call ended; return metrics.
+
+        Args:
+            total: Adds up counts over the processes that train together.
+        """
+        return {} if self._adaptation is None else self._adaptation.update(total)
+
+    @property
+    def headline(self) -> Headline:
+        """The metric that says how well the goal is met."""
+        return self.goal.headline
+
+    @property
+    def failure_rate(self) -> Tensor:
+        """Running failures an episode of each of the goal's groups, (G,); 0.5 (the prior) for groups never drawn."""
+        assert self._adaptation is not None, "an evaluation keeps no running rates"
+        return self._adaptation.failures.rate
+
+    def health(self) -> dict[str, Tensor]:
+        """Return counters (), to be added up over processes.
+
+        nan_resets: environments that diverged. overflow: buffers of the physics that ran over since the last call.
+        """
+        overflow = sum(self.physics.overflow().values())
+        return {"nan_resets": self.nan_resets, "overflow": torch.full_like(self.nan_resets, overflow)}
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a checkpoint stores to check that it fits another environment."""
+        return {
+            **self.embodiment.identity,
+            "observation_size": self.observation_size,
+            "action_size": self.action_size,
+        }
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return copies of all that exact resume needs."""
+        stored: dict[str, Any] = {name: getattr(self, name).clone() for name in self._BUFFERS}
+        stored |= {"muscles": self.muscles.state(), "physics": self.physics.state(), "goal": self.goal.state()}
+        stored |= {"actions": self.actions.state(), "generator": self.goal.generator.get_state()}
+        return stored | ({} if self._adaptation is None else {"adaptation": self._adaptation.state()})
+
+    def load_snapshot(self, snapshot: dict[str, Any]) -> None:
+        """Continue from a snapshot to the bit.
+
+        Raises:
+            InputError: The snapshot is another environment's.
+        """
+        for name in self._BUFFERS:
+            if snapshot[name].shape != getattr(self, name).shape:
+                raise InputError(
+                    f"stored environment does not fit: {name} has shape {tuple(snapshot[name].shape)}, needed "
+                    f"{tuple(getattr(self, name).shape)}; resume with the same task, num_envs and observation"
+                )
+        self.muscles.load_state(snapshot["muscles"], self.physics)
+        self.physics.load_state(snapshot["physics"])
+        self.goal.load_state(snapshot["goal"])
+        self.goal.generator.set_state(snapshot["generator"].cpu())
+        self.actions.load_state(snapshot["actions"])
+        if self._adaptation is not None and "adaptation" in snapshot:
+            self._adaptation.load_state(snapshot["adaptation"])
+        for name in self._BUFFERS:
+            # Replaced, not filled: what was returned before must not change.
+            setattr(self, name, snapshot[name].to(self.device, copy=True))
+
+    def close(self, *, raise_if_closed: bool = True) -> None:
+        super().close(raise_if_closed=raise_if_closed)
+        self.physics.close()
+
+    # One control step
+
+    _BUFFERS = ("episode_step", "nan_resets", "_command", "_previous_qvel", "_observation")
+
+    def _make_buffers(self) -> None:
+        worlds, whole = self.num_envs, {"dtype": torch.long, "device": self.device}
+        self.episode_step = torch.zeros(worlds, **whole)
+        self.nan_resets = torch.zeros((), **whole)
+        self._command = torch.zeros(worlds, self.actions.num_commands, device=self.device)
+        self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
+        props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
+        self._props_qpos = torch.from_numpy(props).float().to(self.device)  # once: at each reset it would synchronize
+
+    def _place(self, environments: Tensor, start: Start) -> None:
+        qpos, qvel = self.goal.place(environments, start)
+        self.actions.begin(environments)
+        self.episode_step = torch.where(environments, 0, self.episode_step)
+        self._command = torch.where(environments.unsqueeze(1), 0.0, self._command)
+        self.physics.reset(environments, *self._with_props(qpos, qvel))
+
+    def _with_props(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor]:
+        """Complete a pose and velocity of the body by those of the props, unless the goal has placed them."""
+        model = self.embodiment.model
+        if qpos.shape[1] == model.nq:
+            return qpos, qvel
+        rest = self._props_qpos.expand(len(qpos), -1)
+        still = qvel.new_zeros(len(qvel), model.nv - qvel.shape[1])
+        return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
+
+    def _simulate(self, command: Tensor) -> None:
+        substeps = self.embodiment.substeps
+        if not self.actions.every_substep:
+            self.physics.step(self.actions.to_controls(command, self.physics, self.goal), substeps)
+            return
+        for _ in range(substeps):
+            self.physics.step(self.actions.to_controls(command, self.physics, self.goal), 1)
+
+    def _transition(self, state: State, bad: Tensor) -> Transition:
+        observation = self.observer.add(self._observation, state)
+        reward, terms = self.reward(state)
+        if self.measure_errors:
+            terms |= self.goal.errors(state)
+        if self.evaluation:
+            terms |= self.reward.unweighted_terms(state)
+        self.goal.update(state)
+        # A sum is finite only if all of its numbers are.
+        broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
+        terminated = self.termination(state) & ~broken
+        truncated = (self.episode_step >= self.config.env.horizon) | self.goal.finished() | broken
+
+        self.nan_resets += broken.sum()
+        if self._adaptation is not None:
+            self._adaptation.count(self.goal.group, terminated | truncated, terminated | broken)
+        if not self._sync_is_free or broken.any():
+            observation = torch.where(broken.unsqueeze(1), 0.0, observation)
+            reward = torch.where(broken, 0.0, reward)
+        self._observation = observation
+        return Transition(observation, reward, terminated, truncated, terms, broken)
+
+    # TorchRL
+
+    def _make_specs(self) -> None:
+        shape, device = self.batch_size, self.device
+
+        def of(size: int) -> torch.Size:
+            return torch.Size((*shape, size))
+
+        flag = {"n": 1, "shape": of(1), "dtype": torch.bool, "device": device}
+        self.observation_spec = Composite(
+            observation=Unbounded(of(self.observation_size), device=device), shape=shape, device=device
+        )
+        self.action_spec = Bounded(-1.0, 1.0, of(self.action_size), device=device)
+        self.reward_spec = Unbounded(of(1), device=device)
+        self.done_spec = Composite(
+            done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device
+        )
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDict:
+        chosen = None if tensordict is None else tensordict.get("_reset", None)
+        observation = self.begin() if chosen is None else self.restart(chosen.view(self.num_envs))
+        running = torch.zeros(*self.batch_size, 1, dtype=torch.bool, device=self.device)
+        flags = dict.fromkeys(("done", "terminated", "truncated"), running)
+        return self._packed(observation=observation, **flags)
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDict:
+        step = self.advance(tensordict["action"])
+        terminated, truncated = step.terminated.unsqueeze(1), step.truncated.unsqueeze(1)
+        return self._packed(
+            observation=step.observation,
+            reward=step.reward.unsqueeze(1),
+            done=terminated | truncated,
+            terminated=terminated,
+            truncated=truncated,
+        )
+
+    def _packed(self, **tensors: Tensor) -> TensorDict:
+        return TensorDict({k: v.clone() for k, v in tensors.items()}, batch_size=self.batch_size, device=self.device)
+
+    def _set_seed(self, seed: int | None) -> None:
+        if seed is not None:
+            self.goal.generator.manual_seed(seed)
+
+
+@contextmanager
+def _single_thread_exact() -> Iterator[None]:
+    """Compute terms on one torch thread and in full precision.
+
+    They are many small operations, for which more threads only wait for each other and take the physics' cores; and
+    they subtract nearly equal values, so never in TF32.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)

@@ -1,0 +1,88 @@
+"""Policies and exploration, and what each of them takes. No torch here: options answer at once."""
+
+import dataclasses
+from collections.abc import Mapping
+from enum import StrEnum, auto
+from typing import Any
+
+from muscle_torch.config import Row, key
+
+
+class Activation(StrEnum):
+    silu = auto()
+    relu = auto()
+    elu = auto()
+    tanh = auto()
+
+
+class Residual(StrEnum):
+    gated = auto()  # a learned weight of each block
+    fixed = auto()  # the factor 0.1
+
+
+class Networks(StrEnum):
+    actor = auto()
+    critic = auto()
+    both = auto()
+
+
+@dataclasses.dataclass(frozen=True)
+class MLPOptions:
+    hidden: list[int] = key([256, 256], "widths of the actor's hidden layers")
+    critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
+    activation: Activation = key(Activation.silu, "silu, relu, elu or tanh")
+    layernorm_epsilon: float = key(1e-5, "added to the variance in every LayerNorm; 0: no LayerNorm")
+    normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalised (published: 1e-8)")
+    normalizer_clip: float = key(10.0, "normalised observations are clipped to this; 0: never (published)")
+
+
+@dataclasses.dataclass(frozen=True)
+class GatedResidualOptions(MLPOptions):
+    residual: Residual = key(Residual.gated, "weight of each block: gated (learned) or fixed (0.1)")
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureOptions:
+    experts: int = key(6, "experts of a layer, each half as wide as the layer")
+    layers: list[int] = key([1], "which hidden layers are mixtures, counted from 0")
+    networks: Networks = key(Networks.both, "which networks have them: actor, critic or both")
+    temperature: float = key(0.7, "temperature of the softmax that weights the experts")
+    balance: float = key(0.01, "weight of the loss that keeps all experts in use")
+
+
+@dataclasses.dataclass(frozen=True)
+class MoEOptions(MLPOptions):
+    mixture: MixtureOptions = key(MixtureOptions(), "mixture of experts")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReflexOptions(MLPOptions):
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalOptions:
+    initial_std: float = key(0.3, "initial standard deviation of the action", "action units")
+    final_std: float = key(0.0, "it falls to this by the end, geometrically; 0: it is learned", "action units")
+    min_std: float = key(0.01, "lower bound of the standard deviation", "action units")
+    max_std: float = key(5.0, "upper bound of the standard deviation", "action units")
+    learn_std: bool = key(True, "whether the standard deviation is learned (with final_std=0)")
+
+
+POLICIES: dict[str, Row] = {
+    "gated_residual": Row("muscle_torch.models.actor_critic:GatedResidualPolicy", GatedResidualOptions),
+    "mlp": Row("muscle_torch.models.actor_critic:MLPPolicy", MLPOptions),
+    "moe": Row("muscle_torch.models.moe:MoEPolicy", MoEOptions),
+    "reflex": Row("muscle_torch.models.reflex:ReflexPolicy", ReflexOptions),
+}
+EXPLORATIONS: dict[str, Row] = {
+    "normal": Row("muscle_torch.models.exploration:NormalExploration", NormalOptions),
+    "tanh_normal": Row("muscle_torch.models.exploration:TanhNormalExploration", NormalOptions),
+}
+
+
+def make_options(kind: type, values: Mapping[str, Any]) -> Any:
+    """Return the option dataclass `kind` with these plain values; absent ones take their defaults."""
+    nested = {field.name: field.type for field in dataclasses.fields(kind) if dataclasses.is_dataclass(field.type)}
+    inner = {name: make_options(nested[name], value) for name, value in values.items() if name in nested}  # type: ignore[arg-type]
+    return kind(**{**values, **inner})

@@ -1,0 +1,55 @@
+"""Configuration: a documented, strict schema; YAML and `key=value` words on top."""
+
+from .command import help_text, run_command
+from .kinds import Choice, Row, import_object
+from .loading import config_from_dict, config_to_dict, load_config, parse_words, tasks, with_overrides
+from .schema import (
+    Backend,
+    CEMConfig,
+    Config,
+    CurriculumConfig,
+    EnvConfig,
+    Integrator,
+    ObservationConfig,
+    PhysicsConfig,
+    PPOConfig,
+    Precision,
+    RandomizationConfig,
+    RewardConfig,
+    RewardCurriculumConfig,
+    SamplingConfig,
+    Solver,
+    TerminationCurriculumConfig,
+    key,
+)
+
+__all__ = [
+    "Backend",
+    "CEMConfig",
+    "Choice",
+    "Config",
+    "CurriculumConfig",
+    "EnvConfig",
+    "Integrator",
+    "ObservationConfig",
+    "PPOConfig",
+    "PhysicsConfig",
+    "Precision",
+    "RandomizationConfig",
+    "RewardConfig",
+    "RewardCurriculumConfig",
+    "Row",
+    "SamplingConfig",
+    "Solver",
+    "TerminationCurriculumConfig",
+    "config_from_dict",
+    "config_to_dict",
+    "help_text",
+    "import_object",
+    "key",
+    "load_config",
+    "parse_words",
+    "run_command",
+    "tasks",
+    "with_overrides",
+]

@@ -1,0 +1,198 @@
+"""Layers of configuration; later ones win.
+
+Dataclass default < `cfg/task/<task>.yaml` < `cfg/preset/<preset>.yaml` < `cfg/profile/<observation.profile>.yaml` <
+`key=value` words. Unknown keys stop with the nearest known name.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from muscle_torch.errors import InputError, nearest
+
+from .kinds import KINDS, NAME, NAMES, Layer, check_keys, choose, choose_several, structured, to_plain
+from .schema import Config
+
+Schema = TypeVar("Schema")
+
+
+def load_config(task: str | None = None, words: Sequence[str] = (), **overrides: Any) -> Config:
+    """Return the training config of a task.
+
+    Args:
+        task: Name of a file in cfg/task; `task=` among the words wins.
+        words: `key=value` words; nested keys are dotted (`"ppo.epochs=2"`).
+        **overrides: The same as keywords; nested keys are dicts (`ppo={"epochs": 2}`).
+
+    Raises:
+        InputError: Unknown task, preset, key or row of a table, or a value of the wrong type.
+    """
+    user = [Layer(_words(Config, words), True), Layer(_overrides(overrides), True)]
+    task = str(_last(user, "task") or task or Config.task)
+    layers = [Layer({"task": task}, False), _yaml_layer("task", task)]
+    preset = _last(user, "preset") or layers[1].values.get("preset")
+    if preset:
+        layers.append(_by_task("preset", str(preset), task))
+    profile = _last([*layers, *user], "observation", "profile")
+    if profile:
+        layers.append(_by_task("profile", str(profile), task))
+    return _build(Config, [*layers, *user])
+
+
+def with_overrides(config: Config, **overrides: Any) -> Config:
+    """Return a config with some keys changed, checked like `load_config`'s."""
+    return _build(Config, [Layer(to_plain(config), False), Layer(_overrides(overrides), True)])
+
+
+def parse_words(schema: type[Schema], words: Sequence[str]) -> Schema:
+    """Return a tool's options: the frozen dataclass `schema` filled from `key=value` words."""
+    return _build(schema, [Layer(_words(schema, words), True)])
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Return a config as plain containers: for YAML, JSON and checkpoints."""
+    return to_plain(config)
+
+
+def config_from_dict(values: Mapping[str, Any]) -> Config:
+    """Invert `config_to_dict`.
+
+    Raises:
+        InputError: The keys are those of another version.
+    """
+    check_keys(Config, values, "stored config")
+    return _build(Config, [Layer(values, True)])
+
+
+def tasks() -> list[str]:
+    """Return the names of all task files."""
+    return _names("task")
+
+
+def _names(folder: str) -> list[str]:
+    return sorted(p.name.removesuffix(".yaml") for p in _folder(folder).iterdir() if p.name.endswith(".yaml"))
+
+
+def _folder(name: str) -> Any:
+    return resources.files("muscle_torch.cfg") / name
+
+
+def _yaml(folder: str, name: str) -> dict[str, Any]:
+    known = _names(folder)
+    if name not in known:
+        raise InputError(f"unknown {folder} {name!r}{nearest(name, known)}")
+    loaded = OmegaConf.to_container(OmegaConf.load(Path(str(_folder(folder) / f"{name}.yaml"))))
+    assert isinstance(loaded, dict)
+    return {str(key): value for key, value in loaded.items()}
+
+
+def _yaml_layer(folder: str, name: str) -> Layer:
+    values = _yaml(folder, name)
+    check_keys(Config, values, f"key in cfg/{folder}/{name}.yaml:")
+    return Layer(values, False)
+
+
+def _by_task(folder: str, name: str, task: str) -> Layer:
+    """Return the block of a preset or profile for a task, on top of the block `all`."""
+    blocks = _yaml(folder, name)
+    if task not in blocks and "all" not in blocks:
+        raise InputError(f"{folder} {name!r} has no settings for task {task!r}")
+    merged = OmegaConf.to_container(OmegaConf.merge(blocks.get("all") or {}, blocks.get(task) or {}))
+    assert isinstance(merged, dict)
+    values = {str(key): value for key, value in merged.items()}
+    check_keys(Config, values, f"key in cfg/{folder}/{name}.yaml:")
+    return Layer(values, False)
+
+
+def _last(layers: Sequence[Layer], *path: str) -> Any:
+    """Return the value at a path of keys in the last layer that has it; None if none has."""
+    for layer in reversed(layers):
+        value: Any = layer.values
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value is not None:
+            return value
+    return None
+
+
+def _words(schema: type, words: Sequence[str]) -> dict[str, Any]:
+    """Return `key=value` words as nested dicts."""
+    for word in words:
+        if "=" not in word or word.startswith("-"):
+            raise InputError(f"cannot read {word!r}: write options as key=value (`--help` lists the keys)")
+    try:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([_chosen(schema, word) for word in words]))
+    except (OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"cannot read the options: {str(error).splitlines()[0]}") from None
+    assert isinstance(parsed, dict)
+    values = {str(key): value for key, value in parsed.items()}
+    check_keys(schema, values, "option")
+    return values
+
+
+def _chosen(schema: type, word: str) -> str:
+    """Write `policy=mlp` as `policy.name=mlp`, so that a word for an option does not replace the choice."""
+    name, value = word.split("=", 1)
+    if name not in _kinds(schema):
+        return word
+    if not KINDS[name].several:
+        return f"{name}.{NAME}={value}"
+    return f"{name}.{NAMES}={value if value.startswith('[') else f'[{value}]'}"
+
+
+def _overrides(values: Mapping[str, Any]) -> dict[str, Any]:
+    check_keys(Config, values, "argument")
+    return dict(values)
+
+
+def _kinds(schema: type) -> dict[str, Any]:
+    """Return the fields that choose rows of a table, with what they choose by default."""
+    return {f.name: f.metadata["kind"] for f in dataclasses.fields(schema) if "kind" in f.metadata}
+
+
+@functools.cache
+def _plain(schema: type) -> type:
+    """Return the dataclass without the fields that choose rows: what OmegaConf can type-check."""
+    if not _kinds(schema):
+        return schema
+    fields = [f for f in dataclasses.fields(schema) if "kind" not in f.metadata]
+    copies = [(f.name, f.type, dataclasses.field(**_defaults(f), metadata=f.metadata)) for f in fields]
+    return dataclasses.make_dataclass(schema.__name__, copies, frozen=True)
+
+
+def _defaults(field: dataclasses.Field) -> dict[str, Any]:
+    if field.default is not dataclasses.MISSING:
+        return {"default": field.default}
+    return {"default_factory": field.default_factory}
+
+
+def _build(schema: type[Schema], layers: Sequence[Layer]) -> Schema:
+    kinds = _kinds(schema)
+    plain = _plain(schema)
+    lists = {f.name for f in dataclasses.fields(plain) if f.type == list[str]}
+    values = [
+        {name: _as_list(value) if name in lists else to_plain(value) for name, value in layer.values.items()}
+        for layer in layers
+    ]
+    built = structured(plain, [{k: v for k, v in layer.items() if k not in kinds} for layer in values])
+    chosen = {
+        name: choose_several(name, default, layers) if KINDS[name].several else choose(name, default, layers)
+        for name, default in kinds.items()
+    }
+    if not chosen:
+        return built
+    return schema(**chosen, **{f.name: getattr(built, f.name) for f in dataclasses.fields(plain)})
+
+
+def _as_list(value: Any) -> list[str]:
+    """Return a list of words; one word or path stands for a list of one."""
+    if value is None:  # what the word `motion=` reads as
+        return []
+    many = value if isinstance(value, list | tuple) else [value] if str(value) else []
+    return [str(one) for one in many]

@@ -1,0 +1,44 @@
+"""MyoBimanualArm: thorax fixed to the world, two arms, 64 muscles (126 with fingers)."""
+
+from functools import partial
+
+import mujoco
+
+from .edits import ARM_SITES, add_sites, arm_groups, left_right_pairs, limb_sites, load_spec, remove_fingers
+from .embodiment import Embodiment, muscle_names
+from .guard import MODELS
+from .lean import lean_model
+from .options import BimanualOptions
+
+# In the model the right side comes first; the task lists the left side first, after the anchor.
+MODEL_SITES = {"thorax": "upper_body_mimic"} | limb_sites(ARM_SITES, "rl")
+TRACKED_SITES = ("upper_body_mimic", *limb_sites(ARM_SITES, "lr").values())
+
+
+def build_spec(options: BimanualOptions) -> mujoco.MjSpec:
+    spec = load_spec("bimanual")
+    if not options.fingers:
+        remove_fingers(spec)
+    add_sites(spec, MODEL_SITES)
+    spec.option.timestep = 0.002
+    return spec
+
+
+def make(options: BimanualOptions) -> Embodiment:
+    model = lean_model(build_spec(options))
+    return Embodiment(
+        key="bimanual",
+        name="MyoBimanualArm",
+        options=options,
+        model=model,
+        model_version=MODELS,
+        control_frequency=100.0,
+        substeps=5,
+        site_names=TRACKED_SITES,
+        root_joint=None,
+        touch_sensors=(),
+        groups=arm_groups(options.fingers),
+        left_right=left_right_pairs(muscle_names(model)),
+        build_spec=partial(build_spec, options),
+        compile_spec=lean_model,
+    )

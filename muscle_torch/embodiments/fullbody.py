@@ -1,0 +1,94 @@
+"""MyoFullBody: free root, trunk, arms and legs, 354 muscles (416 with fingers)."""
+
+from functools import partial
+
+import mujoco
+
+from .edits import (
+    ARM_SITES,
+    LEG_SITES,
+    add_sites,
+    arm_groups,
+    left_right_pairs,
+    limb_sites,
+    load_spec,
+    numbered,
+    remove_fingers,
+)
+from .embodiment import Embodiment, muscle_names
+from .guard import MODELS
+from .lean import lean_model
+from .moment_arms import joint_pulls
+from .options import FullBodyOptions
+
+CENTRE_SITES = {"pelvis": "pelvis_mimic", "lumbar1": "upper_body_mimic", "head": "head_mimic"}
+MODEL_SITES = CENTRE_SITES | limb_sites(ARM_SITES, "lr") | limb_sites(LEG_SITES, "lr")
+TRACKED_SITES = tuple(MODEL_SITES.values())
+
+# Trunk muscles by the start of their name (many fascicles each); leg muscles by the joint they mainly move.
+TRUNK_PREFIXES = {
+    "abdomen": ("rect_abd", "EO", "IO"),
+    "back": ("IL_", "LTpT_", "LTpL_", "QL_", "MF_"),
+    "psoas_lumbar": ("Ps_",),
+}
+ADDUCTORS = ("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "grac")
+GLUTEI = (*numbered("glmax", 3), *numbered("glmed", 3), *numbered("glmin", 3))
+LEG_GROUPS = {
+    "hip": (*ADDUCTORS, *GLUTEI, "iliacus", "piri", "psoas", "sart", "tfl"),
+    "knee": ("bflh", "bfsh", "recfem", "semimem", "semiten", "vasint", "vaslat", "vasmed"),
+    "ankle": ("edl", "ehl", "fdl", "fhl", "gaslat", "gasmed", "perbrev", "perlong", "soleus", "tibant", "tibpost"),
+}
+# Joints that keep the body upright, forwards and sideways: ankle, hip (Horak and Nashner 1986) and trunk. -1: the
+# joint's sense is mirrored.
+POSTURE = (
+    ({"ankle_angle_r": 1, "ankle_angle_l": 1}, {"hip_flexion_r": 1, "hip_flexion_l": 1}, {"flex_extension": 1}),
+    (
+        {"subtalar_angle_r": 1, "subtalar_angle_l": -1},
+        {"hip_adduction_r": 1, "hip_adduction_l": -1},
+        {"lat_bending": 1},
+    ),
+)
+
+
+def build_spec(options: FullBodyOptions) -> mujoco.MjSpec:
+    spec = load_spec("myofullbody")
+    if not options.fingers:
+        remove_fingers(spec)
+    add_sites(spec, MODEL_SITES)
+    # The XML mixes control ranges [0, 1] and [-1, 1]; an action has to mean the same for every muscle.
+    for actuator in spec.actuators:
+        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.ctrlrange = [-1.0, 1.0]
+    spec.option.timestep = 0.002
+    return spec
+
+
+def make(options: FullBodyOptions) -> Embodiment:
+    model = lean_model(build_spec(options))
+    muscles = muscle_names(model)
+    return Embodiment(
+        key="fullbody",
+        name="MyoFullBody",
+        options=options,
+        model=model,
+        model_version=MODELS,
+        control_frequency=100.0,
+        substeps=5,
+        site_names=TRACKED_SITES,
+        root_joint="root",
+        touch_sensors=("r_foot", "r_toes", "l_foot", "l_toes"),
+        groups=_groups(muscles, options.fingers),
+        left_right=left_right_pairs(muscles),
+        build_spec=partial(build_spec, options),
+        compile_spec=lean_model,
+        posture_pulls=joint_pulls(model, POSTURE),
+    )
+
+
+def _groups(muscles: tuple[str, ...], fingers: bool) -> dict[str, tuple[str, ...]]:
+    """Every muscle in one group a joint or region, and in one of trunk, upper_limb, lower_limb."""
+    arm = arm_groups(fingers)
+    trunk = {group: tuple(m for m in muscles if m.startswith(starts)) for group, starts in TRUNK_PREFIXES.items()}
+    leg = {group: tuple(f"{name}_{side}" for side in "rl" for name in names) for group, names in LEG_GROUPS.items()}
+    limbs = {"upper_limb": arm, "trunk": trunk, "lower_limb": leg}
+    return arm | trunk | leg | {limb: sum(parts.values(), ()) for limb, parts in limbs.items()}

@@ -1,0 +1,34 @@
+"""The table of bodies and the options of each. Imports no torch: command lines read it before anything else."""
+
+from dataclasses import dataclass
+
+from muscle_torch.config import key
+from muscle_torch.config.kinds import Row
+
+
+@dataclass(frozen=True)
+class BodyOptions:
+    """Base of the options of every body; a body without options uses it as it is."""
+
+
+@dataclass(frozen=True)
+class ToyArmOptions(BodyOptions):
+    motor: bool = key(False, "a massless motor at the elbow beside the two muscles")
+
+
+@dataclass(frozen=True)
+class BimanualOptions(BodyOptions):
+    fingers: bool = key(False, "with movable fingers")
+
+
+@dataclass(frozen=True)
+class FullBodyOptions(BodyOptions):
+    fingers: bool = key(False, "with movable fingers")
+
+
+# Key of a body (that of its plain imitation task and of its file) -> its builder, `make(options) -> Embodiment`.
+EMBODIMENTS: dict[str, Row] = {
+    "toy_arm": Row("muscle_torch.embodiments.toy_arm:make", ToyArmOptions),
+    "bimanual": Row("muscle_torch.embodiments.bimanual:make", BimanualOptions),
+    "fullbody": Row("muscle_torch.embodiments.fullbody:make", FullBodyOptions),
+}

@@ -1,0 +1,77 @@
+"""Another timestep, number of substeps, solver or integrator for a body."""
+
+import copy
+import dataclasses
+from functools import partial
+
+import mujoco
+
+from muscle_torch.config import Integrator, PhysicsConfig, Solver
+from muscle_torch.errors import InputError
+
+from .embodiment import Embodiment, edited_spec
+
+SOLVERS = {
+    Solver.newton: mujoco.mjtSolver.mjSOL_NEWTON,
+    Solver.cg: mujoco.mjtSolver.mjSOL_CG,
+    Solver.pgs: mujoco.mjtSolver.mjSOL_PGS,
+}
+INTEGRATORS = {
+    Integrator.euler: mujoco.mjtIntegrator.mjINT_EULER,
+    Integrator.rk4: mujoco.mjtIntegrator.mjINT_RK4,
+    Integrator.implicit: mujoco.mjtIntegrator.mjINT_IMPLICIT,
+    Integrator.implicitfast: mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+}
+
+
+def with_physics(embodiment: Embodiment, options: PhysicsConfig) -> Embodiment:
+    """Return the body with the physics settings that `options` names; itself if they name none.
+
+    A timestep alone keeps the control frequency, and the number of substeps follows; a number of substeps alone keeps
+    the timestep, and the control frequency follows; both together determine the control frequency.
+
+    Raises:
+        InputError: A number is negative, or the control step is no whole number of the new timesteps.
+    """
+    if options == PhysicsConfig():
+        return embodiment
+    timestep, substeps = _steps(embodiment, options)
+    set_options = partial(_set_options, timestep=timestep, options=options)
+    model = copy.copy(embodiment.model)
+    set_options(model.opt)
+    return dataclasses.replace(
+        embodiment,
+        model=model,
+        substeps=substeps,
+        # The body's own number where nothing changes it: 1 / (substeps * timestep) may differ in the last digit.
+        control_frequency=1.0 / (substeps * timestep) if options.substeps else embodiment.control_frequency,
+        build_spec=partial(edited_spec, embodiment.build_spec, lambda spec: set_options(spec.option)),
+    )
+
+
+def _steps(embodiment: Embodiment, options: PhysicsConfig) -> tuple[float, int]:
+    """Return the timestep [s] and the number of substeps."""
+    for name in ("timestep", "substeps"):
+        if getattr(options, name) < 0:
+            raise InputError(f"physics.{name}={getattr(options, name)}: cannot be negative; 0 is the body's own")
+    timestep = options.timestep or embodiment.model.opt.timestep
+    if options.substeps or not options.timestep:
+        return timestep, options.substeps or embodiment.substeps
+    control_step = 1.0 / embodiment.control_frequency
+    exact = control_step / timestep
+    substeps = max(1, round(exact))
+    if abs(exact - substeps) > 1e-6:
+        raise InputError(
+            f"physics.timestep={timestep}: the control step of {embodiment.name}, {control_step:g} s, is {exact:.3f} "
+            f"of them; use {control_step / substeps:.6g}, or set physics.substeps too"
+        )
+    return control_step / substeps, substeps
+
+
+def _set_options(option: mujoco.MjOption, timestep: float, options: PhysicsConfig) -> None:
+    """Write the settings into a model's or a spec's options."""
+    option.timestep = timestep
+    if options.solver is not None:
+        option.solver = SOLVERS[options.solver]
+    if options.integrator is not None:
+        option.integrator = INTEGRATORS[options.integrator]

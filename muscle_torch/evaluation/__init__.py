@@ -1,0 +1,27 @@
+"""Evaluation of policies and controllers: every trial from its start to its end, tables, archives, validation."""
+
+from .callback import EvaluationCallback
+from .controller import CONTROLLERS, Controller, PolicyController, ZeroController, make_controller
+from .evaluate import compare_controllers, evaluate, write_evaluation
+from .playback import Trajectory, play
+from .summary import average
+from .tables import backend_table, comparison_table, difference, trial_table
+
+__all__ = [
+    "CONTROLLERS",
+    "Controller",
+    "EvaluationCallback",
+    "PolicyController",
+    "Trajectory",
+    "ZeroController",
+    "average",
+    "backend_table",
+    "compare_controllers",
+    "comparison_table",
+    "difference",
+    "evaluate",
+    "make_controller",
+    "play",
+    "trial_table",
+    "write_evaluation",
+]

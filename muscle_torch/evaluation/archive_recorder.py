@@ -1,0 +1,98 @@
+"""Record an evaluation as a rollout archive (`muscle_torch.motion.rollout_archive`)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.motion.rollout_archive import Episode, RolloutArchive
+
+from .callback import EvaluationCallback
+from .trials import motions_of
+
+BEFORE = {"qpos": "qpos", "qvel": "qvel", "activation": "act", "muscle_force": "actuator_force", "touch": "sensordata"}
+AFTER = {"excitation": "ctrl", "joint_force": "qfrc_actuator", "sensor_force": "sensordata"}
+
+
+class ArchiveRecorder(EvaluationCallback):
+    """Keeps what an archive holds: `evaluate(env, controller, callbacks=[ArchiveRecorder(env)])`.
+
+    About 5 kB a frame of the full body stay in memory.
+    """
+
+    def __init__(self, env: Any):
+        body: Embodiment = env.embodiment
+        self._body, self._episodes = body, dict[int, Episode]()
+        self._joints = torch.from_numpy(body.joint_qvel_ids)
+        sensors = body.resolve("sensor", body.touch_sensors)
+        touch = tuple(int(address) for address in body.model.sensor_adr[sensors])
+        self._rows = body.field_rows | {"sensordata": touch}
+        self._steps: list[dict[str, Tensor]] = []
+        self._trials: tuple[int, ...] = ()
+
+    def on_batch_begin(self, env: Any, trials: Sequence[int]) -> None:
+        self._trials, self._steps = tuple(trials), []
+
+    def on_step_begin(self, env: Any) -> None:
+        self._steps.append({name: self._read(env, field) for name, field in BEFORE.items()})
+
+    def on_step_end(self, env: Any, transition: Any) -> None:
+        row = {name: self._read(env, field) for name, field in AFTER.items()}
+        row["joint_force"] = row["joint_force"][:, self._joints]
+        row["reward"] = transition.reward[: len(self._trials)].to("cpu", copy=True)
+        self._steps[-1] |= row
+
+    def on_batch_end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
+        columns = {name: torch.stack([step[name] for step in self._steps], dim=1) for name in self._steps[0]}
+        for world, (trial, count) in enumerate(zip(self._trials, steps, strict=True)):
+            rows = {name: values[world, :count].clone().numpy() for name, values in columns.items()}
+            # An environment that diverged holds NaN in its last row.
+            count = _finite_rows(rows)
+            self._episodes[trial] = self._episode(env, trial, {name: v[:count] for name, v in rows.items()})
+        return ()
+
+    @property
+    def broken(self) -> list[str]:
+        """Names of the trials that broke (NaN) in their first step: there is nothing of them to store."""
+        return [episode.name for episode in self._episodes.values() if not len(episode.qpos)]
+
+    def archive(self, motion_group: str = "") -> RolloutArchive:
+        """Return all episodes so far, in the order of the trials, but for the `broken` ones."""
+        body = self._body
+        model, joints = body.model, body.scalar_joint_ids
+        slide = model.jnt_type[joints] == mujoco.mjtJoint.mjJNT_SLIDE
+        return RolloutArchive(
+            **body.identity,
+            dt=1.0 / body.control_frequency,
+            joint_names=body.joint_names,
+            muscle_names=body.muscle_names,
+            force_joint_names=tuple(body.joint_names[j] for j in joints),
+            force_joint_units=tuple("N" if linear else "Nm" for linear in slide),
+            sensor_names=body.touch_sensors,
+            mass=float(model.body_mass[: body.sizes.bodies].sum()),
+            motion_group=motion_group,
+            episodes=tuple(e for _, e in sorted(self._episodes.items()) if len(e.qpos)),
+        )
+
+    def _read(self, env: Any, field: str) -> Tensor:
+        return env.physics.field(field, self._rows.get(field))[: len(self._trials)].to("cpu", copy=True)
+
+    def _episode(self, env: Any, trial: int, rows: dict[str, np.ndarray]) -> Episode:
+        library, reference = motions_of(env), np.zeros((0, rows["qpos"].shape[1]), np.float32)
+        if library is not None:
+            reference = library.qpos[library.clip_rows(trial)].cpu().numpy()
+            if self._body.has_root:  # the environment puts the start of each clip at the origin
+                rows["qpos"][:, :2] += reference[0, :2]
+        steps = np.arange(1, len(rows["qpos"]) + 1)
+        name = env.goal.trials.names[trial]
+        return Episode(clip=trial, name=name, reference=reference, reference_step=steps, **rows)
+
+
+def _finite_rows(rows: Mapping[str, np.ndarray]) -> int:
+    """Return how many rows from the start hold only finite numbers."""
+    good = np.all([np.isfinite(v).reshape(len(v), -1).all(axis=1) for v in rows.values()], axis=0)
+    return len(good) if good.all() else int(np.argmin(good))

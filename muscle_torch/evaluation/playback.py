@@ -1,0 +1,98 @@
+"""Trajectories: trials played by a controller, or motions as they are, for videos, the viewer and figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from muscle_torch.motion import MotionClip
+
+from .callback import EvaluationCallback
+from .controller import Controller
+from .evaluate import run_trials
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Poses over time, L frames at `frequency` [Hz]; frame 0 is the start."""
+
+    name: str
+    qpos: np.ndarray  # (L, nq)
+    frequency: float
+    reference: np.ndarray | None = None  # pose that the body should have, drawn as a ghost, (L, nq)
+    activation: np.ndarray | None = None  # in [0, 1]; None: muscles in one colour, (L, nu)
+    landmarks: np.ndarray | None = None  # recorded points or targets, drawn as small spheres [m], (L, K, 3)
+    steps_followed: int | None = None  # control steps until the trial was lost or ended; None: nothing was simulated
+
+    @property
+    def seconds(self) -> float:
+        return (len(self.qpos) - 1) / self.frequency
+
+    @property
+    def lost(self) -> bool:
+        """Whether the trial was lost before its last frame."""
+        return self.steps_followed is not None and self.steps_followed < len(self.qpos) - 1
+
+    def at(self, time: float) -> dict[str, Any]:
+        """Return what `SceneRenderer.draw` needs for the frame nearest to `time` [s]."""
+        frame = min(round(time * self.frequency), len(self.qpos) - 1)
+        rows = {"qpos": self.qpos, "reference": self.reference, "activation": self.activation}
+        rows["landmarks"] = self.landmarks
+        return {key: None if values is None else values[frame] for key, values in rows.items()}
+
+    @classmethod
+    def of_clip(cls, clip: MotionClip, max_seconds: float) -> "Trajectory":
+        """Return a motion as it is: the body is put on it, nothing is simulated."""
+        shown = slice(0, int(max_seconds * clip.frequency) + 1)
+        landmarks = None if clip.landmarks is None else clip.landmarks[shown]
+        return cls(clip.name, clip.qpos[shown], clip.frequency, landmarks=landmarks)
+
+
+class PlaybackRecorder(EvaluationCallback):
+    """Keeps a trajectory of every trial: `trajectories`, by trial."""
+
+    def __init__(self) -> None:
+        self.trajectories: dict[int, Trajectory] = {}
+
+    def on_batch_begin(self, env: Any, trials: Sequence[int]) -> None:
+        self._trials = tuple(trials)
+        self._frames = [self._read(env)]
+
+    def on_step_end(self, env: Any, transition: Any) -> None:
+        self._frames.append(self._read(env))
+
+    def on_batch_end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
+        trials, frequency = env.goal.trials, env.embodiment.control_frequency
+        # An environment that diverged holds NaN, which cannot be drawn.
+        series = {name: np.nan_to_num(np.stack([f[name] for f in self._frames], axis=1)) for name in self._frames[0]}
+        for world, (trial, followed) in enumerate(zip(self._trials, steps, strict=True)):
+            frames = slice(0, int(trials.lengths[trial]))
+            rows = {name: values[world, frames] for name, values in series.items()}
+            self.trajectories[trial] = Trajectory(
+                name=trials.names[trial], frequency=frequency, steps_followed=followed, **rows
+            )
+        return ()
+
+    def _read(self, env: Any) -> dict[str, np.ndarray]:
+        """Return copies of this moment's poses and activations, on the host."""
+        muscles = env.embodiment.field_rows.get("act")  # motors may have activations too
+        values = {"qpos": env.physics.field("qpos"), "activation": env.physics.field("act", muscles)}
+        values |= {"reference": env.goal.ghost(), "landmarks": env.goal.markers()}
+        shown = {name: value for name, value in values.items() if value is not None}
+        return {name: value[: len(self._trials)].to("cpu", copy=True).numpy() for name, value in shown.items()}
+
+
+def play(env: Any, controller: Controller, max_seconds: float) -> list[Trajectory]:
+    """Play every trial once from its start; return their trajectories in the order of the trials.
+
+    A body that has lost its motion is kept going: the picture should show how.
+
+    Args:
+        env: Made with `make_env(..., evaluation=True)`.
+        controller: Chooses the actions.
+        max_seconds: At most so much of each trial [s].
+    """
+    recorder = PlaybackRecorder()
+    run_trials(env, controller, callbacks=[recorder], max_steps=int(max_seconds * env.embodiment.control_frequency))
+    return [recorder.trajectories[trial] for trial in sorted(recorder.trajectories)]

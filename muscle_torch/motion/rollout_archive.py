@@ -1,0 +1,184 @@
+"""Rollout archives: one .npz of joint angles, activations and forces, in the format that mm-evalkit analyses.
+
+mm-evalkit (PyPI) compares rollouts with measured EMG, kinematics and kinetics. What it asks for has its names here;
+what it ignores (velocities, excitations, muscle forces, rewards, names) is there for analyses of one's own. Row t is
+frame t of the clip, before the control step (`activation_sample_phase` is pre_step); its kinetics are of frame t + 1.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+from muscle_torch.storage.files import write_atomically
+
+# Field of `Episode` -> its name in the file, after "episode_<i>_".
+COLUMNS = {
+    "clip": "traj_id",
+    "name": "motion_name",
+    "reference": "traj_qpos",
+    "qpos": "joint_positions",
+    "qvel": "joint_velocities",
+    "activation": "muscle_activations",
+    "excitation": "muscle_commands",
+    "muscle_force": "muscle_forces",
+    "touch": "touch_observations",
+    "reward": "rewards",
+    "joint_force": "generalized_actuator_forces",
+    "sensor_force": "force_sensor_values",
+    "reference_step": "kinetics_reference_steps",
+}
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One trial played from its start: T control steps; of a motion of L frames T <= L - 1, fewer if it was lost."""
+
+    clip: int  # its place in the motions, or trials, that were evaluated
+    name: str
+    reference: np.ndarray  # (L, num_qpos) [rad], root [m] and quaternion; L = 0 if no motion was followed
+    qpos: np.ndarray  # (T, num_qpos), in the reference's world frame
+    qvel: np.ndarray  # (T, num_qvel)
+    activation: np.ndarray  # (T, muscles) in [0, 1]
+    excitation: np.ndarray  # (T, muscles) control during the step
+    muscle_force: np.ndarray  # (T, muscles) of the last substep before [N], negative: muscles pull
+    touch: np.ndarray  # (T, sensors) contact force [N]
+    reward: np.ndarray  # (T,) of the step
+    joint_force: np.ndarray  # (T, joints) generalised force of muscles and motors after the step [N m or N]
+    sensor_force: np.ndarray  # (T, sensors) contact force after the step [N]
+    reference_step: np.ndarray  # (T,) frame of the reference after the step
+
+
+@dataclass(frozen=True)
+class RolloutArchive:
+    """Rollouts of one body, with what is needed to read them without it."""
+
+    embodiment: str  # key of the body
+    embodiment_options: dict[str, Any]  # what it was built with
+    model_version: str
+    dt: float  # control step [s]
+    joint_names: tuple[str, ...]  # every joint, model order; the free joint is one of them
+    muscle_names: tuple[str, ...]
+    force_joint_names: tuple[str, ...]  # hinges and slides, columns of `joint_force`
+    force_joint_units: tuple[str, ...]  # Nm or N
+    sensor_names: tuple[str, ...]
+    mass: float  # of the body [kg]
+    motion_group: str
+    episodes: tuple[Episode, ...]
+
+
+def write_archive(path: Path, archive: RolloutArchive) -> None:
+    """Write the archive whole or not at all. Raises InputError if it cannot be written."""
+    with (
+        write_atomically(path, "free disk space or choose another archive=") as temporary,
+        open(temporary, "wb") as file,  # given a path, numpy would add .npz
+    ):
+        np.savez_compressed(file, allow_pickle=False, **_arrays(archive))
+
+
+def read_archive(path: str | Path, embodiment: Embodiment | None = None) -> RolloutArchive:
+    """The archive at `path`; with an embodiment, only one of that body. Raises InputError where it is not one."""
+    arrays = _load(Path(path))
+    try:
+        archive = _archive(arrays)
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is no rollout archive of this package: {error}; write one with archive=") from None
+    if embodiment is not None:
+        _check_body(archive, embodiment, path)
+    return archive
+
+
+def _check_body(archive: RolloutArchive, embodiment: Embodiment, path: str | Path) -> None:
+    """Raise InputError if the archive's rollouts are of another body or of the same one built otherwise."""
+    for name, value in embodiment.identity.items():
+        stored = getattr(archive, name)
+        if stored != value:
+            raise InputError(
+                f"{path} holds rollouts of {archive.embodiment}: {name} is {stored!r}, here {value!r}; evaluate with "
+                "the same embodiment and options"
+            )
+
+
+def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
+    arrays: dict[str, Any] = {
+        "n_episodes": len(archive.episodes),
+        "dt": archive.dt,
+        "joint_names": archive.joint_names,
+        "muscle_names": archive.muscle_names,
+        "embodiment": archive.embodiment,
+        "embodiment_options": json.dumps(archive.embodiment_options),
+        "model_version": archive.model_version,
+        "activation_sample_phase": "pre_step",
+        "kinetics_sample_phase": "post_step",
+        "generalized_actuator_force_joint_names": archive.force_joint_names,
+        "generalized_actuator_force_units": archive.force_joint_units,
+        "force_sensor_names": archive.sensor_names,
+        "force_sensor_units": ["N"] * len(archive.sensor_names),
+        "model_mass_kg": archive.mass,
+    }
+    if archive.motion_group:
+        arrays["motion_group"] = archive.motion_group
+    for index, episode in enumerate(archive.episodes):
+        prefix = f"episode_{index}_"
+        arrays |= {prefix + COLUMNS[f.name]: getattr(episode, f.name) for f in fields(Episode)}
+        arrays |= {prefix + "traj_length": len(episode.reference) or len(episode.qpos) + 1}
+        arrays |= {prefix + "timesteps": np.arange(len(episode.qpos))}
+    # Without names an array would be one of numbers.
+    return {k: np.asarray(v, dtype=str if isinstance(v, tuple | list) else None) for k, v in arrays.items()}
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise InputError(f"archive {path} does not exist (in {Path.cwd()})") from None
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(f"{path} is not a rollout archive: {str(error).splitlines()[0]}") from None
+
+
+def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
+    """Raises KeyError for what is missing and ValueError for what does not fit together."""
+
+    def names(key: str) -> tuple[str, ...]:
+        return tuple(str(name) for name in arrays[key])
+
+    archive = RolloutArchive(
+        embodiment=str(arrays["embodiment"]),
+        embodiment_options=json.loads(str(arrays["embodiment_options"])),
+        model_version=str(arrays["model_version"]),
+        dt=float(arrays["dt"]),
+        joint_names=names("joint_names"),
+        muscle_names=names("muscle_names"),
+        force_joint_names=names("generalized_actuator_force_joint_names"),
+        force_joint_units=names("generalized_actuator_force_units"),
+        sensor_names=names("force_sensor_names"),
+        mass=float(arrays["model_mass_kg"]),
+        motion_group=str(arrays.get("motion_group", "")),
+        episodes=tuple(_episode(arrays, f"episode_{i}_") for i in range(int(arrays["n_episodes"]))),
+    )
+    for index, episode in enumerate(archive.episodes):
+        _check(archive, episode, index)
+    return archive
+
+
+def _episode(arrays: Mapping[str, np.ndarray], prefix: str) -> Episode:
+    found: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
+    return Episode(**found | {"clip": int(found["clip"]), "name": str(found["name"])})
+
+
+def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
+    steps, width = len(episode.qpos), episode.reference.shape[1]
+    expected = {"qpos": width, "touch": len(archive.sensor_names)}
+    expected |= dict.fromkeys(("activation", "excitation", "muscle_force"), len(archive.muscle_names))
+    expected |= {"joint_force": len(archive.force_joint_names), "sensor_force": len(archive.sensor_names)}
+    for name, columns in expected.items():
+        shape = getattr(episode, name).shape
+        if shape != (steps, columns):
+            raise ValueError(f"episode {index}: {COLUMNS[name]} has shape {shape}, needed {(steps, columns)}")

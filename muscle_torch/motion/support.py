@@ -1,0 +1,181 @@
+"""The feet's support of a motion: which feet stand in each frame, and the polygon that they span on the floor.
+
+A foot is a body with a touch sensor and the bodies with sensors that hang on it (heel bone and toes). The floor is
+z = 0. A foot stands if one of its points is near the floor and slow along it: a swing foot that passes low over the
+floor does not.
+"""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+
+GeomType = mujoco.mjtGeom
+NEAR = 0.015  # [m] above the floor: a point may bear weight
+SLOW, PASSING = 0.4, 0.8  # [m/s] along the floor: slower, a foot so near stands; faster, it swings; between, as before
+SHORTEST = 0.05  # [s] shorter stances and shorter gaps in a stance are artefacts
+
+
+@dataclass(frozen=True)
+class Soles:
+    """Points of the feet that can touch the floor: ends of capsules, spheres, corners of boxes, ellipsoids.
+
+    A point is a centre in its geom's axes, a radius, and the half axes of an ellipsoid (zero otherwise).
+    """
+
+    feet: tuple[str, ...]  # body that each foot begins with
+    foot_bodies: np.ndarray  # (F,) model ids of these bodies
+    foot: np.ndarray  # (P,) which foot a point belongs to
+    geom: np.ndarray  # (P,) model id
+    centre: np.ndarray  # (P, 3) [m]
+    radius: np.ndarray  # (P,) [m]
+    half_axes: np.ndarray  # (P, 3) [m]
+
+    @classmethod
+    def of(cls, embodiment: Embodiment) -> "Soles":
+        """Return the soles of a body. Raises InputError for a body that has no feet."""
+        model = embodiment.model
+        foot_of = _feet(embodiment)
+        names = sorted(set(foot_of.values()))
+        rows = []
+        for geom in range(model.ngeom):
+            body = int(model.geom_bodyid[geom])
+            if body in foot_of and (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+                rows += [(names.index(foot_of[body]), geom, *point) for point in _points(embodiment, geom)]
+        foot, ids, centre, radius, half_axes = (np.array(column) for column in zip(*rows, strict=True))
+        return cls(
+            tuple(model.body(body).name for body in names), np.array(names), foot, ids, centre, radius, half_axes
+        )
+
+    def lowest(self, data: mujoco.MjData) -> np.ndarray:
+        """Return each point's lowest place on its surface (P, 3), world [m], in the pose of `data`."""
+        mat = data.geom_xmat[self.geom].reshape(-1, 3, 3)
+        at = data.geom_xpos[self.geom] + np.einsum("pij,pj->pi", mat, self.centre)
+        scaled = self.half_axes * mat[:, 2]
+        reach = np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
+        at = at - np.einsum("pij,pj->pi", mat, self.half_axes * scaled / reach)
+        at[:, 2] -= self.radius
+        return at
+
+
+def _feet(embodiment: Embodiment) -> dict[int, int]:
+    """Body -> first body of its foot, for each body with a touch sensor."""
+    model = embodiment.model
+    sensors = embodiment.resolve("sensor", embodiment.touch_sensors)
+    bodies = {int(model.site_bodyid[model.sensor_objid[sensor]]) for sensor in sensors}
+    if not bodies or embodiment.root_joint is None:
+        raise InputError(
+            f"{embodiment.name} has no feet (touch sensors below a free root): whether the ground can carry a motion "
+            "is a question for bodies that stand on it"
+        )
+    first: dict[int, int] = {}
+    for body in sorted(bodies):  # parents come before children
+        first[body] = first.get(int(model.body_parentid[body]), body)
+    return first
+
+
+def _points(embodiment: Embodiment, geom: int) -> list[tuple[np.ndarray, float, np.ndarray]]:
+    """(centre, radius, half axes) of a geom's points, in its axes."""
+    model = embodiment.model
+    kind, size, none = model.geom_type[geom], model.geom_size[geom], np.zeros(3)
+    if kind == GeomType.mjGEOM_SPHERE:
+        return [(none, float(size[0]), none)]
+    if kind == GeomType.mjGEOM_CAPSULE:
+        return [(np.array([0.0, 0.0, end * size[1]]), float(size[0]), none) for end in (-1, 1)]
+    if kind == GeomType.mjGEOM_ELLIPSOID:
+        return [(none, 0.0, size.copy())]
+    if kind == GeomType.mjGEOM_BOX:
+        signs = np.array(np.meshgrid(*[(-1.0, 1.0)] * 3)).reshape(3, -1).T
+        return [(sign * size, 0.0, none) for sign in signs]
+    raise InputError(
+        f"{embodiment.name}: geom {model.geom(geom).name!r} of a foot is a {GeomType(kind).name}; the support of the "
+        "feet is known for spheres, capsules, ellipsoids and boxes"
+    )
+
+
+def standing_feet(points: np.ndarray, speed: np.ndarray, soles: Soles, rate: float) -> np.ndarray:
+    """Return which feet stand, (T, F) bool, for points (T, P, 3) and their speed along the floor (T, P) [m/s].
+
+    A stance begins and ends where the slowest point near the floor is faster than 0.8 m/s, and holds a frame in which
+    one is slower than 0.4 m/s. Stances, and gaps between stances of one foot, that last less than 0.05 s are removed.
+    """
+    slowest = np.where(points[..., 2] < NEAR, speed, np.inf)
+    slowest = np.stack([slowest[:, soles.foot == foot].min(axis=1) for foot in range(len(soles.feet))], axis=1)
+    stands = slowest < PASSING
+    for column, still in zip(stands.T, (slowest < SLOW).T, strict=True):
+        for start, stop in runs(column):
+            column[start:stop] = still[start:stop].any()
+    shortest = max(1, round(SHORTEST * rate))
+    for column in stands.T:
+        for value in (True, False):  # first gaps are closed, then short stances dropped
+            for start, stop in runs(column != value):
+                if stop - start < shortest and start > 0 and stop < len(column):
+                    column[start:stop] = value
+    return stands
+
+
+def support_mask(points: np.ndarray, stands: np.ndarray, soles: Soles) -> np.ndarray:
+    """Return which points (T, P, 3) bear on the floor, (T, P) bool: those near it of feet that stand (T, F)."""
+    return stands[:, soles.foot] & (points[..., 2] < NEAR)
+
+
+def hull(points: np.ndarray) -> np.ndarray:
+    """Return the corners (K, 2) of the convex hull of points (N, 2), anticlockwise; 1 or 2 for a point or a line."""
+    ordered = np.unique(points, axis=0)
+    if len(ordered) < 3:
+        return ordered
+
+    def chain(sequence: np.ndarray) -> list[np.ndarray]:
+        corners: list[np.ndarray] = []
+        for point in sequence:
+            while len(corners) > 1 and _cross(corners[-1] - corners[-2], point - corners[-1]) <= 1e-12:
+                corners.pop()
+            corners.append(point)
+        return corners[:-1]
+
+    return np.array(chain(ordered) + chain(ordered[::-1]))
+
+
+def distance(corners: np.ndarray, point: np.ndarray) -> float:
+    """Return how far a point (2,) lies outside the convex polygon `corners` (K, 2) [m]; 0 inside, NaN for K = 0."""
+    if not len(corners):
+        return np.nan
+    start, side = corners, np.roll(corners, -1, axis=0) - corners
+    away = point - start
+    if len(corners) > 2 and (_cross(side, away) >= 0).all():
+        return 0.0
+    length = np.maximum(np.sum(side**2, axis=1), 1e-18)
+    along = np.clip(np.sum(away * side, axis=1) / length, 0.0, 1.0)
+    return float(np.linalg.norm(away - along[:, None] * side, axis=1).min())
+
+
+def half_planes(corners: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return (normals (E, 2), offsets (E,)) with normal . x <= offset for the polygon shrunk by `margin` [m].
+
+    No side moves by more than half its distance from the corners' mean, so that something of the polygon stays.
+    """
+    middle = corners.mean(axis=0)
+    side = np.roll(corners, -1, axis=0) - corners if len(corners) > 1 else np.array([[1.0, 0.0], [-1.0, 0.0]])
+    normals = np.column_stack((side[:, 1], -side[:, 0]))
+    start = np.broadcast_to(corners, normals.shape) if len(corners) == 1 else corners
+    if len(corners) < 3:  # a point or a line also ends in the directions along it
+        normals = np.concatenate((normals, side))
+        start = np.concatenate((start, np.roll(corners, -1, axis=0) if len(corners) == 2 else start))
+    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    offsets = np.sum(normals * start, axis=1)
+    room = offsets - normals @ middle
+    return normals, offsets - np.minimum(margin, 0.5 * room)
+
+
+def runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Return [start, stop) of every run of True in flags (T,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the z component of the cross product of vectors (..., 2)."""
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -1,0 +1,206 @@
+"""How much memory a training takes, before it takes it: by worlds, body, network, rollout and motion.
+
+An estimate for the peak of an update. What does not depend on the settings (libraries, kernels, a CUDA context) is
+left out: it is there already when free memory is asked for.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import torch
+from torch import nn
+
+from muscle_torch.config import Config
+from muscle_torch.config.threads import usable_cores
+from muscle_torch.errors import InputError
+
+GIB = 2**30
+FLOAT = 4
+# Copies of a minibatch's observation and of each hidden layer's output that a backward pass keeps.
+BATCH_COPIES, LAYER_COPIES = 4, 6
+# Passing copies while statistics and values of a whole rollout are computed: of observations, of the widest layer.
+PASSING = 3
+NETWORK_COPIES = 9  # weights, gradients, two moments, the untrained policy, and all but the gradients while saving
+WORLD_PAGES = 192 * 1024  # of one world on MuJoCo C beside its fields; measured on the toy arm
+FILL = 0.8  # num_envs=max plans with this part of what is free
+WORLDS_A_THREAD = 256  # more worlds than this make a CPU no faster
+MOST_WORLDS = 65536
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of a training: `world` each, `fixed` once, `passing` for each row of a rollout of `steps` rows a world."""
+
+    world: int
+    fixed: int
+    passing: int
+    steps: int
+    chunk: int  # rows at most that are passing at once
+    motion: int  # of `fixed`: the motion library
+
+    def total(self, worlds: int) -> int:
+        return self.fixed + worlds * self.world + min(worlds * self.steps, self.chunk) * self.passing
+
+    def most(self, free: int) -> int:
+        """Worlds that fit into `free` bytes."""
+        low, high = 0, MOST_WORLDS
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.total(middle) <= free else (low, middle - 1)
+        return low
+
+    def line(self, worlds: int, free: int | None) -> str:
+        known = "" if free is None else f", {free / GIB:.1f} GiB free"
+        return (
+            f"memory: about {self.total(worlds) / 2**20:,.0f} MiB for {worlds} worlds ({self.world / 2**20:.2f} MiB "
+            f"each, motion {self.motion / 2**20:.1f} MiB){known}"
+        )
+
+
+def estimate(env: Any, policy: nn.Module, cfg: Config, on_gpu: bool, chunk: int) -> Memory:
+    """Estimate what training takes, for any number of environments.
+
+    Args:
+        env: One environment of the run, on any device.
+        policy: Its policy, with `actor` and `critic`.
+        cfg: The run.
+        on_gpu: Whether the run simulates with MuJoCo Warp on a GPU.
+        chunk: Rows of observations that the learner processes at once.
+    """
+    size, actions, steps = env.observation_size, env.action_size, cfg.ppo.num_steps
+    parameters = sum(p.numel() for p in policy.parameters())
+    widths = _layer_widths(policy)
+    model = env.embodiment.model
+    physics = warp_bytes(model) if on_gpu else mujoco_bytes(model)
+    stored = steps * (2 * size + 2 * actions + 16) + 3 * size
+    batch = (BATCH_COPIES * size + LAYER_COPIES * sum(widths)) * steps / max(1, cfg.ppo.minibatches)
+    return Memory(
+        world=physics + int(FLOAT * (stored + batch)),
+        fixed=NETWORK_COPIES * FLOAT * parameters + env.goal.assets.nbytes,
+        passing=FLOAT * PASSING * (size + max(widths, default=0)),
+        steps=steps + 1,
+        chunk=chunk,
+        motion=env.goal.assets.nbytes,
+    )
+
+
+def _layer_widths(policy: nn.Module) -> list[int]:
+    """Return the number of outputs of every linear layer."""
+    return [layer.out_features for layer in policy.modules() if isinstance(layer, nn.Linear)]
+
+
+def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1, processes: int = 1) -> int:
+    """The number of worlds to train with, all processes together. Raises InputError where those asked for do not fit.
+
+    num_envs=max: as many as 80 % of the free memory holds; on a CPU also at most 256 a thread, on a GPU 65,536. Rounded
+    down to a multiple of 64. sharing: processes that share this memory.
+    """
+    free = free_memory(device)
+    free = None if free is None else free // (sharing if device.type == "cpu" else 1)
+    if isinstance(cfg.num_envs, int):
+        worlds = cfg.num_envs // processes
+        if cfg.check_memory and free is not None and memory.total(worlds) > free:
+            fits = processes * _rounded(memory.most(int(FILL * free)))
+            advice = f"num_envs={fits} would fit" if fits else "even one world would not fit"
+            raise InputError(
+                f"num_envs={cfg.num_envs} needs about {processes * memory.total(worlds) / GIB:.1f} GiB, "
+                f"{free / GIB:.1f} GiB are free{f' for each of {processes} processes' if processes > 1 else ''}: "
+                f"{advice} (check_memory=false tries all the same)"
+            )
+        return cfg.num_envs
+    if free is None:
+        raise InputError("num_envs=max: this system does not say how much memory is free; give a number")
+    most = min(memory.most(int(FILL * free)), MOST_WORLDS)
+    if device.type == "cpu":
+        threads = cfg.threads or max(1, usable_cores() // sharing)
+        most = min(most, WORLDS_A_THREAD * threads)
+    if most < 1:
+        raise InputError(f"num_envs=max: not one world fits into {free / GIB:.1f} GiB")
+    return processes * _rounded(most)
+
+
+@contextmanager
+def full_memory_is_one_line(cfg: Config, worlds: int) -> Iterator[None]:
+    """Running out of memory becomes an InputError with a smaller number of worlds. worlds: all that were asked for."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
+        raise InputError(
+            f"out of memory with num_envs={worlds} ({reason}): num_envs={_rounded(worlds * 3 // 4)} may fit, and more "
+            f"ppo.minibatches than {cfg.ppo.minibatches} take less"
+        ) from None
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can be had on the device; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return None
+    free = int(found[1]) * 1024 if found else None
+    limit = _container_limit()
+    return limit if free is None else free if limit is None else min(free, limit)
+
+
+def mujoco_bytes(model: mujoco.MjModel) -> int:
+    """Of one world on MuJoCo C."""
+    data = mujoco.MjData(model)
+    mujoco.mj_step(model, data)
+    # The arena is large, but the system gives out only the pages that were used; a fifth more for copies of fields.
+    return int(1.2 * (data.nbuffer + data.maxuse_arena)) + WORLD_PAGES
+
+
+def warp_bytes(model: mujoco.MjModel) -> int:
+    """What one more world adds to MuJoCo Warp's arrays, counted on Warp's CPU device; half as much for passing ones."""
+    import mujoco_warp as mjw
+    import warp as wp
+
+    from .warp_budget import calibrate
+
+    wp.config.log_level = max(wp.config.log_level, wp.LOG_ERROR)
+    budget, sizes = calibrate(model), []
+    with wp.ScopedDevice("cpu"):
+        for worlds in (4, 8):
+            data = mjw.make_data(model, nworld=worlds, nconmax=budget.contacts, njmax=budget.constraints)
+            sizes.append(_array_bytes(data))
+    return int(1.5 * (sizes[1] - sizes[0]) / 4)
+
+
+def _array_bytes(value: Any) -> int:
+    import warp as wp
+
+    if isinstance(value, wp.array):
+        return value.capacity or 0
+    if dataclasses.is_dataclass(value):
+        return sum(_array_bytes(getattr(value, f.name, None)) for f in dataclasses.fields(value))
+    return 0
+
+
+def _rounded(worlds: int) -> int:
+    return worlds // 64 * 64 or worlds
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Warp, and torch on a CPU, raise RuntimeErrors."""
+    text = str(error).lower()
+    known = ("out of memory", "can't allocate memory", "failed to allocate", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in text for part in known)
+
+
+def _container_limit() -> int | None:
+    """What a container (cgroup v2) leaves."""
+    try:
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return None
+    return int(limit) - int(used) if limit.isdecimal() else None

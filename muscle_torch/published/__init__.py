@@ -1,0 +1,1 @@
+"""Checkpoints of the published system: download, decode, translate their configuration."""

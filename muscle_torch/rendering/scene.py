@@ -1,0 +1,266 @@
+"""Pictures without a screen: the body, its muscles coloured by activation, the reference as a ghost, landmarks."""
+
+import functools
+import importlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.errors import InputError
+
+GeomType = mujoco.mjtGeom
+GHOST = np.array([0.10, 0.38, 0.85, 0.30], dtype=np.float32)
+RELAXED = np.array([0.45, 0.27, 0.32, 1.0])  # colour of a muscle at activation 0
+ACTIVE = np.array([1.0, 0.08, 0.03, 1.0])  # and at activation 1
+BONE = [0.90, 0.87, 0.80, 1.0]
+LANDMARK = np.array([1.0, 0.62, 0.0, 1.0], dtype=np.float32)
+LANDMARK_SIZE = 0.022  # [m]
+MAX_GEOMS = 20_000
+PROBE = """
+import sys, mujoco, importlib
+context = importlib.import_module("mujoco." + sys.argv[1]).GLContext(64, 64)
+context.make_current()
+model = mujoco.MjModel.from_xml_string("<mujoco/>")
+mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+print("drawn", flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class View:
+    """A camera: where it looks, relative to the followed root [m], from how far [m], from where [degrees]."""
+
+    offset: np.ndarray
+    distance: float
+    azimuth: float
+    elevation: float
+
+
+@functools.cache
+def choose_gl() -> str:
+    """The OpenGL that draws without a screen here, `egl` or `osmesa`; `MUJOCO_GL` decides where it names one.
+
+    Tried in another process: a failing OpenGL library spoils, or ends, the process that loads it.
+    """
+    if platform.system() != "Linux":
+        return {"Darwin": "cgl"}.get(platform.system(), "glfw")
+    wanted = os.environ.get("MUJOCO_GL", "").lower()
+    for name in (wanted,) if wanted in ("egl", "osmesa") else ("egl", "osmesa"):
+        environment = {**os.environ, "MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
+        tried = subprocess.run([sys.executable, "-c", PROBE, name], env=environment, capture_output=True, timeout=120)
+        if b"drawn" in tried.stdout:
+            return name
+    raise InputError(
+        "no OpenGL without a screen: install EGL (NVIDIA's driver has it; `apt-get install libegl1 libgl1`) or OSMesa "
+        "(`apt-get install libosmesa6`)" + (f"; MUJOCO_GL={wanted} allows only that one" if wanted else "")
+    )
+
+
+def _gl_context(width: int, height: int) -> Any:
+    name = choose_gl()
+    if platform.system() == "Linux":
+        os.environ.setdefault("PYOPENGL_PLATFORM", name)
+    context = importlib.import_module(f"mujoco.{name}").GLContext(width, height)
+    context.make_current()
+    return context
+
+
+def scene_model(embodiment: Embodiment) -> mujoco.MjModel:
+    """The body in a light room, on a chequered floor where it is free to fall. The joints stay as they are."""
+    spec = embodiment.build_spec()
+    for texture in [t for t in spec.textures if t.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX]:
+        spec.delete(texture)
+    for light in list(spec.lights):
+        spec.delete(light)
+    sky = {"builtin": mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, "rgb1": [0.95, 0.96, 0.98], "rgb2": [0.72, 0.78, 0.86]}
+    spec.add_texture(name="room", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=256, height=1536, **sky)
+    squares = {"builtin": mujoco.mjtBuiltin.mjBUILTIN_CHECKER, "rgb1": [0.98, 0.99, 1.0], "rgb2": [0.90, 0.93, 0.96]}
+    spec.add_texture(name="squares", type=mujoco.mjtTexture.mjTEXTURE_2D, width=256, height=256, **squares)
+    floor = spec.add_material(name="squares", texrepeat=[1, 1], texuniform=True)
+    floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "squares"
+    # No shadows: a directional light's shadow map is coarse, speckles the bones, and costs half the time on a CPU.
+    for direction, brightness in (([-0.4, 0.5, -1.0], 0.50), ([0.6, 0.9, -0.3], 0.20)):
+        sun = {"diffuse": [brightness] * 3, "specular": [0.1] * 3, "castshadow": False}
+        spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=[0, 0, 4], dir=direction, **sun)
+    model = spec.compile()
+    model.vis.headlight.ambient[:], model.vis.headlight.diffuse[:] = 0.35, 0.20
+    bones, floors = (np.flatnonzero(model.geom_type == kind) for kind in (GeomType.mjGEOM_MESH, GeomType.mjGEOM_PLANE))
+    model.geom_rgba[bones], model.geom_matid[bones] = BONE, -1
+    # A fixed body hangs in the air: a floor would only distract.
+    model.geom_rgba[floors] = [1, 1, 1, embodiment.root_joint is not None]
+    model.geom_matid[floors] = model.material("squares").id
+    return model
+
+
+class SceneRenderer:
+    """Draws poses of one embodiment into images. Use as a context manager, or call `close`."""
+
+    def __init__(self, embodiment: Embodiment, width: int = 640, height: int = 480, samples: int = 4) -> None:
+        if min(width, height) < 16 or width % 2 or height % 2:
+            raise InputError(f"a picture of {width} x {height}: width and height must be even and at least 16")
+        self.embodiment, self.width, self.height = embodiment, width, height
+        self._gl = _gl_context(width, height)
+        self.model = scene_model(embodiment)
+        self.model.vis.global_.offwidth, self.model.vis.global_.offheight = width, height
+        self.model.vis.quality.offsamples = samples  # a pixel; 0 halves the time on a CPU and leaves ragged edges
+        self._data, self._ghost = mujoco.MjData(self.model), mujoco.MjData(self.model)
+        self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(self.model, maxgeom=MAX_GEOMS)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = False
+        self._camera = mujoco.MjvCamera()
+        self._body_options, self._ghost_options = _options(tendons=True), _options(tendons=False)
+        self._drawn = embodiment.muscle_tendon_ids >= 0  # the other muscles have no line
+        self._tendons = embodiment.muscle_tendon_ids[self._drawn]
+        self._widths = self.model.tendon_width.copy()
+        self.model.tendon_rgba[:] = RELAXED
+        self._view = self.aim([self.model.qpos0])
+
+    def aim(
+        self,
+        poses: Iterable[np.ndarray],
+        azimuth: float = 115.0,
+        elevation: float = -12.0,
+        landmarks: Iterable[np.ndarray] = (),
+    ) -> View:
+        """Return where the camera must be so that everything fits.
+
+        A free body is followed in the horizontal plane. The next pictures are taken from there, or from the `view`
+        that `draw` gets.
+
+        Args:
+            poses: Poses (nq,), or (num_qpos,) of a body without its props.
+            azimuth: Direction in which the camera looks, about the vertical [degrees].
+            elevation: And above the horizontal [degrees].
+            landmarks: Points (K, 3) [m] that are shown with each of the first poses.
+        """
+        parts = []
+        for pose, shown in zip_longest(poses, landmarks):
+            parts.append(self._points(pose))
+            if shown is not None:
+                spheres = shown[:, None] + LANDMARK_SIZE * np.concatenate((np.eye(3), -np.eye(3)))
+                parts.append(spheres.reshape(-1, 3) - self._root(self._data))
+        points = np.concatenate(parts)
+        turn, tilt = np.radians(azimuth), np.radians(elevation)
+        forward = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
+        right = np.array([np.sin(turn), -np.cos(turn), 0.0])
+        axes = np.stack((right, np.cross(right, forward), forward))  # of the camera: right, up, away
+        seen = points @ axes.T
+        middle = (seen.min(axis=0) + seen.max(axis=0)) / 2
+        tangent = np.tan(np.radians(self.model.vis.global_.fovy) / 2)
+        reach = np.abs((seen - middle)[:, :2]) / tangent / (self.width / self.height, 1.0)
+        distance = float((1.06 * reach.max(axis=-1) - (seen - middle)[:, 2]).max())
+        self._view = View(middle @ axes, distance, azimuth, elevation)
+        return self._view
+
+    def draw(
+        self,
+        qpos: np.ndarray,
+        reference: np.ndarray | None = None,
+        activation: np.ndarray | None = None,
+        view: View | None = None,
+        landmarks: np.ndarray | None = None,
+        label: tuple[str, str] = ("", ""),
+    ) -> np.ndarray:
+        """One image (height, width, 3) uint8: a pose (nq,), its ghost, muscles by activation, points (K, 3)."""
+        self._gl.make_current()
+        self._pose(self._data, qpos)
+        if activation is not None:
+            level = np.clip(activation, 0, 1)[self._drawn, None]
+            self.model.tendon_rgba[self._tendons] = RELAXED + level * (ACTIVE - RELAXED)
+            self.model.tendon_width[self._tendons] = self._widths[self._tendons] * (1 + 0.4 * level[:, 0])
+        view = view or self._view
+        self._camera.lookat[:] = view.offset + self._root(self._data)
+        self._camera.distance, self._camera.azimuth, self._camera.elevation = (
+            view.distance,
+            view.azimuth,
+            view.elevation,
+        )
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        nothing = mujoco.MjvPerturb()
+        mujoco.mjv_updateScene(
+            self.model, self._data, self._body_options, nothing, self._camera, everything, self._scene
+        )
+        if reference is not None:
+            self._add_ghost(reference, nothing)
+        for point in () if landmarks is None else landmarks:
+            geom = self._scene.geoms[self._scene.ngeom]
+            size, at, turn = np.full(3, LANDMARK_SIZE), point.astype(np.float64), np.eye(3).ravel()
+            mujoco.mjv_initGeom(geom, GeomType.mjGEOM_SPHERE, size, at, turn, LANDMARK)
+            self._scene.ngeom += 1
+        return self._read(label)
+
+    def _add_ghost(self, reference: np.ndarray, nothing: mujoco.MjvPerturb) -> None:
+        self._pose(self._ghost, reference)
+        first = self._scene.ngeom
+        # Only what moves: a ghost of the fixed parts would flicker inside the body.
+        moving = mujoco.mjtCatBit.mjCAT_DYNAMIC
+        mujoco.mjv_addGeoms(self.model, self._ghost, self._ghost_options, nothing, moving, self._scene)
+        for index in range(first, self._scene.ngeom):
+            geom = self._scene.geoms[index]
+            geom.rgba[:], geom.transparent, geom.matid = GHOST, 1, -1
+
+    def _read(self, label: tuple[str, str]) -> np.ndarray:
+        rectangle = mujoco.MjrRect(0, 0, self.width, self.height)
+        mujoco.mjr_render(rectangle, self._scene, self._context)
+        if any(label):
+            corner, font = mujoco.mjtGridPos.mjGRID_BOTTOMLEFT, mujoco.mjtFont.mjFONT_NORMAL
+            mujoco.mjr_overlay(font, corner, rectangle, label[0], label[1], self._context)
+        image = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        mujoco.mjr_readPixels(image, None, rectangle, self._context)
+        return np.ascontiguousarray(image[::-1])  # OpenGL's first row is the lowest
+
+    def _pose(self, data: mujoco.MjData, qpos: np.ndarray) -> None:
+        data.qpos[: len(qpos)] = qpos  # a motion has no props: these stay
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
+        mujoco.mj_camlight(self.model, data)
+        mujoco.mj_tendon(self.model, data)
+
+    def _points(self, qpos: np.ndarray) -> np.ndarray:
+        """Corners of the boxes around everything visible of the body, relative to the followed root, (P, 3)."""
+        self._pose(self._data, qpos)
+        model, shown = self.model, np.flatnonzero(self.model.geom_group == 0)
+        shown = shown[model.geom_type[shown] != GeomType.mjGEOM_PLANE]
+        signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
+        corners = model.geom_aabb[shown, None, :3] + signs * model.geom_aabb[shown, None, 3:]
+        turn = self._data.geom_xmat[shown].reshape(-1, 3, 3)
+        world = np.einsum("gij,gpj->gpi", turn, corners) + self._data.geom_xpos[shown, None]
+        return world.reshape(-1, 3) - self._root(self._data)
+
+    def _root(self, data: mujoco.MjData) -> np.ndarray:
+        """Horizontal position of the free root, the origin for a fixed body, (3,)."""
+        if self.embodiment.root_joint is None:
+            return np.zeros(3)
+        address = self.model.joint(self.embodiment.root_joint).qposadr[0]
+        return np.array([*data.qpos[address : address + 2], 0.0])
+
+    def close(self) -> None:
+        self._context.free()
+        self._gl.free()
+
+    def __enter__(self) -> "SceneRenderer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _options(tendons: bool) -> mujoco.MjvOption:
+    """What is drawn: bones (group 0) and the floor; no sites, no wrapping or collision geometry."""
+    options = mujoco.MjvOption()
+    options.sitegroup[:] = 0
+    options.geomgroup[:] = (1, 0, 1, 0, 0, 0)
+    options.tendongroup[:] = int(tendons)
+    options.flags[mujoco.mjtVisFlag.mjVIS_TENDON] = tendons
+    options.flags[mujoco.mjtVisFlag.mjVIS_ACTUATOR] = False
+    return options

@@ -1,0 +1,10 @@
+"""The algorithms that `stages` can name."""
+
+from .algorithm import Algorithm
+from .cem import CEM
+from .ppo import PPO
+
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    "cem": CEM,
+    "ppo": PPO,
+}

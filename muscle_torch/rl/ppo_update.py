@@ -1,0 +1,133 @@
+"""The gradient steps of PPO: minibatches of a rollout through TorchRL's clipped loss."""
+
+import math
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torchrl.objectives import ClipPPOLoss
+
+from muscle_torch.config import PPOConfig
+
+from .contracts import ActorCritic
+from .optimizer import Optimizer
+from .process_group import ProcessGroup, SingleProcess
+
+SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm", "auxiliary_loss")
+MEASURED = (*SUMMED, "first_ratio", "kl", "finite")
+
+
+class ClippedLoss(ClipPPOLoss):
+    """`ClipPPOLoss` without TorchRL's per-minibatch finite-entropy check, which forces a device synchronization."""
+
+    def _get_entropy(self, dist: Distribution, adv_shape: torch.Size) -> Tensor:
+        return dist.entropy().unsqueeze(-1)
+
+
+class LossActor(nn.Module):
+    """What `ClipPPOLoss` calls of an actor: the policy's own distribution."""
+
+    in_keys = ("observation",)
+
+    def __init__(self, policy: ActorCritic):
+        super().__init__()
+        self.policy = policy
+
+    def get_dist(self, tensordict: TensorDict) -> Distribution:
+        return self.policy.distribution(tensordict["observation"])
+
+
+class PPOUpdate:
+    """Clipped policy and value losses, gradient clipping; updates that are not finite are skipped and counted.
+
+    The policy's `auxiliary_loss` is added to the loss.
+    """
+
+    def __init__(
+        self, policy: ActorCritic, optimizer: Optimizer, options: PPOConfig, processes: ProcessGroup | None = None
+    ):
+        self.options, self.optimizer, self.processes = options, optimizer, processes or SingleProcess()
+        self.policy = policy
+        self.processes.watch_gradients(optimizer.parameters)
+        self.loss = ClippedLoss(
+            LossActor(policy),  # type: ignore[arg-type]
+            policy.critic,  # type: ignore[arg-type]
+            clip_epsilon=options.clip,
+            entropy_bonus=True,
+            entropy_coeff=options.entropy_coef,
+            critic_coeff=0.5 * options.value_coef,  # TorchRL's is the whole squared error, the published one half of it
+            loss_critic_type="l2",
+            clip_value=options.value_clip or None,
+            functional=False,  # the policy's own modules run, so that `auxiliary_loss` refers to this pass
+        )
+        self.loss.set_keys(sample_log_prob="action_log_prob")
+
+    def update(self, batch: TensorDict, learn_actor: bool = True) -> dict[str, float]:
+        """Take the gradient steps of one update; return metrics.
+
+        Metrics are means over the minibatches; `kl` is mean(log p_old - log p_new) over the last pass. Several
+        processes call it together: a minibatch is then the union of theirs.
+
+        Args:
+            batch: Flat (N,): observation, action, action_log_prob, advantage, value_target, state_value.
+            learn_actor: False trains only the critic (its first fit, so that advantages mean something).
+        """
+        passes, kl = [], torch.zeros(())
+        for _ in range(self.options.epochs):
+            passes.append(self._learn(batch, learn_actor))
+            kl = self.processes.mean(passes[-1][:, MEASURED.index("kl")].mean())
+            # Once the policy has moved far enough only the critic is trained: advantages are as good as its fit.
+            learn_actor = learn_actor and not (self.options.target_kl and float(kl) > self.options.target_kl)
+        measured = torch.cat(passes)
+        finite = measured[:, -1:]
+        sums = torch.where(finite > 0, measured[:, : len(SUMMED)], 0.0).sum(0)
+        shared = self.processes.mean(torch.cat((sums, measured[:1, MEASURED.index("first_ratio")])))
+        *totals, first_ratio, kl, taken = torch.cat((shared, kl.view(1), finite.sum(0))).tolist()
+        metrics = {name: value / max(1.0, taken) for name, value in zip(SUMMED, totals, strict=True)}
+        return metrics | {"kl": kl, "skipped_updates": len(measured) - taken, "first_ratio": first_ratio}
+
+    def _learn(self, batch: TensorDict, learn_actor: bool) -> Tensor:
+        """Take one pass without host synchronization; return MEASURED of each minibatch, (M, 9)."""
+        device = batch["advantage"].device
+        measured = []
+        parts = minibatches(len(batch), self.options.minibatches, device)
+        for ids, mean, variance in zip(parts, *self._advantage_moments(batch, parts), strict=True):
+            losses = self.loss(normalized(batch[ids], mean, variance))
+            extra = self.policy.auxiliary_loss(self.processes.mean)
+            extra = torch.zeros((), device=device) if extra is None else extra
+            actor_loss = losses["loss_objective"] + losses["loss_entropy"] + extra if learn_actor else 0.0
+            norm, finite = self._step(actor_loss + losses["loss_critic"])
+            values = (losses[name] for name in ("loss_objective", "loss_critic", "entropy", "clip_fraction"))
+            values = (*values, norm, extra, losses["mean_ratio"], losses["kl_approx"], finite.float())
+            measured.append(torch.stack([value.detach() for value in values]))
+        return torch.stack(measured)
+
+    def _advantage_moments(self, batch: TensorDict, parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the advantages of each minibatch."""
+        advantages = [batch["advantage"][ids] for ids in parts]
+        mean = torch.stack([advantage.mean() for advantage in advantages])
+        return self.processes.moments(mean, torch.stack([advantage.var(correction=0) for advantage in advantages]))
+
+    def _step(self, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one optimizer step unless the gradient is not finite; return (gradient norm, whether it was finite)."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.processes.finish_gradients()
+        reached = [p for p in self.optimizer.parameters if p.grad is not None]
+        limit = self.options.max_grad_norm or math.inf
+        norm = nn.utils.clip_grad_norm_(reached, limit)
+        finite = torch.isfinite(norm)
+        self.optimizer.step(finite)
+        return norm.detach(), finite
+
+
+def minibatches(count: int, parts: int, device: Any) -> list[Tensor]:
+    """Return the ids 0 to count - 1 in random order, in `parts` parts."""
+    return list(torch.randperm(count, device=device).chunk(parts))
+
+
+def normalized(batch: TensorDict, mean: Tensor, variance: Tensor) -> TensorDict:
+    """Subtract the mean of the advantages and divide by their (population) standard deviation."""
+    return batch.set("advantage", (batch["advantage"] - mean) / (variance.sqrt() + 1e-8))

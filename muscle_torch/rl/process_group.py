@@ -1,0 +1,366 @@
+"""Data-parallel training: every process simulates a shard of the environments and applies the same update.
+
+Started by `torchrun --nproc_per_node=N train.py ...`, or by anything that sets its environment variables (RANK,
+WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). NCCL between GPUs, gloo between CPUs. What is exchanged: gradients
+(averaged, during the backward pass), Muon's updates (each process a share of the matrices), moments of
+observations, returns and advantages, counts of episodes and failures, metrics. So every process holds the same policy,
+optimizer, normaliser and curricula; what differs is its environments and random numbers. See docs/scale.md.
+"""
+
+import dataclasses
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+from muscle_torch.config import Config, config_to_dict
+from muscle_torch.config.threads import usable_cores
+from muscle_torch.errors import InputError
+
+from .contracts import ActorCritic
+from .gradients import GradientAverage
+from .heartbeat import Heartbeat
+
+Value = TypeVar("Value")
+ASSEMBLY = timedelta(minutes=5)  # how long processes wait for each other to start
+EXCHANGE = timedelta(hours=2)  # longest wait for another's contribution: the first may be validating meanwhile
+SEED_STEP = 1_000_003  # apart, so that seeds that users choose do not meet those of processes
+MAY_DIFFER = ("device", "threads")
+
+
+class ProcessGroup:
+    """The collectives that training needs; this base class is a group of size one, in which all are no-ops."""
+
+    rank, size, local_size = 0, 1, 1
+    device: torch.device | None = None  # if one is assigned to this process
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes, prints and evaluates."""
+        return self.rank == 0
+
+    def shard(self, cfg: Config) -> Config:
+        """Return this process's part of a run: environments, seed, device and threads.
+
+        Raises:
+            InputError: The environments cannot be divided evenly.
+        """
+        return cfg
+
+    def begin(self, policy: ActorCritic, seed: int) -> None:
+        """Broadcast the weights of rank 0, and seed every other rank differently."""
+
+    def watch_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average the gradients of later backward passes over the processes, in place; of these parameters only."""
+
+    def finish_gradients(self) -> None:
+        """Wait, after a backward pass, until its gradients are averaged."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        return values
+
+    def mean(self, values: Tensor) -> Tensor:
+        return values
+
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and population variance of the samples of all processes, elementwise.
+
+        Args:
+            mean: Of this process's samples, as many as on every other.
+            variance: Their population variance.
+        """
+        return mean, variance
+
+    def all_gather(self, value: Tensor) -> list[Tensor]:
+        """Return the tensors of all ranks, in order, on all ranks; they have one shape."""
+        return [value]
+
+    def all_reduce_max(self, value: int) -> int:
+        return value
+
+    def gather(self, value: Value) -> list[Value]:
+        """Return the values of all ranks, in order, on rank 0; an empty list on the others."""
+        return [value]
+
+    def broadcast(self, make: Callable[[], Value]) -> Value:
+        """Run `make` on rank 0 and broadcast the result.
+
+        If it raises InputError, all ranks exit; only rank 0 prints it.
+        """
+        return make()
+
+    def local_leader_first(self, make: Callable[[], Value]) -> Value:
+        """Run `make` on every rank, local rank 0 first, so that it can fill on-disk caches for the others.
+
+        If it raises InputError on any rank, all ranks exit.
+        """
+        return make()
+
+    def shutdown(self) -> None:
+        """Shut down the process group. Rank 0 may continue alone."""
+
+    def __enter__(self) -> "ProcessGroup":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        pass
+
+
+class SingleProcess(ProcessGroup):
+    """A process group of size one; all collectives are no-ops."""
+
+
+class DistributedProcesses(ProcessGroup):
+    """A process group of `size` ranks over torch.distributed.
+
+    Raises:
+        InputError: The processes do not find each other, or were started with different settings.
+    """
+
+    def __init__(self, cfg: Config):
+        self.rank, self.size, self.local_rank, self.local_size = _environment()
+        self.device = _device(cfg.device, self.local_rank)
+        self._connected = True
+        self._gradients: GradientAverage | None = None
+        store, watched = self._meet(os.environ["MASTER_ADDR"], _whole("MASTER_PORT", 0))
+        self._heartbeat = Heartbeat(watched, self.rank, self.size, socket.gethostname())
+        self._heartbeat.start()
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo",
+            store=store,
+            rank=self.rank,
+            world_size=self.size,
+            timeout=EXCHANGE,
+        )
+        try:
+            self._check_settings(config_to_dict(cfg))
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+
+    def shard(self, cfg: Config) -> Config:
+        assert isinstance(cfg.num_envs, int), "num_envs=max is resolved before"
+        if cfg.num_envs % self.size:
+            below = cfg.num_envs - cfg.num_envs % self.size
+            fitting = " or ".join(str(count) for count in (below, below + self.size) if count)
+            self._refuse(f"num_envs={cfg.num_envs} cannot be divided among {self.size} processes: use {fitting}")
+        return dataclasses.replace(
+            cfg,
+            num_envs=cfg.num_envs // self.size,
+            seed=cfg.seed + SEED_STEP * self.rank,
+            device=str(self.device),
+            threads=cfg.threads or max(1, usable_cores() // self.local_size),
+        )
+
+    def begin(self, policy: ActorCritic, seed: int) -> None:
+        for value in (*policy.parameters(), *policy.buffers()):
+            self._exchange(lambda value=value: dist.broadcast(value.data, 0))
+        if self.rank:
+            torch.manual_seed(seed + SEED_STEP * self.rank)
+
+    def watch_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        if self._gradients is not None:
+            self._gradients.remove()
+        self._gradients = GradientAverage(parameters, self.size, self._exchange)
+
+    def finish_gradients(self) -> None:
+        assert self._gradients is not None, "call watch_gradients first"
+        self._gradients.finish()
+
+    def sum(self, values: Tensor) -> Tensor:
+        total = values.clone()
+        self._exchange(lambda: dist.all_reduce(total))
+        return total
+
+    def mean(self, values: Tensor) -> Tensor:
+        return self.sum(values) / self.size
+
+    def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        means, variances = torch.stack(self.all_gather(torch.stack((mean, variance)))).unbind(1)
+        return means.mean(0), variances.mean(0) + means.var(0, correction=0)
+
+    def all_gather(self, value: Tensor) -> list[Tensor]:
+        values = [torch.empty_like(value) for _ in range(self.size)]
+        self._exchange(lambda: dist.all_gather(values, value))
+        return values
+
+    def all_reduce_max(self, value: int) -> int:
+        largest = torch.tensor(value)
+        self._exchange(lambda: dist.all_reduce(largest, dist.ReduceOp.MAX))
+        return int(largest)
+
+    def gather(self, value: Value) -> list[Value]:
+        values: list[Any] = [None] * self.size
+        self._exchange(lambda: dist.gather_object(_on_cpu(value), values if self.first else None))
+        return values if self.first else []
+
+    def broadcast(self, make: Callable[[], Value]) -> Value:
+        result: list[Any] = list(_attempt(make)) if self.first else [None, None]
+        self._exchange(lambda: dist.broadcast_object_list(result, 0))
+        value, problem = result
+        if problem:
+            self._refuse(problem)
+        return value
+
+    def local_leader_first(self, make: Callable[[], Value]) -> Value:
+        value, problem = None, None
+        for turn in (0, 1):
+            if min(self.local_rank, 1) == turn:
+                value, problem = _attempt(make)
+            problems = self._all_gather_objects(problem)
+            for rank, text in enumerate(problems):
+                if text:
+                    self._refuse(text if rank == 0 else f"process {rank}: {text}")
+        return value  # pyright: ignore[reportReturnType]
+
+    def shutdown(self) -> None:
+        if self._connected:
+            self.all_reduce_max(0)
+            self._connected = False
+            self._heartbeat.stop()
+            dist.destroy_process_group()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """Report a failure to the other ranks."""
+        if error is None:
+            self.shutdown()
+        elif self._connected:
+            reported = getattr(error, "reported", False)
+            if not reported:
+                text = str(error).splitlines()[0] if str(error) else ""
+                self._heartbeat.report_failure(
+                    text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+                )
+            self._heartbeat.stop()
+            if reported or str(self.device) == "cpu":  # NCCL would wait for the others
+                dist.destroy_process_group()
+
+    def _meet(self, host: str, port: int) -> tuple[Any, Any]:
+        """Return two connections to the store that the processes meet in, once all are there."""
+        serves = self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        prefix = f"muscle_torch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        try:
+            store = PrefixStore(prefix, TCPStore(host, port, self.size, serves, ASSEMBLY, wait_for_workers=False))
+            # The heartbeat has its own connection: it must not wait for what the training thread waits for.
+            watched = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=10), wait_for_workers=False)
+        except RuntimeError as error:
+            raise InputError(
+                f"process {self.rank} of {self.size} cannot reach {host}:{port} ({str(error).splitlines()[0][:120]}); "
+                "MASTER_ADDR is the machine of process 0, MASTER_PORT a free port there"
+            ) from None
+        here = [f"here{rank}" for rank in range(self.size)]
+        store.set(here[self.rank], "")
+        try:
+            store.wait(here, ASSEMBLY)
+        except RuntimeError:
+            missing = [str(rank) for rank in range(self.size) if not store.check([here[rank]])]
+            minutes = ASSEMBLY.total_seconds() / 60
+            raise InputError(
+                f"of {self.size} processes number {', '.join(missing)} did not come within {minutes:.0f} minutes"
+            ) from None
+        return store, PrefixStore(prefix, watched)
+
+    def _exchange(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except RuntimeError:
+            # A lost connection has no reason; the heartbeat soon knows which process is gone, and ends this one.
+            self._heartbeat.wait()
+            raise
+
+    def _all_gather_objects(self, value: Value) -> list[Value]:
+        values: list[Any] = [None] * self.size
+        self._exchange(lambda: dist.all_gather_object(values, value))
+        return values
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        of_rank = self._all_gather_objects({k: v for k, v in settings.items() if k not in MAY_DIFFER})
+        for rank, other in enumerate(of_rank):
+            difference = _difference(of_rank[0], other)
+            if difference is not None:
+                name, first, second = difference
+                self._refuse(
+                    f"the processes were started with different settings: {name} is {first!r} for process 0 and "
+                    f"{second!r} for process {rank}; start all with the same words"
+                )
+
+    def _refuse(self, message: str) -> NoReturn:
+        """Exit on all ranks for a reason that all of them know; rank 0 prints it."""
+        error = InputError(message) if self.first else SystemExit(2)
+        error.reported = True  # type: ignore[union-attr]
+        raise error
+
+
+def make_processes(cfg: Config) -> ProcessGroup:
+    """Return the group of the processes that this one was started among; `SingleProcess` if it is alone."""
+    return DistributedProcesses(cfg) if _whole("WORLD_SIZE", 1) > 1 else SingleProcess()
+
+
+def _environment() -> tuple[int, int, int, int]:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        if name not in os.environ:
+            raise InputError(
+                f"WORLD_SIZE={os.environ['WORLD_SIZE']} but {name} is not set: start with "
+                "`torchrun --nproc_per_node=N train.py ...`, or unset WORLD_SIZE for one process"
+            )
+    rank = _whole("RANK", 0)
+    local = _whole("LOCAL_RANK", rank)
+    return rank, _whole("WORLD_SIZE", 1), local, _whole("LOCAL_WORLD_SIZE", 1)
+
+
+def _whole(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise InputError(f"the environment variable {name}={text!r} is not a number")
+    return int(text)
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    """Return the GPU of this process; the CPU if there is none or `name` is cpu."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda"):
+        raise InputError(f"device={name}: with several processes write device=cuda, each takes a GPU of its own")
+    count = torch.cuda.device_count()
+    # A launcher may show each process only its own GPU.
+    index = 0 if count == 1 and "CUDA_VISIBLE_DEVICES" in os.environ else local_rank
+    if index >= count:
+        raise InputError(f"process {local_rank} of this machine finds {count} GPUs: start one process a GPU")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _attempt(make: Callable[[], Value]) -> tuple[Value | None, str | None]:
+    try:
+        return make(), None
+    except InputError as error:
+        return None, str(error)
+
+
+def _difference(a: Any, b: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """Return the first key whose values differ, with both; None if none does."""
+    if a == b:
+        return None
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        for key in {**a, **b}:
+            difference = _difference(a.get(key), b.get(key), f"{name}.{key}" if name else str(key))
+            if difference is not None:
+                return difference
+    return name, a, b
+
+
+def _on_cpu(value: Any) -> Any:
+    """Return `value` with every tensor on the CPU, as another process can read it."""
+    if torch.is_tensor(value):
+        return value.cpu()
+    if isinstance(value, Mapping):
+        return {name: _on_cpu(inner) for name, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_on_cpu(inner) for inner in value)
+    return value

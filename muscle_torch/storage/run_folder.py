@@ -1,0 +1,161 @@
+"""The run folder: its name, `config.yaml`, `manifest.json`, and how a run is found again."""
+
+import dataclasses
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from muscle_torch.config import Config, config_from_dict, config_to_dict, with_overrides
+from muscle_torch.errors import InputError
+
+from .checkpoint import LOG_STD, load_checkpoint
+from .files import PARTIAL
+from .versions import package_version
+
+LAST = Path("checkpoints") / "last.pt"
+PACKAGES = (
+    "muscle_torch",
+    "mujoco",
+    "mujoco-warp",
+    "musclemimic-models",
+    "torch",
+    "torchrl",
+    "tensordict",
+    "warp-lang",
+)
+# What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
+RESUMABLE = (
+    *(
+        "resume",
+        "total_steps",
+        "max_iterations",
+        "stage_steps",
+        "device",
+        "threads",
+        "runs_dir",
+        "experiment",
+        "check_memory",
+    ),
+)
+WRITTEN = (
+    *("log_interval", "save_interval", "keep_checkpoints", "evaluate", "capture_video", "headless"),
+    *("validation_interval", "validation_clips", "validation_motion", "keep_videos"),
+)
+
+
+def find_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any] | None]:
+    """The run's config, its folder, and the state to resume from (None for a new run).
+
+    A resumed run takes its stored config; only its length, device and output keys may be given anew.
+    Raises InputError where the folder is missing, taken, or holds no checkpoint.
+    """
+    if cfg.resume:
+        run_dir = _newest(cfg) if cfg.resume == "auto" else Path(cfg.resume)
+        if run_dir is not None:
+            return _reopen(cfg, words, run_dir)
+    name = cfg.experiment or f"{cfg.task}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    run_dir = Path(cfg.runs_dir) / name
+    if (run_dir / LAST).exists():
+        raise InputError(
+            f"{run_dir} already holds a run: continue it with resume={run_dir} (or resume=auto) or choose another "
+            "experiment="
+        )
+    return cfg, run_dir, None
+
+
+def fine_tuning(cfg: Config, stored: Mapping[str, Any]) -> Config:
+    """The config of a run that starts from a checkpoint: where its noise and its schedules begin.
+
+    Raises InputError for a `reset_std` or `schedule_start` that says nothing.
+    """
+    if cfg.reset_std < 0 or not (cfg.schedule_start == -1 or 0 <= cfg.schedule_start < 1):
+        raise InputError("reset_std must be 0 or more, schedule_start from 0 to below 1 (or -1: as the checkpoint had)")
+    if cfg.schedule_start == -1:
+        if "progress" not in stored:
+            raise InputError("schedule_start=-1: this checkpoint does not say how far its training was; give a share")
+        cfg = dataclasses.replace(cfg, schedule_start=min(stored["progress"], 0.999))
+    log_std = stored["policy"].get(LOG_STD)
+    if log_std is None:
+        if cfg.reset_std:
+            raise InputError(f"reset_std={cfg.reset_std}: the policy in this checkpoint has no standard deviation")
+        return cfg
+    std = cfg.reset_std or float(log_std.mean().exp())
+    kept = cfg.schedule_start > 0 and not cfg.reset_std  # the schedule that goes on says how large the noise is
+    return cfg if kept else with_overrides(cfg, exploration={"initial_std": std})
+
+
+def write_facts(cfg: Config, run_dir: Path) -> None:
+    """Makes a new run's folder with `config.yaml` and `manifest.json`: once everything it needs has been made."""
+    try:
+        for folder in ("checkpoints", "videos", "eval"):
+            (run_dir / folder).mkdir(parents=True, exist_ok=True)
+        _write(cfg, run_dir)
+    except OSError as error:
+        raise InputError(f"cannot write {run_dir}: {error.strerror}; choose another place with runs_dir=") from None
+
+
+def _reopen(cfg: Config, words: Sequence[str], run_dir: Path) -> tuple[Config, Path, dict[str, Any]]:
+    if not run_dir.is_dir():
+        raise InputError(f"resume={run_dir}: no such run folder")
+    for partial in run_dir.glob(f"checkpoints/.*{PARTIAL}"):  # a kill in the middle of a save left it
+        partial.unlink(missing_ok=True)
+    state = load_checkpoint(run_dir)
+    stored = config_from_dict(state["config"])
+    given = [word.split("=", 1)[0] for word in words]
+    if "task" in given and cfg.task != stored.task:
+        raise InputError(f"resume={run_dir} is a run of task={stored.task}, not {cfg.task}")
+    own, asked = config_to_dict(stored), config_to_dict(cfg)
+    for name in given:
+        # The same words may start a run and continue it: only another value is refused.
+        same = _value(own, name) == _value(asked, name) or (name, cfg.num_envs) == ("num_envs", "max")
+        if name.split(".")[0] not in (*RESUMABLE, *WRITTEN) and not same:
+            raise InputError(
+                f"{name} is {_value(own, name)!r} in {run_dir} and cannot change in a resumed run: use "
+                f"checkpoint={run_dir} to start a new one from it"
+            )
+    changes = {name: getattr(cfg, name) for name in given if name in (*RESUMABLE, *WRITTEN)}
+    return dataclasses.replace(stored, **changes), run_dir, state
+
+
+def _value(values: Any, name: str) -> Any:
+    """The value of a dotted key; None where there is none."""
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _newest(cfg: Config) -> Path | None:
+    """The run `experiment=` names, else the newest of this task; None where it has not saved yet: then it begins."""
+    runs = Path(cfg.runs_dir)
+    found = [runs / cfg.experiment / LAST] if cfg.experiment else list(runs.glob(f"{cfg.task}_*/{LAST}"))
+    saved = sorted((path for path in found if path.exists()), key=lambda path: path.stat().st_mtime)
+    return saved[-1].parents[1] if saved else None
+
+
+def _write(cfg: Config, run_dir: Path) -> None:
+    OmegaConf.save(OmegaConf.create(config_to_dict(cfg)), run_dir / "config.yaml")
+    versions = {name: package_version(name) or "not installed" for name in PACKAGES}
+    manifest = {
+        "versions": versions | {"python": platform.python_version()},
+        "git_commit": _git_commit(),
+        "command": [sys.executable, *sys.argv],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "task": cfg.task,
+        "seed": cfg.seed,
+    }
+    (run_dir / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _git_commit() -> str:
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return "not a git checkout"
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no commit"

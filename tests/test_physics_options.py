@@ -1,0 +1,127 @@
+"""Group `physics` of a config: timestep, substeps, solver and integrator of a body, on both backends."""
+
+import mujoco
+import pytest
+import torch
+from physics_cases import everyone, random_ctrl, random_states
+
+from muscle_torch.config import Integrator, PhysicsConfig, Solver
+from muscle_torch.embodiments import Embodiment, make_embodiment, with_physics
+from muscle_torch.envs import make_env
+from muscle_torch.errors import InputError
+from muscle_torch.physics import BACKENDS, make_physics
+
+
+@pytest.mark.parametrize(
+    ("options", "timestep", "substeps", "frequency"),
+    [
+        ({}, 0.002, 5, 100.0),
+        ({"timestep": 0.001}, 0.001, 10, 100.0),
+        ({"timestep": 0.0025}, 0.0025, 4, 100.0),
+        ({"timestep": 0.01}, 0.01, 1, 100.0),
+        ({"substeps": 10}, 0.002, 10, 50.0),
+        ({"substeps": 4}, 0.002, 4, 125.0),
+        ({"timestep": 0.001, "substeps": 20}, 0.001, 20, 50.0),
+        ({"timestep": 0.003, "substeps": 4}, 0.003, 4, 1 / 0.012),
+    ],
+)
+def test_timestep_and_substeps_determine_the_control_step(options, timestep, substeps, frequency):
+    body = with_physics(make_embodiment("toy_arm"), PhysicsConfig(**options))
+    assert body.model.opt.timestep == pytest.approx(timestep, rel=1e-12)
+    assert body.substeps == substeps and body.control_frequency == pytest.approx(frequency, rel=1e-12)
+    assert body.whole_model.opt.timestep == body.model.opt.timestep
+    assert make_embodiment("toy_arm").model.opt.timestep == 0.002  # the caller's own copy was changed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timestep": 0.003}, r"physics.timestep=0.003: .*0.01 s, is 3.333 .*; use 0.00333333"),
+        ({"timestep": 0.02}, r"use 0.01"),
+        ({"timestep": -0.002}, r"physics.timestep=-0.002: cannot be negative"),
+        ({"substeps": -1}, r"physics.substeps=-1: cannot be negative"),
+    ],
+)
+def test_steps_that_do_not_fit_are_refused_in_one_line(options, message):
+    with pytest.raises(InputError, match=message) as caught:
+        with_physics(make_embodiment("toy_arm"), PhysicsConfig(**options))
+    assert "\n" not in str(caught.value)
+
+
+def test_solver_and_integrator_reach_model_and_spec():
+    for name in ("toy_arm", "bimanual"):
+        plain = make_embodiment(name)
+        assert with_physics(plain, PhysicsConfig()) is plain
+        body = with_physics(plain, PhysicsConfig(solver=Solver.cg, integrator=Integrator.implicitfast))
+        for model in (body.model, body.whole_model):
+            assert model.opt.solver == mujoco.mjtSolver.mjSOL_CG
+            assert model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        assert plain.model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON
+        assert (body.substeps, body.control_frequency) == (plain.substeps, plain.control_frequency)
+
+
+def end_of(body: Embodiment, backend: str, seconds: float) -> torch.Tensor:
+    """qpos (8, 1) after holding each control for 0.1 s."""
+    physics = make_physics(body.model, 8, device="cpu", backend=backend, threads=1)
+    physics.reset(everyone(physics), *random_states(body, 8))
+    substeps = round(0.1 / body.model.opt.timestep)
+    for ctrl in random_ctrl(2, 8, round(10 * seconds)):
+        physics.step(ctrl, substeps)
+    qpos = physics.field("qpos").clone()
+    physics.close()
+    return qpos
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_shorter_timestep_and_a_better_integrator_come_closer_to_the_truth(backend):
+    """The truth is RK4 at 0.1 ms on MuJoCo C; Euler's error falls with the timestep, RK4 has hardly any."""
+
+    def error(**options) -> float:
+        body = with_physics(make_embodiment("toy_arm"), PhysicsConfig(**options))
+        return float((end_of(body, backend, 0.5) - truth).abs().max())
+
+    fine = with_physics(make_embodiment("toy_arm"), PhysicsConfig(timestep=1e-4, integrator=Integrator.rk4))
+    truth = end_of(fine, "mujoco", 0.5)
+    euler, half, runge_kutta = error(), error(timestep=0.001), error(integrator=Integrator.rk4)
+    print(f"{backend}: Euler {euler:.1e}, at half the timestep {half:.1e}, RK4 {runge_kutta:.1e} rad")
+    assert half == pytest.approx(euler / 2, rel=0.2)
+    assert runge_kutta < 0.05 * euler
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_solvers_agree_where_a_joint_limit_acts(backend):
+    """The extended elbow is pressed against its limit: conjugate gradients find what Newton finds."""
+    ends = {}
+    for solver in (Solver.newton, Solver.cg, Solver.pgs):
+        body = with_physics(make_embodiment("toy_arm"), PhysicsConfig(solver=solver))
+        if (backend, solver) == ("warp", Solver.pgs):
+            with pytest.raises(InputError, match=r"the solver pgs.*backend=mujoco") as caught:
+                make_physics(body.model, 1, device="cpu", backend=backend)
+            assert "\n" not in str(caught.value)
+            continue
+        physics = make_physics(body.model, 2, device="cpu", backend=backend, threads=1)
+        for _ in range(20):
+            physics.step(torch.tensor([[0.0, 1.0], [0.0, 0.2]]), 5)
+        ends[solver] = physics.field("qpos").clone()
+        physics.close()
+    assert (ends[Solver.newton] < -1e-4).all()  # the limit is soft: pressed beyond 0
+    for qpos in ends.values():
+        assert torch.allclose(qpos, ends[Solver.newton], atol=1e-6)
+
+
+def test_an_environment_honours_the_group():
+    """Twice the substeps: half the control steps a second, and motions at that rate."""
+    options = {"device": "cpu", "threads": 1}
+    plain = make_env("toy_arm", 2, **options)
+    slow = make_env("toy_arm", 2, physics={"substeps": 10, "integrator": "rk4"}, **options)
+    assert (slow.embodiment.control_frequency, slow.embodiment.substeps) == (50.0, 10)
+    assert slow.physics.model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
+    frames = [env.goal.library.length.float() for env in (plain, slow)]
+    assert torch.allclose(frames[1], frames[0] / 2, atol=1.0)
+    slow.begin()
+    slow.advance(torch.zeros(2, 2))
+    assert torch.allclose(slow.physics.field("time"), torch.tensor(0.02))
+    for env in (plain, slow):
+        env.close()
+    with pytest.raises(InputError, match=r"is 3\.333 of them"):
+        make_env("toy_arm", 2, physics={"timestep": 0.003}, **options)

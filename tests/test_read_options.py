@@ -1,0 +1,75 @@
+"""The rate and the unit that the user sets decide in every format; speeds that no person has are refused."""
+
+import numpy as np
+import pytest
+from test_amass_files import Z_UP_SMPL, smpl
+from test_asf_files import INCH, asf_amc
+from test_opensim_files import mot
+from test_retargeting_readers import complaint
+from walker import bvh, markers, trc, walk
+
+from muscle_torch.embodiments import make_embodiment
+from muscle_torch.motion import generate
+from muscle_torch.retargeting import READERS, ReadOptions, read_motion
+
+WALK = walk(60, rate=60.0)
+
+
+def test_nobody_is_faster_than_a_sprinter(tmp_path):
+    """A rate of 1200 instead of 60 Hz: 22 m/s."""
+    path = tmp_path / "walk.bvh"
+    path.write_text(bvh(walk(400, rate=60.0)))
+    message = complaint(path, ReadOptions(rate=1200.0))
+    assert "no person runs faster than 12.5" in message and "set rate= or unit=" in message
+
+
+def written(folder, suffix: str):
+    """One walk in each format; whether its lengths scale with unit=."""
+    path = folder / f"walk{suffix}"
+    if suffix == ".bvh":
+        path.write_text(bvh(WALK, scale=1.0))
+    elif suffix == ".amc":
+        asf_amc(folder)
+    elif suffix in (".mot", ".sto"):
+        mot(path)
+    elif suffix == ".trc":
+        path.write_text(trc(markers(WALK), 60.0, unit="m", scale=1.0))
+    elif suffix == ".c3d":
+        pytest.importorskip("ezc3d", reason="pip install 'muscle_torch[biomech]'")
+        from c3d_writer import write_c3d
+
+        write_c3d(path, markers(WALK), 60.0, units="m")
+    else:
+        smpl(folder, WALK, Z_UP_SMPL)
+    return path
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_the_rate_that_the_user_sets_decides_in_every_format(tmp_path, suffix):
+    path = written(tmp_path, suffix)
+    options = ReadOptions(smpl=str(tmp_path / "model.npz"))
+    plain = read_motion(path, options)
+    raw = read_motion(path, ReadOptions(smpl=options.smpl, rate=45.0))
+    assert raw.rate == pytest.approx(45.0) != plain.rate and raw.num_frames == plain.num_frames
+    np.testing.assert_allclose(raw.positions["left_knee"], plain.positions["left_knee"], atol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_the_unit_that_the_user_sets_decides_in_every_format(tmp_path, suffix):
+    """1.1 of a metre: of everything, or of the root's translation in formats whose body has a size of its own."""
+    path = written(tmp_path, suffix)
+    unit = 1.1 * INCH if suffix == ".amc" else 1.1
+    smpl_file = str(tmp_path / "model.npz")
+    plain, raw = (read_motion(path, ReadOptions(smpl=smpl_file, unit=u)).positions["pelvis"] for u in (0.0, unit))
+    way, longer = (np.linalg.norm((at[-1] - at[0])[:2]) for at in (plain, raw))
+    assert longer == pytest.approx(1.1 * way, rel=0.03)
+
+
+def test_rate_and_unit_decide_for_our_own_clips(tmp_path):
+    clip = generate("walk", make_embodiment("fullbody"))[0]
+    path = clip.save(tmp_path / "walk.npz")
+    plain = read_motion(path)
+    raw = read_motion(path, ReadOptions(rate=50.0, unit=1.1))
+    assert raw.rate == 50 and raw.num_frames == plain.num_frames
+    way, longer = (np.linalg.norm((at[-1] - at[0])[:2]) for at in (plain.positions["pelvis"], raw.positions["pelvis"]))
+    assert longer == pytest.approx(1.1 * way, rel=0.02)

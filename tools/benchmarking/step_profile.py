@@ -1,0 +1,119 @@
+"""Where the time of a control step goes: physics, observation, reward, reset, inference."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+OTHER = "other"
+PARTS = ("physics", "observation", "reward", "reset", "inference", OTHER)
+
+
+class Clock:
+    """Time between marks, given to the part that the first of two named: one inside another is not counted twice.
+
+    On CUDA the marks are events in the queue, so that measuring does not make the host wait.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._marks: list[tuple[Any, str]] = []
+        self._inside = [OTHER]
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self._inside.append(name)
+        self._mark()
+        try:
+            yield
+        finally:
+            self._inside.pop()
+            self._mark()
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any, **named: Any) -> Any:
+            with self.part(name):
+                return call(*given, **named)
+
+        return run
+
+    def seconds(self) -> dict[str, float]:
+        """Of each part, between the first mark and the last."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        spent: dict[str, float] = defaultdict(float)
+        for (begin, name), (end, _) in zip(self._marks, self._marks[1:], strict=False):
+            spent[name] += begin.elapsed_time(end) / 1e3 if self._device.type == "cuda" else end - begin
+        return {name: spent[name] for name in PARTS}
+
+    def _mark(self) -> None:
+        if self._device.type == "cuda":
+            now: Any = torch.cuda.Event(enable_timing=True)
+            now.record(torch.cuda.current_stream(self._device))
+        else:
+            now = time.perf_counter()
+        self._marks.append((now, self._inside[-1]))
+
+
+def profile(env: Any, act: Callable[[torch.Tensor], torch.Tensor], steps: int) -> dict[str, float]:
+    """Microseconds of each part for one control step of one world, over `steps` control steps with resets.
+
+    physics: the control step alone. observation: reference look-up, fields and the vector. reward: with terminations
+    and tracking errors. reset: all that finished worlds need, their physics included. act: observation -> action.
+    """
+    clock = Clock(env.device)
+    observation = env.begin()
+    with _watched(env, clock), clock.part(OTHER):
+        for _ in range(steps):
+            with clock.part("inference"):
+                action = act(observation)
+            step = env.advance(action)
+            with clock.part("reset"):
+                observation = env.restart(step.terminated | step.truncated)
+    return {name: 1e6 * seconds / (steps * env.num_envs) for name, seconds in clock.seconds().items()}
+
+
+@contextmanager
+def _watched(env: Any, clock: Clock) -> Iterator[None]:
+    """Time the environment's parts; what a reset observes stays the reset's."""
+    with (
+        instead(env.physics, step=clock.timed("physics", env.physics.step)),
+        instead(env.goal, errors=clock.timed("reward", env.goal.errors)),
+        instead(env.observer, add=clock.timed("observation", env.observer.add)),
+        instead(env, reward=_Timed(clock, env.reward), termination=_Timed(clock, env.termination)),
+    ):
+        yield
+
+
+@contextmanager
+def instead(of: Any, **given: Any) -> Iterator[None]:
+    """Give an object other attributes for a while."""
+    original = {name: getattr(of, name) for name in given}
+    bound_to_class = [name for name in given if name not in vars(of)]
+    for name, value in given.items():
+        setattr(of, name, value)
+    try:
+        yield
+    finally:
+        for name, value in original.items():
+            if name in bound_to_class:
+                delattr(of, name)
+            else:
+                setattr(of, name, value)
+
+
+class _Timed:
+    """A term's object whose calls are timed; all else is the object's."""
+
+    def __init__(self, clock: Clock, of: Any):
+        self._clock, self._of = clock, of
+
+    def __call__(self, state: Any) -> Any:
+        with self._clock.part("reward"):
+            return self._of(state)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
