@@ -234,6 +234,20 @@ def test_a_body_that_hovers_is_rejected_and_one_that_flies_is_not(whole):
     assert quality.floating_highest == pytest.approx(0.196, abs=1e-3) and quality.hover_height == 0
 
 
+@pytest.mark.parametrize("ground", ["kerb", "slope"])
+def test_a_walk_over_uneven_ground_is_rejected(whole, ground):
+    """A recorded walk that climbs a kerb of 0.15 m, or 8 degrees of slope; the same walk on the level passes."""
+    raw = read_motion(data_file("data/opensim_core_walk3d/markers_walk.trc"))
+    pelvis = raw.positions["pelvis"]
+    way = np.linalg.norm(pelvis[:, :2] - pelvis[0, :2], axis=1)
+    rise = 0.15 / (1 + np.exp(-(way - way[-1] / 2) / 0.05)) if ground == "kerb" else np.tan(np.radians(8)) * way
+    lift = rise[:, None] * [0.0, 0.0, 1.0]
+    climbing = dataclasses.replace(raw, positions={name: values + lift for name, values in raw.positions.items()})
+    quality = whole(climbing).quality
+    assert quality.floating_lowest < 0.025 and quality.penetration_depth < 0.005  # what saw nothing before
+    assert [reason.split()[0] for reason in reasons(quality, THRESHOLDS)] == ["hover_height"]
+
+
 def test_a_body_that_lies_does_not_hover(whole):
     """On its back with the legs up: the trunk holds it."""
     embodiment = whole.embodiment
@@ -395,8 +409,6 @@ def test_a_shoulder_trial_lifts_the_arm_as_another_method_says(whole):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "batch"])
 def test_other_methods_keep_limits_and_couplings(method):
-    import dataclasses
-
     raw = read_motion(data_file("data/cmu_mocap/02_01.amc"))
     cut = slice(0, 40)
     raw = dataclasses.replace(

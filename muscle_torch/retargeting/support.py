@@ -87,9 +87,9 @@ def stances_of(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> 
     place, turn = frames.pos[:, soles.bodies].cpu().numpy(), frames.mat[:, soles.bodies].cpu().numpy()
     # The material that touches the floor in one frame, in the next.
     local = np.einsum("tpji,tpj->tpi", turn[:-1], point[:-1] - place[:-1])
-    moved = np.einsum("tpij,tpj->tpi", turn[1:], local) + place[1:]
-    speed = np.linalg.norm((moved - point[:-1])[..., :2], axis=-1) * rate
-    low = np.maximum(point[:-1, :, 2], moved[..., 2]) < CONTACT
+    after = np.einsum("tpij,tpj->tpi", turn[1:], local) + place[1:]
+    speed = np.linalg.norm((after - point[:-1])[..., :2], axis=-1) * rate
+    low = np.maximum(point[:-1, :, 2], after[..., 2]) < CONTACT
     shortest, width = max(2, round(SHORTEST_STANCE * rate)), max(1, round(SLOWEST * rate))
     flights = [stop for start, stop in runs(~np.any(low, axis=1)) if stop - start >= shortest and start > 0]
     stances = []
