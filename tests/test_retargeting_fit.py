@@ -18,7 +18,7 @@ from muscle_torch.retargeting.ground import Soles, find_floor, grounded, stances
 from muscle_torch.retargeting.kinematics import BodyTree, Points
 from muscle_torch.retargeting.quality import tendon_jumps
 from muscle_torch.retargeting.solver import Normal, solve
-from muscle_torch.retargeting.support import BodySurface
+from muscle_torch.retargeting.support import SWING, BodySurface, Stance, typical_slide
 
 TRACKED = ("pelvis", "thorax", "humerus_l", "ulna_r", "lunate_l", "femur_l", "tibia_r", "talus_l", "calcn_r", "toes_l")
 
@@ -464,3 +464,21 @@ def test_a_run_without_a_rest_pose_stands_on_its_soles(whole):
     raw = read_motion(data_file("data/cmu_mocap/02_03.amc"))
     without = whole(dataclasses.replace(raw, rest={})).quality
     assert without.rmse == pytest.approx(whole(raw).quality.rmse, abs=1e-3)
+
+
+def test_a_filter_that_costs_a_threshold_is_left_out(whole):
+    """A stricter threshold of the floor: the filtered walk sinks deeper into it than the fitted one."""
+    raw = read_motion(data_file("data/cmu_mocap/02_01.amc"))
+    fitted = Retargeter("fullbody", RetargetOptions(dynamic=None))(raw)
+    filtered = whole(raw)
+    assert fitted.quality.penetration_depth < 0.0011 < filtered.quality.penetration_depth
+    strict = Retargeter("fullbody", RetargetOptions(thresholds={"penetration_depth": 0.0011}))(raw)
+    np.testing.assert_array_equal(strict.clip.qpos, fitted.clip.qpos)
+    assert "left without the dynamic filter, with which it has penetration_depth" in strict.notes[-1]
+    assert strict.notes[-1] in strict.clip.source
+
+
+def test_a_swing_that_brushes_the_floor_is_no_stance():
+    brush = [Stance(0, 15, 2.4, False)]
+    assert typical_slide(brush, SWING * 100) == 0.0
+    assert typical_slide(brush * 3, SWING * 100) == pytest.approx(2.4), "feet that glide throughout"

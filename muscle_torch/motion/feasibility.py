@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
-from muscle_torch.errors import InputError
+from muscle_torch.errors import InputError, nearest
 
 from .clip import MotionClip
 from .ground_reaction import GroundReaction, ground_reaction
@@ -26,6 +26,14 @@ class Infeasible(StrEnum):
 
     KEEP = "keep"  # a warning line, and on
     REJECT = "reject"  # it is refused
+
+    @classmethod
+    def of(cls, word: str) -> "Infeasible":
+        """Return the member that a user's word names. Raises InputError with the nearest one."""
+        known = tuple(member.value for member in cls)
+        if word not in known:
+            raise InputError(f"infeasible is {word!r}{nearest(word, known)}")
+        return cls(word)
 
 
 @dataclass(frozen=True)

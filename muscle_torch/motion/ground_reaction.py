@@ -44,8 +44,8 @@ class GroundReaction:
 
     @property
     def supported(self) -> np.ndarray:
-        """(T,) frames in which a foot stands."""
-        return np.any(self.stands, axis=1)
+        """(T,) frames in which a foot stands and touches the floor."""
+        return np.array([len(polygon) > 0 for polygon in self.corners], dtype=bool)
 
     @property
     def unsupported(self) -> np.ndarray:

@@ -16,6 +16,7 @@ GeomType = mujoco.mjtGeom
 GAP = 0.01  # [m] above the floor: touches it no more
 SHORTEST_HOVER = 0.1  # [s]
 FALLING = 3.0  # [m/s^2] downwards on average: flies; a body that something holds up keeps its height on average
+SWING = 0.4  # [s] that a foot swings; contacts shorter than that together may be a swing that brushes the floor
 CONTACT = 0.005  # [m] above the floor: a sole touches it
 SHORTEST_STANCE = 0.05  # [s]
 SLOWEST = 0.03  # [s] of a stance in which its foot slides least
@@ -102,9 +103,9 @@ def stances_of(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> 
     return stances
 
 
-def typical_slide(stances: Sequence[Stance]) -> float:
-    """Return the slide of the middle stance, by their durations [m/s]; 0 if there is none."""
-    if not stances:
+def typical_slide(stances: Sequence[Stance], frames: float = 1.0) -> float:
+    """Return the slide of the middle stance, by their durations [m/s]; 0 if they last less than `frames` together."""
+    if sum(stance.stop - stance.start for stance in stances) < frames:
         return 0.0
     ordered = sorted(stances, key=lambda stance: stance.slide)
     ends = np.cumsum([stance.stop - stance.start for stance in ordered])

@@ -115,7 +115,7 @@ def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "")
         rest={name: at @ axes for name, at in rest.items()},
         subject=asf_path.stem,
         source=str(path),
-        notes=(*notes, *_left_out(asf, amc)),
+        notes=(*_assumed(asf, amc, unit, rate), *notes, *_left_out(asf, amc)),
     )
 
 
@@ -138,6 +138,18 @@ def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.
             turn = rotations[:, skeleton.names.index(bone)]
             turns[f"{side}_{name}"] = turn @ segment_axes(ahead, length, side)
     return turns
+
+
+def _assumed(asf: Asf, amc: Amc, unit: float, rate: float) -> tuple[str, ...]:
+    """Notes on what neither file states."""
+    notes = []
+    if not rate and not amc.rate:
+        notes.append(f"states no rate: {CMU_RATE:g} Hz, as in the CMU database (rate= sets another)")
+    if not unit:
+        notes.append(f"1 unit of length is taken for {asf.unit:.4g} m, as in the CMU database (unit= sets another)")
+    if not np.allclose(asf.bones["root"].axis, np.eye(3)):
+        notes.append("the root's orientation in the .asf is taken for its axes")
+    return tuple(notes)
 
 
 def _left_out(asf: Asf, amc: Amc) -> tuple[str, ...]:
