@@ -8,9 +8,9 @@ from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip, generate, load_motion
 from muscle_torch.motion.balance import Sides, plan_shift
-from muscle_torch.motion.generated.chain import Chain
 from muscle_torch.motion.dynamic_filter import FilterOptions, filter_clip
 from muscle_torch.motion.feasibility import assess_clip
+from muscle_torch.motion.generated.chain import Chain
 from muscle_torch.motion.generated.fullbody import _planted, _root, on_feet
 from muscle_torch.motion.generated.walk import posture
 from muscle_torch.motion.ground_reaction import GroundReaction, ground_reaction
