@@ -11,7 +11,7 @@ from muscle_torch.errors import InputError
 from ..arm_axes import segment_axes
 from ..raw import SIDES, RawMotion
 from .axes import AXES, axis_name, body_axes, standing_rest, turn_between, vertical_axis
-from .skeleton import TO_Z_UP, Skeleton
+from .skeleton import TO_Z_UP, Skeleton, check_numbers
 
 # landmark -> the bone at whose end it lies; two bones: midway between their ends.
 BONES: dict[str, tuple[str, ...]] = {
@@ -289,7 +289,10 @@ def _read_amc(path: Path) -> Amc:
     broken = [name for name, rows in values.items() if len(rows) != frames or len({len(r) for r in rows}) != 1]
     if broken:
         raise InputError(f"{path}: bone {broken[0]!r} is not whole in all {frames} frames: the file was cut off")
-    return Amc({name: np.array(rows) for name, rows in values.items()}, degrees, rate)
+    bones = {name: np.array(rows) for name, rows in values.items()}
+    for name, rows in bones.items():
+        check_numbers(rows, f"{path}: bone {name!r}")
+    return Amc(bones, degrees, rate)
 
 
 def _lines(path: Path) -> list[str]:

@@ -14,6 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.errors import InputError
 
+from .skeleton import check_numbers
+
 FRAMES = re.compile(r"\s*frames\s*:?\s*(\d+)", re.IGNORECASE)
 FRAME_TIME = re.compile(r"\s*frame\s*time\s*:?\s*(\S*)", re.IGNORECASE)
 
@@ -82,6 +84,7 @@ def parse_bvh(path: Path) -> Bvh:
     if not frames or len(rows) < frames:
         raise InputError(f"{path}: states {frames} frames of {width} values and holds fewer: the file was cut off")
     bvh.values = np.array(rows[:frames])
+    check_numbers(bvh.values, str(path))
     return bvh
 
 
