@@ -277,3 +277,10 @@ def test_cases_of_other_programs_against_independent_kinematics(name):
         for body in ("pelvis", "thorax"):
             turns = raw.orientations[body]
             assert angles(turns, truth[f"ori_{body}"][: len(turns)]).max() < 0.1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings(tmp_path, encoding):
+    path = tmp_path / "walk.bvh"
+    path.write_bytes(bvh(WALK).encode(encoding))
+    check_walk(read_motion(path))

@@ -60,6 +60,13 @@ def test_clocks_of_trc(tmp_path, plain, header, step, rate, expected, note):
     same(raw, plain)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_decimal_commas_and_encodings(tmp_path, plain, encoding):
+    path = tmp_path / "walk.trc"
+    path.write_bytes(trc(POINTS, 100.0).replace(".", ",").replace("\n", "\r\n").encode(encoding))
+    same(read_motion(path), plain)
+
+
 def test_rounded_times_are_no_gaps(tmp_path, plain):
     """120 Hz in milliseconds: steps of 8 and 9 ms; 1000 Hz in hundredths: most times repeat."""
     raw = read_motion(written(tmp_path, trc(POINTS, 120.0, time=np.round(np.arange(60) / 120, 3))))

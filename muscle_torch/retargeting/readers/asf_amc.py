@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from muscle_torch.biomechanics.text_tables import read_text
 from muscle_torch.errors import InputError
 
 from ..arm_axes import segment_axes
@@ -296,4 +297,4 @@ def _read_amc(path: Path) -> Amc:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="latin-1").splitlines()
+    return read_text(path).splitlines()

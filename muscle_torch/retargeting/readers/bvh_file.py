@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from muscle_torch.biomechanics.text_tables import read_text
 from muscle_torch.errors import InputError
 
 from .skeleton import check_numbers
@@ -66,7 +67,7 @@ class Bvh:
 
 def parse_bvh(path: Path) -> Bvh:
     """Read a BVH file. Raises InputError, one line, for what is no BVH file or was cut off."""
-    lines = path.read_text(encoding="latin-1").splitlines()
+    lines = read_text(path).splitlines()
     motion = next((i for i, line in enumerate(lines) if line.split()[:1] and line.split()[0].upper() == "MOTION"), None)
     bvh = Bvh()
     with _one_line(path):
