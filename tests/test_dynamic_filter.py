@@ -41,7 +41,8 @@ def resting(place: float) -> GroundReaction:
     force, centre = np.tile([0.0, 0.0, weight], (LONG, 1)), np.tile([place, 0.0, HEIGHT], (LONG, 1))
     points, stands = np.zeros((LONG, 1, 3)), np.ones((LONG, 1), dtype=bool)
     corners = (np.zeros((1, 2)),) * LONG
-    return GroundReaction(force, np.cross(centre, force), mass, weight, centre, points, stands, corners)
+    moment, other = np.cross(centre, force), np.zeros(LONG, dtype=bool)
+    return GroundReaction(force, moment, mass, weight, centre, points, stands, corners, other)
 
 
 def wall(offset: float, frames: slice = slice(0, LONG)) -> Sides:

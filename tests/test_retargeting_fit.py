@@ -11,14 +11,14 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.biomechanics.recordings import read_storage
 from muscle_torch.embodiments import make_embodiment
-from muscle_torch.motion.support import runs
+from muscle_torch.motion.support import BodySurface, runs
 from muscle_torch.retargeting import METHODS, THRESHOLDS, Retargeter, RetargetOptions, assess, read_motion, reasons
 from muscle_torch.retargeting.fit import Proportions, resting_pitch
 from muscle_torch.retargeting.ground import Soles, find_floor, grounded, stances, standing
 from muscle_torch.retargeting.kinematics import BodyTree, Points
 from muscle_torch.retargeting.quality import tendon_jumps
 from muscle_torch.retargeting.solver import Normal, solve
-from muscle_torch.retargeting.support import SWING, BodySurface, Stance, typical_slide
+from muscle_torch.retargeting.support import SWING, Stance, typical_slide
 
 TRACKED = ("pelvis", "thorax", "humerus_l", "ulna_r", "lunate_l", "femur_l", "tibia_r", "talus_l", "calcn_r", "toes_l")
 

@@ -10,12 +10,13 @@ import torch
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.motion.feasibility import Feasibility, assess_motion
 from muscle_torch.motion.low_pass import SHORTEST
+from muscle_torch.motion.support import BodySurface
 
 from .collisions import pairs
 from .fit import SCORED_WEIGHT, Proportions, Targets
 from .ground import Soles, standing
 from .kinematics import BodyTree
-from .support import SWING, BodySurface, hovering, stances_of, typical_slide
+from .support import SWING, hovering, stances_of, typical_slide
 
 LIMIT_TOLERANCE = 1e-5  # [rad, m]
 PENETRATION = 0.001  # [m] deeper than this counts as a penetrating frame
