@@ -92,16 +92,20 @@ def test_orders_and_units_of_asf_amc(tmp_path, order, axis, dof, angle, up):
         np.testing.assert_allclose(raw.positions[landmark], ends[bone], atol=1e-6)
     for name, turns in WALK.orientations.items():
         np.testing.assert_allclose(raw.orientations[name], turns, atol=1e-6)
-    assert raw.rate == 120 and bool(raw.notes) == (up == "z")
+    assert raw.rate == 120 and any("vertical axis" in note for note in raw.notes) == (up == "z")
 
 
 def test_rates_and_translations_of_amc(tmp_path):
     path = asf_amc(tmp_path, header=":SAMPLES-PER-SECOND 60")
     assert read_motion(path).rate == 60 and read_motion(path, ReadOptions(rate=90.0)).rate == 90
+    assert "1 unit of length is taken for 0.0" in read_motion(path).notes[0]
+    (tmp_path / "other").mkdir()
+    assert "states no rate: 120 Hz" in read_motion(asf_amc(tmp_path / "other")).notes[0]
+    options = ReadOptions(unit=INCH, rate=60.0)
     skeleton = tmp_path / "walk.asf"
     skeleton.write_text(skeleton.read_text().replace("dof rx ry rz", "dof rx ry rz l", 1))
     path.write_text("\n".join(f"{line} 0.5" if line.startswith("lhipjoint") else line
                               for line in path.read_text().splitlines()))  # fmt: skip
-    assert read_motion(path).notes == ("translations of lhipjoint are ignored",)
+    assert read_motion(path, options).notes == ("translations of lhipjoint are ignored",)
     skeleton.write_text(skeleton.read_text().replace("order TX TY TZ RX RY RZ", "order TX TY"))
     assert "root order tx ty" in complaint(path)

@@ -171,7 +171,7 @@ def test_channels_are_read(channel, expected):
 
 
 def test_an_l_of_an_abbreviation_is_left_if_its_right_partner_is_there():
-    """SingleProcess it may stand for lateral or long."""
+    """Alone it may stand for lateral or long."""
     table = load_map()
     assert table.find("BFL", channels=("BFL", "BFR")) == ("biceps_femoris", "l")
     assert table.find("LTA", channels=("LTA", "RTA")) == ("tibialis_anterior", "l")

@@ -59,6 +59,8 @@ DIALECTS = {
     "time second": table("Frame," + NAMES, rows=[f"{i},{line}" for i, line in enumerate(lines(), 1)]),
     "time last": table("Soleus_R,TibialisAnterior_R,Time", rows=lines("{1:.5f},{2:.5f},{0:.4f}")),
     "German": table("Zeit [s];Soleus_R;TibialisAnterior_R", rows=with_commas(lines())),
+    "elapsed time": table("Elapsed time (s),Soleus_R,TibialisAnterior_R"),
+    "time stamp": table("EMG time stamp [s],Soleus_R,TibialisAnterior_R"),
     "Delsys": table("X [s],Soleus_R,TibialisAnterior_R"),
     "lines above the names": table("Subject,12", "Recorded 3 May", NAMES),
     "numpy's names": table("# " + NAMES),

@@ -147,6 +147,11 @@ def test_why_a_motion_is_no_walk_by_hand():
     feet = {"r": way, "l": way}
     assert no_walk(feet, steps, 6, way, ahead, 1.0) == ""
     assert no_walk(feet, {"r": steps["r"], "l": steps["r"]}, 6, way, ahead, 1.0) == "both feet land together"
+    single = {side: Contacts(np.array([1.0]), np.array([1.6])) for side in "rl"}
+    lunge = np.stack([0.3 * np.clip(time, 0, 1), 0 * time], axis=1)
+    reason = no_walk({"r": 3 * lunge, "l": 0 * lunge}, single, 2, lunge, ahead, 1.0)
+    assert reason == "the body stays where it is (within 0.30 m)"
+    assert no_walk({"r": way, "l": way}, single, 2, way, ahead, 1.0) == ""
     aside = way[:, ::-1]
     assert no_walk({"r": aside, "l": aside}, steps, 6, aside, ahead, 1.0) == "the body goes sideways"
     swing = np.stack([np.sin(2 * np.pi * time), 0 * time], axis=1)

@@ -11,7 +11,15 @@ from test_retargeting_readers import complaint
 from walker import NAMES, Y_UP, Z_UP, Walk, about, bones_along_x, bvh, standing_axes, walk
 
 from muscle_torch.errors import InputError
-from muscle_torch.retargeting import THRESHOLDS, RawMotion, ReadOptions, Retargeter, read_motion, reasons
+from muscle_torch.retargeting import (
+    THRESHOLDS,
+    RawMotion,
+    ReadOptions,
+    Retargeter,
+    RetargetOptions,
+    read_motion,
+    reasons,
+)
 from muscle_torch.retargeting.readers.axes import body_axes
 from muscle_torch.tools.retarget import main as retarget
 
@@ -63,7 +71,7 @@ def test_anatomical_axes_do_not_depend_on_the_pose_of_zero_rotations(tmp_path, a
 
 def test_a_row_of_bones_is_fitted_as_well_as_a_standing_pose(tmp_path):
     """RMSE of the landmarks, with feet whose rest angle the file does not show. (The walker's feet slide in both.)"""
-    retargeter = Retargeter("fullbody")
+    retargeter = Retargeter("fullbody", RetargetOptions(dynamic=None))  # what the fit alone does
     qualities = {}
     for name, axes in (("standing", standing_axes(Y_UP)), ("row", bones_along_x)):
         (tmp_path / f"{name}.bvh").write_text(bvh(walk(60), axes))
@@ -87,7 +95,7 @@ def test_joints_with_positions_of_their_own(tmp_path, dummy, channels, axes):
     path.write_text(bvh(WALK, axes, dummy=dummy, channels=channels))
     raw = read_motion(path)
     check_walk(raw)
-    assert raw.notes == ()  # no treadmill
+    assert len(raw.notes) == 1 and "1 unit of length is taken for 0.01 m" in raw.notes[0]  # no treadmill
 
 
 def number_commas(text: str) -> str:
@@ -237,10 +245,10 @@ def test_the_tool_shows_notes_and_takes_the_axis(tmp_path, capsys):
     note = "z is taken as the vertical axis (up= sets another)"
     assert f"note: walk: {note}" in capsys.readouterr().err
     record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
-    assert record["notes"] == [note]
+    assert note in record["notes"]
     retarget([*words, "up=z"])
     record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
-    assert record["notes"] == []
+    assert not any("vertical axis" in line for line in record["notes"])
     with pytest.raises(InputError, match="up='down' is no axis"):
         retarget([*words, "up=down"])
 
@@ -269,3 +277,10 @@ def test_cases_of_other_programs_against_independent_kinematics(name):
         for body in ("pelvis", "thorax"):
             turns = raw.orientations[body]
             assert angles(turns, truth[f"ori_{body}"][: len(turns)]).max() < 0.1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_encodings(tmp_path, encoding):
+    path = tmp_path / "walk.bvh"
+    path.write_bytes(bvh(WALK).encode(encoding))
+    check_walk(read_motion(path))

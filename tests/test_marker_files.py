@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from conftest import data_file
+from scipy.spatial.transform import Rotation
 from test_retargeting_readers import complaint
 from walker import markers, trc, walk
 
@@ -46,7 +47,7 @@ def test_the_walk_is_read_as_it_was(plain):
         (100.0, 0.02, 80.0, 80.0, ""),
         (100.0, 0.01, 50.0, 50.0, ""),
         (0.0, 0.01, 50.0, 50.0, ""),
-        (100.0, 10.0, 0.0, 100.0, ""),  # milliseconds: no motion is recorded at 0.1 Hz
+        (100.0, 10.0, 0.0, 100.0, "not in seconds: 100 Hz"),  # milliseconds: no motion is recorded at 0.1 Hz
         (100.0, 0.0, 0.0, 100.0, ""),
         (59.94, 1 / 59.94, 0.0, 59.94, ""),
     ],
@@ -59,12 +60,19 @@ def test_clocks_of_trc(tmp_path, plain, header, step, rate, expected, note):
     same(raw, plain)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_decimal_commas_and_encodings(tmp_path, plain, encoding):
+    path = tmp_path / "walk.trc"
+    path.write_bytes(trc(POINTS, 100.0).replace(".", ",").replace("\n", "\r\n").encode(encoding))
+    same(read_motion(path), plain)
+
+
 def test_rounded_times_are_no_gaps(tmp_path, plain):
     """120 Hz in milliseconds: steps of 8 and 9 ms; 1000 Hz in hundredths: most times repeat."""
     raw = read_motion(written(tmp_path, trc(POINTS, 120.0, time=np.round(np.arange(60) / 120, 3))))
     assert (raw.rate, raw.num_frames, raw.notes) == (120.0, 60, ())
     raw = read_motion(written(tmp_path, trc(POINTS, 250.0, time=np.round(np.arange(60) / 250, 2))))
-    assert (raw.rate, raw.num_frames, raw.notes) == (250.0, 60, ())
+    assert (raw.rate, raw.num_frames) == (250.0, 60) and "too coarse" in raw.notes[0]
     same(raw, plain)
 
 
@@ -164,6 +172,9 @@ def test_any_axis_may_point_up(tmp_path, plain):
     np.testing.assert_allclose(raw.positions["neck"][:, 2], plain.positions["neck"][:, 2], atol=1e-9)
     raw = read_motion(written(tmp_path, trc(turned, 100.0)), ReadOptions(up="y"))
     np.testing.assert_allclose(raw.positions["neck"][:, 2], plain.positions["neck"][:, 2], atol=1e-9)
+    leaning = {name: at @ Rotation.from_euler("y", 40, degrees=True).as_matrix().T for name, at in POINTS.items()}
+    assert "z is taken as the vertical axis" in read_motion(written(tmp_path, trc(leaning, 100.0))).notes[0]
+    assert raw.notes == plain.notes == ()
     with pytest.raises(ValueError, match="up='upwards' is no axis"):
         read_motion(written(tmp_path, trc(turned, 100.0)), ReadOptions(up="upwards"))
 

@@ -12,12 +12,13 @@ from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip, generate
+from muscle_torch.motion.dynamic_filter import FilterOptions, filter_motion
 from muscle_torch.motion.feasibility import Infeasible, Limits, assess_clip, assess_motion, check_feasible
 from muscle_torch.motion.ground_reaction import ground_reaction
 from muscle_torch.motion.joint_demand import joint_demand
 from muscle_torch.motion.low_pass import derivatives, low_pass
 from muscle_torch.motion.resample import at_control_rate
-from muscle_torch.motion.support import Soles, distance, half_planes, hull, standing_feet
+from muscle_torch.motion.support import BodySurface, Soles, distance, half_planes, hull, standing_feet
 
 RATE, FRAMES = 100.0, 40
 GRAVITY = 9.81
@@ -258,6 +259,30 @@ def test_the_lines_say_which_frames_and_why(body, standing):
         "the ground must carry the body in frames 0 to 39 (0.00 to 0.39 s), and no foot stands"
     ]
     assert floating.row()["zmp_outside_rate"] == floating.row()["unsupported_rate"] == 1.0
+
+
+def test_a_foot_that_stands_above_the_floor_carries_nothing(body, standing):
+    """A stance holds through a short gap, in which the foot offers no polygon."""
+    reaction = ground_reaction(body, moved(standing), RATE)
+    nothing = (np.zeros((0, 2)),) * FRAMES
+    lifted = dataclasses.replace(reaction, corners=nothing)
+    assert lifted.stands.all() and lifted.unsupported.all() and not lifted.distance.any()
+
+
+def test_who_lies_or_stands_on_hands_is_not_judged(body, standing):
+    """Nothing is known of what the hands, the knees or the back carry."""
+    lying = standing.copy()
+    lying[3:7] = [np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0]  # face down or on the back
+    data = mujoco.MjData(body.model)
+    data.qpos[:] = lying
+    mujoco.mj_kinematics(body.model, data)
+    lying[2] -= BodySurface.of(body.model).lowest(data)
+    feasibility = assess_motion(body, moved(lying), RATE)
+    assert feasibility.reaction.other_contact.all() and feasibility.issues() == []
+    assert feasibility.row()["unsupported_rate"] == feasibility.row()["moment_excess"] == 0.0
+    shift = filter_motion(body, moved(lying, 0.1 * np.sin(np.arange(FRAMES))), RATE, FilterOptions(), Soles.of(body))[1]
+    assert not shift.any()
+    assert not assess_motion(body, moved(standing), RATE).reaction.other_contact.any()
 
 
 def test_a_joint_beyond_its_muscles_is_named(body, standing):

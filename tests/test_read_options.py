@@ -73,3 +73,22 @@ def test_rate_and_unit_decide_for_our_own_clips(tmp_path):
     assert raw.rate == 50 and raw.num_frames == plain.num_frames
     way, longer = (np.linalg.norm((at[-1] - at[0])[:2]) for at in (plain.positions["pelvis"], raw.positions["pelvis"]))
     assert longer == pytest.approx(1.1 * way, rel=0.02)
+
+
+@pytest.mark.parametrize("suffix", [".bvh", ".amc", ".npz", ".mot"])
+@pytest.mark.parametrize("word", ["nan", "inf"])
+def test_channels_that_are_no_numbers_are_named(tmp_path, suffix, word):
+    """Rotations add up along a chain, so a gap in one joint is none that markers have."""
+    path, options = written(tmp_path, suffix), ReadOptions(smpl=str(tmp_path / "model.npz"))
+    if suffix == ".npz":
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        arrays["poses"] = arrays["poses"].astype(float)
+        arrays["poses"][5, 4] = float(word)
+        np.savez(path, **arrays)
+    else:
+        lines = path.read_text().splitlines()
+        lines[-3] = lines[-3].removesuffix(lines[-3].split()[-1]) + word
+        path.write_text("\n".join(lines) + "\n")
+    message = complaint(path, options)
+    assert "no numbers (NaN or infinite)" in message or "has no value" in message

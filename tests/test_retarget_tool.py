@@ -173,6 +173,7 @@ def test_jobs_of_files_folders_globs_and_groups(tmp_path):
         (["input=x.bvh", "thresholds.rmsee=1"], "did you mean 'rmse'"),
         (["input=x.bvh", "markers=none.yaml"], "does not exist"),
         (["input=x.bvh", "cutoff=0"], "cutoff"),
+        (["input=x.bvh", "infeasible=rejct"], "did you mean 'reject'"),
     ],
 )
 def test_wrong_words_are_told(tmp_path, monkeypatch, words, told):
@@ -194,3 +195,50 @@ def test_groups_are_shipped(tmp_path, capsys):
     words = [f"input={tmp_path}", f"output={tmp_path / 'out'}", "group=amass_transition_motions"]
     assert main(words) == 1
     assert "110 failed" in capsys.readouterr().out
+
+
+def quality_of(folder: Path, name: str) -> dict[str, float]:
+    return json.loads((folder / "quality" / f"{name}.json").read_text())["quality"]
+
+
+# Largest landmark error that the filter adds [m]: 3 mm if the recording is good, more if it is noisy.
+@pytest.mark.parametrize(
+    ("source", "added"),
+    [
+        ("cmu_mocap/02_01.amc", 0.003),
+        ("opensim_core_walk3d/coordinates.sto", 0.003),
+        ("opencap_processing/walking1_videoAndMocap.mot", 0.006),
+        ("cmu_mocap_bvh/cmu_12_01_walk.bvh", 0.006),
+        ("opensim_c3d_treadmill/walking2.c3d", 0.003),
+    ],
+)
+def test_the_feet_can_carry_recorded_walks_through_the_filter(tmp_path, source, added):
+    path = data_file(f"data/{source}")
+    for folder, words in (("on", []), ("off", ["filter=false"])):
+        assert main([f"input={path}", f"output={tmp_path / folder}", "figures=false", *words]) == 0
+    on, off = (quality_of(tmp_path / folder, path.stem) for folder in ("on", "off"))
+    assert on["zmp_distance"] < 1e-3 and on["zmp_distance_p95"] < 1e-3 and on["zmp_outside_rate"] < 0.01
+    assert off["zmp_distance"] > 0.01 and off["zmp_outside_rate"] > 0.2
+    assert on["rmse"] < off["rmse"] + added
+    assert on["unsupported_rate"] == 0.0 and on["friction_demand_p95"] < 0.35
+    assert on["penetration_depth"] < 0.002 and on["foot_slide"] < off["foot_slide"] + 0.03
+    assert on["moment_excess"] < off["moment_excess"]
+
+
+def test_a_motion_that_no_body_can_follow_is_noted_or_rejected(tmp_path, capsys):
+    source = data_file("data/cmu_mocap/02_03.amc")
+    assert main([f"input={source}", f"output={tmp_path / 'kept'}", "figures=false"]) == 0
+    line = next(line for line in capsys.readouterr().err.splitlines() if "no body can follow it: " in line)
+    assert "note: 02_03" in line and "axial_rotation needs" in line and "frames" in line
+    assert main([f"input={source}", f"output={tmp_path / 'out'}", "figures=false", "infeasible=reject"]) == 1
+    assert "its muscles give" in (tmp_path / "out" / "quality" / "rejected.txt").read_text()
+    assert not list((tmp_path / "out").glob("*.npz"))
+
+
+def test_a_run_with_flights_passes_through_the_filter(tmp_path):
+    """Its feet touch the floor in parts of their stances only."""
+    folder = data_file("data/opensim_models_rajagopal_run/motion_capture_run.trc").parent
+    words = [f"input={folder / 'motion_capture_run.trc'}", f"static={folder / 'static_run.trc'}"]
+    assert main([*words, f"output={tmp_path}", "figures=false"]) == 0
+    quality = quality_of(tmp_path, "motion_capture_run")
+    assert 0.0 <= quality["zmp_distance"] < 0.005 and quality["unsupported_rate"] > 0

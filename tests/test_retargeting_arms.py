@@ -43,14 +43,14 @@ def angles(targets: Targets) -> dict[str, np.ndarray]:
     return {joint: np.degrees(values) for joint, values in targets.angles.items()}
 
 
-def assert_follow(result, wanted: dict[str, np.ndarray], rate: float, most: float) -> None:
-    """The clip's joints are within `most` degrees RMS of `wanted`, sampled at `rate`, where the body can go so far."""
+def assert_follow(result, file_angles: dict[str, np.ndarray], rate: float, most: float) -> None:
+    """The clip's joints are within `most` degrees RMS of `file_angles` at `rate`, as far as the body can go."""
     clip = result.clip
     time = np.arange(clip.num_frames) / clip.frequency
-    for joint, values in wanted.items():
+    for joint, values in file_angles.items():
         made = np.degrees(clip.qpos[:, clip.joint_names.index(joint) + (6 if clip.has_root else 0)])
-        there = np.interp(time, np.arange(len(values)) / rate, values)
-        reachable = np.clip(there, *RANGES[joint[:-2]])
+        at_clip_times = np.interp(time, np.arange(len(values)) / rate, values)
+        reachable = np.clip(at_clip_times, *RANGES[joint[:-2]])
         assert np.sqrt(np.mean((made - reachable) ** 2)) < most, joint
         if np.ptp(reachable) > 10:
             assert np.corrcoef(made, reachable)[0, 1] > 0.9, joint
@@ -81,12 +81,12 @@ def test_the_joints_follow_the_segments_of_their_own_body(name):
         upper = elbow - frames.pos[:, tree.body(arm.bodies["upper_arm"])].numpy()
         fore = frames.pos[:, tree.body(arm.bodies["hand"])].numpy() - elbow
         upper, fore = (bone / np.linalg.norm(bone, axis=1, keepdims=True) for bone in (upper, fore))
-        turns, found = arm.follow(arm.segments(bones), upper, fore)
+        turns, joint_angles = arm.follow(arm.segments(bones), upper, fore)
         for joint, most in zip(
             arm.joints, (1.5, 1e-6, 1e-6), strict=True
         ):  # the forearm's axis is not quite its length
-            own = joints[:, tree.names.index(joint)].numpy()
-            np.testing.assert_allclose(np.degrees(found[joint]), np.degrees(own), atol=most)
+            actual = joints[:, tree.names.index(joint)].numpy()
+            np.testing.assert_allclose(np.degrees(joint_angles[joint]), np.degrees(actual), atol=most)
         np.testing.assert_allclose(turns[arm.bodies["upper_arm"]], bones[arm.bodies["upper_arm"]], atol=1e-9)
         exact = {joint: joints[:, tree.names.index(joint)].numpy() for joint in arm.joints}
         np.testing.assert_allclose(arm.hand(bones[arm.bodies["ulna"]], exact), bones[arm.bodies["hand"]], atol=1e-9)
@@ -98,10 +98,10 @@ def test_angles_past_a_joint_s_range_end_there(arms):
     arm = arms.body.arms["right"]
     hand = Rotation.from_euler("ZX", [[40, 60], [-30, -60]], degrees=True).as_matrix()  # to the thumb and palm; away
     along = np.tile([0.0, -1.0, 0.0], (2, 1))
-    _, found = arm.follow({"right_hand": hand}, along, along)
-    np.testing.assert_allclose(np.degrees(found["deviation_r"]), [25, -10], atol=1e-3)
-    np.testing.assert_allclose(np.degrees(found["flexion_r"]), [45, -45], atol=1e-3)
-    assert "pro_sup_r" not in found  # a straight elbow without an upper arm does not show where it would bend to
+    _, joint_angles = arm.follow({"right_hand": hand}, along, along)
+    np.testing.assert_allclose(np.degrees(joint_angles["deviation_r"]), [25, -10], atol=1e-3)
+    np.testing.assert_allclose(np.degrees(joint_angles["flexion_r"]), [45, -45], atol=1e-3)
+    assert "pro_sup_r" not in joint_angles  # a straight elbow without an upper arm does not show where it would bend to
 
 
 def test_a_straight_elbow_takes_its_plane_from_before_and_after():
@@ -110,9 +110,9 @@ def test_a_straight_elbow_takes_its_plane_from_before_and_after():
     way = np.array([[1.0, 0, 0]] * 3 + [[0, 0, 0]] + [[0, -1.0, 0]] * 3)
     down = np.tile([0.0, 0.0, -1.0], (7, 1))
     fore = np.sin(bend)[:, None] * way + np.cos(bend)[:, None] * down
-    found = elbow_axes(down, fore, None, "right")
-    assert found is not None
-    np.testing.assert_allclose(found[3, :, 0], [np.sqrt(0.5), -np.sqrt(0.5), 0.0], atol=1e-9)
+    axes = elbow_axes(down, fore, None, "right")
+    assert axes is not None
+    np.testing.assert_allclose(axes[3, :, 0], [np.sqrt(0.5), -np.sqrt(0.5), 0.0], atol=1e-9)
     assert elbow_axes(down, down, None, "right") is None
     upper = np.tile(segment_axes(np.array([1.0, 0.0, 0.0]), down[0], "right"), (7, 1, 1))
     straight = elbow_axes(down, down, upper, "right")
@@ -125,7 +125,9 @@ def test_where_an_elbow_bends_to_is_seen_in_the_upper_arms_axes():
         [[[0, 0, 1.5], [0, 0, 1.2], [0, 0, 0.9]], [[0, 0, 1.5], [0.3, 0, 1.5], [0.3, 0.2, 1.5]]], dtype=float
     )
     turns = np.stack((np.eye(3), Rotation.from_euler("y", -90, degrees=True).as_matrix()))
-    np.testing.assert_allclose(bends_to(places, turns), [0.0, 1.0, 0.0], atol=1e-9)
+    bend = bends_to(places, turns)
+    assert bend is not None
+    np.testing.assert_allclose(bend, [0.0, 1.0, 0.0], atol=1e-9)
     assert bends_to(places[:1], turns[:1]) is None
 
 
@@ -138,10 +140,10 @@ def test_angles_of_an_amass_file_arrive(arms, tmp_path):
         poses[:, wrist] = Rotation.from_euler("XYZ", [30, -sign * 20, -sign * 35], degrees=True).as_rotvec()
     amass(tmp_path / "b.npz", poses=poses.reshape(len(poses), -1))
     raw = read_motion(tmp_path / "b.npz", ReadOptions(smpl=body_model(tmp_path)))
-    found = angles(make_targets(raw, arms.body))
+    joint_angles = angles(make_targets(raw, arms.body))
     for side in "lr":
         for joint, value in (("pro_sup", 30), ("deviation", 20), ("flexion", 35)):
-            np.testing.assert_allclose(found[f"{joint}_{side}"], value, atol=1e-6, err_msg=f"{joint}_{side}")
+            np.testing.assert_allclose(joint_angles[f"{joint}_{side}"], value, atol=1e-6, err_msg=f"{joint}_{side}")
 
 
 CMU = {"02_01": "CMU_02_01_walk_poses", "02_03": "CMU_02_03_run_poses", "02_06": "CMU_02_06_bend_scoop_lift_poses"}
@@ -154,21 +156,21 @@ def cmu_angles(take: str) -> dict[str, np.ndarray]:
     bends about the thumb (rx) after the back of the hand (rz); the left side's turns are mirrored.
     """
     frames = _read_amc(data_file(f"data/cmu_mocap/{take}.amc")).frames
-    found = {}
+    joint_angles = {}
     for side, sign in (("l", -1), ("r", 1)):
-        found |= {f"pro_sup_{side}": 30 + sign * frames[f"{side}wrist"][:, 0],
+        joint_angles |= {f"pro_sup_{side}": 30 + sign * frames[f"{side}wrist"][:, 0],
                   f"flexion_{side}": frames[f"{side}hand"][:, 0],
                   f"deviation_{side}": sign * frames[f"{side}hand"][:, 1]}  # fmt: skip
-    return found
+    return joint_angles
 
 
 @pytest.mark.parametrize("take", CMU)
 def test_angles_of_real_amc_and_amass_files_arrive(arms, tmp_path, take):
     """Within 3 degrees where the body can; kept at 0 they would be off by up to 39."""
-    wanted = cmu_angles(take)
-    assert_follow(arms(read_motion(data_file(f"data/cmu_mocap/{take}.amc"))), wanted, 120.0, 3.0)
+    file_angles = cmu_angles(take)
+    assert_follow(arms(read_motion(data_file(f"data/cmu_mocap/{take}.amc"))), file_angles, 120.0, 3.0)
     raw = read_motion(data_file(f"data/cmu_as_amass/{CMU[take]}.npz"), ReadOptions(smpl=body_model(tmp_path)))
-    assert_follow(arms(raw), wanted, 120.0, 3.0)
+    assert_follow(arms(raw), file_angles, 120.0, 3.0)
 
 
 def angle(series: TimeSeries, name: str) -> np.ndarray:
@@ -181,14 +183,14 @@ def angle(series: TimeSeries, name: str) -> np.ndarray:
     "name", ["opencap_processing/walking1_videoAndMocap.mot", "opensim_core_walk3d/coordinates.sto"]
 )
 def test_pronation_of_real_opensim_files_arrives(name):
-    """`pro_sup` is 0 in supination there, and half way here; these models have straight wrists."""
+    """`pro_sup` is 0 in supination in the file, and half way in the body; these models have straight wrists."""
     path = data_file(f"data/{name}")
-    series, wanted = read_storage(path), {}
+    series, file_angles = read_storage(path), {}
     for side in "lr":
         turned = angle(series, f"pro_sup_{side}") - 90
-        wanted |= {f"pro_sup_{side}": turned, f"deviation_{side}": 0 * turned, f"flexion_{side}": 0 * turned}
+        file_angles |= {f"pro_sup_{side}": turned, f"deviation_{side}": 0 * turned, f"flexion_{side}": 0 * turned}
     raw = read_motion(path)
-    assert_follow(Retargeter("fullbody")(raw), wanted, raw.rate, 2.0)
+    assert_follow(Retargeter("fullbody")(raw), file_angles, raw.rate, 2.0)
 
 
 def test_pronation_of_a_shoulder_model_arrives(arms):
@@ -207,11 +209,11 @@ def test_wrist_angles_of_an_opensim_file_arrive(arms, tmp_path):
     table = "\n".join("\t".join(f"{value:.6f}" for value in row) for row in rows)
     path = tmp_path / "arms.mot"
     path.write_text("walk\ninDegrees=yes\nendheader\n" + "\t".join([*names, *values]) + "\n" + table + "\n")
-    found = angles(make_targets(read_motion(path), arms.body))
+    joint_angles = angles(make_targets(read_motion(path), arms.body))
     for side in "lr":
-        np.testing.assert_allclose(found[f"pro_sup_{side}"], -20, atol=1.0)
-        np.testing.assert_allclose(found[f"flexion_{side}"], 25, atol=1e-6)  # towards the palm
-        np.testing.assert_allclose(found[f"deviation_{side}"], 0, atol=1e-6)
+        np.testing.assert_allclose(joint_angles[f"pro_sup_{side}"], -20, atol=1.0)
+        np.testing.assert_allclose(joint_angles[f"flexion_{side}"], 25, atol=1e-6)  # towards the palm
+        np.testing.assert_allclose(joint_angles[f"deviation_{side}"], 0, atol=1e-6)
 
 
 def test_markers_on_both_sides_of_the_wrist_show_the_forearm(arms):
@@ -225,9 +227,9 @@ def test_markers_on_both_sides_of_the_wrist_show_the_forearm(arms):
     points = np.tile(np.array(list(at.values())), (60, 1, 1))
     points[:, :, 0] += 0.1 * np.sin(np.arange(60) / 10)[:, None]
     raw = from_markers(Path("markers.trc"), Markers(list(at), points, 100.0))
-    found = angles(make_targets(raw, arms.body))
-    np.testing.assert_allclose(found["pro_sup_r"], 40, atol=1.0)
-    assert "flexion_r" not in found
+    joint_angles = angles(make_targets(raw, arms.body))
+    np.testing.assert_allclose(joint_angles["pro_sup_r"], 40, atol=1.0)
+    assert "flexion_r" not in joint_angles
 
 
 FINGERS = {  # joint -> (its place, its end) in centimetres, of the left hand
@@ -267,13 +269,13 @@ def test_hands_of_a_bvh_file_arrive_with_and_without_fingers(arms, tmp_path, fin
     """Forearms turned by 25 degrees, thumbs down; hands then bent by 30 towards the palm."""
     path = tmp_path / "hands.bvh"
     path.write_text(bvh_with_hands((-30.0, 25.0, 0.0), FINGERS[fingers]))
-    found = angles(make_targets(read_motion(path), arms.body))
+    joint_angles = angles(make_targets(read_motion(path), arms.body))
     turn = Rotation.from_euler("ZX", [-30, 25], degrees=True)  # of the left hand, whose arm lies along x
     pronation, deviation, flexion = turn.as_euler("XYZ", degrees=True)
     for side in "lr":
-        np.testing.assert_allclose(found[f"pro_sup_{side}"], pronation, atol=1e-6)
-        np.testing.assert_allclose(found[f"deviation_{side}"], np.clip(-deviation, -10, 25), atol=1e-4)
-        np.testing.assert_allclose(found[f"flexion_{side}"], -flexion, atol=1e-6)
+        np.testing.assert_allclose(joint_angles[f"pro_sup_{side}"], pronation, atol=1e-6)
+        np.testing.assert_allclose(joint_angles[f"deviation_{side}"], np.clip(-deviation, -10, 25), atol=1e-4)
+        np.testing.assert_allclose(joint_angles[f"flexion_{side}"], -flexion, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["cmu_02_05_punch", "cmu_02_06_bend_scoop_lift", "rmr_abd01_abduction"])
@@ -284,9 +286,9 @@ def test_a_clip_of_the_arms_keeps_its_angles(arms, name):
     made = arms(read_motion(path)).clip
     for joint in ("shoulder_elv", "elbow_flex", "pro_sup", "deviation", "flexion"):
         for side in "lr":
-            given = qpos[: made.num_frames, names.index(f"{joint}_{side}")]
-            own = np.degrees(made.qpos[: len(given), made.joint_names.index(f"{joint}_{side}")])
-            assert np.sqrt(np.mean((own - given) ** 2)) < 2.0, f"{joint}_{side}"
+            stored_angles = qpos[: made.num_frames, names.index(f"{joint}_{side}")]
+            actual = np.degrees(made.qpos[: len(stored_angles), made.joint_names.index(f"{joint}_{side}")])
+            assert np.sqrt(np.mean((actual - stored_angles) ** 2)) < 2.0, f"{joint}_{side}"
 
 
 @pytest.mark.parametrize(("name", "most"), [

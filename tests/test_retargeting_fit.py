@@ -11,14 +11,14 @@ from scipy.spatial.transform import Rotation
 
 from muscle_torch.biomechanics.recordings import read_storage
 from muscle_torch.embodiments import make_embodiment
-from muscle_torch.motion.support import runs
+from muscle_torch.motion.support import BodySurface, runs
 from muscle_torch.retargeting import METHODS, THRESHOLDS, Retargeter, RetargetOptions, assess, read_motion, reasons
 from muscle_torch.retargeting.fit import Proportions, resting_pitch
 from muscle_torch.retargeting.ground import Soles, find_floor, grounded, stances, standing
 from muscle_torch.retargeting.kinematics import BodyTree, Points
 from muscle_torch.retargeting.quality import tendon_jumps
 from muscle_torch.retargeting.solver import Normal, solve
-from muscle_torch.retargeting.support import BodySurface
+from muscle_torch.retargeting.support import SWING, Stance, typical_slide
 
 TRACKED = ("pelvis", "thorax", "humerus_l", "ulna_r", "lunate_l", "femur_l", "tibia_r", "talus_l", "calcn_r", "toes_l")
 
@@ -234,6 +234,20 @@ def test_a_body_that_hovers_is_rejected_and_one_that_flies_is_not(whole):
     assert quality.floating_highest == pytest.approx(0.196, abs=1e-3) and quality.hover_height == 0
 
 
+@pytest.mark.parametrize("ground", ["kerb", "slope"])
+def test_a_walk_over_uneven_ground_is_rejected(whole, ground):
+    """A recorded walk that climbs a kerb of 0.15 m, or 8 degrees of slope; the same walk on the level passes."""
+    raw = read_motion(data_file("data/opensim_core_walk3d/markers_walk.trc"))
+    pelvis = raw.positions["pelvis"]
+    way = np.linalg.norm(pelvis[:, :2] - pelvis[0, :2], axis=1)
+    rise = 0.15 / (1 + np.exp(-(way - way[-1] / 2) / 0.05)) if ground == "kerb" else np.tan(np.radians(8)) * way
+    lift = rise[:, None] * [0.0, 0.0, 1.0]
+    climbing = dataclasses.replace(raw, positions={name: values + lift for name, values in raw.positions.items()})
+    quality = whole(climbing).quality
+    assert quality.floating_lowest < 0.025 and quality.penetration_depth < 0.005  # what saw nothing before
+    assert [reason.split()[0] for reason in reasons(quality, THRESHOLDS)] == ["hover_height"]
+
+
 def test_a_body_that_lies_does_not_hover(whole):
     """On its back with the legs up: the trunk holds it."""
     embodiment = whole.embodiment
@@ -395,8 +409,6 @@ def test_a_shoulder_trial_lifts_the_arm_as_another_method_says(whole):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "batch"])
 def test_other_methods_keep_limits_and_couplings(method):
-    import dataclasses
-
     raw = read_motion(data_file("data/cmu_mocap/02_01.amc"))
     cut = slice(0, 40)
     raw = dataclasses.replace(
@@ -452,3 +464,21 @@ def test_a_run_without_a_rest_pose_stands_on_its_soles(whole):
     raw = read_motion(data_file("data/cmu_mocap/02_03.amc"))
     without = whole(dataclasses.replace(raw, rest={})).quality
     assert without.rmse == pytest.approx(whole(raw).quality.rmse, abs=1e-3)
+
+
+def test_a_filter_that_costs_a_threshold_is_left_out(whole):
+    """A stricter threshold of the floor: the filtered walk sinks deeper into it than the fitted one."""
+    raw = read_motion(data_file("data/cmu_mocap/02_01.amc"))
+    fitted = Retargeter("fullbody", RetargetOptions(dynamic=None))(raw)
+    filtered = whole(raw)
+    assert fitted.quality.penetration_depth < 0.0011 < filtered.quality.penetration_depth
+    strict = Retargeter("fullbody", RetargetOptions(thresholds={"penetration_depth": 0.0011}))(raw)
+    np.testing.assert_array_equal(strict.clip.qpos, fitted.clip.qpos)
+    assert "left without the dynamic filter, with which it has penetration_depth" in strict.notes[-1]
+    assert strict.notes[-1] in strict.clip.source
+
+
+def test_a_swing_that_brushes_the_floor_is_no_stance():
+    brush = [Stance(0, 15, 2.4, False)]
+    assert typical_slide(brush, SWING * 100) == 0.0
+    assert typical_slide(brush * 3, SWING * 100) == pytest.approx(2.4), "feet that glide throughout"

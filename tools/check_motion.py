@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from muscle_torch.config import key, parse_words, run_command
-from muscle_torch.errors import InputError, nearest
+from muscle_torch.errors import InputError
 
 COLUMNS = (
     *("motion", "frames", "ZMP outside, mean [mm]", "95 % [mm]", "beyond 20 mm [%]", "no foot stands [%]"),
@@ -42,9 +42,7 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.motion.feasibility import Infeasible
     from muscle_torch.motion.support import Soles
 
-    known = [str(choice) for choice in Infeasible]
-    if options.infeasible not in known:
-        raise InputError(f"infeasible is {options.infeasible!r}{nearest(options.infeasible, known)}")
+    infeasible = Infeasible.of(options.infeasible)
     body = make_embodiment(options.body)
     Soles.of(body)  # a body without feet is refused before any motion is loaded
     rows, issues = [], []
@@ -57,7 +55,7 @@ def main(words: Sequence[str]) -> int:
         print(line, file=sys.stderr)
     if options.output:
         _write(Path(options.output), rows)
-    return int(bool(issues) and options.infeasible == Infeasible.reject)
+    return int(bool(issues) and infeasible is Infeasible.reject)
 
 
 def _check(clip: Any, body: Any, options: CheckMotionOptions) -> tuple[dict[str, Any], list[str]]:

@@ -28,7 +28,9 @@ class RetargetToolOptions:
     group: str = key("", "only the clips of this list (cfg/motions/<group>.txt) below the folder input=")
     workers: int = key(1, "processes side by side; 0: one a processor")
     device: str = key("cpu", "batch: cpu, cuda or cuda:N")
-    cutoff: float = key(10.0, "low-pass of the motion", "Hz")
+    cutoff: float = key(10.0, "low-pass of the fit", "Hz")
+    filter: bool = key(True, "fullbody: low-pass, and shift the pelvis so that the feet can carry the motion")
+    infeasible: str = key("keep", "fullbody: clips that no body can follow: keep (with a note) or reject")
     smpl: str = key("", "SMPL-H or SMPL-X body model (.npz file or folder) for AMASS files")
     unit: float = key(0.0, "length of one unit of the file; 0: as the file says, or by the size of the body", "m")
     rate: float = key(0.0, "frames a second of the file; 0: as the file says", "Hz")
@@ -75,6 +77,8 @@ def main(words: Sequence[str]) -> int:
 
 
 def _plan(options: RetargetToolOptions, count: int) -> Any:
+    from muscle_torch.motion.dynamic_filter import FilterOptions
+    from muscle_torch.motion.feasibility import Infeasible
     from muscle_torch.retargeting import THRESHOLDS, Quality, ReadOptions, RetargetOptions
     from muscle_torch.retargeting.readers.axes import check_axis
     from muscle_torch.retargeting.run import RunOptions
@@ -111,7 +115,13 @@ def _plan(options: RetargetToolOptions, count: int) -> Any:
             angle_unit=options.angle_unit,
         ),
         retarget=RetargetOptions(
-            options.method, options.cutoff, options.device, options.licence, {**THRESHOLDS, **options.thresholds}
+            options.method,
+            options.cutoff,
+            options.device,
+            options.licence,
+            {**THRESHOLDS, **options.thresholds},
+            FilterOptions() if options.filter else None,
+            Infeasible.of(options.infeasible),
         ),
     )
 

@@ -61,12 +61,12 @@ def angles_in_degrees(
     if not flag and largest > np.pi:
         raise InputError(
             f"{path}: the header says radians, but {joint} reaches {largest:.3g}, which no joint does: degrees? "
-            "then write inDegrees=yes into the header (analyze.py: or set angle_unit=deg)"
+            "set angle_unit=deg, or write inDegrees=yes into the header"
         )
     if not flag or not small:
         return flag, ()
     message = f"{path}: the header says degrees, but no joint bends by more than {largest:.2g} ({joint}): radians?"
     place = [values[:, i] for i, name in enumerate(names) if name in ("pelvis_tx", "pelvis_tz")]
     if any(np.ptp(path_) > TRAVEL for path_ in place):
-        raise InputError(f"{message} then write inDegrees=no into the header (analyze.py: or set angle_unit=rad)")
+        raise InputError(f"{message} set angle_unit=rad, or write inDegrees=no into the header")
     return True, (f"{message} then write inDegrees=no into the header",)

@@ -19,7 +19,10 @@ SECONDS = {
 COUNTS = ("frame", "frames", "sample", "samples", "samp", "index", "row", "#")
 TIME_WORDS = ("time", "t", "timestamp", "timestamps", "zeit", "temps", "tiempo", "tempo", "tijd", "tid", "x")
 _UNITS = "|".join(unit for unit in SECONDS if unit)
-TITLE = re.compile(rf"({'|'.join(TIME_WORDS)})(?:[ _\-.]*(?:in )?({_UNITS}))?", re.IGNORECASE)
+_KINDS = "elapsed|relative|recording|recorded|trial|sample|emg|analog"  # `Elapsed Time (s)`, `EMG time`
+TITLE = re.compile(
+    rf"(?:(?:{_KINDS})[ _\-]*)?({'|'.join(TIME_WORDS)}|time[ _\-]stamp)(?:[ _\-.]*(?:in )?({_UNITS}))?", re.IGNORECASE
+)
 COUNT_TITLE = re.compile(r"(frame|sample|index|row|item)s?[ _]*(#|no\.?|nr\.?|number)?", re.IGNORECASE)
 MANY = 600  # [s]; a time of whole numbers that runs on beyond counts samples
 FEWEST_TIES = 3  # of a rounded clock; fewer are rows that were written twice

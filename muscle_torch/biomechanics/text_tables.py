@@ -58,7 +58,7 @@ def read_text(path: Path) -> str:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
         if any(byte in data for byte in (b"\x00", b"\x01", b"\x02", b"\x03", b"\x04")):
-            raise InputError(f"{path}: not a text file; export the table as CSV")
+            raise InputError(f"{path}: not a text file; export it as text (tables as CSV)")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         # Five bytes have no sign in code page 1252; they never stand in a number.

@@ -15,6 +15,7 @@ LOW = 0.015  # [m]; a toe this near its lowest place stands, or swings through
 BELT = 0.5  # of the speed; feet that stand move with a treadmill's whole speed, or hardly
 SLOWEST = 0.2  # [m/s] of a belt
 STAYS = 0.2  # of the leg length; a foot that does not get further makes no stride
+STRIDES = 0.5  # of the leg length; a body that does not get further makes no strides
 TOGETHER = 0.15  # of a stride; feet that land nearer to each other jump
 SIDEWAYS = 0.5  # of the way that leads ahead; below, the body goes sideways
 
@@ -96,12 +97,15 @@ def no_walk(
         heading: (T, 2) where it faces.
         leg: length of the leg [m].
     """
-    furthest = max(float(np.linalg.norm(np.nanmax(p, axis=0) - np.nanmin(p, axis=0))) for p in feet.values())
+    furthest = max(_extent(place) for place in feet.values())
     if furthest < STAYS * leg:
         return f"the feet stay where they are (within {furthest:.2f} m)"
     starts = [contacts[side].starts for side in contacts]
-    if strikes > len(starts) and all(len(one) < 2 for one in starts):
-        return "no foot gets ahead from one strike to the next"
+    if all(len(one) < 2 for one in starts):
+        if strikes > len(starts):
+            return "no foot gets ahead from one strike to the next"
+        if _extent(pelvis) < STRIDES * leg:  # a kick, a lunge, a single step
+            return f"the body stays where it is (within {_extent(pelvis):.2f} m)"
     steps = np.diff(pelvis, axis=0)
     ahead = np.abs(np.sum(steps * heading[1:], axis=1)).sum() / max(np.linalg.norm(steps, axis=1).sum(), 1e-9)
     if ahead < SIDEWAYS:
@@ -112,6 +116,11 @@ def no_walk(
         if float(np.median(apart)) < TOGETHER * stride:
             return "both feet land together"
     return ""
+
+
+def _extent(place: np.ndarray) -> float:
+    """Diagonal [m] of the smallest box, along the axes, around places (T, 2)."""
+    return float(np.linalg.norm(np.nanmax(place, axis=0) - np.nanmin(place, axis=0)))
 
 
 def place_at(points: np.ndarray, time: float, start: float, rate: float) -> np.ndarray:

@@ -25,7 +25,7 @@ from .low_pass import low_pass
 from .resample import at_control_rate
 from .support import Soles
 
-VERSION = 1  # raise it when the filter computes something else
+VERSION = 2  # raise it when the filter computes something else
 # What the filter depends on besides the kinematics.
 DYNAMIC_FIELDS = (
     *("body_inertia", "body_iquat", "jnt_range", "eq_data", "geom_type", "geom_size", "geom_pos", "geom_quat"),

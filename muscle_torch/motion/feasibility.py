@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
-from muscle_torch.errors import InputError
+from muscle_torch.errors import InputError, nearest
 
 from .clip import MotionClip
 from .ground_reaction import GroundReaction, ground_reaction
@@ -26,6 +26,14 @@ class Infeasible(StrEnum):
 
     keep = auto()  # a warning line, and on
     reject = auto()  # it is refused
+
+    @classmethod
+    def of(cls, word: str) -> "Infeasible":
+        """Return the member that a user's word names. Raises InputError with the nearest one."""
+        known = tuple(member.value for member in cls)
+        if word not in known:
+            raise InputError(f"infeasible is {word!r}{nearest(word, known)}")
+        return cls(word)
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,14 @@ class Feasibility:
         """(T,) frames with the zero-moment point more than 20 mm outside the support, or with no support at all."""
         return (self.reaction.distance > FAR) | self.reaction.unsupported
 
+    @property
+    def excess(self) -> np.ndarray:
+        """(T, J) [Nm] beyond what muscles give; 0 if parts besides the feet are on the floor: their load is unknown."""
+        return np.where(self.reaction.other_contact[:, None], 0.0, self.demand.excess)
+
     def row(self) -> dict[str, Any]:
         """Return the figures of the report, SI units; `moment_excess_name` is the joint of the largest excess."""
-        distance, excess = self.reaction.distance, self.demand.excess
+        distance, excess = self.reaction.distance, self.excess
         joint = int(excess.max(axis=0).argmax())
         return {
             "zmp_distance": float(distance.mean()),
@@ -69,7 +82,7 @@ class Feasibility:
     def issues(self, limits: Limits | None = None) -> list[str]:
         """Return why no body can follow the motion, a line a reason; empty: nothing speaks against it."""
         limits = limits or Limits()
-        distance, excess = self.reaction.distance, self.demand.excess
+        distance, excess = self.reaction.distance, self.excess
         lines = []
         if far := self._stretches(distance > limits.zmp_distance, limits.duration):
             worst = max(distance[start:stop].max() for start, stop in far)

@@ -13,7 +13,7 @@ import numpy as np
 from muscle_torch.embodiments import Embodiment
 
 from .low_pass import derivatives
-from .support import Soles, distance, hull, standing_feet, support_mask
+from .support import NEAR, BodySurface, Soles, distance, hull, standing_feet, support_mask
 
 UNLOADED = 0.1  # of the body's weight: with less force the ground is not needed, and the zero-moment point undefined
 
@@ -30,6 +30,7 @@ class GroundReaction:
     points: np.ndarray  # (T, P, 3) [m] lowest places of the soles' points
     stands: np.ndarray  # (T, F) bool, feet
     corners: tuple[np.ndarray, ...]  # T polygons (K, 2) [m] of the standing feet; K = 0 if none stands
+    other_contact: np.ndarray  # (T,) bool, another part of the body (hand, knee, back) is on the floor
 
     @property
     def loaded(self) -> np.ndarray:
@@ -44,19 +45,23 @@ class GroundReaction:
 
     @property
     def supported(self) -> np.ndarray:
-        """(T,) frames in which a foot stands."""
-        return np.any(self.stands, axis=1)
+        """(T,) frames in which a foot stands, touches the floor, and no other part of the body does.
+
+        What a hand or a knee carries is unknown, so a body on all fours is not judged.
+        """
+        return np.array([len(polygon) > 0 for polygon in self.corners], dtype=bool) & ~self.other_contact
 
     @property
     def unsupported(self) -> np.ndarray:
-        """(T,) frames in which the ground must carry the body and no foot stands."""
-        return self.loaded & ~self.supported
+        """(T,) frames in which the ground must carry the body and no part of it touches the floor."""
+        return self.loaded & ~self.supported & ~self.other_contact
 
     @property
     def distance(self) -> np.ndarray:
         """(T,) [m] of the zero-moment point from the support polygon.
 
-        0 inside, where the ground is not needed, and where no foot stands: there is no polygon then (`unsupported`).
+        0 inside, where the ground is not needed, where no foot stands (`unsupported`), and where other parts touch the
+        floor: there is no polygon then.
         """
         out, places = np.zeros(len(self.force)), self.zero_moment_point
         for frame in np.flatnonzero(self.loaded & self.supported):
@@ -95,6 +100,7 @@ def ground_reaction(
     bodies = model.geom_bodyid[soles.geom]
     frames, needed = len(qpos), np.zeros(model.nv)
     force, moment, centre = (np.zeros((frames, 3)) for _ in range(3))
+    rest, other_contact = BodySurface.of(model, soles.geom), np.zeros(frames, dtype=bool)
     points, speed = np.zeros((frames, len(soles.geom), 3)), np.zeros((frames, len(soles.geom)))
     for t in range(frames):
         data.qpos[:], data.qvel[:], data.qacc[:] = qpos[t], qvel[t], qacc[t]
@@ -107,6 +113,7 @@ def ground_reaction(
         moment[t] = turned + np.cross(data.xpos[root], force[t])
         centre[t] = data.subtree_com[root]
         points[t] = soles.lowest(data)
+        other_contact[t] = rest.lowest(data) < NEAR
         # cvel's linear part is that of the point of the body that is at the subtree's centre of mass.
         velocity = data.cvel[bodies, 3:] + np.cross(data.cvel[bodies, :3], points[t] - centre[t])
         speed[t] = np.linalg.norm(velocity[:, :2], axis=1)
@@ -114,4 +121,5 @@ def ground_reaction(
     bears = support_mask(points, stands, soles)
     corners = tuple(hull(frame[mask, :2]) for frame, mask in zip(points, bears, strict=True))
     mass = float(model.body_subtreemass[root])
-    return GroundReaction(force, moment, mass, mass * -model.opt.gravity[2], centre, points, stands, corners)
+    weight = mass * -model.opt.gravity[2]
+    return GroundReaction(force, moment, mass, weight, centre, points, stands, corners, other_contact)

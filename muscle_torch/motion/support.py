@@ -61,6 +61,38 @@ class Soles:
         return at
 
 
+@dataclass(frozen=True)
+class BodySurface:
+    """The geoms of a model that can touch the floor: capsules, spheres and ellipsoids."""
+
+    geoms: np.ndarray  # (G,)
+    size: np.ndarray  # (G, 3) half axes of ellipsoids [m]; 0 for capsules and spheres
+    radius: np.ndarray  # (G,) of capsules and spheres [m]
+    half: np.ndarray  # (G,) half length of capsules [m]
+
+    @classmethod
+    def of(cls, model: mujoco.MjModel, without: np.ndarray | None = None) -> "BodySurface":
+        """Return the surface of a model, or the part of it that consists of other geoms than `without` (ids)."""
+        round_ = (GeomType.mjGEOM_CAPSULE, GeomType.mjGEOM_SPHERE)
+        touches = (model.geom_contype > 0) & np.isin(model.geom_type, (*round_, GeomType.mjGEOM_ELLIPSOID))
+        touches[[] if without is None else without] = False
+        geoms = np.flatnonzero(touches)
+        size, kind = model.geom_size[geoms], model.geom_type[geoms]
+        ellipsoid = kind == GeomType.mjGEOM_ELLIPSOID
+        return cls(
+            geoms,
+            size * ellipsoid[:, None],
+            size[:, 0] * ~ellipsoid,
+            size[:, 1] * (kind == GeomType.mjGEOM_CAPSULE),
+        )
+
+    def lowest(self, data: mujoco.MjData) -> float:
+        """Return the height of the lowest point in the pose of `data` [m]."""
+        axes = data.geom_xmat[self.geoms].reshape(-1, 3, 3)[:, 2]
+        below = np.linalg.norm(axes * self.size, axis=1) + np.abs(axes[:, 2]) * self.half + self.radius
+        return float((data.geom_xpos[self.geoms, 2] - below).min(initial=np.inf))
+
+
 def _feet(embodiment: Embodiment) -> dict[int, int]:
     """Body -> first body of its foot, for each body with a touch sensor."""
     model = embodiment.model

@@ -74,12 +74,12 @@ class BodyArm:
         return {f"{self.side}_{name}": turns[body] @ self.axes[name] for name, body in self.bodies.items()}
 
     def follow(
-        self, recorded: Mapping[str, np.ndarray], upper: np.ndarray, forearm: np.ndarray
+        self, segments: Mapping[str, np.ndarray], upper: np.ndarray, forearm: np.ndarray
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return what the body has to do to turn as the recorded segments.
 
         Args:
-            recorded: Segment ("left_hand") -> its orientation (T, 3, 3), for those that are known.
+            segments: Segment ("left_hand") -> its recorded orientation (T, 3, 3); the others are unknown.
             upper: Direction from shoulder to elbow (T, 3), unit vectors.
             forearm: Direction from elbow to wrist (T, 3), unit vectors.
 
@@ -87,17 +87,17 @@ class BodyArm:
             The orientation (T, 3, 3) of the bone "humerus", of which only the turn about its length counts; and the
             angles (T,) [rad] of the joints of forearm and wrist, within their ranges.
         """
-        known = {name: recorded[key] for name in ARM_SEGMENTS if (key := f"{self.side}_{name}") in recorded}
+        turn_of = {name: segments[key] for name in ARM_SEGMENTS if (key := f"{self.side}_{name}") in segments}
         turns, angles = {}, {}
-        if "upper_arm" in known:
-            turns[self.bodies["upper_arm"]] = known["upper_arm"] @ self.axes["upper_arm"].T
-        straight = known.get("forearm")  # the hand's axes if the wrist is straight
-        if "hand" in known:
+        if "upper_arm" in turn_of:
+            turns[self.bodies["upper_arm"]] = turn_of["upper_arm"] @ self.axes["upper_arm"].T
+        straight = turn_of.get("forearm")  # the hand's axes if the wrist is straight
+        if "hand" in turn_of:
             along = forearm if straight is None else straight[..., 1] * (1.0 if self.side == "left" else -1.0)
-            wrist = _wrist_angles(known["hand"], along, self.side)
-            straight = known["hand"] @ _wrist_turn(*wrist, self.side).transpose(0, 2, 1)
+            wrist = _wrist_angles(turn_of["hand"], along, self.side)
+            straight = turn_of["hand"] @ _wrist_turn(*wrist, self.side).transpose(0, 2, 1)
             angles = dict(zip(self.joints[1:], wrist, strict=True))
-        elbow = known.get("ulna", elbow_axes(upper, forearm, known.get("upper_arm"), self.side))
+        elbow = turn_of.get("ulna", elbow_axes(upper, forearm, turn_of.get("upper_arm"), self.side))
         if straight is not None and elbow is not None:
             angles[self.joints[0]] = _pronation(straight, elbow)
         return turns, {name: np.clip(values, *self.limits[name]) for name, values in angles.items()}
@@ -142,7 +142,7 @@ def elbow_axes(upper: np.ndarray, forearm: np.ndarray, turn: np.ndarray | None, 
     Args:
         upper: Direction from shoulder to elbow (T, 3).
         forearm: Direction from elbow to wrist (T, 3).
-        turn: Orientation of the upper arm (T, 3, 3); None if it is not known.
+        turn: Orientation of the upper arm (T, 3, 3); None if it is unknown.
         side: "left" or "right".
 
     Returns:

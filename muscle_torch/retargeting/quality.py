@@ -1,6 +1,6 @@
 """How good a retargeted clip is: the paper's metrics (section 5.3, Eq. 2 to 4, Table 4) and the ones it lacks."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import mujoco
@@ -8,12 +8,15 @@ import numpy as np
 import torch
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.motion.feasibility import Feasibility, assess_motion
+from muscle_torch.motion.low_pass import SHORTEST
+from muscle_torch.motion.support import BodySurface
 
 from .collisions import pairs
 from .fit import SCORED_WEIGHT, Proportions, Targets
 from .ground import Soles, standing
 from .kinematics import BodyTree
-from .support import BodySurface, hovering, stances_of, typical_slide
+from .support import SWING, hovering, stances_of, typical_slide
 
 LIMIT_TOLERANCE = 1e-5  # [rad, m]
 PENETRATION = 0.001  # [m] deeper than this counts as a penetrating frame
@@ -51,6 +54,15 @@ class Quality:
     coupling_residual: float
     self_collision_rate: float
     self_collision_depth: float
+    zmp_distance: float  # of the zero-moment point from the support of the feet: mean [m]
+    zmp_distance_p95: float
+    zmp_distance_max: float
+    zmp_outside_rate: float  # frames with it more than 20 mm outside, or without a foot that stands
+    unsupported_rate: float  # frames in which the ground must carry the body and no foot stands
+    friction_demand_p95: float  # horizontal over vertical force of the ground
+    moment_excess: float  # largest moment of a joint beyond what its muscles can give [Nm]
+    moment_excess_p95: float
+    moment_excess_name: str
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,6 +76,16 @@ class Series:
     error: np.ndarray  # (T,) root mean square landmark error [m]
     speed: np.ndarray  # (T,) fastest joint [rad/s]
     jump: np.ndarray  # (T,) largest tendon step, by first length
+    zmp: np.ndarray  # (T,) distance of the zero-moment point from the support [m]
+    infeasible: tuple[str, ...] = ()  # why no body can follow the clip, a line a reason
+
+
+# Of a body without feet, and of a few frames only.
+NO_GROUND: dict[str, Any] = {
+    field.name: "" if field.name.endswith("_name") else 0.0
+    for field in fields(Quality)
+    if field.name.startswith(("zmp", "unsupported", "friction", "moment"))
+}
 
 
 # metric -> largest value that passes; `thresholds.<metric>=` of tools/retarget.py changes one.
@@ -101,6 +123,7 @@ def assess(
     hinge = embodiment.model.jnt_type[embodiment.scalar_joint_ids] == mujoco.mjtJoint.mjJNT_HINGE
     fast = np.abs(velocity[:, embodiment.joint_qvel_ids]) * hinge
     jumps, tendons = _tendons(embodiment, scene["tendon"])
+    ground = _ground(embodiment, qpos, rate)
     error = np.zeros(len(qpos))
     if targets is not None and body is not None:
         error = landmark_error(embodiment, qpos, targets, body)
@@ -127,10 +150,13 @@ def assess(
         coupling_residual=float(np.abs(embodiment.project(qpos) - qpos).max()),
         self_collision_rate=float((scene["self"] < -TOUCHING).mean()),
         self_collision_depth=float(max(-scene["self"].min(), 0.0)),
+        **(NO_GROUND if ground is None else ground.row()),
     )
     step = jumps.max(axis=1)
     step = np.concatenate((step[:1], step))[: len(qpos)]
-    return quality, Series(lowest, error, fast.max(axis=1), step)
+    if ground is None:
+        return quality, Series(lowest, error, fast.max(axis=1), step, np.zeros(len(qpos)))
+    return quality, Series(lowest, error, fast.max(axis=1), step, ground.reaction.distance, tuple(ground.issues()))
 
 
 def reasons(quality: Quality, thresholds: dict[str, float]) -> list[str]:
@@ -262,10 +288,17 @@ def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.nda
     stances = stances_of(soles, frames, sides, rate)
     return lowest, {
         "foot_slide": float(speed[both].mean()) if both.any() else 0.0,
-        "stance_slide": typical_slide(stances),
+        "stance_slide": typical_slide(stances, SWING * rate),
         "run_slide": typical_slide([stance for stance in stances if stance.landed]),
         "floating_lowest": float(max(lowest[stands].max(initial=0.0), 0.0)),
     }
+
+
+def _ground(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> Feasibility | None:
+    """Return what the motion requires of ground and muscles; None for a body without feet, and for few frames."""
+    if embodiment.root_joint is None or len(qpos) < SHORTEST:
+        return None
+    return assess_motion(embodiment, qpos, rate)
 
 
 def _root_speed(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> float:

@@ -35,7 +35,8 @@ class RawMotion:
     name: str
     rate: float
     positions: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (T, 3) [m], NaN if hidden
-    orientations: dict[str, np.ndarray] = field(default_factory=dict)  # "pelvis", "thorax" -> (T, 3, 3) to world
+    # "pelvis", "thorax" and, if known, segments of the arms ("left_hand", see arm_axes) -> (T, 3, 3) to world
+    orientations: dict[str, np.ndarray] = field(default_factory=dict)
     rest: dict[str, np.ndarray] = field(default_factory=dict)  # landmark -> (3,) [m] upright in body axes, if known
     subject: str = ""
     source: str = ""

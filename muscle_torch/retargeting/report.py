@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from muscle_torch.motion.feasibility import FAR
 from muscle_torch.storage.files import write_atomically
 
 from .quality import PENETRATION, Quality
@@ -82,17 +83,20 @@ def _numbers() -> Iterator[str]:
 
 
 def draw(result: Result, path: Path) -> None:
-    """Landmark error, lowest point of the feet, fastest joint and tendon steps over time."""
+    """Draw landmark error, feet, zero-moment point, fastest joint and tendon steps over time."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     series, time = result.series, np.arange(result.quality.frames) / result.clip.frequency
-    feet = [(1000 * series.lowest, "lowest point\nof feet [mm]", -1000 * PENETRATION)] * result.clip.has_root
+    feet = [
+        (1000 * series.lowest, "lowest point\nof feet [mm]", (-1000 * PENETRATION, "counts as penetration")),
+        (1000 * series.zmp, "zero-moment point\noutside feet [mm]", (1000 * FAR, "counts as outside")),
+    ]
     rows = [
         (1000 * series.error, "landmark\nerror [mm]", None),
-        *feet,
+        *(feet if result.clip.has_root else []),
         (series.speed, "fastest joint\n[rad/s]", None),
         (100 * series.jump, "largest tendon\nstep [%]", None),
     ]
@@ -100,7 +104,7 @@ def draw(result: Result, path: Path) -> None:
     for axis, (values, label, line) in zip(axes, rows, strict=True):
         axis.plot(time, values, linewidth=1.0)
         if line is not None:
-            axis.axhline(line, color="tab:red", linewidth=0.8, linestyle="--", label="counts as penetration")
+            axis.axhline(line[0], color="tab:red", linewidth=0.8, linestyle="--", label=line[1])
             axis.legend(loc="upper right", fontsize="small")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)

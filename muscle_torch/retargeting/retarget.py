@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +14,17 @@ import torch
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion import MotionClip
+from muscle_torch.motion.dynamic_filter import FilterOptions, filter_motion
+from muscle_torch.motion.feasibility import Infeasible
+from muscle_torch.motion.low_pass import SHORTEST
+from muscle_torch.motion.support import Soles
 
 from .batch import BatchOptions, fit_clip
 from .fit import Proportions, Targets, make_targets
 from .gmr import fit_frames
 from .mocap_body import drag
 from .post import at_origin, on_floor, smooth
-from .quality import Quality, Series, assess
+from .quality import THRESHOLDS, Quality, Series, assess, reasons
 from .raw import LEG, SIDES, RawMotion, at_rate, leg_length
 
 
@@ -30,6 +35,8 @@ class RetargetOptions:
     device: str = "cpu"
     licence: str = ""
     thresholds: dict[str, float] = field(default_factory=dict)
+    dynamic: FilterOptions | None = FilterOptions()  # of a body with feet; None: the motion stays as it was fitted
+    infeasible: Infeasible = Infeasible.keep  # what happens with a motion that no body can follow
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,14 @@ class Result:
     quality: Quality
     series: Series
     targets: Targets
+    notes: tuple[str, ...] = ()  # of the recording and of what was done to it
+
+
+class _Fit(NamedTuple):
+    qpos: np.ndarray  # (T, nq), float32
+    targets: Targets
+    quality: Quality
+    series: Series
 
 
 Method = Callable[[Targets, Proportions, RetargetOptions], tuple[np.ndarray, Targets]]
@@ -94,25 +109,45 @@ class Retargeter:
         if not self.body.free and _is_whole(raw):
             targets = make_targets(self._with_fitted_thorax(raw), self.body)
         qpos, targets = METHODS[self.options.method](targets, self.body, self.options)
-        if self.body.free:
-            qpos, targets = at_origin(qpos, targets)
-        seconds = time.perf_counter() - start
-        stored = qpos.astype(np.float32)
-        quality, series = assess(self.embodiment, stored, targets.rate, targets, self.body, seconds)
+        fit, unfiltered = self._best(qpos, targets, start)
+        targets = fit.targets
+        notes = (*raw.notes, *unfiltered)
         clip = MotionClip(
             name=raw.name,
-            qpos=stored,
+            qpos=fit.qpos,
             frequency=targets.rate,
             joint_names=self.embodiment.joint_names,
             embodiment=self.embodiment.name,
             model_version=self.embodiment.model_version,
-            source="; ".join((f"{raw.source or raw.name}, retargeted with {self.options.method}", *raw.notes)),
+            source="; ".join((f"{raw.source or raw.name}, retargeted with {self.options.method}", *notes)),
             licence=self.options.licence or raw.licence,
             landmarks=targets.positions.astype(np.float32),
             landmark_names=targets.names,
             scale=_leg_scale(raw, self.body),
         )
-        return Result(clip.validate(), quality, series, targets)
+        return Result(clip.validate(), fit.quality, fit.series, targets, notes)
+
+    def _best(self, qpos: np.ndarray, targets: Targets, start: float) -> tuple[_Fit, tuple[str, ...]]:
+        """Return the motion (T, nq) made such that the feet can carry it, if that costs no threshold, and notes."""
+        if self.options.dynamic is None or not self.body.free or len(qpos) < SHORTEST:
+            return self._assess(qpos, targets, start), ()
+        soles, thresholds = Soles.of(self.embodiment), {**THRESHOLDS, **self.options.thresholds}
+        carried, _, _ = filter_motion(self.embodiment, qpos, targets.rate, self.options.dynamic, soles)
+        filtered = self._assess(carried, targets, start)
+        failures = reasons(filtered.quality, thresholds)
+        if failures:
+            fitted = self._assess(qpos, targets, start)
+            if len(reasons(fitted.quality, thresholds)) < len(failures):
+                return fitted, (f"left without the dynamic filter, with which it has {'; '.join(failures)}",)
+        return filtered, ()
+
+    def _assess(self, qpos: np.ndarray, targets: Targets, start: float) -> _Fit:
+        """Return the motion (T, nq) as it is stored, with its quality; `start`: when its making began [s]."""
+        if self.body.free:
+            qpos, targets = at_origin(qpos, targets)
+        seconds, stored = time.perf_counter() - start, qpos.astype(np.float32)
+        quality, series = assess(self.embodiment, stored, targets.rate, targets, self.body, seconds)
+        return _Fit(stored, targets, quality, series)
 
     def _with_fitted_thorax(self, raw: RawMotion) -> RawMotion:
         """Return the recording with the thorax as the whole body holds it, to which the arms are then relative.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from muscle_torch.errors import InputError
+from muscle_torch.motion.feasibility import Infeasible
 
 from .quality import reasons
 from .readers import READERS, ReadOptions, count_clips, read_motion
@@ -124,7 +125,15 @@ def make_clip(job: Job, options: RunOptions) -> dict[str, Any]:
         raw = read_motion(job.source, dataclasses.replace(options.read, part=job.part))
         record["notes"] = list(raw.notes)
         result = _retargeter(options.embodiment, _Key(options.retarget))(raw)
+        record["notes"] = list(result.notes)
         told = reasons(result.quality, options.retarget.thresholds)
+        infeasible = (
+            [f"no body can follow it: {'; '.join(result.series.infeasible)}"] if result.series.infeasible else []
+        )
+        if options.retarget.infeasible is Infeasible.reject:
+            told += infeasible
+        else:
+            record["notes"] += infeasible
         record |= {"status": "rejected" if told else "passed", "reasons": told, "quality": result.quality.row()}
         for stale in (target, other):
             stale.unlink(missing_ok=True)

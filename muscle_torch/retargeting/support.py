@@ -1,10 +1,8 @@
 """What holds a body up: whether it hovers, and whether its feet come to rest while they touch the floor."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import mujoco
 import numpy as np
 
 from muscle_torch.motion.support import runs
@@ -12,43 +10,13 @@ from muscle_torch.motion.support import runs
 from .ground import Soles
 from .kinematics import Frames
 
-GeomType = mujoco.mjtGeom
 GAP = 0.01  # [m] above the floor: touches it no more
 SHORTEST_HOVER = 0.1  # [s]
 FALLING = 3.0  # [m/s^2] downwards on average: flies; a body that something holds up keeps its height on average
+SWING = 0.4  # [s] that a foot swings; contacts shorter than that together may be a swing that brushes the floor
 CONTACT = 0.005  # [m] above the floor: a sole touches it
 SHORTEST_STANCE = 0.05  # [s]
 SLOWEST = 0.03  # [s] of a stance in which its foot slides least
-
-
-@dataclass(frozen=True)
-class BodySurface:
-    """The geoms of a model that can touch the floor: capsules, spheres and ellipsoids."""
-
-    geoms: np.ndarray  # (G,)
-    size: np.ndarray  # (G, 3) half axes of ellipsoids [m]; 0 for capsules and spheres
-    radius: np.ndarray  # (G,) of capsules and spheres [m]
-    half: np.ndarray  # (G,) half length of capsules [m]
-
-    @classmethod
-    def of(cls, model: mujoco.MjModel) -> "BodySurface":
-        round_ = (GeomType.mjGEOM_CAPSULE, GeomType.mjGEOM_SPHERE)
-        touches = (model.geom_contype > 0) & np.isin(model.geom_type, (*round_, GeomType.mjGEOM_ELLIPSOID))
-        geoms = np.flatnonzero(touches)
-        size, kind = model.geom_size[geoms], model.geom_type[geoms]
-        ellipsoid = kind == GeomType.mjGEOM_ELLIPSOID
-        return cls(
-            geoms,
-            size * ellipsoid[:, None],
-            size[:, 0] * ~ellipsoid,
-            size[:, 1] * (kind == GeomType.mjGEOM_CAPSULE),
-        )
-
-    def lowest(self, data: mujoco.MjData) -> float:
-        """Return the height of the lowest point in the pose of `data` [m]."""
-        axes = data.geom_xmat[self.geoms].reshape(-1, 3, 3)[:, 2]
-        below = np.linalg.norm(axes * self.size, axis=1) + np.abs(axes[:, 2]) * self.half + self.radius
-        return float((data.geom_xpos[self.geoms, 2] - below).min())
 
 
 def hovering(lowest: np.ndarray, height: np.ndarray, rate: float) -> np.ndarray:
@@ -87,9 +55,9 @@ def stances_of(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> 
     place, turn = frames.pos[:, soles.bodies].cpu().numpy(), frames.mat[:, soles.bodies].cpu().numpy()
     # The material that touches the floor in one frame, in the next.
     local = np.einsum("tpji,tpj->tpi", turn[:-1], point[:-1] - place[:-1])
-    moved = np.einsum("tpij,tpj->tpi", turn[1:], local) + place[1:]
-    speed = np.linalg.norm((moved - point[:-1])[..., :2], axis=-1) * rate
-    low = np.maximum(point[:-1, :, 2], moved[..., 2]) < CONTACT
+    after = np.einsum("tpij,tpj->tpi", turn[1:], local) + place[1:]
+    speed = np.linalg.norm((after - point[:-1])[..., :2], axis=-1) * rate
+    low = np.maximum(point[:-1, :, 2], after[..., 2]) < CONTACT
     shortest, width = max(2, round(SHORTEST_STANCE * rate)), max(1, round(SLOWEST * rate))
     flights = [stop for start, stop in runs(~np.any(low, axis=1)) if stop - start >= shortest and start > 0]
     stances = []
@@ -102,9 +70,9 @@ def stances_of(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> 
     return stances
 
 
-def typical_slide(stances: Sequence[Stance]) -> float:
-    """Return the slide of the middle stance, by their durations [m/s]; 0 if there is none."""
-    if not stances:
+def typical_slide(stances: Sequence[Stance], frames: float = 1.0) -> float:
+    """Return the slide of the middle stance, by their durations [m/s]; 0 if they last less than `frames` together."""
+    if sum(stance.stop - stance.start for stance in stances) < frames:
         return 0.0
     ordered = sorted(stances, key=lambda stance: stance.slide)
     ends = np.cumsum([stance.stop - stance.start for stance in ordered])

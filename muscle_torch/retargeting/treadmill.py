@@ -23,11 +23,11 @@ def belt_velocity(feet: Sequence[np.ndarray], rate: float) -> np.ndarray:
     for points in feet:
         low = points[:, 2] < np.quantile(points[:, 2], LOWEST) + LOW
         velocity.append((np.gradient(points[:, :2], axis=0) * rate)[low])
-    standing = np.concatenate(velocity)
-    middle = np.median(standing, axis=0)
-    along = standing @ (middle / max(float(np.linalg.norm(middle)), 1e-9))
+    samples = np.concatenate(velocity)
+    middle = np.median(samples, axis=0)
+    along = samples @ (middle / max(float(np.linalg.norm(middle)), 1e-9))
     order = np.argsort(along)
     count = max(1, round(DENSEST * len(order)))
     widths = along[order[count - 1 :]] - along[order[: len(order) - count + 1]]
     first = int(np.argmin(widths))
-    return standing[order[first : first + count]].mean(axis=0)
+    return samples[order[first : first + count]].mean(axis=0)

@@ -23,7 +23,7 @@ from ..arm_axes import bends_to, segment_axes
 from ..raw import SIDES, RawMotion
 from .axes import AXES, turn_between, vertical_axis
 from .root_unit import check_root_unit
-from .skeleton import TO_Z_UP
+from .skeleton import TO_Z_UP, check_numbers
 
 BODY_JOINTS = 22
 LEFT = {"hip": 1, "knee": 4, "ankle": 7, "toe": 10, "shoulder": 16, "elbow": 18, "wrist": 20}  # right: one more
@@ -114,6 +114,8 @@ def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0,
     trans = arrays.get("trans")
     if trans is None or trans.shape != (len(poses), 3):
         raise InputError(f"{path}: trans is missing or not of shape ({len(poses)}, 3)")
+    for name, values in (("poses", poses), ("trans", trans)):
+        check_numbers(values, f"{path}: {name}")
     frequency = rate or _rate(arrays, path)
     gender, betas, notes = _gender(arrays), *_betas(arrays, len(poses), path)
     model = load_body(smpl, gender)

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from muscle_torch.biomechanics.text_tables import read_text
 from muscle_torch.errors import InputError
 
 from ..arm_axes import segment_axes
 from ..raw import SIDES, RawMotion
 from .axes import AXES, axis_name, body_axes, standing_rest, turn_between, vertical_axis
-from .skeleton import TO_Z_UP, Skeleton
+from .skeleton import TO_Z_UP, Skeleton, check_numbers
 
 # landmark -> the bone at whose end it lies; two bones: midway between their ends.
 BONES: dict[str, tuple[str, ...]] = {
@@ -115,7 +116,7 @@ def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "")
         rest={name: at @ axes for name, at in rest.items()},
         subject=asf_path.stem,
         source=str(path),
-        notes=(*notes, *_left_out(asf, amc)),
+        notes=(*_assumed(asf, amc, unit, rate), *notes, *_left_out(asf, amc)),
     )
 
 
@@ -138,6 +139,18 @@ def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.
             turn = rotations[:, skeleton.names.index(bone)]
             turns[f"{side}_{name}"] = turn @ segment_axes(ahead, length, side)
     return turns
+
+
+def _assumed(asf: Asf, amc: Amc, unit: float, rate: float) -> tuple[str, ...]:
+    """Notes on what neither file states."""
+    notes = []
+    if not rate and not amc.rate:
+        notes.append(f"states no rate: {CMU_RATE:g} Hz, as in the CMU database (rate= sets another)")
+    if not unit:
+        notes.append(f"1 unit of length is taken for {asf.unit:.4g} m, as in the CMU database (unit= sets another)")
+    if not np.allclose(asf.bones["root"].axis, np.eye(3)):
+        notes.append("the root's orientation in the .asf is taken for its axes")
+    return tuple(notes)
 
 
 def _left_out(asf: Asf, amc: Amc) -> tuple[str, ...]:
@@ -277,8 +290,11 @@ def _read_amc(path: Path) -> Amc:
     broken = [name for name, rows in values.items() if len(rows) != frames or len({len(r) for r in rows}) != 1]
     if broken:
         raise InputError(f"{path}: bone {broken[0]!r} is not whole in all {frames} frames: the file was cut off")
-    return Amc({name: np.array(rows) for name, rows in values.items()}, degrees, rate)
+    bones = {name: np.array(rows) for name, rows in values.items()}
+    for name, rows in bones.items():
+        check_numbers(rows, f"{path}: bone {name!r}")
+    return Amc(bones, degrees, rate)
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="latin-1").splitlines()
+    return read_text(path).splitlines()

@@ -72,8 +72,9 @@ def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "") -> 
     offsets[0] = 0.0
     skeleton = Skeleton(tuple(bvh.names), tuple(bvh.parents), offsets)
     positions, turns = skeleton.pose(places[:, 0], bvh.rotations(), places)
-    scale = unit or _guess_unit({name: positions[:, joint] for name, joint in joints.items()}, path)
+    scale, guessed = (unit, ()) if unit else _guess_unit({n: positions[:, joint] for n, joint in joints.items()}, path)
     first = _first_frame(positions[:, list(joints.values())] * scale, rate)
+    left_out = ("the first frame, a rest pose, is left out",) * first
     positions, turns = positions[first:] * scale, turns[first:]
 
     rest = {name: skeleton.rest()[joint] for name, joint in joints.items()}
@@ -97,7 +98,7 @@ def read_bvh(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "") -> 
         rest={} if axes is None else {name: at @ axes * scale for name, at in rest.items()},
         subject=path.stem,
         source=str(path),
-        notes=notes,
+        notes=(*guessed, *left_out, *notes),
     )
 
 
@@ -127,13 +128,15 @@ def _landmarks(bvh: Bvh, path: Path) -> dict[str, int]:
     return joints
 
 
-def _guess_unit(points: dict[str, np.ndarray], path: Path) -> float:
+def _guess_unit(points: dict[str, np.ndarray], path: Path) -> tuple[float, tuple[str]]:
+    """Return the unit of length [m] that makes the leg an adult's, for no BVH file states one, and a note of it."""
     leg = leg_length(points)
     assert leg is not None
     scale = min(UNITS.values(), key=lambda u: abs(np.log(max(leg * u, 1e-9) / USUAL_LEG)))
     if not 0.5 < leg * scale < 1.2:
         raise InputError(f"{path}: a leg of {leg:.4g} units: no usual unit of length; set unit= to its metres")
-    return scale
+    note = f"1 unit of length is taken for {scale:.4g} m, so that the leg has {leg * scale:.2f} m (unit= sets another)"
+    return scale, (note,)
 
 
 def _carriers(parents: list[int], joints: dict[str, int]) -> dict[str, int]:

@@ -30,7 +30,7 @@ def arm_turns(
         positions: Of the joints (T, J, 3).
         turns: Global rotations of the joints (T, J, 3, 3).
     """
-    found: dict[str, np.ndarray] = {}
+    orientations: dict[str, np.ndarray] = {}
     for side in SIDES:
         if not {f"{side}_elbow", f"{side}_wrist"} <= joints.keys():
             continue
@@ -42,10 +42,10 @@ def arm_turns(
         front = _thumb(bvh, hand, offsets)
         front = bend if front is None else front
         if bend is not None:
-            found[f"{side}_upper_arm"] = turns[:, shoulder] @ segment_axes(bend, offsets[elbow], side)
+            orientations[f"{side}_upper_arm"] = turns[:, shoulder] @ segment_axes(bend, offsets[elbow], side)
         if front is not None:
-            found[f"{side}_hand"] = turns[:, hand] @ segment_axes(front, offsets[wrist], side)
-    return found
+            orientations[f"{side}_hand"] = turns[:, hand] @ segment_axes(front, offsets[wrist], side)
+    return orientations
 
 
 def _hand(bvh: Bvh, wrist: int, offsets: np.ndarray) -> int:

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from muscle_torch.biomechanics.text_tables import read_text
 from muscle_torch.errors import InputError
+
+from .skeleton import check_numbers
 
 FRAMES = re.compile(r"\s*frames\s*:?\s*(\d+)", re.IGNORECASE)
 FRAME_TIME = re.compile(r"\s*frame\s*time\s*:?\s*(\S*)", re.IGNORECASE)
@@ -64,7 +67,7 @@ class Bvh:
 
 def parse_bvh(path: Path) -> Bvh:
     """Read a BVH file. Raises InputError, one line, for what is no BVH file or was cut off."""
-    lines = path.read_text(encoding="latin-1").splitlines()
+    lines = read_text(path).splitlines()
     motion = next((i for i, line in enumerate(lines) if line.split()[:1] and line.split()[0].upper() == "MOTION"), None)
     bvh = Bvh()
     with _one_line(path):
@@ -82,6 +85,7 @@ def parse_bvh(path: Path) -> Bvh:
     if not frames or len(rows) < frames:
         raise InputError(f"{path}: states {frames} frames of {width} values and holds fewer: the file was cut off")
     bvh.values = np.array(rows[:frames])
+    check_numbers(bvh.values, str(path))
     return bvh
 
 

@@ -44,6 +44,8 @@ def make_clock(numbers: np.ndarray, time: np.ndarray, stated: float, rate: float
         InputError: The time goes back, jumps too far, or nothing states a rate.
     """
     usable, notes = _is_usable(time, rate, where), []
+    if not usable and np.isfinite(time).all() and np.ptp(time) > 0 and not rate and stated > 0:
+        notes.append(f"the time column is too coarse or not in seconds: {stated:g} Hz, as the header states")
     rows = np.arange(len(numbers))
     if usable and (np.diff(time) == 0).any():
         rows = np.flatnonzero(np.append(np.diff(time) > 0, True))

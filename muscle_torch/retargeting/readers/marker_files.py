@@ -7,6 +7,7 @@ import numpy as np
 
 from muscle_torch.biomechanics.c3d import read_c3d_points
 from muscle_torch.biomechanics.c3d_file import metres
+from muscle_torch.biomechanics.text_tables import read_text
 from muscle_torch.errors import InputError
 
 from .clock import make_clock
@@ -39,9 +40,11 @@ def load_markers(path: Path, unit: float = 0.0, rate: float = 0.0) -> Markers:
 
 def load_trc(path: Path, unit: float = 0.0, rate: float = 0.0) -> Markers:
     """Tab-separated markers. Empty cells, three zeros and numbers beyond `HIDDEN` are hidden markers."""
-    lines = path.read_text(encoding="latin-1").splitlines()
+    lines = read_text(path).splitlines()
     try:
-        header = {key.lower(): value for key, value in zip(lines[1].split(), lines[2].split(), strict=False)}
+        # Tabs part the cells, so a comma is a decimal one.
+        stated = lines[2].replace(",", ".").split()
+        header = {key.lower(): value for key, value in zip(lines[1].split(), stated, strict=False)}
         stated_rate, stated_unit = float(header["datarate"]), header["units"]
         labels = [word.strip() for word in lines[3].split("\t")[2:] if word.strip()]
     except (IndexError, KeyError, ValueError) as error:
@@ -64,7 +67,7 @@ def _table(lines: list[str], columns: int, path: Path) -> np.ndarray:
     """Numbers (N, columns) of the rows below the header, which begin at line 6; NaN for empty cells."""
     rows = []
     for number, line in enumerate(lines, start=6):
-        cells = line.rstrip("\r\n").split("\t")[:columns]
+        cells = line.rstrip("\r\n").replace(",", ".").split("\t")[:columns]
         if not "".join(cells).strip():
             continue
         cells += [""] * (columns - len(cells))

@@ -9,7 +9,7 @@ from muscle_torch.errors import InputError, nearest
 
 from ..arm_axes import segment_axes
 from ..raw import SIDES, RawMotion
-from .axes import AXES, check_axis
+from .axes import AXES, axis_name, check_axis
 from .marker_files import Markers, load_markers
 from .names import plain_names
 from .static_trial import carried
@@ -44,6 +44,7 @@ CENTRE_ROLES: dict[str, tuple[str | tuple[str, ...], ...]] = {
 }
 ONE_ARM = ("ACROTIP", "EPICL", "EPICM", "STYLR", "STYLU", "INDEX")
 SPACE = 1e-9
+UPRIGHT = 0.85  # cosine to the vertical of a trunk that shows which axis that is
 KNEE_INWARD, ANKLE_INWARD = 0.055, 0.04  # [m] joint centre from a lateral marker if the medial one is missing
 SHOULDER_DROP = 0.17  # of the distance between both acromia, below the marker (Rab et al. 2002)
 
@@ -86,7 +87,7 @@ def from_markers(
     at = _roles(markers, _present(names, labels, both, path), path)
     if static is not None:
         at |= _carried(at, markers, static, _roles(static, _present(names, static.labels, both, path), path))
-    turn = _up(at, labels, up, path)
+    turn, unsure = _up(at, labels, up, path)
     at = {role: values @ turn.T for role, values in at.items()}
     positions: dict[str, np.ndarray] = {}
     orientations: dict[str, np.ndarray] = {}
@@ -109,7 +110,7 @@ def from_markers(
         orientations=orientations,
         subject=path.stem,
         source=str(path),
-        notes=markers.notes,
+        notes=(*markers.notes, *unsure),
     )
 
 
@@ -187,8 +188,12 @@ def _roles(markers: Markers, names: dict[str, str], path: Path) -> dict[str, np.
     return {role: values for role, values in roles.items() if np.isfinite(values).all(axis=1).any()}
 
 
-def _up(at: dict[str, np.ndarray], labels: list[str], up: str, path: Path) -> np.ndarray:
-    """Rotation (3, 3) that takes the file's vertical axis, along which the neck is above hips or chest, to z."""
+def _up(at: dict[str, np.ndarray], labels: list[str], up: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the rotation (3, 3) that takes the vertical axis to z, and a note if the trunk leans far from it.
+
+    The vertical axis is the one along which the neck is above hips or chest.
+    """
+    notes = ()
     high = [at[r] for r in ("C7", "CLAV", "RSHO", "LSHO") if r in at]
     low = [at[r] for r in ("RASI", "LASI", "SACR", "STRN", "T10") if r in at]
     if not high:
@@ -208,8 +213,12 @@ def _up(at: dict[str, np.ndarray], labels: list[str], up: str, path: Path) -> np
             )
         row = np.zeros(3)
         row[axis] = np.sign(tall[axis])
+        if np.abs(tall[axis]) < UPRIGHT * np.linalg.norm(tall):
+            notes = (
+                f"{axis_name(row)} is taken as the vertical axis, from which the trunk leans far (up= sets another)",
+            )
     first = np.roll(np.abs(row), 1) if not row[1] else np.array([0.0, 0.0, 1.0])
-    return np.stack((first, np.cross(row, first), row))
+    return np.stack((first, np.cross(row, first), row)), notes
 
 
 def _mean(at: dict[str, np.ndarray], *roles: str) -> np.ndarray | None:

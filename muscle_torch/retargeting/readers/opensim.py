@@ -67,7 +67,8 @@ def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: s
     """
     table = read_storage(path, rate, angle_unit)
     notes = tuple(note.removeprefix(f"{path}: ") for note in table.notes)
-    columns, rate = _even(table)
+    columns, rate, uneven = _even(table)
+    notes += uneven
     count, angle = len(next(iter(columns.values()))), np.pi / 180 if "deg" in table.units else 1.0
     if set(shoulder.NEEDED) <= columns.keys():
         arm = shoulder.arm_motion(path, {name: angle * values for name, values in columns.items()}, rate)
@@ -160,8 +161,8 @@ def _arm_turns(rotations: np.ndarray, places: dict[str, int], columns: dict[str,
     return turns
 
 
-def _even(table: TimeSeries) -> tuple[dict[str, np.ndarray], float]:
-    """The columns, by names in lower case, on an even clock, and its rate [Hz].
+def _even(table: TimeSeries) -> tuple[dict[str, np.ndarray], float, tuple[str, ...]]:
+    """Return the columns, by names in lower case, on an even clock, its rate [Hz], and a note on interpolated rows.
 
     Raises InputError for missing values, and for missing rows beyond LONGEST_GAP; shorter ones and an integrator's
     uneven steps are interpolated.
@@ -172,7 +173,7 @@ def _even(table: TimeSeries) -> tuple[dict[str, np.ndarray], float]:
         raise InputError(
             f"{table.source}: {table.names[column]} has no value at {table.time[row]:g} s; fill the gap, or cut there"
         )
-    time, values, steps = table.time, table.values, np.diff(table.time)
+    time, values, steps, notes = table.time, table.values, np.diff(table.time), ()
     if np.abs(steps - steps.mean()).max() >= CLOCK_TOLERANCE * steps.mean():
         usual = float(np.median(steps))
         at = int(np.argmax(steps))
@@ -185,8 +186,9 @@ def _even(table: TimeSeries) -> tuple[dict[str, np.ndarray], float]:
         even = np.linspace(time[0], time[-1], count)
         values = np.stack([np.interp(even, time, column) for column in values.T], axis=1)
         time = even
+        notes = (f"the steps of its time differ: interpolated at {1 / usual:.6g} Hz",)
     columns = {name.lower(): column for name, column in zip(table.names, values.T, strict=True)}
-    return columns, (len(time) - 1) / float(time[-1] - time[0])
+    return columns, (len(time) - 1) / float(time[-1] - time[0]), notes
 
 
 def _skeleton() -> tuple[Skeleton, dict[str, int]]:

@@ -4,8 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from muscle_torch.errors import InputError
+
 # A skeleton's own axes: y up, facing z, x to its left. Rows give the axes of RawMotion.
 TO_Z_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+def check_numbers(values: np.ndarray, where: str) -> None:
+    """Raise InputError, which names the first frame, if channels (T, ...) of joints hold NaN or infinity."""
+    broken = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if broken.any():
+        raise InputError(
+            f"{where}: frame {int(np.argmax(broken)) + 1} of {len(values)} holds values that are no numbers (NaN or "
+            "infinite): fill the gap in the program that recorded it, or cut the file there"
+        )
 
 
 @dataclass(frozen=True)
