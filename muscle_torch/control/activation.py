@@ -73,7 +73,7 @@ class ActivationDynamics:
 
     def _roll(self, activation: np.ndarray, excitation: np.ndarray, slopes: bool = False) -> tuple[np.ndarray, ...]:
         """End and mean over the substeps; with `slopes` also the derivative of the end by the excitation."""
-        value, total, slope = activation, 0.0, 0.0
+        value, total, slope = activation, np.zeros_like(activation), np.zeros_like(activation)
         for _ in range(self.substeps):
             total = total + value
             rate, by_value, by_excitation = self._rate(value, excitation, slopes)

@@ -114,4 +114,4 @@ def _line_search(
         step = step - value / rate
         if not low < step < high:
             step = 0.5 * (low + high) if np.isfinite(high) else 2 * low
-    return step
+    return float(step)
