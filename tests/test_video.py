@@ -152,6 +152,17 @@ def test_still_is_a_png(tmp_path, renderer):
     assert imread(output).shape[:2] == (120, 160)
 
 
+def test_an_animation_for_web_pages_has_every_frame(tmp_path, renderer):
+    from PIL import Image
+
+    swing = Trajectory("x", np.linspace(0, 1, 51)[:, None], 100.0)
+    video.render(renderer.embodiment, [swing], tmp_path / "x.webp", width=96, height=64, fps=20)
+    with Image.open(tmp_path / "x.webp") as picture:
+        assert (picture.n_frames, picture.size, picture.info["loop"]) == (11, (96, 64), 0)
+        picture.seek(10)
+        assert picture.info["duration"] == 50
+
+
 def test_filming_as_part_of_a_run_raises_one_line_whatever_fails(tmp_path, renderer, monkeypatch):
     """A driver's error becomes an InputError, a mistake of ours does not."""
     still = [Trajectory("x", np.zeros((2, 1)), 100.0)]
@@ -188,7 +199,7 @@ def test_without_opengl_the_remedy_is_one_line(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["output=x.gif"], "must end in .mp4 or .png"),
+        (["output=x.gif"], "must end in .mp4, .webp or .png"),
         (["fps=0"], "fps=0"),
         (["speeed=1"], "'speed'"),
         (["task=toy"], "toy_arm"),

@@ -1,4 +1,4 @@
-"""Render a video (.mp4) or a picture (.png) without a screen: a policy with its reference as a ghost, or motions alone.
+"""Render a video (.mp4) or picture (.webp moves, .png) without a screen: a policy over its reference, or motions alone.
 
 `python tools/render.py checkpoint=runs/my_run motion=wave output=wave.mp4` plays the policy, every motion from its
 start to its end; muscles redden with activation. `policy=zero task=toy_arm` plays a controller without a checkpoint.
@@ -16,7 +16,7 @@ from muscle_torch.tools.controlled_env import ControlOptions, trajectories_of
 
 @dataclasses.dataclass(frozen=True)
 class RenderOptions(ControlOptions):
-    output: str = key("motion.mp4", "a .mp4 video, or a .png picture of the first motion")
+    output: str = key("motion.mp4", "a .mp4 video, a moving .webp picture, or a .png picture of the first motion")
     time: float = key(1.0, "moment a picture shows", "s")
     width: int = key(640, "width, even", "pixels")
     height: int = key(480, "height, even", "pixels")
@@ -57,8 +57,8 @@ def main(words: Sequence[str]) -> int:
 
 def _checked(options: RenderOptions) -> Path:
     output = Path(options.output)
-    if output.suffix not in (".mp4", ".png"):
-        raise InputError(f"cannot write {output}: output= must end in .mp4 or .png")
+    if output.suffix not in (".mp4", ".webp", ".png"):
+        raise InputError(f"cannot write {output}: output= must end in .mp4, .webp or .png")
     for name in ("fps", "speed", "max_seconds"):
         if getattr(options, name) <= 0:
             raise InputError(f"{name}={getattr(options, name)}: must be more than 0")

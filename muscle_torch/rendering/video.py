@@ -34,7 +34,7 @@ def render(
     grid: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write an mp4 of trajectories.
+    """Write an .mp4 video, or an .webp picture that moves, of trajectories.
 
     Args:
         embodiment: The body.
@@ -79,7 +79,7 @@ def render(
                     if progress is not None:
                         progress(done, sum(counts))
 
-        write_mp4(output, images(), columns * tile_width, rows * tile_height, fps)
+        WRITERS[output.suffix](output, images(), columns * tile_width, rows * tile_height, fps)
 
 
 def render_still(
@@ -125,6 +125,19 @@ def write_mp4(output: Path, images: Iterator[np.ndarray], width: int, height: in
                 writer.send(image)
         finally:
             writer.close()
+
+
+def write_webp(output: Path, images: Iterator[np.ndarray], width: int, height: int, fps: int) -> None:
+    """Encode images (height, width, 3) uint8 as an endless animation that web pages show; for seconds, not minutes."""
+    from PIL import Image
+
+    first, *others = [Image.fromarray(image) for image in images]
+    pace = {"duration": round(1000 / fps), "loop": 0, "quality": 60, "method": 4}
+    with write_atomically(output, CANNOT_WRITE) as temporary:
+        first.save(temporary, format="WEBP", save_all=True, append_images=others, **pace)
+
+
+WRITERS = {".mp4": write_mp4, ".webp": write_webp}
 
 
 def _aim(renderer: SceneRenderer, trajectory: Trajectory, count: int = 20) -> View:
