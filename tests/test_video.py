@@ -159,7 +159,8 @@ def test_an_animation_for_web_pages_has_every_frame(tmp_path, renderer):
     video.render(renderer.embodiment, [swing], tmp_path / "x.webp", width=96, height=64, fps=20)
     with Image.open(tmp_path / "x.webp") as picture:
         assert (picture.n_frames, picture.size, picture.info["loop"]) == (11, (96, 64), 0)
-        picture.seek(10)
+        picture.seek(1)
+        picture.load()
         assert picture.info["duration"] == 50
 
 
