@@ -13,14 +13,13 @@ class TaskOptions:
     joint_frequency: float = 20.0  # trunk and legs
     limb_frequency: float = 10.0  # light limbs: arms
     root_frequency: float = 5.0  # horizontal position of the root
-    height_frequency: float = 12.0  # its height
+    height_frequency: float = 16.0  # its height
     turn_frequency: float = 10.0  # its orientation
     com_frequency: float = 5.0  # mass centre, horizontally
     foot_frequency: float = 25.0  # swing feet
     root_weight: float = 3.0  # of its horizontal acceleration, against 1 of the Gauss metric
-    height_weight: float = 30.0  # of its vertical acceleration
-    turn_weight: float = 10.0  # of its angular acceleration
-    foothold: float = 0.0  # share of the standing feet's displacement by which root and mass centre follow them
+    height_weight: float = 20.0  # of its vertical acceleration
+    turn_weight: float = 20.0  # of its angular acceleration
     com_weight: float = 100.0  # of the mass centre's horizontal acceleration
     momentum_weight: float = 0.5  # of the rate of angular momentum about the mass centre
     momentum_rate: float = 5.0  # [1/s] at which its error should vanish
@@ -31,8 +30,8 @@ class TaskOptions:
     clearance_weight: float = 20.0  # of the vertical acceleration of its lowest point, while that is too near the floor
     leg_inertia: float = 1.0  # [kg m^2] added to the metric's diagonal: errors of light distal joints count too
     trunk_inertia: float = 0.3
-    limb_inertia: float = 0.01
-    ball_damping: float = 0.15  # of the inverse kinematics of three hinges through a point, near their singular poses
+    limb_inertia: float = 0.03
+    ball_damping: float = 0.4  # of the inverse kinematics of three hinges through a point, near their singular poses
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,13 @@ class StepOptions:
 
     capture: float = 1.0  # metres of placement a metre of the divergent component's error at landing
     forward_margin: float = 0.04  # [m] of error that the standing foot's centre of pressure can undo, fore and aft
-    sideways_margin: float = 0.015  # [m]
+    sideways_margin: float = 0.0  # [m]
     latest: float = 0.3  # [s] of growth at most that is previewed
     farthest: float = 0.25  # [m] from the reference's foot
     clearance: float = 0.03  # [m] of the real foot above the floor in the middle of a swing
     lift: float = 0.03  # [m] added to the reference's height there
     press: float = 0.005  # [m] below the floor that a foot aims at which should stand and does not touch it
-    outward: float = 0.03  # [m] sideways beyond the reference: a fall inwards is caught by the next step
+    outward: float = 0.02  # [m] sideways beyond the reference: a fall inwards is caught by the next step
     gap: float = 0.10  # [m] sideways between the feet, less if the reference has less
     least_gap: float = 0.06  # [m]
     rise_time: float = 0.06  # [s] over which clearance begins

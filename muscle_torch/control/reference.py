@@ -12,8 +12,6 @@ from muscle_torch.motion.support import runs
 from .body import ControlBody
 from .options import StepOptions
 
-LOAD_TRANSFER = 0.1  # [s] over which a foot takes its load
-
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -33,7 +31,6 @@ class Reference:
     foot_acceleration: np.ndarray  # (T, F, 6)
     hip_pos: np.ndarray  # (T, F, 3) of the legs' first bodies
     stands: np.ndarray  # (T, F) bool
-    load: np.ndarray  # (T, F) in [0, 1]: how much each foot carries, passing from foot to foot in double support
     swing: np.ndarray  # (T, F) in [0, 1]: 1 in the middle of a swing, 0 in stance, ramps between
     landing: np.ndarray  # (T, F) [s] until the foot stands; 0 in stance, inf if it does not before the clip ends
     ball_mat: np.ndarray  # (T, B, 3, 3) orientation of a ball joint's outer body in the inner one's axes
@@ -78,7 +75,6 @@ class Reference:
             *(qpos, qvel, qacc),
             **(tables | gradient),
             stands=stands,
-            load=load_shares(stands, rate),
             swing=swing,
             landing=landing,
             activation=none,
@@ -102,21 +98,6 @@ def swing_phase(stands: np.ndarray, steps: StepOptions, rate: float) -> np.ndarr
         x = np.minimum(1.0, np.minimum(rise, fall))
         out[start:stop] = x**3 * (10 - 15 * x + 6 * x**2)
     return out
-
-
-def load_shares(stands: np.ndarray, rate: float) -> np.ndarray:
-    """(T, F) share of the load on each standing foot, by the time since it landed and until it lifts; 0 if none stands.
-
-    A foot that stands at an end of the clip counts as standing beyond it.
-    """
-    out = np.zeros(stands.shape)
-    for foot, column in enumerate(stands.T):
-        for start, stop in runs(column):
-            frames = np.arange(start, stop)
-            since = frames - start + 1.0 if start > 0 else np.full(len(frames), np.inf)
-            until = stop - frames + 0.0 if stop < len(stands) else np.full(len(frames), np.inf)
-            out[start:stop, foot] = np.minimum(1.0, np.minimum(since, until) / (LOAD_TRANSFER * rate))
-    return out / np.maximum(out.sum(axis=1, keepdims=True), 1e-9)
 
 
 def landing_times(stands: np.ndarray, rate: float) -> np.ndarray:

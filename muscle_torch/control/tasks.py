@@ -65,16 +65,6 @@ class BodyState:
         return np.isin(np.arange(len(self.body.feet)), feet)
 
     @cached_property
-    def foothold_shift(self) -> np.ndarray:
-        """(3,) horizontal distance [m] of the feet that carry the body from where the reference has them."""
-        weight = self.reference.load[self.next] * self.touching
-        heels = [foot.body for foot in self.body.feet]
-        away = self.data.xpos[heels] - self.reference.foot_pos[self.next]
-        shift = weight @ away if len(heels) else np.zeros(3)
-        shift[2] = 0.0
-        return shift
-
-    @cached_property
     def lowest(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest point of each foot (F, 3) [m], and the bodies that they belong to (F,)."""
         soles = self.body.soles
@@ -136,7 +126,6 @@ class Tasks:
         if not options.com_weight:
             return []
         error = reference.com[frame] - state.com - self.body.remaining * state.com_velocity
-        error += options.foothold * state.foothold_shift
         rate = reference.com_velocity[frame] - state.com_velocity
         gain = options.com_frequency
         target = reference.com_acceleration[frame] + gain**2 * error + 2 * gain * rate
@@ -148,8 +137,6 @@ class Tasks:
         error = np.zeros(body.model.nv)
         mujoco.mj_differentiatePos(body.model, error, 1.0, data.qpos, reference.qpos[frame])
         error -= body.remaining * data.qvel  # of where the body will be when the reference is there
-        if body.root_size:
-            error[:3] += self.options.foothold * state.foothold_shift
         rate = reference.qvel[frame] - data.qvel
         error, rate = error[body.dofs], rate[body.dofs]
         for index, (inner, outer, dofs) in enumerate(body.ball_joints):
