@@ -126,7 +126,8 @@ class MuscleEnv(EnvBase):
     def advance(self, action: Tensor) -> Transition:
         """Apply an action (W, actions) for one control step.
 
-        Actions are clipped to their range by the action space; penalties use the unclipped commands.
+        Actions are clipped to their range by the action space, penalties use the unclipped commands, and the controls
+        that reach the physics are clamped: `physics.field("ctrl")` of a muscle is its excitation, in [0, 1].
         """
         with _single_thread_exact():
             command = self.actions.to_actuators(action.to(self.device, torch.float32))
@@ -180,6 +181,8 @@ class MuscleEnv(EnvBase):
             return values if environments is None else values.index_select(0, environments)
 
         def read(name: str) -> Tensor:
+            if name == "ctrl":  # observed before it is clamped, as in the published system
+                return chosen(self._controls)
             return chosen(self.physics.field(name, self._body.rows.get(name)))
 
         return self.goal.state_type(
@@ -243,6 +246,10 @@ class MuscleEnv(EnvBase):
             InputError: The snapshot is another environment's.
         """
         for name in self._BUFFERS:
+            if name not in snapshot:
+                raise InputError(
+                    "this run was saved by another version of muscle_torch: start a new one with checkpoint="
+                )
             if snapshot[name].shape != getattr(self, name).shape:
                 raise InputError(
                     f"stored environment does not fit: {name} has shape {tuple(snapshot[name].shape)}, needed "
@@ -265,13 +272,17 @@ class MuscleEnv(EnvBase):
 
     # One control step
 
-    _BUFFERS = ("episode_step", "nan_resets", "_command", "_previous_qvel", "_observation")
+    _BUFFERS = ("episode_step", "nan_resets", "_command", "_controls", "_previous_qvel", "_observation")
 
     def _make_buffers(self) -> None:
         worlds, whole = self.num_envs, {"dtype": torch.long, "device": self.device}
         self.episode_step = torch.zeros(worlds, **whole)
         self.nan_resets = torch.zeros((), **whole)
         self._command = torch.zeros(worlds, self.actions.num_commands, device=self.device)
+        muscles = self.embodiment.muscle_ids
+        self._controls = torch.zeros(worlds, len(muscles), device=self.device)  # of the muscles, not clamped
+        every = len(muscles) == self.embodiment.model.nu
+        self._muscle_ids = None if every else torch.from_numpy(muscles).to(self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
         props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
         self._props_qpos = torch.from_numpy(props).float().to(self.device)  # once: at each reset it would synchronize
@@ -281,6 +292,7 @@ class MuscleEnv(EnvBase):
         self.actions.begin(environments)
         self.episode_step = torch.where(environments, 0, self.episode_step)
         self._command = torch.where(environments.unsqueeze(1), 0.0, self._command)
+        self._controls = torch.where(environments.unsqueeze(1), 0.0, self._controls)
         self.physics.reset(environments, *self._with_props(qpos, qvel))
 
     def _with_props(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor]:
@@ -293,12 +305,13 @@ class MuscleEnv(EnvBase):
         return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 
     def _simulate(self, command: Tensor) -> None:
-        substeps = self.embodiment.substeps
-        if not self.actions.every_substep:
-            self.physics.step(self.actions.to_controls(command, self.physics, self.goal), substeps)
-            return
-        for _ in range(substeps):
-            self.physics.step(self.actions.to_controls(command, self.physics, self.goal), 1)
+        calls, substeps = 1, self.embodiment.substeps
+        if self.actions.every_substep:
+            calls, substeps = substeps, 1
+        for _ in range(calls):
+            controls = self.actions.to_controls(command, self.physics, self.goal)
+            self.physics.step(self.actions.clamp(controls), substeps)
+        self._controls = controls if self._muscle_ids is None else controls.index_select(1, self._muscle_ids)
 
     def _transition(self, state: State, bad: Tensor) -> Transition:
         observation = self.observer.add(self._observation, state)
@@ -334,7 +347,8 @@ class MuscleEnv(EnvBase):
         self.observation_spec = Composite(
             observation=Unbounded(of(self.observation_size), device=device), shape=shape, device=device
         )
-        self.action_spec = Bounded(-1.0, 1.0, of(self.action_size), device=device)
+        bounds = (bound.expand(of(self.action_size)) for bound in (self.actions.low, self.actions.high))
+        self.action_spec = Bounded(*bounds, of(self.action_size), device=device)
         self.reward_spec = Unbounded(of(1), device=device)
         self.done_spec = Composite(
             done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device

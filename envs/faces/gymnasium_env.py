@@ -51,7 +51,7 @@ class GymnasiumEnv(VectorEnv):
             "render_fps": env.embodiment.control_frequency,
         }
         self.single_observation_space = Box(-np.inf, np.inf, (env.observation_size,), np.float32)
-        self.single_action_space = Box(-1.0, 1.0, (env.action_size,), np.float32)
+        self.single_action_space = Box(_array(env.actions.low), _array(env.actions.high), dtype=np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._begun = False

@@ -66,8 +66,25 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         InputError: The keys are those of another version.
     """
+    values = _without_mixing(values)
     check_keys(Config, values, "stored config")
     return _build(Config, [Layer(values, True)])
+
+
+def _without_mixing(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a stored config without the options by which the environment once mixed muscles."""
+    actions = values.get("actions")
+    if not isinstance(actions, list):
+        return values
+    for one in actions:
+        if one.get("synergy_mixing") or one.get("action_bias"):
+            raise InputError(
+                "this checkpoint was trained when the environment mixed muscles; now the policy does: train it anew "
+                "(exploration.synergy_mixing, exploration.action_bias)"
+            )
+    removed = ("synergy_mixing", "action_bias")
+    kept = [{name: value for name, value in one.items() if name not in removed} for one in actions]
+    return {**values, "actions": kept}
 
 
 def tasks() -> list[str]:
