@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -87,16 +88,15 @@ def load_policy(checkpoint: str | Path, device: str | torch.device = "cpu") -> "
     return Inference(policy.to(device), stored)
 
 
-class Inference(nn.Module):
+class Inference(TensorDictModuleBase):
     """A policy that only acts. `.config` and `.task` are those of its training run.
 
     A TensorDict module from `observation` to `action` too: `env.rollout(100, load_policy("runs/my_run"))`.
     """
 
-    in_keys, out_keys = ("observation",), ("action",)
-
     def __init__(self, policy: Policy, stored: Mapping[str, Any]):
         super().__init__()
+        self.in_keys, self.out_keys = ["observation"], ["action"]
         self.policy = policy.eval().requires_grad_(False)
         self.config: dict[str, Any] = stored["config"]
         self.task: str = stored["task"]
