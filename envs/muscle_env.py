@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
@@ -95,6 +96,14 @@ class MuscleEnv(EnvBase):
         self._observation = self.observer.begin(self.state())
         self._make_specs()
 
+    def __repr__(self) -> str:
+        """Say which task this is, how many environments of it, and what goes in and out."""
+        return (
+            f"MuscleEnv(task={self.config.task}, goal={self.config.goal.name}, body={self.embodiment.name}, "
+            f"num_envs={self.num_envs}, observation_size={self.observation_size}, action_size={self.action_size}, "
+            f"physics={type(self.physics).__name__} on {self.device})"
+        )
+
     # The fast path
 
     @torch.no_grad()
@@ -124,13 +133,13 @@ class MuscleEnv(EnvBase):
 
     @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
-        """Apply an action (W, actions) for one control step.
+        """Apply an action (W, actions), a tensor or NumPy array of any number type, for one control step.
 
         Actions are clipped to their range by the action space, penalties use the unclipped commands, and the controls
         that reach the physics are clamped: `physics.field("ctrl")` of a muscle is its excitation, in [0, 1].
         """
         with _single_thread_exact():
-            command = self.actions.to_actuators(action.to(self.device, torch.float32))
+            command = self.actions.to_actuators(self._checked(action))
             if self.reward.needs_previous_qvel:
                 self._previous_qvel.copy_(self.physics.field("qvel", self._body.rows.get("qvel")))
             bad_start = self.physics.bad_worlds()  # MuJoCo C clears reset warnings when it steps, so read them first
@@ -140,6 +149,15 @@ class MuscleEnv(EnvBase):
             step = self._transition(self.state(command=command), bad_start | self.physics.bad_worlds())
             self._command.copy_(command)
             return step
+
+    def _checked(self, action: Tensor | np.ndarray) -> Tensor:
+        action = torch.as_tensor(action)
+        if action.shape != (self.num_envs, self.action_size):
+            raise InputError(
+                f"actions have shape {tuple(action.shape)}, needed {(self.num_envs, self.action_size)}: a row for each "
+                "environment"
+            )
+        return action.to(self.device, torch.float32)
 
     @torch.no_grad()
     def restart(self, done: Tensor) -> Tensor:
@@ -266,6 +284,10 @@ class MuscleEnv(EnvBase):
             # Replaced, not filled: what was returned before must not change.
             setattr(self, name, snapshot[name].to(self.device, copy=True))
 
+    def __reduce__(self) -> Any:
+        """For `copy.deepcopy` and pickle: made anew from the config, and put into this one's state."""
+        return _rebuilt, (self.config, str(self.device), self.evaluation, self.snapshot())
+
     def close(self, *, raise_if_closed: bool = True) -> None:
         super().close(raise_if_closed=raise_if_closed)
         self.physics.close()
@@ -378,6 +400,14 @@ class MuscleEnv(EnvBase):
     def _set_seed(self, seed: int | None) -> None:
         if seed is not None:
             self.goal.generator.manual_seed(seed)
+
+
+def _rebuilt(config: Config, device: str, evaluation: bool, snapshot: dict[str, Any]) -> MuscleEnv:
+    from .factory import make_env  # which imports this module
+
+    env = make_env(config, config.num_envs, device, evaluation=evaluation)  # type: ignore[arg-type]
+    env.load_snapshot(snapshot)
+    return env
 
 
 @contextmanager

@@ -62,6 +62,7 @@ class GymnasiumEnv(VectorEnv):
 
         seed: of the motions and frames that are drawn from here on.
         """
+        seed = None if seed is None else int(seed)
         super().reset(seed=seed)
         if seed is not None:
             self.env.set_seed(seed, static_seed=True)
