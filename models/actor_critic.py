@@ -128,4 +128,5 @@ class GatedResidualPolicy(NetworkPolicy):
         if options.residual not in tuple(Residual):
             raise InputError(f"policy.residual={str(options.residual)!r}: choose gated or fixed")
         gated = options.residual == Residual.gated
-        return ResidualTrunk(inputs, hidden, outputs, options.activation, gated, options.layernorm_epsilon)
+        size = (inputs, hidden, outputs)
+        return ResidualTrunk(*size, options.activation, gated, options.layernorm_epsilon, options.skip_gain)

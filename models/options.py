@@ -39,6 +39,9 @@ class MLPOptions:
 @dataclasses.dataclass(frozen=True)
 class GatedResidualOptions(MLPOptions):
     residual: Residual = key(Residual.gated, "weight of each block: gated (learned) or fixed (0.1)")
+    skip_gain: float = key(
+        0.0, "initial gain of a block's skip weights, where widths change; 0: units vary as inputs do (published: 1)"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,8 @@ class EvaluateOptions(ControlOptions):
         True, "also Euclidean, time warping and Frechet distances (about a second for 10 s of motion)"
     )
     evaluation_termination: dict[str, float] = key(
-        {}, "thresholds in place of the training's, such as {root_deviation: 0.3}"
+        {},
+        "thresholds in place of the training's, such as {mean_site_deviation: 0.1}; a free body also: root_deviation",
     )
     archive: str = key("", "also write the rollouts (the first seed's) to this .npz file, in mm-evalkit's format")
     motion_group: str = key("", "name of the set of motions, noted in the archive")
