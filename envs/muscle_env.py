@@ -369,8 +369,8 @@ class MuscleEnv(EnvBase):
         self.observation_spec = Composite(
             observation=Unbounded(of(self.observation_size), device=device), shape=shape, device=device
         )
-        bounds = (bound.expand(of(self.action_size)) for bound in (self.actions.low, self.actions.high))
-        self.action_spec = Bounded(*bounds, of(self.action_size), device=device)
+        low, high = (bound.expand(of(self.action_size)) for bound in (self.actions.low, self.actions.high))
+        self.action_spec = Bounded(low, high, of(self.action_size), device=device)
         self.reward_spec = Unbounded(of(1), device=device)
         self.done_spec = Composite(
             done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device

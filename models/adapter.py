@@ -25,7 +25,7 @@ class ActingActor(TensorDictModule):
         self._distribution = distribution
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        written = super().forward(tensordict)
+        written = super().forward(tensordict)  # pyright: ignore[reportCallIssue]  its decorators hide the argument
         return written.set("action", self._distribution(tensordict["observation"]).mode)
 
 
