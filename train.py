@@ -47,12 +47,10 @@ def train(cfg: Config, words: Sequence[str], processes, stop) -> int:
     if not processes.first:
         return code
     if code:
-        print(f"stopped and saved; continue with: python train.py resume={run.folder}")
+        print(f"stopped and saved; continue with: python train.py resume={trainer.run_dir}")
         return code
     training.evaluate(trainer)
-    print(
-        f"done in {time.monotonic() - start:.0f} s; everything is in {run.folder} (tensorboard --logdir {cfg.runs_dir})"
-    )
+    print(training.last_lines(trainer, time.monotonic() - start))
     return 0
 
 

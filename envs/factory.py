@@ -13,7 +13,7 @@ from muscle_torch.embodiments import Embodiment, configured_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.physics import make_physics, resolve_device
 
-from .actions.action_space import ActionSpaces
+from .actions.action_space import ActionSpaces, control_limits
 from .goals.goal import Goal
 from .model_indices import ModelIndices
 from .muscle_env import MuscleEnv
@@ -107,7 +107,7 @@ def make_actions(
         InputError: The body does not have what a space drives.
     """
     spaces = {c.name: row("actions", c.name).load()(c.options, embodiment, num_envs, device) for c in choices}
-    return ActionSpaces(spaces, embodiment.model.nu)
+    return ActionSpaces(spaces, control_limits(embodiment).to(device))
 
 
 def resolved_device(config: Config) -> torch.device:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
@@ -95,6 +96,14 @@ class MuscleEnv(EnvBase):
         self._observation = self.observer.begin(self.state())
         self._make_specs()
 
+    def __repr__(self) -> str:
+        """Say which task this is, how many environments of it, and what goes in and out."""
+        return (
+            f"MuscleEnv(task={self.config.task}, goal={self.config.goal.name}, body={self.embodiment.name}, "
+            f"num_envs={self.num_envs}, observation_size={self.observation_size}, action_size={self.action_size}, "
+            f"physics={type(self.physics).__name__} on {self.device})"
+        )
+
     # The fast path
 
     @torch.no_grad()
@@ -131,12 +140,13 @@ class MuscleEnv(EnvBase):
 
     @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
-        """Apply an action (W, actions) for one control step.
+        """Apply an action (W, actions), a tensor or NumPy array of any number type, for one control step.
 
-        Actions are clipped to their range by the action space; penalties use the unclipped commands.
+        Actions are clipped to their range by the action space, penalties use the unclipped commands, and the controls
+        that reach the physics are clamped: `physics.field("ctrl")` of a muscle is its excitation, in [0, 1].
         """
         with _single_thread_exact():
-            command = self.actions.to_actuators(action.to(self.device, torch.float32))
+            command = self.actions.to_actuators(self._checked(action))
             if self.reward.needs_previous_qvel:
                 self._previous_qvel.copy_(self.physics.field("qvel", self._body.rows.get("qvel")))
             bad_start = self.physics.bad_worlds()  # MuJoCo C clears reset warnings when it steps, so read them first
@@ -146,6 +156,15 @@ class MuscleEnv(EnvBase):
             step = self._transition(self.state(command=command), bad_start | self.physics.bad_worlds())
             self._command.copy_(command)
             return step
+
+    def _checked(self, action: Tensor | np.ndarray) -> Tensor:
+        action = torch.as_tensor(action)
+        if action.shape != (self.num_envs, self.action_size):
+            raise InputError(
+                f"actions have shape {tuple(action.shape)}, needed {(self.num_envs, self.action_size)}: a row for each "
+                "environment"
+            )
+        return action.to(self.device, torch.float32)
 
     @torch.no_grad()
     def restart(self, done: Tensor) -> Tensor:
@@ -187,6 +206,8 @@ class MuscleEnv(EnvBase):
             return values if environments is None else values.index_select(0, environments)
 
         def read(name: str) -> Tensor:
+            if name == "ctrl":  # observed before it is clamped, as in the published system
+                return chosen(self._controls)
             return chosen(self.physics.field(name, self._body.rows.get(name)))
 
         return self.goal.state_type(
@@ -250,6 +271,10 @@ class MuscleEnv(EnvBase):
             InputError: The snapshot is another environment's.
         """
         for name in self._BUFFERS:
+            if name not in snapshot:
+                raise InputError(
+                    "this run was saved by another version of muscle_torch: start a new one with checkpoint="
+                )
             if snapshot[name].shape != getattr(self, name).shape:
                 raise InputError(
                     f"stored environment does not fit: {name} has shape {tuple(snapshot[name].shape)}, needed "
@@ -266,19 +291,27 @@ class MuscleEnv(EnvBase):
             # Replaced, not filled: what was returned before must not change.
             setattr(self, name, snapshot[name].to(self.device, copy=True))
 
+    def __reduce__(self) -> Any:
+        """For `copy.deepcopy` and pickle: made anew from the config, and put into this one's state."""
+        return _rebuilt, (self.config, str(self.device), self.evaluation, self.snapshot())
+
     def close(self, *, raise_if_closed: bool = True) -> None:
         super().close(raise_if_closed=raise_if_closed)
         self.physics.close()
 
     # One control step
 
-    _BUFFERS = ("episode_step", "nan_resets", "_command", "_previous_qvel", "_observation")
+    _BUFFERS = ("episode_step", "nan_resets", "_command", "_controls", "_previous_qvel", "_observation")
 
     def _make_buffers(self) -> None:
         worlds, whole = self.num_envs, {"dtype": torch.long, "device": self.device}
         self.episode_step = torch.zeros(worlds, **whole)
         self.nan_resets = torch.zeros((), **whole)
         self._command = torch.zeros(worlds, self.actions.num_commands, device=self.device)
+        muscles = self.embodiment.muscle_ids
+        self._controls = torch.zeros(worlds, len(muscles), device=self.device)  # of the muscles, not clamped
+        every = len(muscles) == self.embodiment.model.nu
+        self._muscle_ids = None if every else torch.from_numpy(muscles).to(self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
         props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
         self._props_qpos = torch.from_numpy(props).float().to(self.device)  # once: at each reset it would synchronize
@@ -288,6 +321,7 @@ class MuscleEnv(EnvBase):
         self.actions.begin(environments)
         self.episode_step = torch.where(environments, 0, self.episode_step)
         self._command = torch.where(environments.unsqueeze(1), 0.0, self._command)
+        self._controls = torch.where(environments.unsqueeze(1), 0.0, self._controls)
         self.physics.reset(environments, *self._with_props(qpos, qvel))
 
     def _with_props(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor]:
@@ -300,12 +334,13 @@ class MuscleEnv(EnvBase):
         return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 
     def _simulate(self, command: Tensor) -> None:
-        substeps = self.embodiment.substeps
-        if not self.actions.every_substep:
-            self.physics.step(self.actions.to_controls(command, self.physics, self.goal), substeps)
-            return
-        for _ in range(substeps):
-            self.physics.step(self.actions.to_controls(command, self.physics, self.goal), 1)
+        calls, substeps = 1, self.embodiment.substeps
+        if self.actions.every_substep:
+            calls, substeps = substeps, 1
+        for _ in range(calls):
+            controls = self.actions.to_controls(command, self.physics, self.goal)
+            self.physics.step(self.actions.clamp(controls), substeps)
+        self._controls = controls if self._muscle_ids is None else controls.index_select(1, self._muscle_ids)
 
     def _transition(self, state: State, bad: Tensor) -> Transition:
         observation = self.observer.add(self._observation, state)
@@ -341,7 +376,8 @@ class MuscleEnv(EnvBase):
         self.observation_spec = Composite(
             observation=Unbounded(of(self.observation_size), device=device), shape=shape, device=device
         )
-        self.action_spec = Bounded(-1.0, 1.0, of(self.action_size), device=device)
+        low, high = (bound.expand(of(self.action_size)) for bound in (self.actions.low, self.actions.high))
+        self.action_spec = Bounded(low, high, of(self.action_size), device=device)
         self.reward_spec = Unbounded(of(1), device=device)
         self.done_spec = Composite(
             done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device
@@ -371,6 +407,14 @@ class MuscleEnv(EnvBase):
     def _set_seed(self, seed: int | None) -> None:
         if seed is not None:
             self.goal.generator.manual_seed(seed)
+
+
+def _rebuilt(config: Config, device: str, evaluation: bool, snapshot: dict[str, Any]) -> MuscleEnv:
+    from .factory import make_env  # which imports this module
+
+    env = make_env(config, config.num_envs, device, evaluation=evaluation)  # type: ignore[arg-type]
+    env.load_snapshot(snapshot)
+    return env
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Muscles that differ from world to world: strength and time constants, by muscle group.
+"""Muscles that differ from world to world: strength and time constants, by muscle group or muscle.
 
 The published system names both as adjustable, for upper and lower limbs apart (MuscleMimic, arXiv 2603.25544, 5.1; its
-jumps are learned with five times the strength). One factor a world and group; groups that overlap multiply. An
+jumps are learned with five times the strength). One factor a world and group or muscle; those that overlap multiply. An
 evaluation takes the middle of each range, so that [5, 5] is a stronger body and [0.8, 1.2] the model's own.
 """
 
@@ -101,14 +101,15 @@ class MuscleRandomization:
         return factor
 
     def _members(self, quantity: str, group: str) -> Tensor:
-        """Actuator ids of a group's muscles."""
+        """Actuator ids of a group's muscles, or of the one muscle that `group` names."""
         body = self._embodiment
-        if group != EVERY and group not in body.groups:
-            known = [EVERY, *body.groups]
+        known = {**{name: (name,) for name in body.muscle_names}, **body.groups, EVERY: body.muscle_names}
+        if group not in known:
             raise InputError(
-                f"randomization.{quantity}: {body.name} has no muscle group {group!r}{nearest(group, known)}"
+                f"randomization.{quantity}: {body.name} has no muscle or muscle group {group!r}"
+                f"{nearest(group, [EVERY, *body.groups, *body.muscle_names])}"
             )
-        names = body.muscle_names if group == EVERY else body.groups[group]
+        names = known[group]
         return torch.from_numpy(body.resolve("actuator", names))
 
 

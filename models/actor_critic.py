@@ -11,6 +11,7 @@ from muscle_torch.config.kinds import to_plain
 from muscle_torch.errors import InputError
 
 from .exploration import NormalExploration, make_exploration
+from .mixing import ActionMixing
 from .normalizer import ObservationNormalizer
 from .options import GatedResidualOptions, MLPOptions, Residual, make_options
 from .trunks import PlainTrunk, ResidualTrunk
@@ -19,14 +20,15 @@ NORMAL = {"name": "normal"}
 
 
 class Actor(nn.Module):
-    """Observation (..., D) -> parameters of the distribution of actions, each (..., actions)."""
+    """Observation (..., D) -> parameters and mode of the distribution of actions, each (..., actions)."""
 
     def __init__(self, exploration: NormalExploration, mean: nn.Module):
         super().__init__()
         self.exploration, self.mean = exploration, mean
 
-    def forward(self, observation: Tensor) -> tuple[Tensor, ...]:
-        return self.exploration(self.mean(observation))
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        loc, scale = self.exploration(self.mean(observation))
+        return loc, scale, self.exploration.mode(loc)
 
 
 class NetworkPolicy(nn.Module):
@@ -36,7 +38,8 @@ class NetworkPolicy(nn.Module):
     and `spec` (see `muscle_torch.rl.contracts.ActorCritic`).
 
     Attributes:
-        actor: TensorDictModule from `observation` to `loc` and `scale`.
+        actor: TensorDictModule from `observation` to `loc` and `scale`, the parameters of the distribution, and
+            `action`, its mode: what `env.rollout(steps, policy.actor)` plays.
         critic: TensorDictModule from `observation` to `state_value`.
         normalizer: Running statistics of the observations, shared by both networks.
         spec: Plain data from which `build_policy` makes a policy of the same shape.
@@ -69,7 +72,7 @@ class NetworkPolicy(nn.Module):
         trunk = self.trunk("actor", observation_size, self.options.hidden, action_size)
         actor = Actor(make_exploration(action_size, chosen), self.mean_network(trunk))
         value = self.trunk("critic", observation_size, self.options.critic_hidden or self.options.hidden, 1)
-        self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=["loc", "scale"])
+        self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=["loc", "scale", "action"])
         critic = nn.Sequential(self.normalizer, value)
         self.critic = TensorDictModule(critic, in_keys=["observation"], out_keys=["state_value"])
 
@@ -77,9 +80,14 @@ class NetworkPolicy(nn.Module):
     def exploration(self) -> NormalExploration:
         return self.actor.module.exploration  # type: ignore[return-value]
 
+    @property
+    def mixing(self) -> ActionMixing | None:
+        return self.exploration.mixing
+
     def distribution(self, observation: Tensor) -> Distribution:
         """Return the distribution of actions for observations (..., D)."""
-        return self.exploration.distribution(*self.actor.module(observation))
+        loc, scale, _ = self.actor.module(observation)
+        return self.exploration.distribution(loc, scale)
 
     def anneal(self, progress: float) -> None:
         """Set the exploration to the completed fraction of training, in [0, 1]."""
@@ -120,4 +128,5 @@ class GatedResidualPolicy(NetworkPolicy):
         if options.residual not in tuple(Residual):
             raise InputError(f"policy.residual={str(options.residual)!r}: choose gated or fixed")
         gated = options.residual == Residual.gated
-        return ResidualTrunk(inputs, hidden, outputs, options.activation, gated, options.layernorm_epsilon)
+        size = (inputs, hidden, outputs)
+        return ResidualTrunk(*size, options.activation, gated, options.layernorm_epsilon, options.skip_gain)

@@ -1,32 +1,55 @@
 """A user's policy as the trainer needs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tensordict import TensorDict
-from tensordict.nn import TensorDictModuleBase
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModule, TensorDictModuleBase
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from muscle_torch.errors import InputError
 
 from .distributions import DiagonalNormal
+from .exploration import exploration_options
+from .mixing import make_mixing
 
 MOMENTS = ("loc", "scale")
+
+
+class ActingActor(TensorDictModule):
+    """A user's actor that writes `action` as well, the mode of the policy's distribution."""
+
+    def __init__(self, actor: TensorDictModule, distribution: Callable[[Tensor], Distribution]):
+        super().__init__(actor.module, in_keys=actor.in_keys, out_keys=actor.out_keys)
+        self._distribution = distribution
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        written = super().forward(tensordict)  # pyright: ignore[reportCallIssue]  its decorators hide the argument
+        return written.set("action", self._distribution(tensordict["observation"]).mode)
 
 
 class PolicyAdapter(nn.Module):
     """Any `nn.Module` with `actor` and `critic`, completed: what it leaves out does nothing.
 
     A class without `distribution` must have an actor that writes `loc` and `scale`: a diagonal normal distribution.
+    Either is mixed by `exploration.synergy_mixing` and `action_bias`, if the config has them.
 
     Attributes:
         policy: The user's module.
         spec: Plain data from which `build_policy` makes it again.
     """
 
-    def __init__(self, policy: nn.Module, name: str):
-        """Wrap `policy`; `name` is what the config calls it.
+    def __init__(
+        self, policy: nn.Module, name: str, exploration: Mapping[str, Any] | None = None, action_size: int = 0
+    ):
+        """Wrap a policy.
+
+        Args:
+            policy: The user's module.
+            name: What the config calls it.
+            exploration: As in `NetworkPolicy`; None: nothing is mixed.
+            action_size: Number of actions.
 
         Raises:
             InputError: A part is missing, or the actor reads more than `observation`.
@@ -44,6 +67,7 @@ class PolicyAdapter(nn.Module):
                 "(tensordict.nn.TensorDictModule; docs/custom_policy.md)"
             )
         self.policy, self.spec = policy, {}
+        self.mixing = make_mixing(action_size, exploration_options(exploration)) if exploration else None
         self._has_distribution = hasattr(policy, "distribution")
         if not self._has_distribution and not self._writes_moments():
             raise InputError(
@@ -53,7 +77,11 @@ class PolicyAdapter(nn.Module):
 
     @property
     def actor(self) -> nn.Module:
-        return self.policy.actor  # type: ignore[return-value]
+        """The user's; a TensorDict module that writes no `action` is completed by the distribution's mode."""
+        actor = self.policy.actor
+        if isinstance(actor, TensorDictModule) and "action" not in actor.out_keys:
+            return ActingActor(actor, self.distribution)
+        return actor  # type: ignore[return-value]
 
     @property
     def critic(self) -> nn.Module:
@@ -65,10 +93,8 @@ class PolicyAdapter(nn.Module):
 
     def distribution(self, observation: Tensor) -> Distribution:
         """Return the distribution of actions for observations (..., D)."""
-        if self._has_distribution:
-            return self.policy.distribution(observation)  # type: ignore[operator]
-        written = self.actor(TensorDict({"observation": observation}, batch_size=observation.shape[:-1]))
-        return DiagonalNormal(*(written[key] for key in MOMENTS))
+        plain = self._unmixed(observation)
+        return plain if self.mixing is None else self.mixing(plain)
 
     def anneal(self, progress: float) -> None:
         """Let the policy adapt to the completed fraction of training, in [0, 1], if it does so."""
@@ -81,8 +107,16 @@ class PolicyAdapter(nn.Module):
             return self.policy.auxiliary_loss(mean)  # type: ignore[operator]
         return None
 
+    def _unmixed(self, observation: Tensor) -> Distribution:
+        if self._has_distribution:
+            return self.policy.distribution(observation)  # type: ignore[operator]
+        read = TensorDict({"observation": observation}, batch_size=observation.shape[:-1])
+        written = self.policy.actor(read)  # type: ignore[operator]
+        return DiagonalNormal(*(written[key] for key in MOMENTS))
+
     def _writes_moments(self) -> bool:
-        return isinstance(self.actor, TensorDictModuleBase) and set(MOMENTS) <= set(self.actor.out_keys)
+        actor = self.policy.actor
+        return isinstance(actor, TensorDictModuleBase) and set(MOMENTS) <= set(actor.out_keys)
 
 
 class SearchablePolicyAdapter(PolicyAdapter):
@@ -101,7 +135,9 @@ class SearchablePolicyAdapter(PolicyAdapter):
         self.policy.adopt(candidate)  # type: ignore[operator]
 
 
-def adapt(policy: nn.Module, name: str) -> PolicyAdapter:
+def adapt(
+    policy: nn.Module, name: str, exploration: Mapping[str, Any] | None = None, action_size: int = 0
+) -> PolicyAdapter:
     """Return a user's policy, completed; see `PolicyAdapter`."""
     searchable = hasattr(policy, "search_space")
-    return (SearchablePolicyAdapter if searchable else PolicyAdapter)(policy, name)
+    return (SearchablePolicyAdapter if searchable else PolicyAdapter)(policy, name, exploration, action_size)

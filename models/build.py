@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -31,7 +33,8 @@ def make_policy(choice: Choice | str, env: Any, exploration: Choice | None = Non
     Args:
         choice: `cfg.policy`, or a name for the default options: a row of POLICIES, "package.module:Class" or
             "file.py:Class".
-        env: Anything with `observation_size` and `action_size`; `from_env` may read more of it.
+        env: Anything with `observation_size` and `action_size`; `from_env` may read more of it, and mixed actions need
+            its `action_names` and `embodiment`.
         exploration: `cfg.exploration`; None: normal noise.
 
     Raises:
@@ -42,9 +45,13 @@ def make_policy(choice: Choice | str, env: Any, exploration: Choice | None = Non
     spec = policy_spec(choice, exploration, env.observation_size, env.action_size)
     from_env = getattr(policy_class(choice.name), "from_env", None)
     if from_env is None:
-        return build_policy(spec)
-    arguments = {k: v for k, v in spec.items() if k not in ("name", "observation_size", "action_size")}
-    return _complete(_call(from_env, choice.name, env, **arguments), spec)
+        policy = build_policy(spec)
+    else:
+        arguments = {k: v for k, v in spec.items() if k not in ("name", "observation_size", "action_size")}
+        policy = _complete(_call(from_env, choice.name, env, **arguments), spec)
+    if policy.mixing is not None:
+        policy.mixing.fit(env)
+    return policy
 
 
 def policy_spec(choice: Choice, exploration: Choice, observation_size: int, action_size: int) -> dict[str, Any]:
@@ -81,11 +88,15 @@ def load_policy(checkpoint: str | Path, device: str | torch.device = "cpu") -> "
     return Inference(policy.to(device), stored)
 
 
-class Inference(nn.Module):
-    """A policy that only acts. `.config` and `.task` are those of its training run."""
+class Inference(TensorDictModuleBase):
+    """A policy that only acts. `.config` and `.task` are those of its training run.
+
+    A TensorDict module from `observation` to `action` too: `env.rollout(100, load_policy("runs/my_run"))`.
+    """
 
     def __init__(self, policy: Policy, stored: Mapping[str, Any]):
         super().__init__()
+        self.in_keys, self.out_keys = ["observation"], ["action"]
         self.policy = policy.eval().requires_grad_(False)
         self.config: dict[str, Any] = stored["config"]
         self.task: str = stored["task"]
@@ -99,9 +110,18 @@ class Inference(nn.Module):
         return self.policy.distribution(observation)
 
     @torch.no_grad()
-    def act(self, observation: Tensor) -> Tensor:
-        """Return the mode of the distribution, the action (..., nu), for observations (..., D)."""
-        return self.policy.distribution(observation).mode
+    def act(self, observation: Tensor | np.ndarray) -> Tensor:
+        """Return the mode of the distribution, the action (..., nu), for observations (..., D) of any float type."""
+        observation = torch.as_tensor(observation)
+        size = self.policy.spec["observation_size"]
+        if observation.ndim == 0 or observation.shape[-1] != size:
+            raise InputError(f"act: observations have shape {tuple(observation.shape)}, needed (..., {size})")
+        parameter = next(self.policy.parameters(), observation)
+        return self.policy.distribution(observation.to(parameter.device, torch.float32)).mode
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Write `action` for `observation`."""
+        return tensordict.set("action", self.act(tensordict["observation"]))
 
 
 def _call(kind: Any, name: str, *sizes: Any, **arguments: Any) -> nn.Module:
@@ -115,7 +135,10 @@ def _call(kind: Any, name: str, *sizes: Any, **arguments: Any) -> nn.Module:
 
 def _complete(module: nn.Module, spec: dict[str, Any]) -> Policy:
     """Return the module as a complete, checked policy that knows its spec."""
-    policy = module if isinstance(module, NetworkPolicy) else adapt(module, spec["name"])
+    if isinstance(module, NetworkPolicy):
+        policy: Policy = module
+    else:
+        policy = adapt(module, spec["name"], spec["exploration"], spec["action_size"])
     _check(policy, spec)
     policy.spec = {**spec, **policy.spec}
     return policy

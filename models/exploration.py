@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from muscle_torch.errors import InputError, nearest
 
 from .distributions import DiagonalNormal, TanhNormal
+from .mixing import make_mixing
 from .options import EXPLORATIONS, NormalOptions, make_options
 
 
@@ -28,12 +29,22 @@ class NormalExploration(nn.Module):
                 raise InputError("exploration: 0 < min_std <= initial_std, final_std <= max_std must hold")
         start = torch.full((action_size,), math.log(options.initial_std))
         self.log_std = nn.Parameter(start, requires_grad=options.learn_std and not options.final_std)
+        self.mixing = make_mixing(action_size, options)
 
     def forward(self, loc: Tensor) -> tuple[Tensor, Tensor]:
         return loc, self.std().expand_as(loc)
 
     def distribution(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Return the distribution of actions that `forward`'s result describes."""
+        plain = self.unmixed(loc, scale)
+        return plain if self.mixing is None else self.mixing(plain)
+
+    def mode(self, loc: Tensor) -> Tensor:
+        """Return the mode of the distribution of actions (..., actions)."""
+        return self.distribution(loc, torch.ones_like(loc)).mode
+
+    def unmixed(self, loc: Tensor, scale: Tensor) -> Distribution:
+        """Return the distribution before `synergy_mixing` and `action_bias`."""
         return DiagonalNormal(loc, scale)
 
     def std(self) -> Tensor:
@@ -55,15 +66,23 @@ class NormalExploration(nn.Module):
 class TanhNormalExploration(NormalExploration):
     """The same before a tanh, so that every action lies within (-1, 1)."""
 
-    def distribution(self, loc: Tensor, scale: Tensor) -> Distribution:
+    def unmixed(self, loc: Tensor, scale: Tensor) -> Distribution:
         return TanhNormal(loc, scale)
 
 
 def make_exploration(action_size: int, chosen: Mapping[str, Any]) -> NormalExploration:
     """Return the row of EXPLORATIONS that `chosen["name"]` names; the other entries are its options."""
-    options = dict(chosen)
-    name = options.pop("name")
+    return EXPLORATIONS[_name(chosen)].load()(action_size, exploration_options(chosen))
+
+
+def exploration_options(chosen: Mapping[str, Any]) -> NormalOptions:
+    """Return the options of the row of EXPLORATIONS that `chosen["name"]` names; the other entries are its options."""
+    values = {name: value for name, value in chosen.items() if name != "name"}
+    return make_options(EXPLORATIONS[_name(chosen)].options, values)
+
+
+def _name(chosen: Mapping[str, Any]) -> str:
+    name = chosen["name"]
     if name not in EXPLORATIONS:
         raise InputError(f"unknown exploration {name!r}{nearest(name, list(EXPLORATIONS))}")
-    row = EXPLORATIONS[name]
-    return row.load()(action_size, make_options(row.options, options))
+    return name

@@ -39,6 +39,9 @@ class MLPOptions:
 @dataclasses.dataclass(frozen=True)
 class GatedResidualOptions(MLPOptions):
     residual: Residual = key(Residual.gated, "weight of each block: gated (learned) or fixed (0.1)")
+    skip_gain: float = key(
+        0.0, "initial gain of a block's skip weights, where widths change; 0: units vary as inputs do (published: 1)"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,10 @@ class NormalOptions:
     min_std: float = key(0.01, "lower bound of the standard deviation", "action units")
     max_std: float = key(5.0, "upper bound of the standard deviation", "action units")
     learn_std: bool = key(True, "whether the standard deviation is learned (with final_std=0)")
+    synergy_mixing: float = key(
+        0.0, "fraction of the policy's output that moves muscles with similar moment arms together; 0: each alone"
+    )
+    action_bias: float = key(0.0, "added to every muscle's action", "action units")
 
 
 POLICIES: dict[str, Row] = {

@@ -75,7 +75,7 @@ class ReflexPolicy(MLPPolicy):
     """Stretch and postural reflexes, and a plain network that adds to them.
 
     Needs the observation terms `muscle_length_error` and `muscle_velocity_error`, for a free body `root_error` as
-    well, and actions that excite a muscle each from 0 up (`actions.muscles.mapping=half`, no synergies).
+    well, and actions that excite a muscle each from 0 up (`actions.muscles.mapping=half`, nothing mixed).
     """
 
     options_class = ReflexOptions
@@ -109,10 +109,11 @@ class ReflexPolicy(MLPPolicy):
             if term not in env.observation_layout:
                 raise InputError(f"policy=reflex needs the observation term {term!r}: add it to observation.terms")
         muscles = {choice.name: choice.options for choice in env.config.actions}.get("muscles")
-        if len(env.config.actions) > 1 or muscles is None or muscles.synergy_mixing or muscles.mapping != "half":
+        mixed = exploration.get("synergy_mixing", 0) or exploration.get("action_bias", 0)
+        if len(env.config.actions) > 1 or muscles is None or mixed or muscles.mapping != "half":
             raise InputError(
                 "policy=reflex excites muscle by muscle: use actions=[muscles] actions.muscles.mapping=half "
-                "actions.muscles.synergy_mixing=0"
+                "exploration.synergy_mixing=0 exploration.action_bias=0"
             )
         layout = {t: [env.observation_layout[t].start, env.observation_layout[t].stop] for t in terms}
         sets = 0 if pulls is None else pulls.shape[1]

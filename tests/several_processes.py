@@ -21,7 +21,7 @@ CASE = {
     "ppo": {"num_steps": 16, "minibatches": 4, "epochs": 2, "target_kl": 0.02},
     "optimizer": {"schedule": "adaptive", "epsilon": 1e-3},
     "sampling": {"adaptive": True},
-    "curriculum": {"termination": {"enabled": True, "patience": 1, "low": 0.5, "high": 0.6, "smoothing": 0.5}},
+    "curriculum": {"termination": {"enabled": True, "patience": 1, "low": 0.9, "high": 0.95, "smoothing": 0.5}},
 }
 STORED = ("observation", "final_observation", "action", "log_prob", "reward", "terminated", "done")
 UPDATES = 4

@@ -1,11 +1,10 @@
-"""From action to control: synergies move muscles together, and leave every muscle free."""
+"""From action to control: an action is a muscle's, and what reaches the physics is its excitation."""
 
-import numpy as np
 import pytest
 import torch
 from env_cases import CPU
 
-from muscle_torch.embodiments import make_embodiment, similarity
+from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
 from muscle_torch.envs.actions.muscles import MuscleActions
 from muscle_torch.envs.actions.options import MuscleOptions
@@ -18,39 +17,14 @@ def of(name: str, **options) -> MuscleActions:
     return MuscleActions(MuscleOptions(**options), make_embodiment(name), 1, torch.device("cpu"))
 
 
-def matrix(actions: MuscleActions) -> torch.Tensor:
-    nu = len(actions.zero_action)
-    return (actions.to_actuators(torch.eye(nu)) - actions.to_actuators(torch.zeros(1, nu))).T
-
-
 def controls(actions: MuscleActions, action: torch.Tensor) -> torch.Tensor:
     """Controls of an action; muscles read neither physics nor goal."""
     return actions.to_controls(actions.to_actuators(action), None, None)
 
 
-def test_antagonists_are_told_apart():
-    assert similarity(make_embodiment("toy_arm")) == pytest.approx(np.array([[1.0, -1.0], [-1.0, 1.0]]))
-    arm = make_embodiment("bimanual")
-    cosines, index = similarity(arm), arm.actuator_names.index
-    assert cosines[index("BRD"), index("BRA")] > 0.8  # both bend the elbow
-    assert cosines[index("TRImed"), index("BRA")] < -0.8
-    assert abs(cosines[index("BRA"), index("BRA_left")]) < 1e-6  # the other arm's
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_noise_on_actions_is_correlated_like_moment_arms(name):
-    mixing, cosines = matrix(of(name, synergy_mixing=0.9)).double(), torch.from_numpy(similarity(make_embodiment(name)))
-    expected = 0.1 * torch.eye(len(mixing)) + 0.9 * cosines
-    torch.testing.assert_close(mixing @ mixing.T, expected.double(), rtol=0, atol=1e-4)
-    weight = mixing.square().sum(dim=0)
-    assert (weight[:-1] >= weight[1:] - 1e-5).all()
-    torch.testing.assert_close(torch.linalg.matrix_rank(mixing), torch.tensor(len(mixing)))
-
-
 @pytest.mark.parametrize("mapping", ["half", "full", "clip", "sigmoid"])
-@pytest.mark.parametrize(("mixing", "bias"), [(0.0, 0.0), (0.0, 0.2), (0.9, 0.0), (0.9, 0.1)])
-def test_the_zero_action_excites_nothing(mapping, mixing, bias):
-    actions = of("bimanual", mapping=mapping, synergy_mixing=mixing, action_bias=bias)
+def test_the_zero_action_excites_nothing(mapping):
+    actions = of("bimanual", mapping=mapping)
     assert float(controls(actions, actions.zero_action[None]).max()) < (1e-4 if mapping == "sigmoid" else 1e-5)
 
 
@@ -66,34 +40,47 @@ def test_mappings_by_hand():
     assert controls(of("toy_arm", mapping="sigmoid"), action)[2].tolist() == pytest.approx([0.5, 0.622459])
 
 
-def test_without_synergies_an_action_is_a_muscles():
+def test_an_action_is_a_muscles():
     actions = of("bimanual", mapping="half")
     action = torch.linspace(-1, 1, 64)[None]
     assert torch.equal(controls(actions, action), action)
     assert actions.names == make_embodiment("bimanual").actuator_names
-    assert float(of("toy_arm", action_bias=0.25).to_actuators(torch.zeros(1, 2))[0, 0]) == 0.25
 
 
-def test_the_environment_judges_what_muscles_are_told():
-    """One synergy bends the toy's elbow: up excites the flexor, down the extensor; the penalty sees muscle actions."""
-    words = {
-        "actions": {"muscles": {"mapping": "half", "synergy_mixing": 0.9}},
-        "reward": {"penalties": {"action_out_of_bounds": 0.1}},
-    }
-    env = make_env("toy_arm", 2, **CPU, **words)
+@pytest.mark.parametrize("mapping", ["half", "full", "clip", "sigmoid"])
+def test_the_default_task_excites_the_muscle_that_an_action_names(mapping):
+    """Up to [0, 1]: also with the published mapping, whose negative actions MuJoCo would read as 0."""
+    env = make_env("bimanual", 3, **CPU, actions={"muscles": {"mapping": mapping}})
     env.begin()
-    assert env.action_names == ("synergy_0", "synergy_1")
-    step = env.advance(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
-    activation = env.physics.field("act")
-    assert activation[0].argmax() != activation[1].argmax() and step.terms["penalty"].shape == (2,)
-    outside = env.advance(torch.tensor([[5.0, 0.0], [0.0, 0.0]])).terms["penalty"]
-    assert float(outside[0]) < 0 and float(outside[1]) == 0
+    assert env.action_names == env.embodiment.muscle_names
+    action = env.zero_action.repeat(3, 1)
+    assert env.action_spec.is_in(action)
+    biceps = env.action_names.index("BIClong")
+    action[1, biceps] = float(env.actions.high[biceps])
+    action[2] = 9.0 + action[2]
+    env.advance(action)
+    excitation = env.physics.field("ctrl")
+    assert float(excitation.min()) >= 0 and float(excitation.max()) <= 1
+    assert float(excitation[0].max()) < 1e-4
+    assert int(excitation[1].argmax()) == biceps and float(excitation[1, biceps]) > 0.9999
+    assert float(excitation[1].sum() - excitation[1, biceps]) < 64 * 1e-4
     env.close()
 
 
-def test_a_share_of_one_is_refused():
-    with pytest.raises(InputError, match="synergy_mixing"):
-        of("toy_arm", synergy_mixing=1.0)
+def test_the_observed_excitation_stays_the_published_one():
+    """MuscleMimic observes the clipped action, also below 0 (spec: quirk that checkpoints depend on)."""
+    env = make_env("bimanual", 2, **CPU, observation={"muscle": ["excitation"]})
+    env.begin()
+    assert not env.observation[:, env.observation_layout["muscle_excitation"]].any()
+    action = torch.linspace(-2, 2, 128).reshape(2, 64)
+    seen = env.advance(action).observation[:, env.observation_layout["muscle_excitation"]]
+    assert torch.equal(seen, action.clamp(-1, 1))
+    assert torch.equal(env.physics.field("ctrl"), action.clamp(0, 1))
+    snapshot, other = env.snapshot(), make_env("bimanual", 2, **CPU, observation={"muscle": ["excitation"]})
+    other.load_snapshot(snapshot)
+    assert torch.equal(other.state().read("ctrl"), action.clamp(-1, 1))
+    for one in (env, other):
+        one.close()
 
 
 # Motors beside the muscles

@@ -64,7 +64,7 @@ def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_
         ("preset=papr", "paper"),
         ("num_envs=many", "num_envs"),
         ("num_envs", "key=value"),
-        ("--num_envs=3", "key=value"),
+        ("-num_envs=3", "key=value"),
     ],
 )
 def test_mistakes_are_one_line_with_the_remedy(word, offered):

@@ -59,7 +59,7 @@ def test_samples_have_the_policys_distribution_and_random_numbers_of_their_own(e
     before = torch.get_rng_state()
     samples = torch.stack([controller.act(env) for _ in range(2000)])
     assert torch.equal(torch.get_rng_state(), before)
-    loc, scale = (value.detach() for value in policy.actor.module(env.observation))
+    loc, scale, _ = (value.detach() for value in policy.actor.module(env.observation))
     assert ((samples - loc) / scale).mean().abs() < 0.03
     assert ((samples - loc) / scale).std() == pytest.approx(1.0, abs=0.03)
     torch.manual_seed(8)  # of no effect

@@ -86,7 +86,6 @@ def test_no_step_of_the_whole_body_with_every_term_waits(evaluation):
             reward={"weights": dict.fromkeys(REWARDS, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
             termination=dict.fromkeys(TERMINATIONS, 0.5),
             evaluation_termination=dict.fromkeys(TERMINATIONS, 0.5),
-            actions={"muscles": {"synergy_mixing": 0.5, "action_bias": 0.1}},
             curriculum={"termination": {"enabled": True}},
             sampling={"adaptive": True},
             evaluation=evaluation,
@@ -133,7 +132,8 @@ def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict
 def test_collecting_and_learning_wait_for_nothing_and_learn_what_a_cpu_learns(policy, name):
     half = {"actions": {"muscles": {"mapping": "half"}}} if policy == "reflex" else {}
     shown = ["joint_pos", "joint_vel", "joint_error", "muscle_length_error", "muscle_velocity_error"]
-    settings = {"policy": policy, "optimizer": {"name": name}, "observation": {"terms": shown}, **half}
+    mixed = {"exploration": {"synergy_mixing": 0.5, "action_bias": 0.1}} if policy == "mlp" else {}
+    settings = {"policy": policy, "optimizer": {"name": name}, "observation": {"terms": shown}, **half, **mixed}
     with emulated_gpu() as device:
         found, gpu = trained(device, "toy_arm", 3, **settings)
     expected, cpu = trained("cpu", "toy_arm", 3, **settings)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,9 @@ from tensordict.nn import TensorDictModule
 from torch import nn
 
 from muscle_torch.config import config_to_dict, load_config
+from muscle_torch.envs.actions.action_space import ActionSpaces, control_limits
+from muscle_torch.envs.actions.muscles import MuscleActions
+from muscle_torch.envs.actions.options import MuscleOptions
 from muscle_torch.errors import InputError
 from muscle_torch.models import PolicyAdapter, load_policy, make_policy
 from muscle_torch.models.build import Inference
@@ -70,13 +74,12 @@ def test_every_policy_makes_the_round_trip(env, tmp_path, name, suffix):
     cfg = load_config("toy_arm", policy={"name": name, "hidden": [32, 32, 16]})
     policy = trained(make_policy(cfg.policy, env, cfg.exploration), env)
     observations, path = inputs(env), tmp_path / f"policy{suffix}"
-    export_tool.export(policy, path, observations, {"task": "toy_arm"})
-    act = export_tool.READERS[suffix](path)
-    wanted = policy.act(observations).numpy()
-    scale = np.maximum(1, np.abs(wanted))
-    assert np.abs((act(observations.numpy()) - wanted) / scale).max() < 1e-5
-    assert np.abs((act(observations[:1].numpy()) - wanted[:1]) / scale[:1]).max() < 1e-5  # any batch size
-    assert np.abs(wanted).max() > 0.1
+    export_tool.export(policy, path, observations, {"task": "toy_arm"}, actions=env.actions)
+    run = export_tool.READERS[suffix](path)
+    expected = policy.act(observations).clamp(0, 1).numpy()  # mapping=half
+    assert np.abs(run(observations.numpy()) - expected).max() < 1e-5
+    assert np.abs(run(observations[:1].numpy()) - expected[:1]).max() < 1e-5  # any batch size
+    assert expected.max() > 0.1 and ((expected > 0) & (expected < 1)).any()
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # one file, weights inside
 
 
@@ -88,7 +91,7 @@ def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, cap
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert model.opset_import[0].version == 19
     assert facts["task"] == "toy_arm" and facts["embodiment"] == "toy_arm" and facts["model_version"] == "toy-1"
-    assert json.loads(facts["action_names"]) == ["flexor", "extensor"]
+    assert json.loads(facts["actuator_names"]) == ["flexor", "extensor"]
     layout, size = json.loads(facts["observation_layout"]), load_policy(run_folder).policy.spec["observation_size"]
     assert layout["joint_pos"] == [0, 1, 1] and layout["phase"] == [size - 1, size, 1]
     assert layout["muscle_force"][2] == 2  # force and activation take turns
@@ -97,7 +100,7 @@ def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, cap
         onnxruntime.InferenceSession(path).get_outputs(),
     )
     assert (given.name, given.shape[1]) == ("observation", size) and isinstance(given.shape[0], str)
-    assert (made.name, made.shape[1]) == ("action", 2)
+    assert (made.name, made.shape[1]) == ("control", 2)
 
 
 def test_torchscript_runs_where_muscle_torch_is_not_installed(run_folder, tmp_path):
@@ -112,13 +115,74 @@ sys.modules["muscle_torch"] = sys.modules["tensordict"] = None  # importing them
 import numpy, torch
 extra = {{"metadata.json": ""}}
 policy = torch.jit.load(r"{path}", _extra_files=extra)
-assert json.loads(extra["metadata.json"])["action_names"] == ["flexor", "extensor"]
+assert json.loads(extra["metadata.json"])["actuator_names"] == ["flexor", "extensor"]
 observation = torch.from_numpy(numpy.load(r"{tmp_path / "observation.npy"}"))
-numpy.save(r"{tmp_path / "action.npy"}", policy(observation).numpy())
+numpy.save(r"{tmp_path / "control.npy"}", policy(observation).numpy())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert np.abs(np.load(tmp_path / "action.npy") - policy.act(observation).numpy()).max() < 1e-5
+    excitation = (policy.act(observation).clamp(-1, 1) + 1) / 2  # the toy's mapping
+    assert np.abs(np.load(tmp_path / "control.npy") - excitation.numpy()).max() < 1e-5
+
+
+# Driving MuJoCo with the file alone
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt"])
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("bimanual", {}),  # its recipe mixes muscles inside the policy
+        ("toy_arm", {"embodiment": {"motor": True}, "actions": ["motors", "muscles"]}),
+    ],
+)
+def test_mujoco_driven_by_the_file_makes_the_same_rollout(tmp_path, task, options, suffix):
+    """The file's controls, by name, in plain MuJoCo: the same joints as the policy in its environment."""
+    env = small_env(task, 1, **options)
+    policy = trained(make_policy(env.config.policy, env, env.config.exploration), env)
+    path = tmp_path / f"policy{suffix}"
+    observations = inputs(env)
+    facts = export_tool.observe(policy, steps=2)[1]
+    export_tool.export(policy, path, observations, facts, actions=env.actions)
+    run, names = export_tool.READERS[suffix](path), facts["actuator_names"]
+    assert sorted(names) == sorted(env.embodiment.actuator_names) and set(facts["muscle_names"]) <= set(names)
+
+    model = env.embodiment.model
+    ids = [model.actuator(name).id for name in names]
+    muscles = [i for i, name in enumerate(names) if name in env.embodiment.muscle_names]
+    observation = env.begin()
+    data = mujoco.MjData(model)
+    data.qpos[:], data.qvel[:] = (env.physics.field(name)[0].double().numpy() for name in ("qpos", "qvel"))
+    mujoco.mj_forward(model, data)
+    excited = []
+    for _ in range(20):
+        control = run(observation.numpy())[0]
+        assert control[muscles].min() >= 0 and control[muscles].max() <= 1
+        data.ctrl[ids] = control
+        mujoco.mj_step(model, data, env.embodiment.substeps)
+        observation = env.advance(policy.act(observation)).observation
+        assert np.abs(env.physics.field("ctrl")[0].numpy()[ids] - control).max() < 1e-5
+        excited.append(control[muscles])
+    mujoco.mj_forward(model, data)
+    assert np.abs(env.physics.field("qpos")[0].numpy() - data.qpos).max() < 1e-4
+    assert np.abs(data.qpos - model.qpos0).max() > 0.05 and np.std(excited) > 0.1  # something happened
+    env.close()
+
+
+class FollowsLength(MuscleActions):
+    """Reads the simulation: what no file can hold."""
+
+    def to_controls(self, command, physics, goal):
+        return super().to_controls(command + physics.field("actuator_length"), physics, goal)
+
+
+def test_an_action_space_that_reads_the_physics_is_refused(env, tmp_path):
+    space = FollowsLength(MuscleOptions(), env.embodiment, 1, torch.device("cpu"))
+    actions = ActionSpaces({"muscles": space}, control_limits(env.embodiment))
+    policy = trained(make_policy("mlp", env), env)
+    with pytest.raises(InputError, match="reads field of the simulation"):
+        export_tool.export(policy, tmp_path / "policy.pt", inputs(env), {}, actions=actions)
+    assert not list(tmp_path.iterdir())
 
 
 class Branching(nn.Module):
@@ -154,7 +218,7 @@ def completed(policy: nn.Module) -> PolicyAdapter:
 def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, suffix):
     policy = trained(completed(BranchingPolicy(env.observation_size, env.action_size)), env)
     with pytest.raises(InputError) as refused:
-        export_tool.export(policy, tmp_path / f"policy{suffix}", inputs(env), {})
+        export_tool.export(policy, tmp_path / f"policy{suffix}", inputs(env), {}, actions=env.actions)
     message = str(refused.value)
     assert "cannot be exported" in message and "\n" not in message and len(message) < 400
     assert not list(tmp_path.iterdir())

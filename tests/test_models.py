@@ -62,6 +62,16 @@ def test_residual_block_starts_at_its_skip():
     assert torch.allclose(block(x), torch.nn.functional.silu(x))
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(10, 64), (64, 10)])
+def test_units_of_a_skip_vary_as_inputs_do(inputs, outputs):
+    """Orthogonal weights of gain g, n inputs of variance 1: units vary by g^2 n / units if n < units, else by g^2."""
+    torch.manual_seed(0)
+    x = torch.randn(20000, inputs)
+    for gain, expected in ((0.0, 1.0), (1.0, min(1.0, inputs / outputs) ** 0.5)):
+        block = ResidualBlock(inputs, (16, outputs), "silu", gated=True, skip_gain=gain)
+        assert float(block.skip(x).std()) == pytest.approx(expected, rel=0.02)
+
+
 def test_a_mixture_layer_is_the_weighted_sum_of_its_experts():
     torch.manual_seed(0)
     layer = MixtureLayer(5, 8, experts=3, temperature=0.5, name="tanh")

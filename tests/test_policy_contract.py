@@ -130,8 +130,9 @@ def test_a_users_distribution_acts_by_its_mode_and_is_exported(tmp_path, users_f
     assert json.loads(again.read_text())["err_site_abs"] == pytest.approx(metrics["err_site_abs"])
     export_tool = script("tools/export.py")
     assert export_tool.main(["checkpoint=runs/mine", "output=policy.pt"]) == 0
-    act = export_tool.READERS[".pt"](tmp_path / "policy.pt")
-    assert np.abs(act(observation.numpy()) - policy.act(observation).numpy()).max() < 1e-5
+    run = export_tool.READERS[".pt"](tmp_path / "policy.pt")
+    excitation = (policy.act(observation).clamp(-1, 1) + 1) / 2  # the toy's mapping
+    assert np.abs(run(observation.numpy()) - excitation.numpy()).max() < 1e-5
 
 
 class Gaussian(nn.Module):

@@ -135,7 +135,7 @@ class Products(TorchDispatchMode):
 
 
 def test_tf32_is_for_the_networks_and_not_for_what_they_observe(tmp_path):
-    env = small_env("fullbody", 2, actions={"muscles": {"synergy_mixing": 0.5}})
+    env = small_env("fullbody", 2)
     trainer = small(tmp_path, 1, precision="tf32")
     try:
         with Products() as of_env:

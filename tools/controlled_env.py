@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from muscle_torch.config import Config, config_from_dict, key, load_config, with_overrides
+from muscle_torch.config import Config, config_from_dict, explain_library, key, load_config, with_overrides
 from muscle_torch.errors import InputError
 
 
@@ -114,3 +114,7 @@ def run_folder_of(checkpoint: str) -> Path:
     if path.is_dir():
         return path
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "tools/evaluate.py")

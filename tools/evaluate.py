@@ -30,7 +30,8 @@ class EvaluateOptions(ControlOptions):
         False, "also run every motion under noise, pushes, other starts, weak and strong muscles (28 runs a motion)"
     )
     evaluation_termination: dict[str, float] = key(
-        {}, "thresholds in place of the training's, such as {root_deviation: 0.3}"
+        {},
+        "thresholds in place of the training's, such as {mean_site_deviation: 0.1}; a free body also: root_deviation",
     )
     archive: str = key("", "also write the rollouts (the first seed's) to this .npz file, in mm-evalkit's format")
     motion_group: str = key("", "name of the set of motions, noted in the archive")

@@ -1,10 +1,11 @@
 """Write a trained policy as one file that runs without muscle_torch: ONNX (.onnx) or TorchScript (.pt).
 
 `python tools/export.py checkpoint=runs/my_run output=policy.onnx`. The file maps `observation` (batch, D) float32, as
-the environment gives it, to the mode of the policy's distribution, `action` (batch, nu) float32 (of a normal one, the
-mean); the observation normaliser is inside, any batch size goes. It names the observation's columns, the actions, the
-task and the body (ONNX: metadata_props; TorchScript: the extra file `metadata.json`). Before the file appears it is
-read back and compared on observations of the environment.
+the environment gives it, to `control` (batch, actuators) float32: what goes into MuJoCo's `ctrl` of the actuators that
+`actuator_names` lists, of a muscle its excitation in [0, 1]. Observation normaliser, policy (the mode of its
+distribution) and action spaces are inside, any batch size goes. The file names the observation's columns, the
+actuators, the task and the body (ONNX: metadata_props; TorchScript: the extra file `metadata.json`). Before it appears
+it is read back and compared on observations of the environment.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from muscle_torch.config import config_from_dict, config_to_dict, key, parse_wor
 from muscle_torch.errors import InputError
 from muscle_torch.storage.files import write_atomically
 
-TOLERANCE = 1e-5  # of an action; float32 sums in another order differ by less
+TOLERANCE = 1e-5  # of a control; float32 sums in another order differ by less
 OLDEST_OPSET = 18  # what torch's exporter itself writes
 METADATA_FILE = "metadata.json"  # of a TorchScript file
 
@@ -50,35 +51,57 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.models import load_policy
 
     policy = load_policy(options.checkpoint)
-    observations, facts = observe(policy, options.motion)
+    observations, facts, actions = observe(policy, options.motion)
     facts |= {"checkpoint": options.checkpoint}
-    difference = export(policy, output, observations, facts, options.opset)
+    difference = export(policy, output, observations, facts, options.opset, actions)
     size = output.stat().st_size / 1e6
     kind = f"ONNX opset {options.opset}" if output.suffix == ".onnx" else "TorchScript"
-    print(f"{output}: {kind}, {size:.2f} MB, observation (batch, {observations.shape[1]}) -> action (batch, ", end="")
-    print(f"{len(facts['action_names'])})")
-    print(f"read back: actions on {len(observations)} observations differ by at most {difference:.1e}")
+    print(f"{output}: {kind}, {size:.2f} MB, observation (batch, {observations.shape[1]}) -> control (batch, ", end="")
+    print(f"{len(facts['actuator_names'])})")
+    print(f"read back: controls on {len(observations)} observations differ by at most {difference:.1e}")
     return 0
 
 
-class ModeAction(nn.Module):
-    """Observation (B, D) -> mode of the policy's distribution (B, nu)."""
+class Controls(nn.Module):
+    """Observation (B, D) -> controls of the driven actuators (B, actuators), through policy and action spaces."""
 
-    def __init__(self, policy: Any):
+    def __init__(self, policy: Any, actions: Any):
         super().__init__()
-        self.policy = policy
+        self.policy, self._actions = policy, actions
 
     def forward(self, observation: Tensor) -> Tensor:
-        return self.policy.distribution(observation).mode
+        action = self.policy.distribution(observation).mode
+        return self._actions.driven_controls(self._actions.to_actuators(action), UNAVAILABLE, UNAVAILABLE)
 
 
-def export(policy: Any, output: Path, observations: Tensor, facts: dict[str, Any], opset: int = 18) -> float:
-    """Writes `policy` (of `load_policy`) to `output` with `facts` inside; its suffix decides the format.
+class Unavailable:
+    """Stands for the physics and the goal, which an exported file does not have."""
 
-    Returns the largest difference of an action between the file and the policy on `observations` (N, D). Raises
-    InputError, and leaves no file, where the policy cannot be exported or that difference is above `TOLERANCE`.
+    def __getattr__(self, name: str) -> Any:
+        raise InputError(f"an action space reads {name} of the simulation: no file can hold that")
+
+
+UNAVAILABLE: Any = Unavailable()
+
+
+def export(
+    policy: Any, output: Path, observations: Tensor, facts: dict[str, Any], opset: int = 18, actions: Any = None
+) -> float:
+    """Write a policy and its action spaces to one file; return the largest difference of a control after reading back.
+
+    Args:
+        policy: Of `load_policy`.
+        output: Its suffix decides the format.
+        observations: To compare on, (N, D).
+        facts: What the file says about itself.
+        opset: Of ONNX.
+        actions: `env.actions`; None: those of the policy's own task.
+
+    Raises:
+        InputError: The policy cannot be exported, or the difference is above `TOLERANCE`; no file is left.
     """
-    network = ModeAction(policy.policy).to("cpu").eval()
+    actions = observe(policy, steps=1)[2] if actions is None else actions
+    network = Controls(policy.policy, actions).to("cpu").eval()
     name = policy.policy.spec["name"]
     with write_atomically(output, "free disk space or choose another output=") as temporary:
         with _unchecked_distributions():
@@ -86,14 +109,14 @@ def export(policy: Any, output: Path, observations: Tensor, facts: dict[str, Any
         difference = compare(READERS[output.suffix](temporary), network, observations)
         if not difference <= TOLERANCE:
             raise InputError(
-                f"policy={name} cannot be exported: the {output.suffix} file's actions differ from "
+                f"policy={name} cannot be exported: the {output.suffix} file's controls differ from "
                 f"the policy's by {difference:.1e}; does its forward depend on values or on the batch size?"
             )
     return difference
 
 
 def compare(run: Callable[[np.ndarray], np.ndarray], network: nn.Module, observations: Tensor) -> float:
-    """Largest difference of an action between `run` and `network`, for one observation and for many at a time."""
+    """Largest difference of a control between `run` and `network`, for one observation and for many at a time."""
     with torch.no_grad():
         wanted = network(observations).numpy()
     batches = [slice(0, 1), slice(1, None), slice(0, None)]
@@ -104,8 +127,8 @@ def compare(run: Callable[[np.ndarray], np.ndarray], network: nn.Module, observa
     return float(np.max(found))
 
 
-def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dict[str, Any]]:
-    """(steps, D) observations that the policy sees in its own task, and the facts that go into the file."""
+def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dict[str, Any], Any]:
+    """(steps, D) observations of the policy in its own task, the facts that go into the file, and the action spaces."""
     from muscle_torch import __version__
     from muscle_torch.envs import make_env
 
@@ -131,12 +154,13 @@ def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dic
             **body.identity,
             "control_frequency": body.control_frequency,
             "actions": config_to_dict(config)["actions"],
-            "action_names": list(env.action_names),
+            "actuator_names": [body.actuator_names[i] for i in env.actions.driven.tolist()],
+            "muscle_names": list(body.muscle_names),
             "observation_layout": {k: [s.start, s.stop, s.step or 1] for k, s in env.observation_layout.items()},
         }
     finally:
         env.close()
-    return torch.cat(seen), facts
+    return torch.cat(seen), facts, env.actions
 
 
 def write_onnx(network: nn.Module, observations: Tensor, path: Path, facts: dict[str, Any], opset: int) -> None:
@@ -153,7 +177,7 @@ def write_onnx(network: nn.Module, observations: Tensor, path: Path, facts: dict
                 network,
                 (observations[:2],),
                 input_names=["observation"],
-                output_names=["action"],
+                output_names=["control"],
                 dynamic_shapes=({0: batch},),
                 opset_version=opset,
                 dynamo=True,
@@ -185,7 +209,7 @@ def read_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda observation: session.run(["action"], {"observation": observation})[0]  # type: ignore[return-value]
+    return lambda observation: session.run(["control"], {"observation": observation})[0]  # type: ignore[return-value]
 
 
 def read_torchscript(path: Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -31,10 +31,8 @@ def main(words: Sequence[str]) -> int:
     """Writes one video or picture; returns the exit code."""
     options = parse_words(RenderOptions, words)
     output = _checked(options)
-    from tqdm import tqdm
-
     from muscle_torch.rendering.scene import choose_gl
-    from muscle_torch.rendering.video import render, render_still
+    from muscle_torch.rendering.video import progress_bar, render, render_still
 
     choose_gl()  # before the policy plays: no OpenGL is known at once
     embodiment, trajectories = trajectories_of(options, options.max_seconds)
@@ -44,12 +42,7 @@ def main(words: Sequence[str]) -> int:
     else:
         names = ("fps", "speed", "max_seconds", "samples", "grid")
         pace = {name: getattr(options, name) for name in names}
-        with tqdm(unit="frame", disable=None) as bar:
-
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
+        with progress_bar(output) as show:
             render(embodiment, trajectories, output, **size, **pace, progress=show)
     print(f"written to {output}")
     return 0

@@ -1,6 +1,8 @@
 """The steps of train.py: open the run folder, fit into memory, build, validate, evaluate, film."""
 
 import dataclasses
+import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from muscle_torch.config import Config
+from muscle_torch.config import Config, explain_library
 from muscle_torch.envs import make_env, make_partner_env, resolved_device
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import (
@@ -23,6 +25,7 @@ from muscle_torch.evaluation import (
 )
 from muscle_torch.evaluation.validation import Validation
 from muscle_torch.models import load_policy, make_policy
+from muscle_torch.motion.load import absolute_paths
 from muscle_torch.physics.memory import estimate, fitting, free_memory, full_memory_is_one_line
 from muscle_torch.rl import Trainer, rows_at_once
 from muscle_torch.rl.process_group import ProcessGroup
@@ -49,7 +52,10 @@ def open_run(cfg: Config, words: Sequence[str]) -> Run:
     Raises:
         InputError: The folder is missing, taken, or holds no checkpoint.
     """
-    cfg, folder, resumed = find_run(cfg, words)
+    # Absolute, so that a run can be continued and evaluated from any folder.
+    paths = {name: absolute_paths(getattr(cfg, name), cfg.embodiment.name) for name in ("motion", "validation_motion")}
+    partner = str(Path(cfg.partner).absolute()) if cfg.partner else ""
+    cfg, folder, resumed = find_run(dataclasses.replace(cfg, **paths, partner=partner), words)
     weights = load_checkpoint(cfg.checkpoint) if cfg.checkpoint and resumed is None else None
     return Run(cfg if weights is None else fine_tuning(cfg, weights), folder, resumed, weights)
 
@@ -103,7 +109,7 @@ def begin(trainer: Trainer, run: Run, processes: ProcessGroup) -> None:
     if run.resumed is not None:
         trainer.load_state(run.resumed)
     else:
-        processes.broadcast(lambda: write_facts(trainer.cfg, run.folder))
+        trainer.run_dir = processes.broadcast(lambda: write_facts(trainer.cfg, run.folder))
     if not processes.first:
         return
     counts = [sum(p.numel() for p in part.parameters()) for part in (trainer.policy.actor, trainer.policy.critic)]
@@ -172,6 +178,26 @@ def report_robustness(env: Any, controller: Any, path: Path) -> None:
     write_evaluation(path, {"robustness": rows})
 
 
+def last_lines(trainer: Trainer, seconds: float) -> str:
+    """Return what a finished run prints last: how long it took, where it is, and what to do next, ready to copy."""
+    cfg, run = trainer.cfg, trainer.run_dir
+    tools = Path(__file__).resolve().parent
+    view, render = (
+        f"python {_shown(tools / f'{name}.py')} {shlex.quote(f'checkpoint={run}')}" for name in ("view", "render")
+    )
+    return (
+        f"done in {seconds:.0f} s; everything is in {run} (tensorboard --logdir {cfg.runs_dir}). Next:\n"
+        f"  {view}   # in the browser\n"
+        f"  {render} output={Path(str(run)).name}.mp4   # a video"
+    )
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the working directory where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
 def _film_of_one(embodiment: Any) -> Callable[[Any, Path], None]:
     """Return what films one trajectory; raise InputError now if nothing can be drawn, before training begins."""
     from muscle_torch.rendering.scene import choose_gl
@@ -190,3 +216,7 @@ def _film(env: Any, trainer: Trainer, path: Path) -> None:
         film(env.embodiment, trajectories, path)
     except InputError as error:
         print(f"warning: no video: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "train.py")

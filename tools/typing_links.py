@@ -27,6 +27,9 @@ def make_links(root: Path = ROOT) -> Path:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1:  # runs without muscle_torch, and takes no options
+        print(f"{__doc__}\nUsage: python tools/typing_links.py")
+        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
     try:
         print(f"links made in {make_links()}")
     except OSError as error:

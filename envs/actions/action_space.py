@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.physics import Physics
 
@@ -20,6 +22,7 @@ class ActionSpace(ABC):
         names: Name of each action.
         zero_action: The action that does nothing: no muscle is excited, no motor pushes, (actions,).
         actuators: Model ids of the actuators that it drives, (actuators,).
+        low, high: Range of an action; what lies outside is clipped.
         every_substep: Whether controls are computed anew at every physics step instead of once a control step.
         buffers: Names of the attributes (W, ...) that exact resume needs.
     """
@@ -30,6 +33,8 @@ class ActionSpace(ABC):
     names: tuple[str, ...]
     zero_action: Tensor
     actuators: Tensor
+    low: float = -1.0
+    high: float = 1.0
 
     @abstractmethod
     def to_actuators(self, action: Tensor) -> Tensor:
@@ -70,14 +75,18 @@ class ActionSpaces:
     """Several action spaces side by side: actions and commands are joined in order.
 
     Actuators that none of them drives get a control of 0.
+
+    Attributes:
+        low, high: Range of each action, (actions,).
+        driven: Model ids of the actuators that the spaces drive, in their order, (commands,).
     """
 
-    def __init__(self, spaces: Mapping[str, ActionSpace], num_controls: int):
+    def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor):
         """Join spaces by name.
 
         Args:
             spaces: Name -> action space.
-            num_controls: Actuators of the model.
+            limits: Lowest and highest control of each actuator of the model, (nu, 2); see `control_limits`.
 
         Raises:
             InputError: Two spaces drive the same actuator.
@@ -85,13 +94,19 @@ class ActionSpaces:
         self.spaces = dict(spaces)
         self.names = tuple(name for space in self.spaces.values() for name in space.names)
         self.zero_action = torch.cat([space.zero_action for space in self.spaces.values()])
-        self._num_controls = num_controls
+        self._num_controls = len(limits)
+        self._low, self._high = limits.unbind(1)
         self._actions = [len(space.names) for space in self.spaces.values()]
         self._commands = [len(space.actuators) for space in self.spaces.values()]
         self.num_commands = sum(self._commands)
         self._check_disjoint()
+        self.driven = torch.cat([space.actuators for space in self.spaces.values()])
         first = next(iter(self.spaces.values()))
-        identity = torch.arange(num_controls, device=first.actuators.device)
+        identity = torch.arange(self._num_controls, device=first.actuators.device)
+        self.low, self.high = (
+            torch.cat([torch.full_like(s.zero_action, getattr(s, bound)) for s in self.spaces.values()])
+            for bound in ("low", "high")
+        )
         self._whole = len(self.spaces) == 1 and torch.equal(first.actuators, identity)
         self.columns = dict(zip(self.spaces, _slices(self._actions), strict=True))
 
@@ -106,7 +121,7 @@ class ActionSpaces:
         return _joined([s.to_actuators(part) for s, part in zip(self.spaces.values(), parts, strict=True)])
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        """Return the controls (W, nu) of a command (W, commands)."""
+        """Return the controls (W, nu) of a command (W, commands), not yet clamped."""
         parts = command.split(self._commands, dim=1)
         if self._whole:
             return next(iter(self.spaces.values())).to_controls(command, physics, goal)
@@ -122,6 +137,16 @@ class ActionSpaces:
             InputError: One of the spaces cannot be inverted.
         """
         return _joined([space.from_controls(controls[:, space.actuators]) for space in self.spaces.values()])
+
+    def driven_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the clamped controls (W, commands) of the driven actuators alone, in the order of `driven`."""
+        parts = zip(self.spaces.values(), command.split(self._commands, dim=1), strict=True)
+        controls = _joined([space.to_controls(part, physics, goal) for space, part in parts])
+        return controls.clamp(self._low[self.driven], self._high[self.driven])
+
+    def clamp(self, controls: Tensor) -> Tensor:
+        """Return controls (W, nu) within the actuators' limits: of a muscle its excitation, in [0, 1]."""
+        return controls.clamp(self._low, self._high)
 
     def begin(self, environments: Tensor) -> None:
         """Forget the past of the environments (W,) bool, whose episodes begin."""
@@ -146,6 +171,16 @@ class ActionSpaces:
                         f"actions={list(self.spaces)}: {driven[actuator]} and {name} drive the same actuator"
                     )
                 driven[actuator] = name
+
+
+def control_limits(embodiment: Embodiment) -> Tensor:
+    """Return the lowest and highest control of each actuator, (nu, 2): of a muscle within [0, 1], which is all that
+    MuJoCo's muscles read, of a motor its control range."""
+    model = embodiment.model
+    limited = model.actuator_ctrllimited.astype(bool)[:, None]
+    limits = torch.from_numpy(np.where(limited, model.actuator_ctrlrange, [-np.inf, np.inf]))
+    limits[embodiment.muscle_ids] = limits[embodiment.muscle_ids].clamp(0.0, 1.0)
+    return limits.float()
 
 
 def _slices(sizes: Sequence[int]) -> list[slice]:

@@ -1,12 +1,12 @@
-"""Muscle excitations: one number a muscle, or mixed by synergies."""
+"""Muscle excitations: one number a muscle."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from muscle_torch.embodiments import Embodiment, similarity
+from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.physics import Physics
 
@@ -18,7 +18,8 @@ Bound = float | Tensor
 
 
 def _half(action: Tensor, low: Bound, high: Bound) -> Tensor:
-    """[-1, 1] onto the control range. If that is [-1, 1], negative controls stay: MuJoCo reads them as 0."""
+    """[-1, 1] onto the control range. If that is [-1, 1], a negative control excites nothing, and stays negative in
+    the observation term `excitation`, as in the published system."""
     return action.clamp(-1.0, 1.0) * ((high - low) / 2) + (high + low) / 2
 
 
@@ -50,69 +51,47 @@ def _from_clip(control: Tensor, low: Bound, high: Bound) -> Tensor:
 
 
 def _from_sigmoid(control: Tensor, low: Bound, high: Bound) -> Tensor:
-    return control.logit(NEXT_TO_NOTHING)
+    return control.logit(4.5e-5)
 
 
-NEXT_TO_NOTHING = 4.5e-5  # excitation at an action of -10
-Function = Callable[[Tensor, Bound, Bound], Tensor]
-# Mapping -> (action to excitation, excitation to action, the action that excites nothing or next to nothing)
-MAPPINGS: dict[str, tuple[Function, Function, float]] = {
-    Mapping.half: (_half, _from_half, -1.0),
-    Mapping.full: (_full, _from_full, -1.0),
-    Mapping.clip: (_clip, _from_clip, 0.0),
-    Mapping.sigmoid: (_sigmoid, _from_sigmoid, -10.0),
+class _Mapping(NamedTuple):
+    """From actions to excitations."""
+
+    excitation: Callable[[Tensor, Bound, Bound], Tensor]
+    inverse: Callable[[Tensor, Bound, Bound], Tensor]
+    low: float  # lowest action, which excites nothing or next to nothing
+    high: float
+
+
+MAPPINGS: dict[str, _Mapping] = {
+    Mapping.half: _Mapping(_half, _from_half, -1.0, 1.0),
+    Mapping.full: _Mapping(_full, _from_full, -1.0, 1.0),
+    Mapping.clip: _Mapping(_clip, _from_clip, 0.0, 1.0),
+    Mapping.sigmoid: _Mapping(_sigmoid, _from_sigmoid, -10.0, 10.0),  # 4.5e-5 to 1 - 4.5e-5
 }
 
 
 class MuscleActions(ActionSpace):
-    """Excites all muscles of a body.
-
-    With `synergy_mixing` = s > 0 an action is made of synergies: one number drives all muscles that pull alike, its
-    opposite their antagonists. commands = M action with M M^T = (1 - s) I + s C, where C holds the cosines between the
-    muscles' moment arms: independent noise of standard deviation 1 on the actions is noise of standard deviation 1 on
-    every muscle, correlated by C. The columns of M are ordered by how much they move. M is invertible: every muscle
-    can still be driven alone. `action_bias` is added to every muscle's command.
-    """
+    """Excites all muscles of a body, each by its own number."""
 
     def __init__(self, options: MuscleOptions, embodiment: Embodiment, num_envs: int, device: torch.device):
-        mixing = options.synergy_mixing
-        if not 0 <= mixing < 1:
-            raise InputError(f"actions.muscles.synergy_mixing={mixing}: choose a fraction from 0 to below 1")
         if not len(embodiment.muscle_ids):
             raise InputError(f"actions=[muscles]: {embodiment.name} has no muscles")
-        self._excitation, self._inverse, zero = MAPPINGS[options.mapping]
-        self._bias = options.action_bias
+        self._mapping = MAPPINGS[options.mapping]
+        self.low, self.high = self._mapping.low, self._mapping.high
         self.names = embodiment.muscle_names
         self.actuators = torch.from_numpy(embodiment.muscle_ids).to(device)
         self._range = _control_range(embodiment, device)
-        self._mixing: Tensor | None = None
-        idle = torch.full((len(self.names),), zero) - self._bias
-        if mixing:
-            matrix = mixing_matrix(similarity(embodiment), mixing)
-            self._mixing = torch.from_numpy(matrix).float().to(device)
-            idle = torch.from_numpy(np.linalg.solve(matrix, idle.double().numpy())).float()
-            self.names = tuple(f"synergy_{k}" for k in range(len(self.names)))
-        self.zero_action = idle.to(device)
+        self.zero_action = torch.full((len(self.names),), self.low, device=device)
 
     def to_actuators(self, action: Tensor) -> Tensor:
-        if self._mixing is not None:
-            action = action @ self._mixing.T
-        return action + self._bias if self._bias else action
+        return action
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        return self._excitation(command, *self._range)
+        return self._mapping.excitation(command, *self._range)
 
     def from_controls(self, controls: Tensor) -> Tensor:
-        command = self._inverse(controls, *self._range) - self._bias
-        return command if self._mixing is None else torch.linalg.solve(self._mixing, command.T).T
-
-
-def mixing_matrix(cosines: np.ndarray, share: float) -> np.ndarray:
-    """Return a root M (n, n) of (1 - share) I + share C, its columns by falling weight."""
-    weights, directions = np.linalg.eigh((1 - share) * np.eye(len(cosines)) + share * cosines)
-    # A direction's sign is arbitrary: take the one that excites more than it relaxes, the same on every machine.
-    signs = np.where(directions.sum(axis=0) < 0, -1.0, 1.0)
-    return (directions * signs * np.sqrt(weights))[:, ::-1].copy()
+        return self._mapping.inverse(controls, *self._range)
 
 
 def _control_range(embodiment: Embodiment, device: torch.device) -> tuple[Bound, Bound]:

@@ -16,10 +16,6 @@ class Mapping(StrEnum):
 @dataclasses.dataclass(frozen=True)
 class MuscleOptions:
     mapping: Mapping = key(Mapping.full, "action to excitation: full ((a+1)/2), half (max(a, 0), published)")
-    synergy_mixing: float = key(
-        0.0, "fraction of the action that drives muscles with similar moment arms together; 0: one number a muscle"
-    )
-    action_bias: float = key(0.0, "added to every muscle's action", "action units")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,7 +51,7 @@ class GymnasiumEnv(VectorEnv):
             "render_fps": env.embodiment.control_frequency,
         }
         self.single_observation_space = Box(-np.inf, np.inf, (env.observation_size,), np.float32)
-        self.single_action_space = Box(-1.0, 1.0, (env.action_size,), np.float32)
+        self.single_action_space = Box(_array(env.actions.low), _array(env.actions.high), dtype=np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._begun = False
@@ -62,6 +62,7 @@ class GymnasiumEnv(VectorEnv):
 
         seed: of the motions and frames that are drawn from here on.
         """
+        seed = None if seed is None else int(seed)
         super().reset(seed=seed)
         if seed is not None:
             self.env.set_seed(seed, static_seed=True)

@@ -151,9 +151,20 @@ class MotionGoal(Goal):
         return super().missing(term)
 
     def state(self) -> dict[str, Any]:
-        return super().state() | {"weights": self._sampler.weights.clone()}
+        return super().state() | {"weights": self._sampler.weights.clone(), "motions": self.library.summary.clone()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned.
+
+        Raises:
+            InputError: The motions are others, wherever they lie.
+        """
+        stored, here = state.get("motions"), self.library.summary
+        if stored is not None and (stored.shape != here.shape or not torch.allclose(stored.cpu(), here, atol=1e-4)):
+            raise InputError(
+                "motion= holds other motions than this run began with: give the same clips, wherever they lie now, or "
+                "start a new run with checkpoint="
+            )
         super().load_state(state)
         self._sampler.set_weights(state["weights"])
 

@@ -35,7 +35,7 @@ def max_ankle_deviation(state: MotionState) -> Tensor:
 
 
 def root_deviation(state: MotionState) -> Tensor:
-    """Distance of the anchor site (full body: the pelvis) from its reference [m], (W,)."""
+    """Distance of the anchor site, the pelvis of a free body, from its reference [m], (W,)."""
     return state.site_deviation[:, 0]
 
 
@@ -71,5 +71,6 @@ TERMINATIONS: dict[str, Term] = {
     "mean_ankle_deviation": mean_ankle_deviation,
     "max_ankle_deviation": max_ankle_deviation,
 }
-NEED_ROOT = frozenset({"root_orientation", "root_height_in_motions", "root_orientation_in_motions"})
+# On a body that is fixed to the world the anchor cannot leave its reference: a threshold would say nothing.
+NEED_ROOT = frozenset(name for name in TERMINATIONS if name.startswith("root_"))
 NEED_ANKLES = frozenset({"mean_ankle_deviation", "max_ankle_deviation"})

@@ -1,6 +1,6 @@
 """Configuration: a documented, strict schema; YAML and `key=value` words on top."""
 
-from .command import help_text, run_command
+from .command import explain_library, help_text, run_command
 from .kinds import Choice, Row, import_object
 from .loading import config_from_dict, config_to_dict, load_config, parse_words, tasks, with_overrides
 from .schema import (
@@ -44,6 +44,7 @@ __all__ = [
     "TerminationCurriculumConfig",
     "config_from_dict",
     "config_to_dict",
+    "explain_library",
     "help_text",
     "import_object",
     "key",

@@ -1,29 +1,37 @@
-"""What every command line program shares: `--help`, one-line errors, exit codes."""
+"""What every command line program shares: `--help`, `--list`, one-line errors, exit codes."""
 
 import dataclasses
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any
 
 from muscle_torch.errors import InputError
 
 from .kinds import KINDS, Choice, row, table
 from .loading import load_config
+from .opengl import check_opengl
 from .schema import Config
+from .words import plain_words
+
+# What a first run changes; `--help` begins with these.
+IMPORTANT = ("task", "motion", "num_envs", "total_steps", "device", "threads", "seed", "experiment", "checkpoint")
+IMPORTANT += ("resume", "preset", "capture_video", "policy", "actions", "goal", "embodiment")
+HELP, LIST, VERSION = ("-h", "--help", "help"), ("--list", "list"), ("--version",)
+FORMS = "Every option is a `key=value` word; `--key=value` and `--key value` mean the same."
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], help_schema: type, description: str) -> None:
-    """Run a command line program: `--help`, one-line errors with exit code 2, Ctrl-C with 130."""
+    """Run a command line program: `--help`, `--list`, one-line errors with exit code 2, Ctrl-C with 130."""
     words = sys.argv[1:]
     try:
-        if any(w in ("-h", "--help", "help") for w in words):
-            rest = [w for w in words if w not in ("-h", "--help", "help")]
-            config = load_config(words=rest) if help_schema is Config and rest else None
-            print(f"{description}\n\nEvery option is a `key=value` word.\n\n{help_text(help_schema, config)}")
-            return
-        code = main(words) or 0
+        check_opengl()
+        _answer(words, help_schema, description)
+        code = main(plain_words(words)) or 0
+    except _Answered:
+        code = 0
     except InputError as error:
         if os.environ.get("MUSCLE_TORCH_DEBUG"):
             traceback.print_exc()
@@ -35,28 +43,69 @@ def run_command(main: Callable[[Sequence[str]], int | None], help_schema: type, 
     sys.exit(code)
 
 
-def help_text(schema: type, values: Any = None, prefix: str = "") -> str:
+class _Answered(Exception):
+    """The words asked for help, a list or the version, which was printed."""
+
+
+def _answer(words: Sequence[str], schema: type, description: str) -> None:
+    """Print what `--help`, `--list` or `--version` among the words asks for, and raise `_Answered`."""
+    rest = [word for word in words if word not in (*HELP, *LIST, *VERSION)]
+    if any(word in HELP for word in words):
+        config = load_config(words=rest) if schema is Config else None
+        text = f"{description}\n\n{FORMS}\n\n{help_text(schema, config, first=IMPORTANT)}"
+        if config is not None:
+            text += f"\n\nChoices for task={config.task} (`--list` prints all):\n{_choices(config)}"
+        print(text)
+    elif any(word in LIST for word in words):
+        print(_choices(None))
+    elif any(word in VERSION for word in words):
+        print(f"muscle_torch {metadata.version('muscle_torch')}")
+    else:
+        return
+    raise _Answered
+
+
+def _choices(config: Config | None) -> str:
+    from .listing import choices  # imports the tables' modules
+
+    return choices(config)
+
+
+def explain_library(description: str, command: str) -> None:
+    """What a file in tools/ that is no program prints if it is run; `command` is the program that uses it."""
+    print(f"{description.strip()}\n\nThis file is a library, not a program: `python {command} --help`.")
+    sys.exit(0 if any(word in HELP for word in sys.argv[1:]) else 2)
+
+
+def help_text(schema: type, values: Any = None, prefix: str = "", first: Sequence[str] = ()) -> str:
     """Return one line a key: name, value, meaning, unit, type.
 
     Args:
         schema: Dataclass whose fields were made with `key` and `kind`.
         values: Instance whose values are shown, and whose chosen rows' options are listed; None: the defaults.
         prefix: What the names begin with.
+        first: Keys to begin with; the others follow in their order.
     """
-    lines = []
-    for f in dataclasses.fields(schema):
-        if "kind" in f.metadata:
-            lines += _kind_lines(f, getattr(values, f.name) if values is not None else None)
-            continue
-        value = getattr(values, f.name) if values is not None else _default(f)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            lines.append(help_text(type(value), value, f"{prefix}{f.name}."))
-            continue
-        type_name = f.type if isinstance(f.type, str) else getattr(f.type, "__name__", str(f.type))
-        unit = f" [{f.metadata['unit']}]" if f.metadata.get("unit") else ""
-        shown = "''" if value == "" else value
-        lines.append(f"  {prefix + f.name + '=' + str(shown):44s} {f.metadata.get('help', '')}{unit} ({type_name})")
-    return "\n".join(lines)
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    names = [name for name in first if name in fields]
+    return "\n".join(
+        line
+        for name in [*names, *(name for name in fields if name not in names)]
+        for line in _field_lines(fields[name], values, prefix)
+    )
+
+
+def _field_lines(field: dataclasses.Field, values: Any, prefix: str) -> list[str]:
+    if "kind" in field.metadata:
+        return _kind_lines(field, getattr(values, field.name) if values is not None else None)
+    value = getattr(values, field.name) if values is not None else _default(field)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [help_text(type(value), value, f"{prefix}{field.name}.")]
+    type_name = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    unit = f" [{field.metadata['unit']}]" if field.metadata.get("unit") else ""
+    shown = "''" if value == "" else value
+    meaning = field.metadata.get("help", "")
+    return [f"  {prefix + field.name + '=' + str(shown):44s} {meaning}{unit} ({type_name})"]
 
 
 def _kind_lines(field: dataclasses.Field, chosen: Choice | tuple[Choice, ...] | None) -> list[str]:

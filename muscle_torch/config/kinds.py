@@ -11,7 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -152,11 +152,30 @@ def structured(schema: type, values: Sequence[Mapping[str, Any]], prefix: str = 
     Raises:
         InputError: A value has the wrong type.
     """
+    values = [_with_lists(schema, one) for one in values]
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), *values))
     except OmegaConfBaseException as error:
         name = prefix + (getattr(error, "full_key", "") or "")
         raise InputError(f"bad value for {name!r}: {str(error).splitlines()[0]}") from None
+
+
+def _with_lists(schema: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values in which a single number or word of a list-valued key is a list of one: `policy.hidden=256`."""
+    types = {field.name: field.type for field in dataclasses.fields(schema)}
+    made = {}
+    for name, value in values.items():
+        kind = types.get(name)
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
+            value = _with_lists(kind, value)
+        elif get_origin(kind) is list and isinstance(value, int | float | str) and not _is_reference(value):
+            value = [value]
+        made[name] = value
+    return made
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, str) and "${" in value
 
 
 def check_keys(schema: type, values: Mapping[str, Any], what: str, prefix: str = "") -> None:

@@ -18,6 +18,7 @@ from muscle_torch.errors import InputError, nearest
 
 from .kinds import KINDS, NAME, NAMES, Layer, check_keys, choose, choose_several, structured, to_plain
 from .schema import Config
+from .words import nested, plain_words
 
 Schema = TypeVar("Schema")
 
@@ -28,7 +29,7 @@ def load_config(task: str | None = None, words: Sequence[str] = (), **overrides:
     Args:
         task: Name of a file in cfg/task; `task=` among the words wins.
         words: `key=value` words; nested keys are dotted (`"ppo.epochs=2"`).
-        **overrides: The same as keywords; nested keys are dicts (`ppo={"epochs": 2}`).
+        **overrides: The same as keywords; nested keys are dicts (`ppo={"epochs": 2}`) or dotted (`"ppo.epochs": 2`).
 
     Raises:
         InputError: Unknown task, preset, key or row of a table, or a value of the wrong type.
@@ -66,16 +67,34 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         InputError: The keys are those of another version.
     """
+    values = _without_mixing(values)
     check_keys(Config, values, "stored config")
     return _build(Config, [Layer(values, True)])
 
 
+def _without_mixing(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a stored config without the options by which the environment once mixed muscles."""
+    actions = values.get("actions")
+    if not isinstance(actions, list):
+        return values
+    for one in actions:
+        if one.get("synergy_mixing") or one.get("action_bias"):
+            raise InputError(
+                "this checkpoint was trained when the environment mixed muscles; now the policy does: train it anew "
+                "(exploration.synergy_mixing, exploration.action_bias)"
+            )
+    removed = ("synergy_mixing", "action_bias")
+    kept = [{name: value for name, value in one.items() if name not in removed} for one in actions]
+    return {**values, "actions": kept}
+
+
 def tasks() -> list[str]:
     """Return the names of all task files."""
-    return _names("task")
+    return names_in("task")
 
 
-def _names(folder: str) -> list[str]:
+def names_in(folder: str) -> list[str]:
+    """Return the names of the files in cfg/<folder>."""
     return sorted(p.name.removesuffix(".yaml") for p in _folder(folder).iterdir() if p.name.endswith(".yaml"))
 
 
@@ -84,7 +103,7 @@ def _folder(name: str) -> Any:
 
 
 def _yaml(folder: str, name: str) -> dict[str, Any]:
-    known = _names(folder)
+    known = names_in(folder)
     if name not in known:
         raise InputError(f"unknown {folder} {name!r}{nearest(name, known)}")
     loaded = OmegaConf.to_container(OmegaConf.load(Path(str(_folder(folder) / f"{name}.yaml"))))
@@ -123,6 +142,7 @@ def _last(layers: Sequence[Layer], *path: str) -> Any:
 
 def _words(schema: type, words: Sequence[str]) -> dict[str, Any]:
     """Return `key=value` words as nested dicts."""
+    words = plain_words(words)
     for word in words:
         if "=" not in word or word.startswith("-"):
             raise InputError(f"cannot read {word!r}: write options as key=value (`--help` lists the keys)")
@@ -147,8 +167,9 @@ def _chosen(schema: type, word: str) -> str:
 
 
 def _overrides(values: Mapping[str, Any]) -> dict[str, Any]:
+    values = nested(values)
     check_keys(Config, values, "argument")
-    return dict(values)
+    return values
 
 
 def _kinds(schema: type) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class SamplingConfig:
 @dataclasses.dataclass(frozen=True)
 class RandomizationConfig:
     strength: dict[str, list[float]] = key(
-        {}, "muscle group or all: [lowest, highest] factor of an environment's maximal force"
+        {}, "muscle, muscle group or all: [lowest, highest] factor of an environment's maximal force"
     )
     activation_time: dict[str, list[float]] = key({}, "the same for the activation time constant")
     deactivation_time: dict[str, list[float]] = key({}, "the same for the deactivation time constant")

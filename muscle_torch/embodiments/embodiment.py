@@ -181,6 +181,13 @@ class Embodiment:
         return self.model.actuator_actadr[self.muscle_ids].astype(np.int64)
 
     @cached_property
+    def muscle_similarity(self) -> np.ndarray:
+        """(muscles, muscles) cosines between the muscles' moment arms: `moment_arms.similarity`."""
+        from .moment_arms import similarity  # which imports this module
+
+        return similarity(self)
+
+    @cached_property
     def muscle_tendon_ids(self) -> np.ndarray:
         """(muscles,) id of the tendon that each muscle pulls; -1 if it acts on a joint directly."""
         on_tendon = self.model.actuator_trntype[self.muscle_ids] == mujoco.mjtTrn.mjTRN_TENDON

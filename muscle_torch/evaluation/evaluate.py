@@ -17,6 +17,7 @@ from muscle_torch.storage.files import write_atomically
 
 from .callback import EvaluationCallback
 from .controller import Controller
+from .progress import ProgressBar
 from .summary import summarize
 from .tables import comparison_table
 from .tally import Tally
@@ -130,9 +131,11 @@ def compare_controllers(
     shown = HEADINGS | dict(headings or {})
     columns: dict[str, dict[str, Any]] = {}
     for name, controller in controllers.items():
-        metrics = evaluate(env, controller)
+        heading = shown.get(name, name)
+        with ProgressBar(env, f"evaluating {heading}") as bar:
+            metrics = evaluate(env, controller, callbacks=[bar])
         write_evaluation(folder / name / "metrics.json", metrics)
-        columns[shown.get(name, name)] = metrics
+        columns[heading] = metrics
     return comparison_table(columns, env.goal.headline)
 
 

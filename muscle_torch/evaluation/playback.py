@@ -11,6 +11,7 @@ from muscle_torch.motion import MotionClip
 from .callback import EvaluationCallback
 from .controller import Controller
 from .evaluate import run_trials
+from .progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def play(env: Any, controller: Controller, max_seconds: float) -> list[Trajector
         controller: Chooses the actions.
         max_seconds: At most so much of each trial [s].
     """
-    recorder = PlaybackRecorder()
-    run_trials(env, controller, callbacks=[recorder], max_steps=int(max_seconds * env.embodiment.control_frequency))
+    recorder, steps = PlaybackRecorder(), int(max_seconds * env.embodiment.control_frequency)
+    with ProgressBar(env, "playing", max_steps=steps) as bar:
+        run_trials(env, controller, callbacks=[recorder, bar], max_steps=steps)
     return [recorder.trajectories[trial] for trial in sorted(recorder.trajectories)]

@@ -34,7 +34,7 @@ def summarize(rows: Sequence[Mapping[str, Any]], unit: str, headline: Headline) 
     if unit == CLIP:
         frames = [row["num_frames"] for row in rows]
         sizes = {"num_clips": len(rows), "num_frames": sum(frames)}
-        coverage = {"frame_coverage": _mean(rows, "frame_coverage", frames)}
+        coverage = {"frame_coverage": _mean(rows, "frame_coverage", steps)}
         return {**sizes, **counts, **means, **coverage, **weighted, "per_clip": list(rows)}
     sizes = {"num_trials": len(rows), "num_steps": sum(steps)}
     interval = {"success_interval": wilson_interval(round(sum(row["success_rate"] for row in rows)), len(rows))}

@@ -72,7 +72,8 @@ class Tally:
             "early_termination_count": int(early),
         }
         if trials.unit == CLIP:
-            row["frame_coverage"] = int(self.length[world]) / frames
+            # Of the frames that can be reached: the first one is given.
+            row["frame_coverage"] = int(self.length[world]) / (frames - 1)
         row |= {
             "mean_episode_length": float(self.length[world]),
             "mean_episode_return": float(self.episode_return[world]),

@@ -19,6 +19,7 @@ from .controller import Controller
 from .evaluate import evaluate, write_evaluation
 from .figures import joint_figure
 from .playback import PlaybackRecorder, Trajectory
+from .progress import ProgressBar
 from .tables import trial_table
 
 FAILING_MOST = 20  # groups that are listed
@@ -72,7 +73,8 @@ class Validation:
         if update % self.interval:
             return
         recorder, headline, unit = PlaybackRecorder(), self.env.goal.headline, self.env.goal.trials.unit
-        metrics = evaluate(self.env, self.controller, callbacks=[recorder], trials=self.trials)
+        with ProgressBar(self.env, f"validating after {step:,} steps", self.trials) as bar:
+            metrics = evaluate(self.env, self.controller, callbacks=[recorder, bar], trials=self.trials)
         write_evaluation(self.run_dir / "eval" / f"step_{step}" / "metrics.json", metrics)
         numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not k.startswith("num_")}
         board.scalars(step, {f"validation/{name}": float(value) for name, value in numbers.items()})

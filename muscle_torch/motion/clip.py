@@ -18,7 +18,7 @@ MIN_FRAMES = 2
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MotionClip:
     """Positions over time at a constant rate. Building one checks nothing; `validate`, `save` and `load` do."""
 
@@ -34,6 +34,13 @@ class MotionClip:
     landmarks: np.ndarray | None = None  # (T, K, 3) float32 [m], where recorded points wanted the body: to look at
     landmark_names: tuple[str, ...] = ()
     scale: float = float("nan")  # leg of the body over that of the person recorded; NaN: unknown
+
+    def __repr__(self) -> str:
+        """Say what moves and for how long, without the numbers."""
+        return (
+            f"MotionClip({self.name!r} of {self.embodiment}: {self.num_frames} frames at {self.frequency:g} Hz, "
+            f"{len(self.joint_names)} joints)"
+        )
 
     @property
     def num_frames(self) -> int:

@@ -1,6 +1,7 @@
 """All reference motion, flat on the device, ready to be indexed by world."""
 
 import copy
+import functools
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,15 @@ class MotionLibrary:
             if isinstance(value, Tensor):
                 setattr(moved, name, value.to(chosen))
         return moved
+
+    @functools.cached_property
+    def summary(self) -> Tensor:
+        """What tells one set of motions from another: number of frames of each clip, mean of each column of qpos.
+
+        (C + num_qpos,), float64, on the CPU.
+        """
+        means = self.qpos.double().mean(0)
+        return torch.cat((self.length.double(), means)).cpu()
 
     def rows(self, clip: Tensor, frame: Tensor) -> Tensor:
         """Row of each (clip, frame); frames outside a clip become its first or last. Shapes broadcast, long."""

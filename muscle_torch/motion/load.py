@@ -1,6 +1,7 @@
 """`motion=` as a user writes it -> clips."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
@@ -11,7 +12,7 @@ from muscle_torch.errors import InputError, nearest
 
 from . import clip, trajectory_file
 from .clip import MotionClip, read_arrays
-from .generated import ALL, generate, generated_names
+from .generated import ALL, MOTIONS, generate, generated_names
 from .joints import fit_to
 
 COMPANION = "_analysis.npz"  # retargeting errors that the reference writes beside a motion
@@ -30,6 +31,21 @@ def load_motion(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> l
             # Results are told by name, and two files may have the same one.
             clips[index] = dataclasses.replace(one, name=f"{one.name}_{seen[one.name]}")
     return clips
+
+
+def absolute_paths(motion: Sequence[str], body: str) -> list[str]:
+    """Return the words of `motion=` with files, folders and globs as absolute paths; names stay as they are.
+
+    Args:
+        motion: As the user wrote them, relative to the working directory.
+        body: Key of the embodiment, whose generated motions are names.
+    """
+    names = (ALL, *MOTIONS.get(body, {}))
+
+    def is_path(word: str) -> bool:
+        return word not in names and (bool(set(word) & set("/\\~")) or has_magic(word) or Path(word).exists())
+
+    return [os.path.abspath(Path(word).expanduser()) if is_path(word) else word for word in motion]
 
 
 def load_file(path: Path, embodiment: Embodiment) -> list[MotionClip]:

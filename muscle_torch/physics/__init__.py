@@ -1,6 +1,8 @@
 """W copies of one MuJoCo model stepped together, on a GPU or a CPU, behind one small contract."""
 
+import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import torch
@@ -9,7 +11,29 @@ from muscle_torch.errors import InputError, nearest
 
 from .contract import ACCELERATION_FIELDS, FIELDS, Physics
 
-__all__ = ["ACCELERATION_FIELDS", "BACKENDS", "FIELDS", "Physics", "make_physics", "resolve_device"]
+if TYPE_CHECKING:
+    from .mujoco_physics import MujocoPhysics
+    from .warp_physics import WarpPhysics
+
+__all__ = [
+    "ACCELERATION_FIELDS",
+    "BACKENDS",
+    "FIELDS",
+    "MujocoPhysics",
+    "Physics",
+    "WarpPhysics",
+    "make_physics",
+    "resolve_device",
+]
+
+
+_CLASSES = {"MujocoPhysics": "mujoco_physics", "WarpPhysics": "warp_physics"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
 
 
 def _mujoco(model: mujoco.MjModel, num_worlds: int, device: torch.device, threads: int) -> Physics:

@@ -202,7 +202,7 @@ def _network(experiment: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
         return {"name": "moe", **values}, exploration
     if experiment.get("use_residual"):
         residual = str(experiment.get("residual_type", "gated"))
-        return {"name": "gated_residual", **values, "residual": residual}, exploration
+        return {"name": "gated_residual", **values, "residual": residual, "skip_gain": 1.0}, exploration
     return {"name": "mlp", **values}, exploration
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from muscle_torch.config.opengl import NO_OPENGL
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
@@ -59,10 +60,7 @@ def choose_gl() -> str:
         tried = subprocess.run([sys.executable, "-c", PROBE, name], env=environment, capture_output=True, timeout=120)
         if b"drawn" in tried.stdout:
             return name
-    raise InputError(
-        "no OpenGL without a screen: install EGL (NVIDIA's driver has it; `apt-get install libegl1 libgl1`) or OSMesa "
-        "(`apt-get install libosmesa6`)" + (f"; MUJOCO_GL={wanted} allows only that one" if wanted else "")
-    )
+    raise InputError(NO_OPENGL + (f"; MUJOCO_GL={wanted} allows only that one" if wanted else ""))
 
 
 def _gl_context(width: int, height: int) -> Any:

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
+from tqdm import tqdm
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
@@ -97,6 +99,20 @@ def render_still(
         imsave(temporary, image, format="png")
 
 
+@contextmanager
+def progress_bar(output: Path) -> Iterator[Callable[[int, int], None]]:
+    """Give what `render` reports its frames to: a bar on a terminal, one line elsewhere."""
+    with tqdm(desc=f"rendering {output.name}", unit="frame", disable=None, leave=False) as bar:
+        if bar.disable:
+            print(f"rendering {output.name}", flush=True)
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
 def film(embodiment: Embodiment, trajectories: Sequence[Trajectory], output: Path, **options: Any) -> None:
     """Render as part of a longer run: raise InputError for whatever drawing or encoding fails with.
 
@@ -107,7 +123,8 @@ def film(embodiment: Embodiment, trajectories: Sequence[Trajectory], output: Pat
         options: Those of `render`.
     """
     try:
-        render(embodiment, trajectories, output, **options)
+        with progress_bar(output) as show:
+            render(embodiment, trajectories, output, **{"progress": show, **options})
     except FAILURES as error:
         raise InputError(str(error) or type(error).__name__) from error
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 # Keys of an environment's snapshot whose values are not of single environments: all processes have them alike.
-SHARED = ("adaptation", "weights", "generator")
+SHARED = ("adaptation", "weights", "motions", "generator")
 
 
 class Step(Protocol):

@@ -10,6 +10,8 @@ optimizer, normaliser and curricula; what differs is its environments and random
 import dataclasses
 import os
 import socket
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -250,7 +252,7 @@ class DistributedProcesses(ProcessGroup):
         serves = self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         prefix = f"muscle_torch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         try:
-            store = PrefixStore(prefix, TCPStore(host, port, self.size, serves, ASSEMBLY, wait_for_workers=False))
+            store = PrefixStore(prefix, self._connect(host, port, serves))
             # The heartbeat has its own connection: it must not wait for what the training thread waits for.
             watched = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=10), wait_for_workers=False)
         except RuntimeError as error:
@@ -260,15 +262,34 @@ class DistributedProcesses(ProcessGroup):
             ) from None
         here = [f"here{rank}" for rank in range(self.size)]
         store.set(here[self.rank], "")
-        try:
-            store.wait(here, ASSEMBLY)
-        except RuntimeError:
-            missing = [str(rank) for rank in range(self.size) if not store.check([here[rank]])]
-            minutes = ASSEMBLY.total_seconds() / 60
-            raise InputError(
-                f"of {self.size} processes number {', '.join(missing)} did not come within {minutes:.0f} minutes"
-            ) from None
+        started = time.monotonic()
+        patience = Patience(f"process {self.rank} of {self.size} waits at {host}:{port} for process")
+        while missing := [str(rank) for rank in range(self.size) if not store.check([here[rank]])]:
+            if time.monotonic() - started > ASSEMBLY.total_seconds():
+                minutes = ASSEMBLY.total_seconds() / 60
+                raise InputError(
+                    f"of {self.size} processes number {', '.join(missing)} did not come within {minutes:.0f} minutes"
+                )
+            patience.wait(", ".join(missing))
         return store, PrefixStore(prefix, watched)
+
+    def _connect(self, host: str, port: int, serves: bool) -> Any:
+        """Return the store; a process that does not serve it tries until the one that does has come.
+
+        In attempts of seconds: within one, signals are not heeded.
+        """
+        started = time.monotonic()
+        patience = Patience(f"process {self.rank} of {self.size} waits at {host}:{port} for process")
+        while True:
+            try:
+                store = TCPStore(host, port, self.size, serves, timedelta(seconds=5), wait_for_workers=False)
+            except RuntimeError:
+                if serves or time.monotonic() - started > ASSEMBLY.total_seconds():
+                    raise
+                patience.wait("0")
+                continue
+            store.set_timeout(ASSEMBLY)
+            return store
 
     def _exchange(self, call: Callable[[], Any]) -> Any:
         try:
@@ -299,6 +320,25 @@ class DistributedProcesses(ProcessGroup):
         error = InputError(message) if self.first else SystemExit(2)
         error.reported = True  # type: ignore[union-attr]
         raise error
+
+
+class Patience:
+    """Waits in small steps, in which signals are heeded, and soon says once for what."""
+
+    SILENT = 5.0  # seconds: processes that a launcher starts together come within them
+
+    def __init__(self, text: str):
+        self._text, self._begin, self._said = text, time.monotonic(), False
+
+    def wait(self, what: str) -> None:
+        if not self._said and time.monotonic() - self._begin > self.SILENT:
+            self._said = True
+            print(
+                f"{self._text} {what} (the environment has RANK and WORLD_SIZE: unset them to train with one process)",
+                file=sys.stderr,
+                flush=True,
+            )
+        time.sleep(0.1)
 
 
 def make_processes(cfg: Config) -> ProcessGroup:

@@ -15,6 +15,7 @@ from .files import write_atomically
 
 FORMAT = "muscle_torch checkpoint"
 VERSION = 2
+MIXING = "mixing.matrix"  # of models/mixing.py
 LOG_STD = "actor.module.exploration.log_std"  # of models/exploration.py, in a policy's state_dict
 # What torch.load raises for a file that is cut off, empty, of another kind, or holds more than plain data.
 DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError)
@@ -75,6 +76,12 @@ def restore_policy(policy: Stateful, stored: Mapping[str, Any]) -> None:
                 f"checkpoint does not fit the policy: {name} is {found}, needed {tuple(value.shape)}; use the "
                 "checkpoint's own policy= settings"
             )
+    mixed = [name for name in given if name.endswith(MIXING) and name not in own]
+    if mixed:
+        raise InputError(
+            "the checkpoint's policy mixes muscles and this one does not: leave exploration.synergy_mixing and "
+            "exploration.action_bias as the checkpoint's run had them"
+        )
     policy.load_state_dict(given, strict=False)
 
 

@@ -1,6 +1,7 @@
 """The run folder: its name, `config.yaml`, `manifest.json`, and how a run is found again."""
 
 import dataclasses
+import itertools
 import json
 import platform
 import subprocess
@@ -38,6 +39,7 @@ RESUMABLE = (
         "max_iterations",
         "stage_steps",
         "device",
+        "motion",  # where it lies: the goal compares what it holds
         "threads",
         "runs_dir",
         "experiment",
@@ -91,14 +93,35 @@ def fine_tuning(cfg: Config, stored: Mapping[str, Any]) -> Config:
     return cfg if kept else with_overrides(cfg, exploration={"initial_std": std})
 
 
-def write_facts(cfg: Config, run_dir: Path) -> None:
-    """Makes a new run's folder with `config.yaml` and `manifest.json`: once everything it needs has been made."""
+def write_facts(cfg: Config, run_dir: Path) -> Path:
+    """Make a new run's folder with `config.yaml` and `manifest.json`: once everything it needs has been made.
+
+    Returns:
+        The folder: `run_dir`, or if another run of the same second has taken that name, `run_dir`_2 and so on.
+
+    Raises:
+        InputError: It cannot be written.
+    """
     try:
+        run_dir = run_dir if cfg.experiment else _unique(run_dir)
         for folder in ("checkpoints", "videos", "eval"):
             (run_dir / folder).mkdir(parents=True, exist_ok=True)
         _write(cfg, run_dir)
+        return run_dir
     except OSError as error:
         raise InputError(f"cannot write {run_dir}: {error.strerror}; choose another place with runs_dir=") from None
+
+
+def _unique(run_dir: Path) -> Path:
+    """Make a folder that no other process has made; return it."""
+    for number in itertools.count(1):
+        folder = run_dir if number == 1 else run_dir.with_name(f"{run_dir.name}_{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError("some number is free")
 
 
 def _reopen(cfg: Config, words: Sequence[str], run_dir: Path) -> tuple[Config, Path, dict[str, Any]]:

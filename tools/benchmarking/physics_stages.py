@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 import torch
 
+from muscle_torch.config import explain_library
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
 from muscle_torch.tools.benchmarking.step_profile import Clock, instead
 
@@ -254,3 +255,7 @@ def _physics_seconds(env: Any, start: dict[str, Any], actions: torch.Tensor) -> 
             step = env.advance(action)
             env.restart(step.terminated | step.truncated)
     return clock.seconds()["physics"]
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "tools/benchmark.py")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from muscle_torch.config import explain_library
 from muscle_torch.errors import InputError
 
 COLUMNS = {
@@ -146,3 +147,7 @@ def _title(result: dict[str, Any]) -> str:
 
 def _setting(result: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(str(result[name]) for name in SAME)
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "tools/benchmark.py")

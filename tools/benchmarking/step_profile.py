@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from muscle_torch.config import explain_library
+
 OTHER = "other"
 PARTS = ("physics", "observation", "reward", "reset", "inference", OTHER)
 
@@ -117,3 +119,7 @@ class _Timed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._of, name)
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "tools/benchmark.py")

@@ -111,6 +111,9 @@ def compile_ahead(modules: Modules) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] else 2)
     wp.config.log_level = max(wp.config.log_level, wp.LOG_ERROR)
     wp.init()
     traced = trace(sys.argv[1:])

@@ -54,6 +54,9 @@ STEPS = {
 }
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] else 2)
     step, *arguments = sys.argv[1:]
     with survive(step):
         STEPS[step](*arguments)

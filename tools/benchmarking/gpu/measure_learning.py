@@ -5,6 +5,7 @@ import dataclasses
 import torch
 from tensordict import TensorDict
 
+from muscle_torch.config import explain_library
 from muscle_torch.models.build import build_policy, policy_spec
 from muscle_torch.rl.optimizer import make_optimizer
 from muscle_torch.rl.ppo_update import PPOUpdate
@@ -84,3 +85,7 @@ def _batch(count: int, size: int, actions: int) -> TensorDict:
         },
         batch_size=[count],
     )
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "tools/benchmarking/gpu/measure.py")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import mujoco
 import torch
 
+from muscle_torch.config import explain_library
 from muscle_torch.embodiments import Embodiment, configured_embodiment
 from muscle_torch.motion import load_motion
 from muscle_torch.motion.joints import fit_to
@@ -164,3 +165,7 @@ def _body_and_frames(task: str) -> tuple[Embodiment, torch.Tensor, torch.Tensor]
     frames = [at_control_rate(fit_to(clip, body), body, "derivative") for clip in load_motion(motion, body)]
     qpos, qvel = (torch.cat([torch.as_tensor(f[i], dtype=torch.float32) for f in frames]) for i in (0, 1))
     return body, qpos.to(DEVICE), qvel.to(DEVICE)
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "tools/benchmarking/gpu/measure.py")

@@ -11,7 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
-from muscle_torch.config import Config
+from muscle_torch.config import Config, explain_library
 from muscle_torch.envs import make_env
 from muscle_torch.models import make_policy
 from muscle_torch.physics.memory import estimate, free_memory
@@ -130,3 +130,7 @@ def _trainer(cfg: Config) -> Trainer:
     env = make_env(cfg)
     policy = make_policy(cfg.policy, env, cfg.exploration).to(env.device)
     return Trainer(env, policy, dataclasses.replace(cfg, stages=["ppo"]), None)
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "tools/benchmarking/gpu/measure.py")

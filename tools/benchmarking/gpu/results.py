@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from muscle_torch.config import Config, load_config
+from muscle_torch.config import Config, explain_library, load_config
 
 DRY = bool(os.environ.get("DRY"))  # a few environments on the CPU, to test the steps
 OUT = Path(os.environ.get("OUT", "."))
@@ -135,3 +135,7 @@ def _products(size: int) -> None:
     torch.set_float32_matmul_precision("highest")
     c, d = a.bfloat16(), b.bfloat16()
     report("matmul", kind="bf16", tflops=2 * size**3 / seconds(lambda: c @ d) / 1e12)
+
+
+if __name__ == "__main__":
+    explain_library(__doc__ or "", "tools/benchmarking/gpu/measure.py")

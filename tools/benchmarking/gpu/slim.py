@@ -67,6 +67,9 @@ def _entries(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, 
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] else 2)
     count, saved = slim(Path(sys.argv[1]))
     if not count:
         sys.exit(f"error: {sys.argv[1]} holds no code for sm_{ARCHITECTURE}: Warp's build has changed")

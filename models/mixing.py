@@ -1,0 +1,127 @@
+"""Actions made of muscle synergies: a linear map between what a policy's distribution draws and the actions."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from muscle_torch.errors import InputError
+
+from .options import NormalOptions
+
+
+class ActionMixing(nn.Module):
+    """action = M x + b, where x is what the policy's distribution draws.
+
+    With `synergy_mixing` = s > 0, each number of x drives all muscles that pull alike, its opposite their antagonists:
+    M M^T = (1 - s) I + s C, where C holds the cosines between the muscles' moment arms. Independent noise of standard
+    deviation 1 on x is noise of standard deviation 1 on every muscle, correlated by C. The columns of M are ordered by
+    how much they move. M is invertible: every muscle can still be driven alone. b is `action_bias` for muscles. Actions
+    that are no muscle's are left as they are.
+    """
+
+    matrix: Tensor
+    inverse: Tensor
+    bias: Tensor
+    log_det: Tensor
+
+    def __init__(self, action_size: int, options: NormalOptions):
+        super().__init__()
+        if not 0 <= options.synergy_mixing < 1:
+            raise InputError(
+                f"exploration.synergy_mixing={options.synergy_mixing}: choose a fraction from 0 to below 1"
+            )
+        self.options = options
+        # Until `fit`: the identity. A checkpoint stores them.
+        self.register_buffer("matrix", torch.eye(action_size))
+        self.register_buffer("inverse", torch.eye(action_size))
+        self.register_buffer("bias", torch.zeros(action_size))
+        self.register_buffer("log_det", torch.zeros(()))  # log |det M|; computed here, it would make a GPU wait
+
+    def fit(self, env: Any) -> None:
+        """Take the muscles' moment arms from an environment: its `action_names` and `embodiment`.
+
+        Raises:
+            InputError: Its actions are not muscle excitations.
+        """
+        body = env.embodiment
+        columns = [i for i, name in enumerate(env.action_names) if name in body.muscle_names]
+        if not columns:
+            raise InputError("exploration.synergy_mixing and action_bias need actions that excite muscles")
+        places = body.muscle_columns([env.action_names[i] for i in columns])
+        cosines = body.muscle_similarity[np.ix_(places, places)]
+        matrix = torch.from_numpy(mixing_matrix(cosines, self.options.synergy_mixing))
+        rows = torch.tensor(columns)
+        self.matrix[rows.unsqueeze(1), rows] = matrix.float()
+        self.inverse[rows.unsqueeze(1), rows] = torch.linalg.inv(matrix).float()
+        self.bias[rows] = self.options.action_bias
+        self.log_det.fill_(float(torch.linalg.slogdet(matrix)[1]))
+
+    def forward(self, distribution: Distribution) -> "MixedActions":
+        """Return the distribution of M x + b for x of a distribution."""
+        return MixedActions(distribution, self)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """Return M x + b, (..., actions)."""
+        return x @ self.matrix.T + self.bias
+
+    def unmix(self, action: Tensor) -> Tensor:
+        """Return the x (..., actions) of an action."""
+        return (action - self.bias) @ self.inverse.T
+
+
+class MixedActions(Distribution):
+    """Distribution of M x + b, x distributed as `base`."""
+
+    def __init__(self, base: Distribution, mixing: ActionMixing):
+        self.base, self._mixing = base, mixing
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def mode(self) -> Tensor:
+        return self._mixing.mix(self.base.mode)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mixing.mix(self.base.mean)
+
+    @property
+    def stddev(self) -> Tensor:
+        """Standard deviation of each action, for independent x."""
+        return (self.base.stddev.square() @ self._mixing.matrix.T.square()).sqrt()
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  torch's own default
+        return self._mixing.mix(self.base.rsample(sample_shape))
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        with torch.no_grad():
+            return self._mixing.mix(self.base.sample(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log densities (...) of actions (..., actions)."""
+        return self.base.log_prob(self._mixing.unmix(value)) - self._mixing.log_det
+
+    def entropy(self) -> Tensor:
+        return self.base.entropy() + self._mixing.log_det
+
+
+def make_mixing(action_size: int, options: NormalOptions) -> ActionMixing | None:
+    """Return what mixes a policy's actions; None if nothing does."""
+    mixed = options.synergy_mixing or options.action_bias
+    return ActionMixing(action_size, options) if mixed else None
+
+
+def mixing_matrix(cosines: np.ndarray, share: float) -> np.ndarray:
+    """Return a root M (n, n) of (1 - share) I + share C, its columns by falling weight."""
+    if not share:
+        return np.eye(len(cosines))
+    weights, directions = np.linalg.eigh((1 - share) * np.eye(len(cosines)) + share * cosines)
+    # A direction's sign is arbitrary: take the one that excites more than it relaxes, the same on every machine.
+    signs = np.where(directions.sum(axis=0) < 0, -1.0, 1.0)
+    return (directions * signs * np.sqrt(weights))[:, ::-1].copy()
