@@ -85,7 +85,7 @@ def test_the_command_analyses_an_archive(archive, tmp_path, capsys):
     main = script("tools/analyze.py").main
     assert main([f"archive={archive}", f"output={tmp_path}", "synergies=2"]) == 0
     shown, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
-    assert "metabolic power" in shown and "no complete cycle" in shown
+    assert "metabolic power" in shown and "is no walk" in shown
     assert "motion to be followed" in page and "http" not in page
     # Two seeds are two rollouts of the same motion.
     assert main([f"archive=[{archive},{archive}]", f"output={tmp_path}", "synergies=0"]) == 0
