@@ -157,7 +157,7 @@ def test_mm_evalkit_reads_a_full_body_rollout_with_kinetics(tmp_path):
     with np.load(path) as archive:
         assert activation_sample_phase(archive) == "pre_step" and validation.has_embedded_kinetics(archive, path)
     (episode,) = read_archive(path, env.embodiment).episodes
-    assert len(episode.qpos) == found["mean_episode_length"] > 20
+    assert len(episode.qpos) == found["mean_episode_length"] > 10
     # It stands on its feet at first, carried by the floor, where the motion is.
     assert np.abs(episode.qpos[0, :2] - episode.reference[0, :2]).max() < 1e-6
     assert episode.sensor_force.max() > 100 and episode.touch[1:].tolist() == episode.sensor_force[:-1].tolist()
