@@ -7,6 +7,7 @@ from control_trial import Disturbance, StoredMotion, run_trial
 
 from muscle_torch.control import MuscleControl, MuscleControlOptions, clip_tables
 from muscle_torch.control.body import ControlBody
+from muscle_torch.control.options import ProgrammeOptions
 from muscle_torch.control.planner import StepPlanner
 from muscle_torch.errors import InputError
 from muscle_torch.motion.feasibility import Infeasible
@@ -96,6 +97,19 @@ def test_a_clip_that_no_body_can_follow_is_refused_or_warned_of():
         clip_tables(floating, ControlBody(body))
     with pytest.raises(InputError, match=r"no body can follow it.*infeasible=keep"):
         clip_tables(floating, ControlBody(body), MuscleControlOptions(infeasible=Infeasible.reject))
+
+
+def test_a_programme_that_does_not_converge_is_counted_and_said_once():
+    body = make_biped()
+    clip = squat(body)
+    options = MuscleControlOptions(programme=ProgrammeOptions(iterations=1))
+    control = MuscleControl(body, [clip], options)
+    state = (clip.qpos[60:61].astype(float), np.zeros((1, body.model.nv)), np.full((1, body.model.na), 0.1))
+    with pytest.warns(UserWarning, match="feasible activations are used") as said:
+        for _ in range(3):
+            excitations = control.controls(*state, np.zeros(1, dtype=int), np.array([60]))
+    assert control.effort.unconverged == 3 and len(said) == 1
+    assert ((excitations >= 0) & (excitations <= 1)).all()
 
 
 def test_worlds_are_planned_side_by_side_as_one_after_another():

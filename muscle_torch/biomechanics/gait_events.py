@@ -249,9 +249,9 @@ def _crossings(values: np.ndarray) -> np.ndarray:
 
 
 def refined(events: Contacts, measured: Contacts, within: float = 0.1) -> Contacts:
-    """Return `events` with the times of the `measured` ones that lie within so many seconds: a plate sees sharper.
+    """Return `events` at the times of the `measured` ones closer than `within` [s], because plates are more precise.
 
-    By how much these were off on average, the events that no plate saw are moved as well.
+    Events that no plate measured are shifted by the mean correction of the others.
     """
 
     def corrected(times: np.ndarray, exact: np.ndarray) -> np.ndarray:

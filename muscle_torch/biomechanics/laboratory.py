@@ -1,7 +1,7 @@
 """What a laboratory measured of one trial: a folder with motion, force plates, joint moments and EMG, on one clock.
 
-The files are told apart by their columns. A clip that was retargeted from the trial does not store which part of it,
-but its joint angles tell: its first frame is at the time at which they agree best with the recorded ones.
+Columns identify the files. A clip retargeted from the trial does not store which part of the trial it covers; its first
+frame is placed at the time at which its joint angles agree best with the recorded ones.
 """
 
 from collections.abc import Mapping

@@ -56,7 +56,7 @@ def passive_forces(embodiment: Embodiment, qpos: np.ndarray) -> PassiveForces:
 
 
 def evenly_spaced(qpos: np.ndarray, most: int = FRAMES) -> np.ndarray:
-    """Return at most so many of the postures (P, num_qpos)."""
+    """Return at most `most` of the postures (P, num_qpos), evenly spaced."""
     return qpos[np.unique(np.linspace(0, len(qpos) - 1, most).astype(int))]
 
 

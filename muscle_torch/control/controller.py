@@ -1,6 +1,7 @@
 """`MuscleControl`: follow reference motion with muscles, without anything learned."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,7 +85,14 @@ class MuscleControl:
         steps = self._pool.plan([World(*row) for row in zip(*columns, strict=True)])
         self.effort.steps += len(steps.controls)
         self.effort.iterations += int(steps.iterations.sum())
-        self.effort.unconverged += int((~steps.converged).sum())
+        unconverged = int((~steps.converged).sum())
+        if unconverged and not self.effort.unconverged:
+            warnings.warn(
+                f"muscle control: the programme of a control step stopped after {steps.iterations.max()} iterations; "
+                "feasible activations are used all the same, and `effort.unconverged` counts such steps",
+                stacklevel=2,
+            )
+        self.effort.unconverged += unconverged
         return steps.controls
 
     def close(self) -> None:

@@ -10,6 +10,8 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from muscle_torch.errors import InputError
+
 # segment -> the bone that turns so; the ulna does not turn about its length, the forearm does.
 ARM_SEGMENTS = {"upper_arm": "humerus", "ulna": "ulna", "forearm": "radius", "hand": "lunate"}
 FOREARM_JOINTS = ("pro_sup", "deviation", "flexion")  # that the orientation of a hand determines
@@ -57,7 +59,9 @@ class BodyArm:
         pronation, deviation, flexion = (model.joint(name) for name in self.joints)
         outward = 1.0 if side == "right" else -1.0
         if abs(pronation.axis[1] - outward) > 0.02 or deviation.axis[2] < 1 or flexion.axis[0] != outward:
-            raise NotImplementedError("a forearm that does not turn about its length, then the wrist's z and x axes")
+            raise InputError(
+                f"{side} forearm: it must turn about its length, then the wrist about its z and x axes, to be retargeted"
+            )
         self.limits = {joint: model.joint(joint).range for joint in self.joints}
         self.pronation_axis = pronation.axis.copy()
         self.hand_in_forearm = turns[self.bodies["ulna"]].T @ turns[self.bodies["hand"]]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from muscle_torch.errors import InputError
 from muscle_torch.motion.support import runs
 
 from .kinematics import BodyTree, Frames, Pose
@@ -55,7 +56,7 @@ class Soles:
             elif kind == GeomType.mjGEOM_ELLIPSOID:
                 rows.append((body, at, 0.0, turn, size))
             else:
-                raise NotImplementedError(f"a sole of geom type {kind}")
+                raise InputError(f"a sole has geom type {kind}; use capsules, spheres or ellipsoids")
         body, at, radius, turn, size = (np.array(column) for column in zip(*rows, strict=True))
         return cls(tree.index(body), *(tree.tensor(a) for a in (at, radius, turn, size)))
 
