@@ -60,7 +60,7 @@ class BodyArm:
         outward = 1.0 if side == "right" else -1.0
         if abs(pronation.axis[1] - outward) > 0.02 or deviation.axis[2] < 1 or flexion.axis[0] != outward:
             raise InputError(
-                f"retargeting the {side} arm: the forearm must turn about its length, then the wrist about its z and x axes"
+                f"the {side} arm: its forearm must turn about its length, then the wrist about its z and x axes"
             )
         self.limits = {joint: model.joint(joint).range for joint in self.joints}
         self.pronation_axis = pronation.axis.copy()
