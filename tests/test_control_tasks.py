@@ -75,3 +75,28 @@ def test_a_far_foothold_asks_no_more_than_the_bound():
     asked = max(float(np.linalg.norm(row.target[:3])) for row in rows) / options.foot_weight
     own = np.abs(state.reference.foot_acceleration[61, right, :3]).max()
     assert options.foot_correction - own - 1e-6 <= asked <= options.foot_correction + 3 * own + 1e-6
+
+
+def test_drift_is_the_rate_of_velocities_at_zero_acceleration():
+    body, state = swinging(0.05, 0.4)
+    model, data = body.model, state.data
+    data.qvel[:] = np.random.default_rng(0).normal(size=model.nv)
+    Dynamics(body).forward(data)
+    state, point, foot = BodyState(body, data, state.reference, 60), data.xpos[body.feet[0].body], body.feet[0].body
+
+    def velocities(at: mujoco.MjData) -> np.ndarray:
+        """Of the mass centre, the angular momentum about it, and a point of the foot, under the same qvel."""
+        com, momentum, linear, angular = np.zeros((4, 3, model.nv))
+        mujoco.mj_jacSubtreeCom(model, at, com, body.trunk)
+        mujoco.mj_angmomMat(model, at, momentum, body.trunk)
+        mujoco.mj_jacBody(model, at, linear, angular, foot)
+        return np.concatenate([jacobian @ data.qvel for jacobian in (com, momentum, linear, angular)])
+
+    step, later = 1e-6, mujoco.MjData(model)
+    later.qpos[:] = data.qpos
+    mujoco.mj_integratePos(model, later.qpos, data.qvel, step)
+    mujoco.mj_kinematics(model, later)
+    mujoco.mj_comPos(model, later)
+    rates = (velocities(later) - velocities(data)) / step
+    np.testing.assert_allclose(np.concatenate(state.drift), rates[:6], atol=1e-3)
+    np.testing.assert_allclose(state.point_drift(point, foot), rates[6:], atol=1e-3)

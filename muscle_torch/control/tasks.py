@@ -3,6 +3,7 @@
 Every task is a function of the state and the reference's next frame and returns `Rows`: jacobian @ qacc ~ target. The
 posture is weighed by the reduced mass matrix (Gauss' principle of least constraint: couplings eliminated, an error of
 acceleration costs what the force that makes it would do); root, swing feet and angular momentum add rows of their own.
+A point accelerates by J qacc and by dJ/dt qvel, its drift: targets of points and of momentum are less their drift.
 """
 
 from dataclasses import dataclass
@@ -49,6 +50,24 @@ class BodyState:
         out = np.zeros((3, self.body.model.nv))
         mujoco.mj_jacSubtreeCom(self.body.model, self.data, out, self.body.trunk)
         return out
+
+    @cached_property
+    def drift(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rates of change at qacc = 0: mass centre's velocity (3,) [m/s^2], angular momentum about it (3,) [Nm].
+
+        The root's rows of the bias force are the wrench on the whole body without gravity's pull.
+        """
+        model, data, trunk = self.body.model, self.data, self.body.trunk
+        start = int(model.body_dofadr[trunk])
+        force, moment = data.qfrc_bias[start : start + 3], data.qfrc_bias[start + 3 : start + 6]
+        moment = data.xmat[trunk].reshape(3, 3) @ moment - np.cross(self.com - data.xpos[trunk], force)
+        return force / float(model.body_subtreemass[trunk]) + model.opt.gravity, moment
+
+    def point_drift(self, point: np.ndarray, body: int) -> np.ndarray:
+        """(6,) acceleration at qacc = 0 of a point of a body: linear [m/s^2], then angular [rad/s^2]; world axes."""
+        linear, angular = np.zeros((2, 3, self.body.model.nv))
+        mujoco.mj_jacDot(self.body.model, self.data, linear, angular, point, body)
+        return np.concatenate((linear @ self.data.qvel, angular @ self.data.qvel))
 
     @property
     def com(self) -> np.ndarray:
@@ -123,12 +142,12 @@ class Tasks:
     def balance(self, state: BodyState) -> list[Rows]:
         """The mass centre, horizontally."""
         options, reference, frame = self.options, state.reference, state.next
-        if not options.com_weight:
+        if not options.com_weight or not self.body.root_size:
             return []
         error = reference.com[frame] - state.com - self.body.remaining * state.com_velocity
         rate = reference.com_velocity[frame] - state.com_velocity
         gain = options.com_frequency
-        target = reference.com_acceleration[frame] + gain**2 * error + 2 * gain * rate
+        target = reference.com_acceleration[frame] + gain**2 * error + 2 * gain * rate - state.drift[0]
         return [Rows(options.com_weight * state.com_jacobian[:2], options.com_weight * target[:2])]
 
     def desired(self, state: BodyState) -> np.ndarray:
@@ -162,12 +181,12 @@ class Tasks:
     def momentum(self, state: BodyState) -> list[Rows]:
         """Whole-body angular momentum about the mass centre: its rate towards the reference's."""
         options, reference, frame = self.options, state.reference, state.next
-        if not options.momentum_weight:
+        if not options.momentum_weight or not self.body.root_size:
             return []
         jacobian = np.zeros((3, self.body.model.nv))
         mujoco.mj_angmomMat(self.body.model, state.data, jacobian, self.body.trunk)
         error = reference.momentum[frame] - jacobian @ state.data.qvel
-        rate = reference.momentum_rate[frame] + options.momentum_rate * error
+        rate = reference.momentum_rate[frame] + options.momentum_rate * error - state.drift[1]
         return [Rows(options.momentum_weight * jacobian, options.momentum_weight * rate)]
 
     def clearance(self, state: BodyState, height: float) -> list[Rows]:
@@ -181,7 +200,8 @@ class Tasks:
             missing = height * swing - point[2] - step * velocity
             if swing > 0 and missing > 0:
                 gain, weight = options.foot_frequency, options.clearance_weight
-                target = gain**2 * missing - 2 * gain * velocity
+                drift = state.point_drift(point, int(body))[2]
+                target = gain**2 * missing - 2 * gain * velocity - drift
                 rows.append(Rows(weight * jacobian[2:].copy(), np.array([weight * target])))
         return rows
 
@@ -202,7 +222,8 @@ class Tasks:
             correction = gain**2 * error + 2 * gain * rate
             correction[:3] = at_most(correction[:3], options.foot_correction)
             correction[3:] = at_most(correction[3:], options.foot_turn_correction)
-            target = reference.foot_acceleration[frame, index] + correction
+            drift = state.point_drift(data.xpos[foot.body], foot.body)
+            target = reference.foot_acceleration[frame, index] + correction - drift
             weight = np.repeat([options.foot_weight, options.foot_turn_weight], 3)
             rows.append(Rows(weight[:, None] * np.concatenate((linear, angular)), weight * target))
         return rows
