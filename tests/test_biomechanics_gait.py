@@ -31,9 +31,9 @@ from muscle_torch.biomechanics.muscle_activity import (
     activity_of_motion,
     activity_tables,
     energy_rate,
-    enough_synergies,
     extract_synergies,
     metabolic_power,
+    sufficient_synergies,
     vaf_by_rank,
 )
 from muscle_torch.biomechanics.muscle_mechanics import optimal_length, peak_force
@@ -207,7 +207,7 @@ def test_planted_synergies_are_found():
     timing = np.stack([np.exp(-(((time - c) / 0.08) ** 2)) for c in (0.2, 0.5, 0.8)], axis=1)
     activity = timing @ weights + 0.002 * rng.random((200, 6))
     found = vaf_by_rank(activity, 4)
-    assert enough_synergies(found, 0.99) == 3 and [one.vaf for one in found] == sorted(one.vaf for one in found)
+    assert sufficient_synergies(found, 0.99) == 3 and [one.vaf for one in found] == sorted(one.vaf for one in found)
     normal = found[2].weights / np.linalg.norm(found[2].weights, axis=1, keepdims=True)
     planted = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     assert (normal @ planted.T).max(axis=1).min() > 0.99

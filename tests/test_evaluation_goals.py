@@ -192,4 +192,4 @@ def test_a_video_that_fails_ends_the_videos_and_not_the_run(still, tmp_path, cap
     validation = Validation(env, training, ZeroController(), tmp_path, interval=1, film=film)
     for update in (1, 2):
         validation(update, update, Board())
-    assert len(calls) == 1 and capsys.readouterr().err == "warning: no video from now on: no OpenGL\n"
+    assert len(calls) == 1 and capsys.readouterr().err == "warning: validation videos are disabled: no OpenGL\n"

@@ -198,7 +198,7 @@ def test_muscles_of_another_strength_are_refused(body, archive):
 def test_the_clock_is_where_the_angles_agree(body, qpos, trial):
     laboratory = read_laboratory(trial, load_map())
     clock = find_clock(laboratory, from_model(qpos[57:140], body, 100.0), "clip")
-    assert clock.start == pytest.approx(START + 0.57, abs=2e-3) and clock.apart < 0.1
+    assert clock.start == pytest.approx(START + 0.57, abs=2e-3) and clock.rms < 0.1
     # A clip that begins before the recording: only its part in it can be compared.
     longer = dataclasses.replace(laboratory, angles=laboratory.angles.between(START + 0.4, START + 1.9))
     assert find_clock(longer, from_model(qpos, body, 100.0), "clip").start == pytest.approx(START, abs=2e-3)
@@ -312,7 +312,7 @@ def test_a_recorded_walk_on_the_model(body):
     laboratory = read_laboratory(folder, load_map())
     clock = find_clock(laboratory, from_model(clip.qpos.astype(float), body, clip.frequency), clip.name)
     # Cut from 0.46 s on, as its authors say; 85.07 kg.
-    assert clock.start == pytest.approx(0.46, abs=0.005) and clock.apart < 2.0
+    assert clock.start == pytest.approx(0.46, abs=0.005) and clock.rms < 2.0
     assert subject_mass(laboratory) == pytest.approx(85.07, rel=0.005)
     assert laboratory.emg is not None and len(laboratory.emg.names) == 10
     recorded = recorded_on_model(body, laboratory, clock.start + np.arange(132) / 100, 85.07, 6.0, False)

@@ -154,10 +154,10 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path):
 
 def test_the_folder_of_a_taken_second_gets_a_number(tmp_path):
     from muscle_torch.config import load_config
-    from muscle_torch.storage.run_folder import write_facts
+    from muscle_torch.storage.run_folder import create_run_folder
 
     cfg = load_config("toy_arm")
-    made = [write_facts(cfg, tmp_path / "toy_arm_now").name for _ in range(3)]
+    made = [create_run_folder(cfg, tmp_path / "toy_arm_now").name for _ in range(3)]
     assert made == ["toy_arm_now", "toy_arm_now_2", "toy_arm_now_3"]
 
 

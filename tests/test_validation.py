@@ -12,7 +12,7 @@ from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import Trajectory, ZeroController, evaluate
 from muscle_torch.evaluation.figures import joint_figure
-from muscle_torch.evaluation.validation import spread
+from muscle_torch.evaluation.validation import evenly_spaced
 from muscle_torch.rendering import scene
 
 SMALL = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu", "evaluate=false")
@@ -85,11 +85,11 @@ def test_some_clips_are_evaluated_as_they_would_be_among_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "most", "expected"),
+    ("count", "limit", "expected"),
     [(5, 0, [0, 1, 2, 3, 4]), (3, 16, [0, 1, 2]), (10, 4, [0, 2, 5, 7]), (1000, 2, [0, 500]), (7, 1, [0])],
 )
-def test_clips_are_spread_evenly(count, most, expected):
-    assert spread(count, most) == expected
+def test_clips_are_spread_evenly(count, limit, expected):
+    assert evenly_spaced(count, limit) == expected
 
 
 def test_the_figure_draws_both_angles_in_degrees_and_where_it_was_lost():

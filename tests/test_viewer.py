@@ -189,15 +189,15 @@ def test_the_scene_follows_the_player(viewer):
 def test_the_controls_move_the_player(viewer):
     event = Event()
     viewer.clip.value = "long"
-    viewer._asked(lambda: viewer._choose_clip(viewer.clip.value))(event)
+    viewer._user_callback(lambda: viewer._choose_clip(viewer.clip.value))(event)
     assert viewer.player.trajectory.name == "long" and viewer.slider.max == 3.0
-    viewer._asked(viewer._toggle)(event)
+    viewer._user_callback(viewer._toggle)(event)
     assert not viewer.player.playing and viewer.play.label == "play"
     viewer.ghost.value = False
-    viewer._asked(lambda: None)(event)
+    viewer._user_callback(lambda: None)(event)
     viewer.tick(0.1)
     assert not any(handle.visible for handle in viewer.scene.ghosts.values())
-    viewer._asked(lambda: viewer._choose_source("nobody"))(event)
+    viewer._user_callback(lambda: viewer._choose_source("nobody"))(event)
     assert "nobody" in event.said[0]  # told in the browser, and the page goes on
     viewer.tick(0.1)
 

@@ -1,7 +1,7 @@
 """Evaluate a trained policy, or a controller without one: every trial from start to end.
 
-`python tools/evaluate.py checkpoint=runs/my_run`, or without a checkpoint
-`python tools/evaluate.py task=toy_arm policy=zero output=zero.json`.
+`python tools/evaluate.py checkpoint=runs/my_run`, or without a checkpoint `python tools/evaluate.py task=toy_arm
+policy=zero output=zero.json`.
 """
 
 import dataclasses

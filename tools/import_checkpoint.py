@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.storage.checkpoint import save_checkpoint
 
     published = published_config(orbax.read_json(folder, orbax.CONFIG))
-    facts = orbax.read_json(folder, orbax.FACTS)
+    facts = orbax.read_json(folder, orbax.PROGRESS)
     arrays = orbax.read_arrays(folder)
 
     sizes = environment_sizes(published.config, published.sites)

@@ -30,7 +30,7 @@ from muscle_torch.physics.memory import estimate, fitting, free_memory, full_mem
 from muscle_torch.rl import Trainer, rows_at_once
 from muscle_torch.rl.process_group import ProcessGroup
 from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
-from muscle_torch.storage.run_folder import find_run, fine_tuning, write_facts
+from muscle_torch.storage.run_folder import create_run_folder, find_run, fine_tuning
 
 VALIDATION_VIDEO_SECONDS, VIDEO_SECONDS = 10.0, 60.0  # of a trial
 MOST_PLANNED = 20_000  # frames that muscle control follows at the end of a run
@@ -109,7 +109,7 @@ def begin(trainer: Trainer, run: Run, processes: ProcessGroup) -> None:
     if run.resumed is not None:
         trainer.load_state(run.resumed)
     else:
-        trainer.run_dir = processes.broadcast(lambda: write_facts(trainer.cfg, run.folder))
+        trainer.run_dir = processes.broadcast(lambda: create_run_folder(trainer.cfg, run.folder))
     if not processes.first:
         return
     counts = [sum(p.numel() for p in part.parameters()) for part in (trainer.policy.actor, trainer.policy.critic)]
@@ -133,7 +133,7 @@ def make_validation(trainer: Trainer) -> Validation | None:
     count = cfg.validation_clips if cfg.validation_motion else min(cfg.validation_clips, trials)
     env = make_environment(cfg, count or None, evaluation=True, **motion)
     film = _film_of_one(env.embodiment) if cfg.capture_video else None
-    options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "keep_videos": cfg.keep_videos}
+    options = {"interval": cfg.validation_interval, "max_trials": cfg.validation_clips, "keep_videos": cfg.keep_videos}
     return Validation(env, trainer.env, PolicyController(trainer.policy), folder, film=film, **options)
 
 

@@ -2,8 +2,8 @@
 
 `python tools/view.py checkpoint=runs/my_run` plays every motion with the run's policy and opens a page at
 http://localhost:8080 (Ctrl-C ends it). `policy=zero task=toy_arm` plays a controller without a checkpoint;
-`task=bimanual motion=wave` without either shows the motions alone.
-On a machine elsewhere: `ssh -L 8080:localhost:8080 machine` there, and the same page here.
+`task=bimanual motion=wave` without either shows the motions alone. On a machine elsewhere: `ssh -L 8080:localhost:8080
+machine` there, and the same page here.
 """
 
 import dataclasses

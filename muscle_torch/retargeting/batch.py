@@ -3,8 +3,7 @@
 Unknowns are the independent joints (coupled ones follow) within their limits. Terms: landmark positions, orientations
 of pelvis, trunk and feet, how upper arms and forearms turn, wrist angles, a weak pull to the rest pose, second
 differences in time (a zero-phase low-pass, `cutoff` [Hz]), standing feet that neither sink nor slide, one foot on the
-floor except in flight, and parts that keep apart.
-Gauss-Newton steps (solver.py) on few frames first, then on all.
+floor except in flight, and parts that keep apart. Gauss-Newton steps (solver.py) on few frames first, then on all.
 """
 
 import dataclasses

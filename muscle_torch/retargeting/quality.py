@@ -9,7 +9,7 @@ import torch
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.motion.feasibility import Feasibility, assess_motion
-from muscle_torch.motion.low_pass import SHORTEST
+from muscle_torch.motion.low_pass import MIN_FRAMES
 from muscle_torch.motion.support import BodySurface
 
 from .collisions import pairs
@@ -296,7 +296,7 @@ def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.nda
 
 def _ground(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> Feasibility | None:
     """Return what the motion requires of ground and muscles; None for a body without feet, and for few frames."""
-    if embodiment.root_joint is None or len(qpos) < SHORTEST:
+    if embodiment.root_joint is None or len(qpos) < MIN_FRAMES:
         return None
     return assess_motion(embodiment, qpos, rate)
 

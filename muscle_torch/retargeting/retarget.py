@@ -16,7 +16,7 @@ from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion import MotionClip
 from muscle_torch.motion.dynamic_filter import FilterOptions, filter_motion
 from muscle_torch.motion.feasibility import Infeasible
-from muscle_torch.motion.low_pass import SHORTEST
+from muscle_torch.motion.low_pass import MIN_FRAMES
 from muscle_torch.motion.support import Soles
 
 from .batch import BatchOptions, fit_clip
@@ -129,7 +129,7 @@ class Retargeter:
 
     def _best(self, qpos: np.ndarray, targets: Targets, start: float) -> tuple[_Fit, tuple[str, ...]]:
         """Return the motion (T, nq) made such that the feet can carry it, if that costs no threshold, and notes."""
-        if self.options.dynamic is None or not self.body.free or len(qpos) < SHORTEST:
+        if self.options.dynamic is None or not self.body.free or len(qpos) < MIN_FRAMES:
             return self._assess(qpos, targets, start), ()
         soles, thresholds = Soles.of(self.embodiment), {**THRESHOLDS, **self.options.thresholds}
         carried, _, _ = filter_motion(self.embodiment, qpos, targets.rate, self.options.dynamic, soles)
