@@ -304,8 +304,8 @@ def _shared_time(
     check_rate(rate, 10.0, str(motion))
     if last - first < 5 / rate:
         raise InputError(
-            f"{motion}: {series.time[0]:g} to {series.time[-1]:g} s does not overlap its forces; check start=, end= and "
-            "the clocks of both files"
+            f"{motion}: {series.time[0]:g} to {series.time[-1]:g} s does not overlap its forces; check start=, end= "
+            "and the clocks of both files"
         )
     return series.at(np.minimum(first + np.arange(int((last - first) * rate + 1e-6) + 1) / rate, series.time[-1]))
 

@@ -125,8 +125,8 @@ def check_rate(rate: float, least: float, source: str, most: float = 100_000.0) 
         raise InputError(f"{source}: samples are {1 / rate:g} s apart; if the time is in milliseconds, name it "
                          "`time (ms)`, or set the rate [Hz]")  # fmt: skip
     if rate > most:
-        raise InputError(f"{source}: {rate:g} samples per second; if the time is in seconds, name it `time (s)`, or set "
-                         "the rate [Hz]")  # fmt: skip
+        raise InputError(f"{source}: {rate:g} samples per second; if the time is in seconds, name it `time (s)`, or "
+                         "set the rate [Hz]")  # fmt: skip
 
 
 def complete(series: TimeSeries) -> tuple[TimeSeries, tuple[str, ...]]:
