@@ -151,7 +151,7 @@ def test_render_and_view_play_a_controller(tmp_path, renderer):  # noqa: F811
     view = script("tools/view.py")
     viewer = view.make_viewer(view.parse_words(view.ViewOptions, [*words, "port=8378", "max_seconds=0.5"]))
     try:
-        assert viewer.player.source_names == ("zero", view.ALONE)
+        assert viewer.player.source_names == ("zero", view.MOTION_ONLY)
         assert viewer.player.trajectory.reference is not None and viewer.player.trajectory.activation is not None
     finally:
         viewer.close()

@@ -206,7 +206,7 @@ def test_the_command_offers_the_motions_of_a_task():
     view = script("tools/view.py")
     made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=toy_arm", "port=8377", "max_seconds=1"]))
     try:
-        assert made.player.source == view.ALONE and len(made.player.clip_names) >= 2
+        assert made.player.source == view.MOTION_ONLY and len(made.player.clip_names) >= 2
         assert made.player.trajectory.seconds == pytest.approx(1.0)
         made.tick(0.05)
     finally:

@@ -15,7 +15,7 @@ from .series import TimeSeries
 
 ON_GROUND = 20.0  # [N]; below, the centre of pressure is meaningless
 STANDING = 100.0  # [N]; above, the centre of pressure is precise enough to distinguish the feet
-FAR = 0.35  # [m]; a centre of pressure further from a foot does not belong to it
+MAX_FOOT_DISTANCE = 0.35  # [m]; a centre of pressure further from a foot does not belong to it
 ONE_FOOT = 0.75  # fraction of a contact's frames with the same nearest foot; below, both feet are on the plate
 LEFT_RIGHT = {"r": "right", "l": "left"}
 
@@ -144,7 +144,7 @@ def _by_place(
         side = min(distance, key=lambda name: distance[name])
         other = "l" if side == "r" else "r"
         label = f"{plate.name}, contact at {first:.2f} s"
-        if distance[side] > FAR:
+        if distance[side] > MAX_FOOT_DISTANCE:
             notes.append(f"{label}: {distance[side]:.2f} m from the nearest foot, ignored")
         elif (distances[side] < distances[other])[inside].mean() < ONE_FOOT:
             notes.append(f"{label}: both feet are on the plate, ignored")

@@ -10,7 +10,7 @@ from muscle_torch.embodiments.independent import IndependentJoints
 from muscle_torch.errors import InputError
 
 from .coordinates import model_frame
-from .ground_forces import FAR, FootForce, feet_in_ground
+from .ground_forces import MAX_FOOT_DISTANCE, FootForce, feet_in_ground
 from .series import TimeSeries, butterworth
 
 
@@ -150,7 +150,7 @@ def check_feet(embodiment: Embodiment, qpos: np.ndarray, forces: dict[str, FootF
                 f"the {name} plate's forces act {mean[side, other]:.2f} m from the other foot and "
                 f"{mean[side, side]:.2f} m from the {name} one: the plates are exchanged, set swap_plates=true"
             )
-        if mean.get((side, side), 0.0) > FAR:
+        if mean.get((side, side), 0.0) > MAX_FOOT_DISTANCE:
             raise InputError(
                 f"the {name} plate's forces act {mean[side, side]:.2f} m from the foot: convert them to the frame of "
                 "the motion"
