@@ -71,7 +71,7 @@ def test_the_floor_shows_the_vertical_axis_of_steps_on_the_spot(tmp_path):
     standing = placed((0.0, -0.6, 0.0))  # the file's z is its -y: 0.6 m from the origin
     options = smpl(tmp_path, standing, Y_UP_SMPL)
     raw = read_motion(tmp_path / "walk.npz", options)
-    assert "y is taken as the vertical axis" in raw.notes[0]
+    assert "vertical axis assumed to be y" in raw.notes[0]
     for name, at in standing.landmarks.items():
         np.testing.assert_allclose(raw.positions[name][:, 2], at[:, 2], atol=1e-6)
     turn = Rotation.from_euler("x", 90, degrees=True).as_matrix()  # the head towards -y
@@ -98,7 +98,7 @@ def test_a_vertical_axis_that_nothing_shows_is_asked_for(tmp_path):
 def test_a_root_in_another_unit_than_the_body(tmp_path, scale, unit):
     options = smpl(tmp_path, WALK, Z_UP_SMPL, scale)
     message = complaint(tmp_path / "walk.npz", options)
-    assert "m/s on feet that never stand" in message and f"set unit={unit:g}, " in message
+    assert "m/s but its feet never stand" in message and f"set unit={unit:g}, " in message
     assert ("set unit=1)" in message) == (scale == 10.0)  # 11 m/s: a skier
     check_walk(read_motion(tmp_path / "walk.npz", ReadOptions(smpl=options.smpl, unit=unit)), WALK)
 

@@ -98,9 +98,9 @@ def test_orders_and_units_of_asf_amc(tmp_path, order, axis, dof, angle, up):
 def test_rates_and_translations_of_amc(tmp_path):
     path = asf_amc(tmp_path, header=":SAMPLES-PER-SECOND 60")
     assert read_motion(path).rate == 60 and read_motion(path, ReadOptions(rate=90.0)).rate == 90
-    assert "1 unit of length is taken for 0.0" in read_motion(path).notes[0]
+    assert "unit of length assumed to be 0.0" in read_motion(path).notes[0]
     (tmp_path / "other").mkdir()
-    assert "states no rate: 120 Hz" in read_motion(asf_amc(tmp_path / "other")).notes[0]
+    assert "no rate stated: assumed 120 Hz" in read_motion(asf_amc(tmp_path / "other")).notes[0]
     options = ReadOptions(unit=INCH, rate=60.0)
     skeleton = tmp_path / "walk.asf"
     skeleton.write_text(skeleton.read_text().replace("dof rx ry rz", "dof rx ry rz l", 1))

@@ -92,8 +92,8 @@ def test_bad_channels_are_left_out_and_the_rest_is_used():
         "'flat' is flat at 0.3",
         "'gone' is missing for 2.00 s",
         "'stuck' is flat for 0.50 s",
-        "'none' holds no numbers",
-        "'twin' is the same as channel 'good'",
+        "'none' contains no numbers",
+        "'twin' is identical to channel 'good'",
     ):
         assert text in told
     with pytest.raises(InputError, match="no usable channel"):
@@ -118,7 +118,7 @@ def test_envelopes_are_told_from_raw_emg():
     assert looks_smooth(smooth)
     done = envelopes(smooth, EmgSettings())
     np.testing.assert_allclose(done.series.values, smooth.values)
-    assert "taken for envelopes" in done.left_out[0]
+    assert "assumed to be envelopes" in done.left_out[0]
 
 
 def test_bad_settings_are_told():
@@ -245,7 +245,7 @@ def test_the_command_writes_a_report_that_needs_no_network(tmp_path, capsys):
     shown, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
     row = next(line for line in shown.splitlines() if line.startswith("soleus_r")).split()
     assert float(row[4]) == pytest.approx(1.0) and float(row[5]) == 0.0 and float(row[6]) == 0.0
-    assert "by the name of xyz" in shown and "by the name of xyz" in page
+    assert "unknown muscle names: xyz" in shown and "unknown muscle names: xyz" in page
     assert page.count("<img") == 1 and "http" not in page and "src='data:image/png" in page
     assert read_series(tmp_path / "out" / "envelopes.csv").names == ("soleus_r", "tibialis_anterior_r")
 
@@ -254,7 +254,7 @@ def test_bands_of_envelopes_end_at_zero():
     """One standard deviation below a mean that is smaller: an envelope is not negative."""
     mean, sd = np.array([0.1, 0.5, 0.1]), np.array([0.3, 0.1, 0.05])
     for floor, lowest in ((0.0, 0.0), (-np.inf, -0.2)):
-        figure = grid([Panel("soleus", [Curve("emg", mean, sd)], "of its peak", floor)], np.arange(3.0), "x")
+        figure = grid([Panel("soleus", [Curve("emg", mean, sd)], "of peak", floor)], np.arange(3.0), "x")
         (band,) = figure.axes[0].collections
         assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(lowest)
 
@@ -276,8 +276,8 @@ def test_activations_of_the_model_are_compared(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "no EMG given"),
-        (["emg=none.csv"], "no such file"),
+        ([], "no EMG: set emg="),
+        (["emg=none.csv"], "does not exist"),
         (["emg={emg}", "cycles={emg}"], "no column of cycle starts"),
         (["emg={emg}", "against=none.npz", "cycles={steps}"], "does not exist"),
         (["emg={emg}", "side=x"], "r or l"),

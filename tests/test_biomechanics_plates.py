@@ -93,7 +93,7 @@ def test_contacts_that_belong_to_nobody_are_told():
     for column in ("ground_force_3_px", "ground_force_3_pz"):
         values[:, away.index(column)] += 2.0
     found = plates_of_feet(away.with_values(values), False, TIME, feet())
-    assert any("ground_force_3, contact at 1.40 s: 2." in note and "not used" in note for note in found.notes)
+    assert any("ground_force_3, contact at 1.40 s: 2." in note and "ignored" in note for note in found.notes)
     assert found.at(TIME)["r"].force[150, 1] == 0.0
     both = recording([[("r", 0)], []])
     values = both.values.copy()
@@ -138,7 +138,7 @@ def test_moments_by_their_names():
 def test_the_vertical_force_of_each_foot():
     three = recording(FOUR[:3])
     assert list(vertical_columns(three)) == ["ground_force_1", "ground_force_2", "ground_force_3"]
-    with pytest.raises(InputError, match=r"which plate is under the right foot.*ground_force_3_vy"):
+    with pytest.raises(InputError, match=r"the plate under the right foot is unknown.*ground_force_3_vy"):
         force_contacts(three, "r")
     assert force_contacts(three, "r", "ground_force_3_vy").starts == pytest.approx([1.4], abs=0.02)
     two = recording([FOUR[0], FOUR[1], []])
@@ -164,12 +164,12 @@ def test_the_command_shows_every_plate(tmp_path, capsys):
     rows = table_of(shown)
     assert rows["quantity"][:3] == ["ground_force_1", "ground_force_2", "ground_force_3"]
     assert rows["contacts"] == ["1", "1", "1"]
-    assert "ground_force_4: nobody stepped on it" in shown and "the names tell no foot" in shown
+    assert "ground_force_4: unused" in shown and "the names do not identify the feet" in shown
     path = write_series(tmp_path / "grf.mot", recording(shifted[:2]))
     assert main([f"forces={path}", f"output={tmp_path}"]) == 0
     shown = capsys.readouterr().out
     assert table_of(shown)["quantity"][:2] == ["right", "left"]
-    assert "ground_force_1_vy is taken for the right one" in shown
+    assert "ground_force_1_vy is assumed to be right" in shown
 
 
 def test_a_walk_over_plates_without_feet_in_their_names_has_the_same_moments(tmp_path):
@@ -192,8 +192,8 @@ def test_a_walk_over_plates_without_feet_in_their_names_has_the_same_moments(tmp
     for one, other in zip(gaits[0].moments.values.T, gaits[1].moments.values.T, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     told = "; ".join(gaits[1].notes)
-    assert "ground_force_1: by its centre of pressure under the left foot" in told
-    assert "ground_force_3: by its centre of pressure under the right foot" in told
+    assert "ground_force_1: assigned to the left foot" in told
+    assert "ground_force_3: assigned to the right foot" in told
 
 
 def test_the_third_plate_of_a_c3d_file_is_shown(tmp_path, capsys):

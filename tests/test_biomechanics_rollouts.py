@@ -85,14 +85,14 @@ def test_the_command_analyses_an_archive(archive, tmp_path, capsys):
     main = script("tools/analyze.py").main
     assert main([f"archive={archive}", f"output={tmp_path}", "synergies=2"]) == 0
     shown, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
-    assert "metabolic power" in shown and "is no walk" in shown
-    assert "motion to be followed" in page and "http" not in page
+    assert "metabolic power" in shown and "is not a walk" in shown
+    assert "their reference" in page and "http" not in page
     # Two seeds are two rollouts of the same motion.
     assert main([f"archive=[{archive},{archive}]", f"output={tmp_path}", "synergies=0"]) == 0
     assert [
         line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("cmu_02_01_walk  ")
     ] == ["0", "1"]
-    with pytest.raises(InputError, match="1 episodes, episode=3"):
+    with pytest.raises(InputError, match="1 episodes, so episode=3"):
         main([f"archive={archive}", "episode=3", f"output={tmp_path}"])
 
 

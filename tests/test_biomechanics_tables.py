@@ -131,7 +131,7 @@ def test_of_rows_of_one_time_the_last_stays(tmp_path, suffix):
     (tmp_path / f"x{suffix}").write_text(f"{head}\n0,1\n0.01,2\n0.01,3\n0.02,4\n")
     read = read_series(tmp_path / f"x{suffix}")
     assert read.time.tolist() == [0.0, 0.01, 0.02] and read["a"].tolist() == [1, 3, 4]
-    assert "1 rows of the same time" in read.notes[0]
+    assert "1 rows with the same time" in read.notes[0]
 
 
 def test_rate_decides(tmp_path):
@@ -141,12 +141,12 @@ def test_rate_decides(tmp_path):
         path = write_series(tmp_path / f"x{suffix}", series)
         assert read_series(path, rate=100).notes == ()
         read = read_series(path, rate=50)
-        assert read.rate == pytest.approx(50) and "says 100 Hz; rate=50 is used" in read.notes[0]
+        assert read.rate == pytest.approx(50) and "states 100 Hz; using rate=50" in read.notes[0]
     for head in ("a", "frame,a"):
         count = ["" if head == "a" else f"{i}," for i in range(20)]
         (tmp_path / "y.csv").write_text(table(head, rows=[f"{c}{i}.5" for i, c in enumerate(count)]))
         assert read_series(tmp_path / "y.csv", rate=50).names == ("a",)
-    with pytest.raises(InputError, match="a rate in Hz is positive"):
+    with pytest.raises(InputError, match="must be positive"):
         read_series(tmp_path / "y.csv", rate=-1)
 
 
@@ -156,10 +156,10 @@ def test_rate_decides(tmp_path):
         (table("time (%),a", rows=["0,1", "50,2", "100,3"]), "in '%': a curve over a cycle"),
         (table("time (frames),a", rows=["0,1", "1,2", "2,3"]), "counts samples"),
         (table("time (parsec),a", rows=["0,1", "1,2", "2,3"]), "time"),
-        (table("time,a", rows=[f"{10 * i},{i}" for i in range(100)]), "in milliseconds, call it `time"),
-        (table("time,a", rows=["0,1", "1,2", "0.5,3"]), "does not rise in row 2"),
+        (table("time,a", rows=[f"{10 * i},{i}" for i in range(100)]), "in milliseconds, name it `time"),
+        (table("time,a", rows=["0,1", "1,2", "0.5,3"]), "does not increase in row 2"),
         (table("time,a", rows=["0,1", "NaN,2", "1,3"]), "time is missing in row 2"),
-        (table("time,a,b", rows=["0,00,1,00,2,00", "0,01,1,00,2,00", "0,02,1,00,2,00"]), "decimal commas between"),
+        (table("time,a,b", rows=["0,00,1,00,2,00", "0,01,1,00,2,00", "0,02,1,00,2,00"]), "decimal commas"),
         (table("time,a", rows=["0,x", "1,2", "2,3"]), "line 2: 'x' is not a number"),
         (table("time,a", rows=["0,1", "1,2 mV", "2,3"]), "line 3: '2 mV' is not a number"),
         ("time,a\nx,y\n", "is not a number"),
@@ -174,9 +174,9 @@ def test_what_cannot_be_read_is_named_truly(tmp_path, text, message):
 
 def test_a_clock_in_another_unit_is_no_emg():
     values = np.random.default_rng(0).random((400, 1))
-    with pytest.raises(InputError, match="is the time in milliseconds"):
+    with pytest.raises(InputError, match="the time is in milliseconds"):
         envelopes(TimeSeries(10.0 * np.arange(400), values, ("soleus",)), EmgSettings())
-    with pytest.raises(InputError, match="is the time in seconds"):
+    with pytest.raises(InputError, match="the time is in seconds"):
         envelopes(TimeSeries(1e-6 * np.arange(400), values, ("soleus",)), EmgSettings())
 
 
@@ -199,7 +199,7 @@ def test_events_in_any_unit(tmp_path, text):
 
 def test_events_in_frames_are_refused(tmp_path):
     (tmp_path / "steps.csv").write_text("touchdown_frame\n100\n200\n")
-    with pytest.raises(InputError, match="is in frame: give it in seconds"):
+    with pytest.raises(InputError, match="is in frame: convert it to seconds"):
         read_events(tmp_path / "steps.csv")
 
 
@@ -272,7 +272,7 @@ def test_degrees_whatever_the_header(tmp_path, header, degrees):
     """Old headers state nothing: the size of the angles decides. A statement in contradiction to it is refused."""
     path = motion(tmp_path / "walk.mot", header, degrees)
     if not degrees and "egrees" in header:
-        with pytest.raises(InputError, match=r"says degrees, but no joint bends by more than 1 \(knee_angle_r\)"):
+        with pytest.raises(InputError, match=r"states degrees, but no joint bends by more than 1 \(knee_angle_r\)"):
             read_series(path)
         read = read_series(path, angle_unit="rad")
     else:
@@ -287,7 +287,7 @@ def test_degrees_whatever_the_header(tmp_path, header, degrees):
 def test_radians_whatever_the_header(tmp_path, line):
     header = MODERN.format(line)
     assert read_series(motion(tmp_path / "walk.mot", header, False)).units[3] == "rad"
-    with pytest.raises(InputError, match="says radians, but knee_angle_r reaches 60"):
+    with pytest.raises(InputError, match="states radians, but knee_angle_r reaches 60"):
         read_series(motion(tmp_path / "walk.mot", header, True))
     assert read_series(tmp_path / "walk.mot", angle_unit="deg").units[3] == "deg"
     with pytest.raises(InputError, match="did you mean 'deg'"):
@@ -305,7 +305,7 @@ def test_a_motion_that_stays_in_place_is_only_warned_of(tmp_path):
     text = (tmp_path / "still.mot").read_text().replace("inDegrees=no", "inDegrees=yes")
     (tmp_path / "still.mot").write_text(text)
     read = read_series(tmp_path / "still.mot")
-    assert read.units[3] == "deg" and "radians?" in read.notes[0]
+    assert read.units[3] == "deg" and "if these are radians" in read.notes[0]
 
 
 @pytest.mark.parametrize("title", ["Time", "TIME", "t"])

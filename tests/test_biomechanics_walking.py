@@ -79,7 +79,7 @@ def test_strides_speed_and_steps_of_any_way(body, walk, way):
     )
     assert not gait.is_run and not gait.no_walk
     assert (gait.belt < -1.1) == (way is WAYS["treadmill"])
-    assert any("backwards" in note for note in gait.notes) == (way is WAYS["backwards"])
+    assert any("backward" in note for note in gait.notes) == (way is WAYS["backwards"])
 
 
 def test_a_walk_that_begins_and_ends_at_rest(body, walk):
@@ -94,7 +94,7 @@ def test_a_walk_that_begins_and_ends_at_rest(body, walk):
 def test_built_in_motions_on_the_spot_are_no_walk(body, name):
     clip = load_motion(name, body)[0]
     gait = gait_of(body, clip.qpos.astype(float), clip.frequency, name)
-    assert "the feet stay where they are" in gait.no_walk and f"{name} is no walk" in gait.notes[0]
+    assert "the feet stay in place" in gait.no_walk and f"{name} is not a walk" in gait.notes[0]
     assert walk_numbers([gait]) == [] and len(gait.contacts["r"].starts) == 0
 
 
@@ -116,14 +116,14 @@ def test_sit_to_stand_is_no_walk(body, tmp_path, capsys):
     qpos = sit_to_stand(body)
     gait = gait_of(body, qpos, 100.0, "chair")
     assert np.ptp(np.linalg.norm((gait.pelvis - gait.feet["r"][0])[:, :2], axis=1)) > 0.2
-    assert "the feet stay where they are" in gait.no_walk
+    assert "the feet stay in place" in gait.no_walk
     clip = MotionClip("chair", qpos.astype(np.float32), 100.0, body.joint_names, body.name, body.model_version)
     clip.save(tmp_path / "chair.npz")
     words = [f"motion={tmp_path / 'chair.npz'}", f"output={tmp_path / 'out'}"]
     assert script("tools/analyze.py").main(words) == 0
     shown, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
-    assert "chair is no walk: the feet stay where they are" in shown and "step length" not in shown
-    assert "chair is no walk" in page and "<img" in page
+    assert "chair is not a walk: the feet stay in place" in shown and "step length" not in shown
+    assert "chair is not a walk" in page and "<img" in page
 
 
 def test_a_walker_who_leaves_the_room_and_comes_back_after_sitting(body, walk):
@@ -150,14 +150,14 @@ def test_why_a_motion_is_no_walk_by_hand():
     single = {side: Contacts(np.array([1.0]), np.array([1.6])) for side in "rl"}
     lunge = np.stack([0.3 * np.clip(time, 0, 1), 0 * time], axis=1)
     reason = no_walk({"r": 3 * lunge, "l": 0 * lunge}, single, 2, lunge, ahead, 1.0)
-    assert reason == "the body stays where it is (within 0.30 m)"
+    assert reason == "the body stays in place (within 0.30 m)"
     assert no_walk({"r": way, "l": way}, single, 2, way, ahead, 1.0) == ""
     aside = way[:, ::-1]
-    assert no_walk({"r": aside, "l": aside}, steps, 6, aside, ahead, 1.0) == "the body goes sideways"
+    assert no_walk({"r": aside, "l": aside}, steps, 6, aside, ahead, 1.0) == "the body moves sideways"
     swing = np.stack([np.sin(2 * np.pi * time), 0 * time], axis=1)
     kept = strides_only(steps["r"], swing, 1.0, 0.0, 100.0)
-    assert kept.starts.tolist() == [1.0] and "the foot got on by only 0.00 m" in kept.left_out[0]
-    assert "no foot gets ahead" in no_walk({"r": swing, "l": swing}, {"r": kept, "l": kept}, 6, way, ahead, 1.0)
+    assert kept.starts.tolist() == [1.0] and "the foot moved only 0.00 m" in kept.left_out[0]
+    assert "no foot moves forward" in no_walk({"r": swing, "l": swing}, {"r": kept, "l": kept}, 6, way, ahead, 1.0)
 
 
 def markers_of(path):
@@ -256,7 +256,7 @@ def test_speeds_are_the_subjects_with_the_models_beside(body, walk, tmp_path, ca
         script("tools/analyze.py").main([f"motion={tmp_path / name}.npz", f"output={tmp_path}", *options])
         shown = capsys.readouterr().out
         rows[name] = {line[:30].strip(): line[30:].split() for line in shown.splitlines()}
-        assert ("does not tell the subject's size" in shown) == (name == "none")
+        assert ("does not contain the subject's size" in shown) == (name == "none")
     assert "speed" not in rows["none"] and rows["none"]["speed of the model"][0] == "1.19"
     for name in ("stored", "stated"):
         assert rows[name]["speed"][0] == "2.38" and rows[name]["speed of the model"][0] == "1.19"

@@ -61,7 +61,7 @@ def test_anatomical_axes_do_not_depend_on_the_pose_of_zero_rotations(tmp_path, a
     path.write_text(bvh(WALK, axes, world))
     raw = read_motion(path)
     check_walk(raw)
-    assert any("z is taken as the vertical axis" in note for note in raw.notes) == (world is Z_UP)
+    assert any("vertical axis assumed to be z" in note for note in raw.notes) == (world is Z_UP)
     # Only a standing pose shows the flat foot and the upright trunk.
     assert bool(raw.rest) == (axes is not bones_along_x)
     for name, at in raw.rest.items():
@@ -95,7 +95,7 @@ def test_joints_with_positions_of_their_own(tmp_path, dummy, channels, axes):
     path.write_text(bvh(WALK, axes, dummy=dummy, channels=channels))
     raw = read_motion(path)
     check_walk(raw)
-    assert len(raw.notes) == 1 and "1 unit of length is taken for 0.01 m" in raw.notes[0]  # no treadmill
+    assert len(raw.notes) == 1 and "unit of length assumed to be 0.01 m" in raw.notes[0]  # no treadmill
 
 
 def number_commas(text: str) -> str:
@@ -182,7 +182,7 @@ def test_two_bodies_in_one_file_are_not_mixed(tmp_path, names):
     lines = motion.splitlines()
     rows = [f"{row} {row}" for row in lines[2:]]
     (tmp_path / "walk.bvh").write_text("\n".join(["HIERARCHY", *heads, "MOTION", *lines[:2], *rows]))
-    assert "export each into a file of its own" in complaint(tmp_path / "walk.bvh")
+    assert "export each to a separate file" in complaint(tmp_path / "walk.bvh")
 
 
 def test_frame_time_zero_needs_the_rate(tmp_path):
@@ -199,7 +199,7 @@ def test_the_user_sets_the_vertical_axis(tmp_path):
     check_walk(read_motion(path, ReadOptions(up="z")))
     lying = read_motion(path, ReadOptions(up="y"))
     assert np.ptp([at[0, 2] for at in lying.positions.values()]) < 0.7
-    assert "up='w' is no axis" in complaint(path, ReadOptions(up="w"))
+    assert "up='w' is not an axis" in complaint(path, ReadOptions(up="w"))
 
 
 def test_a_body_that_lies_stays_lying(tmp_path):
@@ -234,7 +234,7 @@ def test_mirrored_bodies_are_named_as_such(tmp_path):
     path = tmp_path / "walk.bvh"
     path.write_text(swapped)
     message = complaint(path)
-    assert "left and right are swapped in the names" in message and "left-handed" in message
+    assert "names of left and right are swapped" in message and "left-handed" in message
 
 
 def test_the_tool_shows_notes_and_takes_the_axis(tmp_path, capsys):
@@ -242,14 +242,14 @@ def test_the_tool_shows_notes_and_takes_the_axis(tmp_path, capsys):
     (tmp_path / "in" / "walk.bvh").write_text(bvh(WALK, world=Z_UP))
     words = [f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "figures=false"]
     retarget(words)
-    note = "z is taken as the vertical axis (up= sets another)"
+    note = "vertical axis assumed to be z (override with up=)"
     assert f"note: walk: {note}" in capsys.readouterr().err
     record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
     assert note in record["notes"]
     retarget([*words, "up=z"])
     record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
     assert not any("vertical axis" in line for line in record["notes"])
-    with pytest.raises(InputError, match="up='down' is no axis"):
+    with pytest.raises(InputError, match="up='down' is not an axis"):
         retarget([*words, "up=down"])
 
 

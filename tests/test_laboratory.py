@@ -184,14 +184,14 @@ def test_a_body_with_motors_is_refused(body, archive):
     with_motors = dataclasses.replace(body)
     with_motors.__dict__["motor_ids"] = np.array([3])
     with_motors.__dict__["motor_names"] = ("hip motor",)
-    with pytest.raises(InputError, match=r"has motors .hip motor.: their torque is not in an archive"):
+    with pytest.raises(InputError, match=r"has motors .hip motor.: an archive does not contain their torque"):
         rollout_dynamics(with_motors, read_archive(archive).episodes[0])
 
 
 def test_muscles_of_another_strength_are_refused(body, archive):
     one = read_archive(archive).episodes[0]
     weak = dataclasses.replace(one, muscle_force=0.9 * one.muscle_force)
-    with pytest.raises(InputError, match=r"pulled otherwise than the model's in the same states .by 11 %"):
+    with pytest.raises(InputError, match=r"differ from the model's in the same states .by 11 %"):
         rollout_dynamics(body, weak)
 
 
@@ -215,7 +215,7 @@ def test_plates_weigh_the_subject(trial):
     laboratory = dataclasses.replace(read_laboratory(trial, load_map()), forces=forces)
     assert subject_mass(laboratory) == pytest.approx(700 / GRAVITY, rel=0.01)
     short = dataclasses.replace(laboratory, forces=forces.between(1.0, 1.9))
-    with pytest.raises(InputError, match="mass is not known, for no force plates carry a whole stride; set mass="):
+    with pytest.raises(InputError, match="mass is unknown, because no complete stride is on force plates; set mass="):
         subject_mass(short)
 
 
@@ -237,21 +237,21 @@ def without(folder, tmp_path, *names):
 
 
 @pytest.mark.parametrize(("absent", "line"), [
-    (("id.sto",), "no joint moments (hip_flexion_r_moment, ...): not compared; moments= names the file"),
-    (("emg.csv",), "no EMG (soleus, ...): not compared; emg= names the file"),
-    (("grf.mot",), "no force plates (ground_force_r_vy, ...): not compared; forces= names the file"),
+    (("id.sto",), "no joint moments (hip_flexion_r_moment, ...), not compared; set moments="),
+    (("emg.csv",), "no EMG (soleus, ...), not compared; set emg="),
+    (("grf.mot",), "no force plates (ground_force_r_vy, ...), not compared; set forces="),
 ])  # fmt: skip
 def test_what_a_folder_lacks_costs_only_its_curves(archive, trial, tmp_path, capsys, absent, line):
     words = [f"rollout={archive}", f"trial={without(trial, tmp_path, *absent)}", f"output={tmp_path}", "mass=80"]
     assert script("tools/analyze.py").main(words) == 0
     shown = capsys.readouterr().out
     assert line in shown and "Median r" in shown
-    assert ("without force plates there is no static optimisation" in shown) == (absent == ("grf.mot",))
+    assert ("no static optimisation, because there are no force plates" in shown) == (absent == ("grf.mot",))
 
 
 @pytest.mark.parametrize(("absent", "message"), [
-    (("grf.mot", "id.sto", "emg.csv"), "neither force plates, joint moments nor EMG to compare with"),
-    (("ik.sto",), "no file holds the motion .* that gives the clock; name it in motion="),
+    (("grf.mot", "id.sto", "emg.csv"), "no force plates, joint moments or EMG to compare with"),
+    (("ik.sto",), "no file contains the motion .* that defines the clock; set motion="),
 ])  # fmt: skip
 def test_a_folder_without_anything_to_compare(archive, trial, tmp_path, absent, message):
     with pytest.raises(InputError, match=message):
@@ -263,14 +263,14 @@ def test_other_clocks_other_clips_and_other_words(archive, trial, tmp_path):
     folder = without(trial, tmp_path)
     emg = read_series(folder / "emg.csv")
     write_series(folder / "emg.csv", dataclasses.replace(emg, time=emg.time + 60))
-    with pytest.raises(InputError, match=r"emg.csv: its EMG cover 62.00 to .* is at 2.30 to .* another clock"):
+    with pytest.raises(InputError, match=r"emg.csv: its EMG cover 62.00 to .* is at 2.30 to .* the trial's clock"):
         main([f"rollout={archive}", f"trial={folder}", "mass=80"])
     shutil.copy(folder / "emg.csv", folder / "emg_again.csv")
     with pytest.raises(InputError, match=r"in emg.csv and emg_again.csv: say which with emg="):
         main([f"rollout={archive}", f"trial={folder}"])
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         main([f"rollout={archive}", f"trial={tmp_path / 'nowhere'}"])
-    with pytest.raises(InputError, match="go together"):
+    with pytest.raises(InputError, match="set both rollout="):
         main([f"rollout={archive}"])
     with pytest.raises(InputError, match=r"is not a clip of trial=.* deg from the recorded"):
         main([f"rollout={archive}", f"trial={data_file('data/opensim_core_walk3d')}"])
@@ -279,7 +279,7 @@ def test_other_clocks_other_clips_and_other_words(archive, trial, tmp_path):
     short = {f.name: getattr(read.episodes[0], f.name) for f in dataclasses.fields(Episode)}
     short |= {name: rows[:12] for name, rows in short.items() if name not in ("clip", "name", "reference")}
     write_archive(tmp_path / "lost.npz", dataclasses.replace(read, episodes=(Episode(**short),)))
-    with pytest.raises(InputError, match="walk was lost after 12 frames: at least 20"):
+    with pytest.raises(InputError, match="walk was lost after 12 frames; a comparison needs at least 20"):
         main([f"rollout={tmp_path / 'lost.npz'}", f"trial={trial}", "mass=80"])
     write_archive(tmp_path / "target.npz", dataclasses.replace(read, episodes=(one,)))
     with pytest.raises(InputError, match="walk followed no motion"):
@@ -297,11 +297,11 @@ def test_the_episode_of_the_trial_is_found_among_others(archive, trial, body, tm
     write_archive(tmp_path / "both.npz", both)
     words = [f"rollout={tmp_path / 'both.npz'}", f"trial={trial}", f"output={tmp_path}", "mass=80"]
     assert script("tools/analyze.py").main(words) == 0
-    assert "walk was followed for 60 of 150 frames: the rest is not compared" in capsys.readouterr().out
+    assert "walk was followed for 60 of 150 frames; the rest is not compared" in capsys.readouterr().out
     assert len(read_series(tmp_path / "curves.csv").time) == 60
     with pytest.raises(InputError, match="still is not a clip of trial"):
         script("tools/analyze.py").main([*words, "episode=0"])
-    with pytest.raises(InputError, match="has 2 episodes, episode=2"):
+    with pytest.raises(InputError, match="has 2 episodes, so episode=2"):
         script("tools/analyze.py").main([*words, "episode=2"])
 
 

@@ -42,12 +42,12 @@ def test_the_walk_is_read_as_it_was(plain):
 @pytest.mark.parametrize(
     ("header", "step", "rate", "expected", "note"),
     [
-        (100.0, 0.02, 0.0, 50.0, "the header states 100 Hz, the time column 50 Hz"),
+        (100.0, 0.02, 0.0, 50.0, "the header states 100 Hz but the time column 50 Hz"),
         (0.0, 0.01, 0.0, 100.0, ""),
         (100.0, 0.02, 80.0, 80.0, ""),
         (100.0, 0.01, 50.0, 50.0, ""),
         (0.0, 0.01, 50.0, 50.0, ""),
-        (100.0, 10.0, 0.0, 100.0, "not in seconds: 100 Hz"),  # milliseconds: no motion is recorded at 0.1 Hz
+        (100.0, 10.0, 0.0, 100.0, "not in seconds: using 100 Hz"),  # milliseconds: no motion is recorded at 0.1 Hz
         (100.0, 0.0, 0.0, 100.0, ""),
         (59.94, 1 / 59.94, 0.0, 59.94, ""),
     ],
@@ -83,7 +83,7 @@ def test_missing_rows_are_gaps(tmp_path, plain, known):
     time = rows / 100 if "time" in known else np.zeros(len(rows))
     numbers = rows + 1 if "numbers" in known else np.arange(len(rows)) + 1
     raw = read_motion(written(tmp_path, trc({n: at[rows] for n, at in POINTS.items()}, 100.0, time, numbers)))
-    assert raw.num_frames == 60 and raw.notes == ("10 frames are missing from the file and count as gaps",)
+    assert raw.num_frames == 60 and raw.notes == ("10 frames are missing from the file and treated as gaps",)
     same(raw, plain, atol=1e-3)
 
 
@@ -93,7 +93,7 @@ def test_long_gaps_and_times_that_go_back_are_named(tmp_path):
     path = written(tmp_path, trc(some, 100.0, rows / 100, rows + 1))
     assert "missing for 0.30 s" in complaint(path)
     written(tmp_path, trc(POINTS, 100.0, np.r_[np.arange(30), np.arange(30)] / 100))
-    assert "its time goes back from 0.29 to 0 s after row 30" in complaint(path)
+    assert "the time decreases from 0.29 to 0 s after row 30" in complaint(path)
     assert read_motion(path, ReadOptions(rate=100.0)).num_frames == 60
     written(tmp_path, trc(POINTS, 100.0, np.r_[np.arange(30), 5000 + np.arange(30)] / 100))
     assert "4970 frames are missing after row 30; cut it there" in complaint(path)
@@ -105,7 +105,7 @@ def test_a_row_that_is_written_twice_counts_once(tmp_path, plain):
     rows = np.r_[:20, 19:60]
     points = {name: at[rows].copy() for name, at in POINTS.items()}
     raw = read_motion(written(tmp_path, trc(points, 100.0, rows / 100, rows + 1)))
-    assert raw.notes == ("rows that repeat a time: 1; only the last of each time counts",)
+    assert raw.notes == ("1 rows repeat a time: using only the last of each time",)
     same(raw, plain)
 
 
@@ -153,7 +153,7 @@ def test_sides_are_no_subjects(tmp_path, plain):
 @pytest.mark.parametrize("separator", [":", "_"])
 def test_two_subjects_are_not_mixed(tmp_path, separator):
     points = {f"{who}{separator}{name}": at for who in ("Ann", "Bob") for name, at in POINTS.items()}
-    assert "holds the subjects Ann, Bob" in complaint(written(tmp_path, trc(points, 100.0)))
+    assert "contains the subjects Ann, Bob" in complaint(written(tmp_path, trc(points, 100.0)))
 
 
 def test_what_is_missing_is_named_with_its_remedy(tmp_path):
@@ -173,9 +173,9 @@ def test_any_axis_may_point_up(tmp_path, plain):
     raw = read_motion(written(tmp_path, trc(turned, 100.0)), ReadOptions(up="y"))
     np.testing.assert_allclose(raw.positions["neck"][:, 2], plain.positions["neck"][:, 2], atol=1e-9)
     leaning = {name: at @ Rotation.from_euler("y", 40, degrees=True).as_matrix().T for name, at in POINTS.items()}
-    assert "z is taken as the vertical axis" in read_motion(written(tmp_path, trc(leaning, 100.0))).notes[0]
+    assert "vertical axis assumed to be z" in read_motion(written(tmp_path, trc(leaning, 100.0))).notes[0]
     assert raw.notes == plain.notes == ()
-    with pytest.raises(ValueError, match="up='upwards' is no axis"):
+    with pytest.raises(ValueError, match="up='upwards' is not an axis"):
         read_motion(written(tmp_path, trc(turned, 100.0)), ReadOptions(up="upwards"))
 
 

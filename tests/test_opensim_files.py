@@ -72,7 +72,7 @@ def test_times_of_mot(tmp_path):
     jump[75:] += 0.1
     raw = read_motion(mot(tmp_path / "c.mot", times=jump))
     assert raw.num_frames == 160 and raw.rate == pytest.approx(100)
-    assert raw.notes == ("the steps of its time differ: interpolated at 100 Hz",)
+    assert raw.notes == ("the time steps are uneven: interpolated at 100 Hz",)
     jump[75:] += 0.4
     path = mot(tmp_path / "d.mot", times=jump)
     assert "no rows between 0.74 and 1.25 s; cut it there, or set rate=" in complaint(path)

@@ -91,4 +91,4 @@ def test_channels_that_are_no_numbers_are_named(tmp_path, suffix, word):
         lines[-3] = lines[-3].removesuffix(lines[-3].split()[-1]) + word
         path.write_text("\n".join(lines) + "\n")
     message = complaint(path, options)
-    assert "no numbers (NaN or infinite)" in message or "has no value" in message
+    assert "not numbers (NaN or infinite)" in message or "has no value" in message

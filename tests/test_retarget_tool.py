@@ -68,7 +68,7 @@ def test_one_bad_file_stops_nothing(tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz*")}
     assert len(before) == 2
     assert main(words) == 1
-    assert "2 clips are there already" in capsys.readouterr().err
+    assert "2 clips exist already" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npz*")} == before
 
 
@@ -163,7 +163,7 @@ def test_jobs_of_files_folders_globs_and_groups(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "no input given"),
+        ([], "no input: set input="),
         (["input=."], "has no motion file"),
         (["input=nothing.bvh"], "does not exist"),
         (["inptu=x"], "did you mean 'input'"),

@@ -110,7 +110,7 @@ def _over_ground(raw: RawMotion) -> RawMotion:
     shift[:, :2] = -belt * (np.arange(raw.num_frames) / raw.rate)[:, None]
     moved = {name: values + shift for name, values in raw.positions.items()}
     return dataclasses.replace(
-        raw, positions=moved, notes=(*raw.notes, f"treadmill speed of {speed:.2f} m/s added to walk over ground")
+        raw, positions=moved, notes=(*raw.notes, f"treadmill speed of {speed:.2f} m/s added, as if over ground")
     )
 
 
