@@ -4,6 +4,7 @@
 """
 
 import ast
+import functools
 import io
 import re
 import statistics
@@ -16,6 +17,7 @@ from commands import ROOT
 
 # Names that do not say what they hold.
 VAGUE = {"found", "given", "wanted", "seen", "told", "asked", "own", "others", "behind", "held", "said"}
+FOLDERS = ("muscle_torch", "envs", "models", "tools", "train.py")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -63,7 +65,7 @@ def figures(paths: list[Path]) -> Figures:
         vague += [f"{place}:{name}" for name in sorted(_names(tree) & VAGUE)]
         for qualified, node in _public(tree, place):
             docstring = ast.get_docstring(node) or ""
-            public.append((qualified, bool(docstring)))
+            public.append((qualified, bool(docstring) or _documented_in_a_base(qualified)))
             if isinstance(node, Function) and len(_arguments(node)) >= 3:
                 parameters += [
                     (f"{qualified}({argument.arg})", re.search(rf"\b{argument.arg}\b", docstring) is not None)
@@ -123,6 +125,42 @@ def _names(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             names.add(node.attr.strip("_"))
     return names
+
+
+@functools.cache
+def _classes() -> dict[str, tuple[set[str], set[str]]]:
+    """Return the bases and the documented methods of every class of the repository, by class name."""
+    classes: dict[str, tuple[set[str], set[str]]] = {}
+    for folder in FOLDERS:
+        for path in sources(folder):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    bases = {ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases}
+                    methods = {
+                        item.name for item in node.body if isinstance(item, Function) and ast.get_docstring(item)
+                    }
+                    known = classes.setdefault(node.name, (set(), set()))
+                    known[0].update(bases)
+                    known[1].update(methods)
+    return classes
+
+
+def _documented_in_a_base(qualified: str) -> bool:
+    """Return whether a base class of the repository documents the method `path:Class:method`."""
+    parts = qualified.split(":")
+    if len(parts) < 3:
+        return False
+    classes, pending, visited = _classes(), [parts[-2]], set()
+    while pending:
+        name = pending.pop()
+        if name in visited or name not in classes:
+            continue
+        visited.add(name)
+        bases, methods = classes[name]
+        if parts[-1] in methods and name != parts[-2]:
+            return True
+        pending += bases
+    return False
 
 
 def _public(tree: ast.Module, place: str) -> list[tuple[str, ast.Module | ast.ClassDef | Function]]:

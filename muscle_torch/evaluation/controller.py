@@ -52,9 +52,10 @@ class ZeroController:
     """Outputs the action that does nothing: muscles get no excitation, motors no torque."""
 
     def begin(self, env: Any, worlds: Tensor) -> None:
-        pass
+        """Do nothing."""
 
     def act(self, env: Any) -> Tensor:
+        """Return the zero action for every environment, (W, actions)."""
         return env.zero_action.expand(env.num_envs, -1)
 
 
@@ -80,10 +81,11 @@ class PolicyController:
         self._generator = torch.Generator(self._device).manual_seed(seed)
 
     def begin(self, env: Any, worlds: Tensor) -> None:
-        pass
+        """Do nothing: a policy has no state between steps."""
 
     @torch.no_grad()
     def act(self, env: Any) -> Tensor:
+        """Return the mode of the policy's distribution, or a sample, (W, actions)."""
         with _evaluation_mode(self._modules):
             distribution = self.policy.distribution(env.observation.to(self._device))
             if self._generator is None:

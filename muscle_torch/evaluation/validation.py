@@ -36,15 +36,15 @@ class MetricsWriter(Protocol):
         ...
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
-        """Write the distribution of values (N,)."""
+        """Write the distribution of `values` (N,) under `name` at `step`."""
         ...
 
     def figure(self, name: str, figure: Figure, step: int) -> None:
-        """Write a Matplotlib figure."""
+        """Write a Matplotlib figure under `name` at `step`."""
         ...
 
     def text(self, name: str, text: str, step: int) -> None:
-        """Write Markdown text."""
+        """Write Markdown `text` under `name` at `step`."""
         ...
 
 

@@ -63,12 +63,19 @@ def one_arm(
 
 
 def both_arms(embodiment: Embodiment, times: Sequence[float], poses: Sequence[Pose], smooth: Smooth = through) -> Paths:
-    """Return the paths of both arms as mirror images, as `one_arm`."""
+    """Return the paths of both arms as mirror images.
+
+    Args:
+        embodiment: The body.
+        times: Times of the poses [s], as in `one_arm`.
+        poses: Poses of the right arm.
+        smooth: Interpolation between the poses.
+    """
     return one_arm(embodiment, "r", times, poses, smooth) | one_arm(embodiment, "l", times, poses, smooth)
 
 
 def reach(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """The right hand, then the left, then both reach to random positions in front and return."""
+    """Reach with the right hand, then the left, then both to random positions in front, and return."""
     low, high = np.array((-0.02, 0.34, -0.25)), np.array((0.14, 0.42, 0.02))
 
     def random_pose() -> Pose:
@@ -98,7 +105,7 @@ def lift(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def wave(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """The right hand goes up beside the head and waves from the forearm; the left arm hangs and sways slightly."""
+    """Raise the right hand beside the head and wave from the forearm; the left arm hangs and sways slightly."""
     elbow = (0.22, 0.12, -0.10)
     out = Pose((0.30, 0.20, 0.13), elbow, pro_sup=0.9, deviation=0.15)
     into = Pose((0.10, 0.22, 0.13), elbow, pro_sup=0.9, deviation=-0.05)
@@ -110,7 +117,7 @@ def wave(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def drink(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """The right hand takes a glass, brings it to the mouth, tilts it and puts it back; the left arm assists."""
+    """Take a glass with the right hand, tilt it at the mouth and put it back; the left arm assists."""
     take = Pose((-0.02, 0.36, -0.26), (0.14, 0.08, -0.25), pro_sup=0.1)
     mouth = Pose((-0.08, 0.21, 0.07), (0.18, 0.14, -0.14), pro_sup=0.2)
     tilt = mouth.at(up=0.02)._replace(pro_sup=-0.3, deviation=-0.1, flexion=0.15)
@@ -159,7 +166,7 @@ def circles(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def rest(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """The arms hang and drift slightly, as in quiet standing."""
+    """Let the arms hang and drift slightly, as in quiet standing."""
     drift = [HANG, HANG.at(forward=0.02, outward=0.01), HANG.at(forward=-0.01), HANG.at(forward=0.02), HANG]
     return both_arms(embodiment, [0, 1.2, 2.4, 3.7, 5.0], drift)
 
