@@ -56,14 +56,14 @@ def _name(path: Path) -> str:
 
 def _imports(nodes: list[ast.stmt] | ast.AST) -> list[tuple[str, int, list[str]]]:
     """(module, relative level, names) of every import below."""
-    found: list[tuple[str, int, list[str]]] = []
+    imported: list[tuple[str, int, list[str]]] = []
     for top in nodes if isinstance(nodes, list) else [nodes]:
         for node in ast.walk(top):
             if isinstance(node, ast.Import):
-                found += [(alias.name, 0, []) for alias in node.names]
+                imported += [(alias.name, 0, []) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                found.append((node.module or "", node.level, [alias.name for alias in node.names]))
-    return found
+                imported.append((node.module or "", node.level, [alias.name for alias in node.names]))
+    return imported
 
 
 def _parts(path: Path) -> set[str]:
@@ -126,15 +126,15 @@ def _module(path: Path) -> str:
 def _targets(path: Path, modules: dict[str, Path]) -> set[str]:
     outside_functions = [node for node in TREES[path].body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
     package = _module(path) if path.name == "__init__.py" else _module(path).rpartition(".")[0]
-    found: set[str] = set()
+    imported: set[str] = set()
     for module, level, names in _imports(outside_functions):
         inside = package.rsplit(".", level - 1)[0] if level > 1 else package
         base = f"{inside}.{module}".rstrip(".") if level else module
         # `from . import x` and `from muscle_torch import x` name modules, other imports name what is in one.
         inner = {f"{base}.{name}" for name in names} & modules.keys()
         own_package = level > 0 and base == package
-        found |= inner | ({base} & modules.keys() if not own_package else set())
-    return found - {_module(path)}
+        imported |= inner | ({base} & modules.keys() if not own_package else set())
+    return imported - {_module(path)}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 from walker import NAMES, Y_UP, walk
 
 from muscle_torch.retargeting import ReadOptions, read_motion
@@ -40,14 +40,14 @@ def asf_amc(folder, order="TX TY TZ RX RY RZ", axis="XYZ", dof="rx ry rz", angle
     (folder / "walk.asf").write_text("\n".join(asf))
     to_file = turned @ Y_UP.T  # the walker's axes to the file's
     world = {joint: to_file @ WALK.turns[:, NAMES.index(joint)] @ to_file.T for joint in NAMES}
-    own = Rotation.from_euler(axis.lower(), [10, 20, 30], degrees=True).as_matrix()
+    axes_of_bone = Rotation.from_euler(axis.lower(), [10, 20, 30], degrees=True).as_matrix()
     joints = {"root": "Hips"} | {bone: joint for bone, _, _, joint in ASF_BONES}
     lines = [*([f":{angle}"] if angle else []), *([header] if header else [])]
     columns = {}
     for bone, parent in [("root", ""), *((bone, parent) for bone, parent, _, _ in ASF_BONES)]:
         above = np.swapaxes(world[joints[parent]], 1, 2) if parent else np.eye(3)
         local = above @ world[joints[bone]]
-        frame = np.eye(3) if bone == "root" else own
+        frame = np.eye(3) if bone == "root" else axes_of_bone
         turns = Rotation.from_matrix(frame.T @ local @ frame).as_euler(axis.lower(), degrees=degrees)
         values = {f"r{letter.lower()}": turns[:, i] for i, letter in enumerate(axis)}
         moved = WALK.positions[:, 0] @ to_file.T / INCH
@@ -108,4 +108,4 @@ def test_rates_and_translations_of_amc(tmp_path):
                               for line in path.read_text().splitlines()))  # fmt: skip
     assert read_motion(path, options).notes == ("translations of lhipjoint are ignored",)
     skeleton.write_text(skeleton.read_text().replace("order TX TY TZ RX RY RZ", "order TX TY"))
-    assert "root order tx ty" in complaint(path)
+    assert "root order tx ty" in error_message(path)

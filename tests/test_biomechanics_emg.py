@@ -53,7 +53,7 @@ def test_known_lag_gain_and_noise_come_back():
     assert best_lag(done.series["soleus"], first, RATE).r > 0.995
 
 
-def test_mvc_scales_and_missing_mvc_is_told():
+def test_mvc_scales_and_missing_mvc_is_reported():
     _, activity = bursts()
     emg = recording(soleus=raw_emg(0.25 * activity, 0), ta=raw_emg(activity, 1))
     mvc = recording(soleus=raw_emg(activity, 2))
@@ -64,7 +64,7 @@ def test_mvc_scales_and_missing_mvc_is_told():
         envelopes(emg, EmgSettings(normalise="mvc"))
 
 
-def test_bad_channels_are_left_out_and_the_rest_is_used():
+def test_bad_channels_are_excluded():
     _, activity = bursts()
     good = raw_emg(activity, 0)
     holed, gone, short = good.copy(), good.copy(), good + 0.1
@@ -86,7 +86,7 @@ def test_bad_channels_are_left_out_and_the_rest_is_used():
         EmgSettings(),
     )
     assert done.series.names == ("good", "short") and np.isfinite(done.series.values).all()
-    told = "; ".join(done.left_out)
+    expected = "; ".join(done.left_out)
     for text in (
         "'clipped' is saturated",
         "'flat' is flat at 0.3",
@@ -95,12 +95,12 @@ def test_bad_channels_are_left_out_and_the_rest_is_used():
         "'none' contains no numbers",
         "'twin' is identical to channel 'good'",
     ):
-        assert text in told
+        assert text in expected
     with pytest.raises(InputError, match="no usable channel"):
         envelopes(recording(flat=np.zeros(2000), flat_too=np.ones(2000)), EmgSettings())
 
 
-def test_a_slow_table_is_no_raw_emg():
+def test_a_slow_table_is_rejected_as_raw_emg():
     slow = TimeSeries(np.arange(300) / 30.0, np.random.default_rng(0).random((300, 1)), ("soleus",))
     with pytest.raises(InputError, match="signal=envelope"):
         envelopes(slow, EmgSettings(signal="raw"))
@@ -108,7 +108,7 @@ def test_a_slow_table_is_no_raw_emg():
         assert envelopes(slow, EmgSettings(signal=signal)).series["soleus"].max() == 1.0
 
 
-def test_envelopes_are_told_from_raw_emg():
+def test_envelopes_and_raw_emg_are_distinguished():
     _, activity = bursts()
     raw = recording(soleus=raw_emg(activity, 0), ta=raw_emg(1 - activity, 1, gain=4.0))
     assert not looks_smooth(raw)
@@ -121,7 +121,7 @@ def test_envelopes_are_told_from_raw_emg():
     assert "assumed to be envelopes" in done.left_out[0]
 
 
-def test_bad_settings_are_told():
+def test_bad_settings_are_reported():
     slow = recording(soleus=np.random.default_rng(0).random(300))
     with pytest.raises(InputError, match="did you mean 'mvc'"):
         envelopes(slow, EmgSettings(normalise="mvcs"))
@@ -188,21 +188,23 @@ def test_every_actuator_of_the_table_exists():
             assert set(table.patterns(muscle, side)) <= known, muscle
 
 
-def test_combinations_weigh_by_force_and_unknown_names_are_told(tmp_path):
+def test_combinations_are_weighted_by_force_and_unknown_names_reported(tmp_path):
     body = make_embodiment("fullbody")
     names = body.actuator_names
     values = np.zeros((3, len(names)))
     values[:, names.index("semiten_r")] = 1.0
     activations = TimeSeries(np.arange(3.0), values, names)
     force = {n: body.model.actuator_biasprm[names.index(n), 2] for n in ("semiten_r", "semimem_r")}
-    wanted = ("medial_hamstrings_r", "soleus_r")
-    found, _ = model_activity(activations, wanted, load_map(), body)
-    assert found["medial_hamstrings_r"][0] == pytest.approx(force["semiten_r"] / sum(force.values()))
-    own = tmp_path / "own.csv"
-    own.write_text("channel,actuators\nSO,tibant{side}\n")
-    renamed, left_out = muscle_columns(TimeSeries(np.arange(2.0), np.ones((2, 2)), ("SO", "soelus")), load_map(own))
+    muscles = ("medial_hamstrings_r", "soleus_r")
+    curves, _ = model_activity(activations, muscles, load_map(), body)
+    assert curves["medial_hamstrings_r"][0] == pytest.approx(force["semiten_r"] / sum(force.values()))
+    map_file = tmp_path / "own.csv"
+    map_file.write_text("channel,actuators\nSO,tibant{side}\n")
+    renamed, left_out = muscle_columns(
+        TimeSeries(np.arange(2.0), np.ones((2, 2)), ("SO", "soelus")), load_map(map_file)
+    )
     assert renamed.names == ("SO_r",) and "soelus (did you mean soleus?)" in left_out[0]
-    assert model_activity(activations, ("SO_r",), load_map(own), body)[0].names == ("SO_r",)
+    assert model_activity(activations, ("SO_r",), load_map(map_file), body)[0].names == ("SO_r",)
 
 
 PEAKS = {
@@ -274,7 +276,7 @@ def test_activations_of_the_model_are_compared(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ([], "no EMG: set emg="),
         (["emg=none.csv"], "does not exist"),
@@ -284,12 +286,12 @@ def test_activations_of_the_model_are_compared(tmp_path, capsys):
         (["emg={emg}", "cycles={late}"], "no complete cycle"),
     ],
 )
-def test_bad_words_are_told(tmp_path, words, told):
+def test_bad_options_are_reported(tmp_path, words, expected):
     _, activity = bursts(seconds=3.0)
     files = {"emg": write_series(tmp_path / "emg.csv", recording(soleus=raw_emg(activity, 0)))}
     files["steps"] = tmp_path / "steps.csv"
     files["steps"].write_text("touchdown_s\n0.5\n1.5\n")
     files["late"] = tmp_path / "late.csv"
     files["late"].write_text("touchdown_s\n50.5\n51.5\n")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=expected):
         script("tools/emg.py").main([word.format(**files) for word in words] + [f"output={tmp_path}"])

@@ -63,14 +63,14 @@ FOUR = [[("r", 0)], [("l", 0)], [("r", 1)], [("l", 1)]]
     ids=["four", "four in another order", "two plates, each foot on each", "a fifth that is idle", "three"],
 )  # fmt: skip
 @pytest.mark.parametrize("swapped", [False, True])
-def test_plates_are_given_to_feet_by_place(plates, swapped):
+def test_plates_are_assigned_to_feet_by_position(plates, swapped):
     """Whatever plate a foot steps on, its force is its own; exchanging names that tell no foot changes nothing."""
-    found = plates_of_feet(recording(plates), swapped, TIME, feet()).at(TIME)
+    forces = plates_of_feet(recording(plates), swapped, TIME, feet()).at(TIME)
     for side in "rl":
         expected = sum(step(side, number)[0] for number in (0, 1))
-        np.testing.assert_allclose(found[side].force, expected)
+        np.testing.assert_allclose(forces[side].force, expected)
         place = sum(step(side, number)[1] for number in (0, 1))
-        np.testing.assert_allclose(found[side].point, place, atol=1e-12)
+        np.testing.assert_allclose(forces[side].point, place, atol=1e-12)
 
 
 def test_one_foot_on_two_plates_has_the_force_and_moment_of_both():
@@ -78,23 +78,23 @@ def test_one_foot_on_two_plates_has_the_force_and_moment_of_both():
     names = [f"ground_force_{n}_{kind}{axis}" for n in (1, 2) for kind in "vp" for axis in "xyz"]
     shifted = np.where(force[:, 1:2] > 0, point + np.array([0.1, 0, 0]), 0.0)
     both = TimeSeries(TIME, np.hstack((0.25 * force, point, 0.75 * force, shifted)), tuple(names))
-    found = plates_of_feet(both, False, TIME, feet()).at(TIME)["r"]
+    forces = plates_of_feet(both, False, TIME, feet()).at(TIME)["r"]
     on = force[:, 1] > 0
-    np.testing.assert_allclose(found.force, force)
-    np.testing.assert_allclose(found.point[on], point[on] + [0.075, 0, 0])
+    np.testing.assert_allclose(forces.force, force)
+    np.testing.assert_allclose(forces.point[on], point[on] + [0.075, 0, 0])
     # About any point the moment of both is that of the sum: 0.25 and 0.75 of 5 N sideways, 0.1 m apart, cancel.
     moment = sum(np.cross(p, f) for p, f in ((point, 0.25 * force), (shifted, 0.75 * force)))
-    np.testing.assert_allclose(np.cross(found.point, found.force) + found.torque, moment, atol=1e-9)
+    np.testing.assert_allclose(np.cross(forces.point, forces.force) + forces.torque, moment, atol=1e-9)
 
 
-def test_contacts_that_belong_to_nobody_are_told():
+def test_contacts_without_a_foot_are_reported():
     away = recording(FOUR)
     values = away.values.copy()
     for column in ("ground_force_3_px", "ground_force_3_pz"):
         values[:, away.index(column)] += 2.0
-    found = plates_of_feet(away.with_values(values), False, TIME, feet())
-    assert any("ground_force_3, contact at 1.40 s: 2." in note and "ignored" in note for note in found.notes)
-    assert found.at(TIME)["r"].force[150, 1] == 0.0
+    forces = plates_of_feet(away.with_values(values), False, TIME, feet())
+    assert any("ground_force_3, contact at 1.40 s: 2." in note and "ignored" in note for note in forces.notes)
+    assert forces.at(TIME)["r"].force[150, 1] == 0.0
     both = recording([[("r", 0)], []])
     values = both.values.copy()
     values[:, both.index("ground_force_1_pz")] = np.where(both["ground_force_1_vy"] > 0, np.tile([0.1, -0.1], 200), 0)
@@ -191,9 +191,9 @@ def test_a_walk_over_plates_without_feet_in_their_names_has_the_same_moments(tmp
              for grf in (folder / "grf_walk.mot", path)]  # fmt: skip
     for one, other in zip(gaits[0].moments.values.T, gaits[1].moments.values.T, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    told = "; ".join(gaits[1].notes)
-    assert "ground_force_1: assigned to the left foot" in told
-    assert "ground_force_3: assigned to the right foot" in told
+    expected = "; ".join(gaits[1].notes)
+    assert "ground_force_1: assigned to the left foot" in expected
+    assert "ground_force_3: assigned to the right foot" in expected
 
 
 def test_the_third_plate_of_a_c3d_file_is_shown(tmp_path, capsys):

@@ -103,8 +103,8 @@ def test_the_command_rolls_a_policy_out(clip, tmp_path, capsys):
     facts = {"config": config_to_dict(cfg), "policy_spec": policy.spec, "task": cfg.task}
     save_checkpoint(tmp_path / "policy.pt", {"policy": policy.state_dict(), **facts})
     env.close()
-    given = [f"checkpoint={tmp_path / 'policy.pt'}", "seeds=2", "device=cpu", "threads=1", "synergies=0"]
-    assert script("tools/analyze.py").main([*given, f"output={tmp_path / 'out'}"]) == 0
+    words = [f"checkpoint={tmp_path / 'policy.pt'}", "seeds=2", "device=cpu", "threads=1", "synergies=0"]
+    assert script("tools/analyze.py").main([*words, f"output={tmp_path / 'out'}"]) == 0
     shown = capsys.readouterr().out
     first, second = (read_archive(tmp_path / "out" / f"rollouts{name}.npz") for name in ("", "_seed1"))
     frames = min(len(one.episodes[0].qpos) for one in (first, second))

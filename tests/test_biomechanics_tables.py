@@ -93,7 +93,7 @@ def test_a_windows_code_page_and_units_in_brackets(tmp_path):
 
 
 @pytest.mark.parametrize("word", ["N/A", "NA", "NaN", "nan", "", "-", "null", "#N/A", "#DIV/0!"])
-def test_words_for_missing_values(tmp_path, word):
+def test_spellings_of_missing_values(tmp_path, word):
     rows = lines()
     rows[3] = f"0.0030,{word},1.0"
     (tmp_path / "x.csv").write_text(table(NAMES, rows=rows))
@@ -116,7 +116,7 @@ def test_uneven_clocks_stay_uneven():
     assert even_clock(gap)[0] is gap
 
 
-def test_repeated_times_of_a_rounded_clock_are_told(tmp_path):
+def test_repeated_times_of_a_rounded_clock_are_reported(tmp_path):
     rows = lines("{0:.3f},{1:.5f},{2:.5f}", [(t / 2, a, b) for t, a, b in ROWS])
     (tmp_path / "x.csv").write_text(table(NAMES, rows=rows))
     read = read_series(tmp_path / "x.csv")
@@ -125,7 +125,7 @@ def test_repeated_times_of_a_rounded_clock_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".sto"])
-def test_of_rows_of_one_time_the_last_stays(tmp_path, suffix):
+def test_the_last_of_rows_with_the_same_time_is_kept(tmp_path, suffix):
     """As OpenSim does: its integrator writes a row again after an event."""
     head = "\n".join(("Results", "endheader", "time,a")) if suffix == ".sto" else "time,a"
     (tmp_path / f"x{suffix}").write_text(f"{head}\n0,1\n0.01,2\n0.01,3\n0.02,4\n")
@@ -166,13 +166,13 @@ def test_rate_decides(tmp_path):
         ("PK\x03\x04\x00", "not a text file"),
     ],
 )
-def test_what_cannot_be_read_is_named_truly(tmp_path, text, message):
+def test_unreadable_tables_report_the_cause(tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         read_series(tmp_path / "x.csv")
 
 
-def test_a_clock_in_another_unit_is_no_emg():
+def test_a_clock_in_another_unit_is_rejected():
     values = np.random.default_rng(0).random((400, 1))
     with pytest.raises(InputError, match="the time is in milliseconds"):
         envelopes(TimeSeries(10.0 * np.arange(400), values, ("soleus",)), EmgSettings())
@@ -197,7 +197,7 @@ def test_events_in_any_unit(tmp_path, text):
     np.testing.assert_allclose(events.ends, [1.1, 2.1])
 
 
-def test_events_in_frames_are_refused(tmp_path):
+def test_events_in_frames_are_rejected(tmp_path):
     (tmp_path / "steps.csv").write_text("touchdown_frame\n100\n200\n")
     with pytest.raises(InputError, match="is in frame: convert it to seconds"):
         read_events(tmp_path / "steps.csv")
@@ -223,8 +223,8 @@ def test_maps_of_channels_need_no_titles(tmp_path):
     for text in ("E1,soleus_r\nE2,tibant_r\n", "channel,actuators\nE1,soleus_r\nE2,tibant_r\n",
                  "E1;soleus_r\nE2;tibant_r\n", "EMG;Muscles\nE1;soleus_r\nE2;tibant_r\n"):  # fmt: skip
         (tmp_path / "map.csv").write_text(text)
-        found = load_map(tmp_path / "map.csv")
-        assert found.actuators["E1"] == ("soleus_r",) and found.actuators["E2"] == ("tibant_r",)
+        mapping = load_map(tmp_path / "map.csv")
+        assert mapping.actuators["E1"] == ("soleus_r",) and mapping.actuators["E2"] == ("tibant_r",)
     (tmp_path / "map.csv").write_text("E1,soleus_r gasmed_r\n")
     assert load_map(tmp_path / "map.csv").actuators["E1"] == ("soleus_r", "gasmed_r")
     (tmp_path / "map.csv").write_text("E1,soleus_r\nE2,\n")
@@ -294,7 +294,7 @@ def test_radians_whatever_the_header(tmp_path, line):
         read_series(tmp_path / "walk.mot", angle_unit="degr")
 
 
-def test_a_motion_that_stays_in_place_is_only_warned_of(tmp_path):
+def test_a_motion_in_place_only_causes_a_note(tmp_path):
     """Quiet standing bends no joint by 3 degrees: it may well be in degrees."""
     path = motion(tmp_path / "walk.mot", MODERN.format("inDegrees=yes"), False)
     still = read_series(path, angle_unit="deg")

@@ -64,7 +64,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_strides_speed_and_steps_of_any_way(body, walk, way):
+def test_strides_speed_and_steps_in_any_direction(body, walk, way):
     """Turning the way changes neither the number of strides nor the speed along it; nor does a belt."""
     time = np.arange(len(walk)) / 100
     gait = gait_of(body, way(walk, time), 100.0)
@@ -82,7 +82,7 @@ def test_strides_speed_and_steps_of_any_way(body, walk, way):
     assert any("backward" in note for note in gait.notes) == (way is WAYS["backwards"])
 
 
-def test_a_walk_that_begins_and_ends_at_rest(body, walk):
+def test_a_walk_that_starts_and_ends_at_rest(body, walk):
     """Standing before and after costs neither speed nor strides, and makes none."""
     still = [np.repeat(walk[i : i + 1], 200, axis=0) for i in (0, -1)]
     numbers = numbers_of(gait_of(body, np.concatenate((still[0], walk, still[1])), 100.0))
@@ -91,7 +91,7 @@ def test_a_walk_that_begins_and_ends_at_rest(body, walk):
 
 
 @pytest.mark.parametrize("name", ["sway", "squat", "arm_raise", "step_in_place"])
-def test_built_in_motions_on_the_spot_are_no_walk(body, name):
+def test_generated_motions_on_the_spot_are_not_walks(body, name):
     clip = load_motion(name, body)[0]
     gait = gait_of(body, clip.qpos.astype(float), clip.frequency, name)
     assert "the feet stay in place" in gait.no_walk and f"{name} is not a walk" in gait.notes[0]
@@ -112,7 +112,7 @@ def sit_to_stand(body):
     return qpos
 
 
-def test_sit_to_stand_is_no_walk(body, tmp_path, capsys):
+def test_sit_to_stand_is_not_a_walk(body, tmp_path, capsys):
     qpos = sit_to_stand(body)
     gait = gait_of(body, qpos, 100.0, "chair")
     assert np.ptp(np.linalg.norm((gait.pelvis - gait.feet["r"][0])[:, :2], axis=1)) > 0.2
@@ -137,7 +137,7 @@ def test_a_walker_who_leaves_the_room_and_comes_back_after_sitting(body, walk):
     assert numbers["speed of the model"] == pytest.approx((SPEED, SPEED), rel=0.03)
 
 
-def test_why_a_motion_is_no_walk_by_hand():
+def test_why_a_motion_is_not_a_walk_by_hand():
     """Feet that go to and fro, sideways, or together; the leg is 1 m long."""
     time = np.arange(500) / 100
     ahead = np.tile([1.0, 0.0], (500, 1))
@@ -182,11 +182,11 @@ def test_contacts_of_a_run_without_plates_are_those_of_the_plates():
     shares, measured = [], []
     for side, (heel, toe) in feet.items():
         plate = contacts_from_force(forces[f"{side.upper()}_ground_force_vy"], forces.rate, 30.0, start_time=start)
-        found = contacts_from_feet(heel, toe, pelvis, 100.0, start_time=start, direction=ahead, belt=belt)
-        for exact, seen, within in ((plate.starts, found.starts, 0.015), (plate.ends, found.ends, 0.025)):
-            seen = seen[np.isfinite(seen)]
-            assert np.abs(seen[:, None] - exact[None]).min(axis=0).max() < within, side
-        shares.append(np.nanmean(found.stance_share))
+        contacts = contacts_from_feet(heel, toe, pelvis, 100.0, start_time=start, direction=ahead, belt=belt)
+        for exact, detected, within in ((plate.starts, contacts.starts, 0.015), (plate.ends, contacts.ends, 0.025)):
+            detected = detected[np.isfinite(detected)]
+            assert np.abs(detected[:, None] - exact[None]).min(axis=0).max() < within, side
+        shares.append(np.nanmean(contacts.stance_share))
         measured.append(np.nanmean(plate.stance_share))
     np.testing.assert_allclose(shares, measured, atol=0.03)
 
@@ -206,9 +206,9 @@ def test_strikes_of_walks_without_plates_are_those_of_the_plates(body):
             loaded = gait.forces[side][:, 1] > 20.0
             plate = time[np.flatnonzero(loaded[1:] & ~loaded[:-1])[0] + 1]
             assert side not in known or plate == pytest.approx(known[side], abs=0.006)
-            found = contacts_from_feet(heel, toe, gait.pelvis, gait.rate, start_time=float(time[0]),
+            contacts = contacts_from_feet(heel, toe, gait.pelvis, gait.rate, start_time=float(time[0]),
                                        direction=gait.direction, belt=gait.belt)  # fmt: skip
-            apart.append(found.starts[np.abs(found.starts - plate).argmin()] - plate)
+            apart.append(contacts.starts[np.abs(contacts.starts - plate).argmin()] - plate)
     assert np.abs(apart).max() < 0.025 and abs(np.mean(apart)) < 0.005
 
 
@@ -245,7 +245,7 @@ def test_a_motion_without_horizontal_places_walks_on_a_treadmill(body):
     assert 1.0 < numbers_of(gait)["speed"][0] < 1.4
 
 
-def test_speeds_are_the_subjects_with_the_models_beside(body, walk, tmp_path, capsys):
+def test_speeds_are_the_subjects_followed_by_the_models(body, walk, tmp_path, capsys):
     """A subject whose legs are twice as long walks twice as fast."""
     clip = MotionClip("walk", walk.astype(np.float32), 100.0, body.joint_names, body.name, body.model_version)
     rows = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import data_file
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 from walker import NAMES, Y_UP, Z_UP, Walk, about, bones_along_x, bvh, standing_axes, walk
 
 from muscle_torch.errors import InputError
@@ -182,13 +182,13 @@ def test_two_bodies_in_one_file_are_not_mixed(tmp_path, names):
     lines = motion.splitlines()
     rows = [f"{row} {row}" for row in lines[2:]]
     (tmp_path / "walk.bvh").write_text("\n".join(["HIERARCHY", *heads, "MOTION", *lines[:2], *rows]))
-    assert "export each to a separate file" in complaint(tmp_path / "walk.bvh")
+    assert "export each to a separate file" in error_message(tmp_path / "walk.bvh")
 
 
 def test_frame_time_zero_needs_the_rate(tmp_path):
     path = tmp_path / "walk.bvh"
     path.write_text(bvh(WALK).replace("Frame Time: 0.03333333", "Frame Time: 0"))
-    assert "Frame Time of 0 s; set rate=" in complaint(path)
+    assert "Frame Time of 0 s; set rate=" in error_message(path)
     check_walk(read_motion(path, ReadOptions(rate=30.0)))
 
 
@@ -199,7 +199,7 @@ def test_the_user_sets_the_vertical_axis(tmp_path):
     check_walk(read_motion(path, ReadOptions(up="z")))
     lying = read_motion(path, ReadOptions(up="y"))
     assert np.ptp([at[0, 2] for at in lying.positions.values()]) < 0.7
-    assert "up='w' is not an axis" in complaint(path, ReadOptions(up="w"))
+    assert "up='w' is not an axis" in error_message(path, ReadOptions(up="w"))
 
 
 def test_a_body_that_lies_stays_lying(tmp_path):
@@ -215,7 +215,7 @@ def test_a_body_that_lies_stays_lying(tmp_path):
     assert any("lies along" in note and "set up=" in note for note in raw.notes)
 
 
-def test_who_stands_up_and_lies_down_again_has_not_changed_the_vertical_axis(tmp_path):
+def test_standing_up_and_lying_down_keeps_the_vertical_axis(tmp_path):
     """A third of the recording on the feet, the rest on the back: the pelvis rises by 0.7 m."""
     turn = about("y", -90)
     positions = np.where(np.arange(90)[:, None, None] < 30, walk(90).positions, walk(90).positions @ turn.T)
@@ -227,13 +227,13 @@ def test_who_stands_up_and_lies_down_again_has_not_changed_the_vertical_axis(tmp
     np.testing.assert_allclose(raw.positions["neck"][:, 2], positions[:, NAMES.index("Neck"), 2], atol=1e-4)
 
 
-def test_mirrored_bodies_are_named_as_such(tmp_path):
+def test_mirrored_bodies_are_reported(tmp_path):
     """Swapped sides are not mistaken for a wrong axis, whichever axis points up."""
     text = bvh(WALK, world=Z_UP)
     swapped = text.replace("Left", "LEFT").replace("Right", "Left").replace("LEFT", "Right")
     path = tmp_path / "walk.bvh"
     path.write_text(swapped)
-    message = complaint(path)
+    message = error_message(path)
     assert "names of left and right are swapped" in message and "left-handed" in message
 
 

@@ -56,7 +56,7 @@ def test_the_pages_have_snippets_and_commands():
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.id)
-def test_a_documented_command_is_understood(command: Command):
+def test_documented_commands_parse(command: Command):
     """Its script exists and knows every key and value."""
     if command.script == "-m pytest":
         assert all((ROOT / word).exists() for word in command.words if word.startswith("tests/"))
@@ -187,8 +187,8 @@ def _train_words(words: list[str]) -> list[str]:
 
 def _variables(page: str) -> dict[str, str]:
     """`F=$D/folder` of a page's code blocks."""
-    found = next(one for one in PAGES if one.name == page).read_text(encoding="utf-8")
-    return {f"${name}": value for name, value in re.findall(r"\b([A-Z])=(\$D/\S+)", found)}
+    text = next(one for one in PAGES if one.name == page).read_text(encoding="utf-8")
+    return {f"${name}": value for name, value in re.findall(r"\b([A-Z])=(\$D/\S+)", text)}
 
 
 _RUNNABLE = [c for c in COMMANDS if c.script not in NOT_A_TOOL and not any(word in c.id for word in NOT_RUN)]
@@ -208,7 +208,7 @@ def test_every_documented_command_runs(desk, page):
     assert not failed, "\n".join(failed)
 
 
-def test_what_is_not_run_is_named():
+def test_what_is_not_run_is_reported():
     """No command disappears in silence: each is run, or a reason stands above."""
     left = [c for c in COMMANDS if c not in _RUNNABLE and c.script not in NOT_A_TOOL]
     used = {word for word in NOT_RUN for c in left if word in c.id}

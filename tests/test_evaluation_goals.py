@@ -104,7 +104,7 @@ def test_rates_and_errors_of_an_arm_at_rest(still):
         json.dumps(metrics, allow_nan=False)
 
 
-def test_a_trial_that_was_lost_is_no_success_even_if_it_ends_well(still):
+def test_a_terminated_trial_fails_even_if_it_ends_at_the_goal(still):
     """The arm is pulled away from a target at rest until it is lost; relaxed again it falls back to the target."""
     env = HoldAngle(still[1], [0.0], [300], lost_beyond=0.3)
     steps = iter(range(300))

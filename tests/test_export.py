@@ -83,7 +83,7 @@ def test_every_policy_makes_the_round_trip(env, tmp_path, name, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # one file, weights inside
 
 
-def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, capsys):
+def test_the_command_writes_onnx_with_metadata(run_folder, tmp_path, capsys):
     path = tmp_path / "policy.onnx"
     assert export_tool.main([f"checkpoint={run_folder}", f"output={path}", "opset=19"]) == 0
     assert "ONNX opset 19" in capsys.readouterr().out
@@ -95,12 +95,12 @@ def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, cap
     layout, size = json.loads(facts["observation_layout"]), load_policy(run_folder).policy.spec["observation_size"]
     assert layout["joint_pos"] == [0, 1, 1] and layout["phase"] == [size - 1, size, 1]
     assert layout["muscle_force"][2] == 2  # force and activation take turns
-    (given,), (made,) = (
+    (observation,), (control,) = (
         onnxruntime.InferenceSession(path).get_inputs(),
         onnxruntime.InferenceSession(path).get_outputs(),
     )
-    assert (given.name, given.shape[1]) == ("observation", size) and isinstance(given.shape[0], str)
-    assert (made.name, made.shape[1]) == ("control", 2)
+    assert (observation.name, observation.shape[1]) == ("observation", size) and isinstance(observation.shape[0], str)
+    assert (control.name, control.shape[1]) == ("control", 2)
 
 
 def test_torchscript_runs_where_muscle_torch_is_not_installed(run_folder, tmp_path):
@@ -176,7 +176,7 @@ class FollowsLength(MuscleActions):
         return super().to_controls(command + physics.field("actuator_length"), physics, goal)
 
 
-def test_an_action_space_that_reads_the_physics_is_refused(env, tmp_path):
+def test_an_action_space_that_reads_the_physics_is_rejected(env, tmp_path):
     space = FollowsLength(MuscleOptions(), env.embodiment, 1, torch.device("cpu"))
     actions = ActionSpaces({"muscles": space}, control_limits(env.embodiment))
     policy = trained(make_policy("mlp", env), env)
@@ -215,7 +215,7 @@ def completed(policy: nn.Module) -> PolicyAdapter:
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
-def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, suffix):
+def test_a_policy_with_data_dependent_control_flow_is_rejected(env, tmp_path, suffix):
     policy = trained(completed(BranchingPolicy(env.observation_size, env.action_size)), env)
     with pytest.raises(InputError) as refused:
         export_tool.export(policy, tmp_path / f"policy{suffix}", inputs(env), {}, actions=env.actions)
@@ -224,20 +224,20 @@ def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, su
     assert not list(tmp_path.iterdir())
 
 
-def test_a_policy_that_reads_more_than_the_observation_is_refused(env, tmp_path):
+def test_a_policy_that_reads_more_than_the_observation_is_rejected(env, tmp_path):
     policy = BranchingPolicy(env.observation_size, env.action_size, ("observation", "memory"))
     with pytest.raises(InputError, match="memory"):
         export_tool.export(trained(completed(policy), env), tmp_path / "policy.onnx", inputs(env), {})
 
 
-def test_what_a_user_can_get_wrong(run_folder, tmp_path):
-    main, given = export_tool.main, f"checkpoint={run_folder}"
+def test_user_errors_are_reported(run_folder, tmp_path):
+    main, checkpoint = export_tool.main, f"checkpoint={run_folder}"
     with pytest.raises(InputError, match="no checkpoint"):
         main([])
     with pytest.raises(InputError, match=r"\.onnx or \.pt"):
-        main([given, "output=policy.tflite"])
+        main([checkpoint, "output=policy.tflite"])
     with pytest.raises(InputError, match="opset"):
-        main([given, f"output={tmp_path / 'policy.onnx'}", "opset=17"])
+        main([checkpoint, f"output={tmp_path / 'policy.onnx'}", "opset=17"])
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another output="):
-        main([given, f"output={tmp_path / 'file' / 'policy.pt'}"])
+        main([checkpoint, f"output={tmp_path / 'file' / 'policy.pt'}"])

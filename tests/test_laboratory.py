@@ -180,7 +180,7 @@ def test_forces_of_a_rollout_are_those_that_move_its_mass(body, archive):
         np.testing.assert_allclose(dynamics.moments[frame], expected, atol=0.2)
 
 
-def test_a_body_with_motors_is_refused(body, archive):
+def test_a_body_with_motors_is_rejected(body, archive):
     with_motors = dataclasses.replace(body)
     with_motors.__dict__["motor_ids"] = np.array([3])
     with_motors.__dict__["motor_names"] = ("hip motor",)
@@ -188,7 +188,7 @@ def test_a_body_with_motors_is_refused(body, archive):
         rollout_dynamics(with_motors, read_archive(archive).episodes[0])
 
 
-def test_muscles_of_another_strength_are_refused(body, archive):
+def test_muscles_of_another_strength_are_rejected(body, archive):
     one = read_archive(archive).episodes[0]
     weak = dataclasses.replace(one, muscle_force=0.9 * one.muscle_force)
     with pytest.raises(InputError, match=r"differ from the model's in the same states .by 11 %"):
@@ -241,7 +241,7 @@ def without(folder, tmp_path, *names):
     (("emg.csv",), "no EMG (soleus, ...), not compared; set emg="),
     (("grf.mot",), "no force plates (ground_force_r_vy, ...), not compared; set forces="),
 ])  # fmt: skip
-def test_what_a_folder_lacks_costs_only_its_curves(archive, trial, tmp_path, capsys, absent, line):
+def test_a_missing_file_omits_only_its_curves(archive, trial, tmp_path, capsys, absent, line):
     words = [f"rollout={archive}", f"trial={without(trial, tmp_path, *absent)}", f"output={tmp_path}", "mass=80"]
     assert script("tools/analyze.py").main(words) == 0
     shown = capsys.readouterr().out
@@ -258,7 +258,7 @@ def test_a_folder_without_anything_to_compare(archive, trial, tmp_path, absent, 
         script("tools/analyze.py").main([f"rollout={archive}", f"trial={without(trial, tmp_path, *absent)}"])
 
 
-def test_other_clocks_other_clips_and_other_words(archive, trial, tmp_path):
+def test_other_clocks_clips_and_options_are_reported(archive, trial, tmp_path):
     main = script("tools/analyze.py").main
     folder = without(trial, tmp_path)
     emg = read_series(folder / "emg.csv")
@@ -286,7 +286,7 @@ def test_other_clocks_other_clips_and_other_words(archive, trial, tmp_path):
         main([f"rollout={tmp_path / 'target.npz'}", f"trial={trial}"])
 
 
-def test_the_episode_of_the_trial_is_found_among_others(archive, trial, body, tmp_path, capsys):
+def test_the_episode_of_the_trial_is_selected(archive, trial, body, tmp_path, capsys):
     """The first episode stands still; the second one is the walk, lost after 60 of its 150 frames."""
     read = read_archive(archive)
     walk = read.episodes[0]

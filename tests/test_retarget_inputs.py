@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import data_file
 from test_import_checkpoint import Hub
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.motion import MotionClip, generate, load_motion
@@ -40,13 +40,13 @@ def wave(tmp_path) -> Path:
     return dataclasses.replace(clip, model_version="1.0.5").save(tmp_path / "in" / "wave.npz")
 
 
-def test_a_clip_of_another_version_comes_back_as_it_was(arms, wave):
-    given, made = MotionClip.load(wave), arms(read_motion(wave)).clip
-    assert made.model_version == arms.embodiment.model_version != given.model_version
+def test_clips_of_another_body_version_are_converted_exactly(arms, wave):
+    original, made = MotionClip.load(wave), arms(read_motion(wave)).clip
+    assert made.model_version == arms.embodiment.model_version != original.model_version
     for name in ("shoulder_elv_r", "elbow_flex_r"):
-        column = given.joint_names.index(name)
-        away = np.abs(made.qpos[:, column] - given.qpos[: made.num_frames, column])
-        assert np.median(away) < 0.05 and np.ptp(given.qpos[:, column]) > 0.2
+        column = original.joint_names.index(name)
+        away = np.abs(made.qpos[:, column] - original.qpos[: made.num_frames, column])
+        assert np.median(away) < 0.05 and np.ptp(original.qpos[:, column]) > 0.2
 
 
 def test_a_trajectory_file_of_two_motions_is_two_clips(tmp_path):
@@ -57,9 +57,9 @@ def test_a_trajectory_file_of_two_motions_is_two_clips(tmp_path):
     assert (first.num_frames, second.num_frames) == (200, 150)
 
 
-def test_a_damaged_trajectory_file_is_told(wave):
+def test_a_damaged_trajectory_file_is_reported(wave):
     wave.write_bytes(wave.read_bytes()[:-200])
-    assert "damaged" in complaint(wave) or "incomplete" in complaint(wave)
+    assert "damaged" in error_message(wave) or "incomplete" in error_message(wave)
 
 
 def test_clips_keep_their_landmarks(arms, wave, tmp_path):

@@ -66,11 +66,11 @@ def make_folder(folder: Path, count: int) -> Path:
 
 
 def arrays(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    found = {}
+    arrays = {}
     for path in sorted([*folder.rglob("*.npz"), *folder.rglob("*.rejected")]):
         with np.load(path) as stored:
-            found[path.relative_to(folder).as_posix()] = {key: stored[key] for key in stored.files}
-    return found
+            arrays[path.relative_to(folder).as_posix()] = {key: stored[key] for key in stored.files}
+    return arrays
 
 
 def start(source: Path, output: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -88,7 +88,7 @@ def alive(group: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_folder_killed_half_way_ends_as_if_undisturbed(tmp_path):
+def test_an_interrupted_folder_resumes_to_the_same_files(tmp_path):
     source = make_folder(tmp_path / "in", CLIPS)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert start(source, whole, "workers=2").wait() in (0, 1)

@@ -120,7 +120,7 @@ def test_a_straight_elbow_takes_its_plane_from_before_and_after():
     np.testing.assert_allclose(straight[:, :, 0], np.tile([1.0, 0.0, 0.0], (7, 1)), atol=1e-9)
 
 
-def test_where_an_elbow_bends_to_is_seen_in_the_upper_arms_axes():
+def test_the_direction_of_elbow_flexion_defines_the_upper_arm_axes():
     places = np.array(
         [[[0, 0, 1.5], [0, 0, 1.2], [0, 0, 0.9]], [[0, 0, 1.5], [0.3, 0, 1.5], [0.3, 0.2, 1.5]]], dtype=float
     )

@@ -28,7 +28,7 @@ def test_an_error_leaves_the_previous_file(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failing_disk_is_one_line_with_the_remedy(tmp_path):
+def test_a_failing_disk_is_a_one_line_error_with_the_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(InputError, match=r"cannot write .*x.json: .*; choose another output=$"),

@@ -61,8 +61,8 @@ def test_tensorboard_shows_numbers_figures_and_failing_clips(runs):
 def test_held_out_motions_are_validated_on(tmp_path):
     held_out = saved(tmp_path, clip(np.linspace(0, 0.5, 40), "unseen"))
     folder = run(tmp_path / "runs", "held_out", "validation_interval=4", f"validation_motion={held_out[0]}")
-    found = json.loads((folder / "eval" / "step_512" / "metrics.json").read_text())
-    assert [row["name"] for row in found["per_clip"]] == ["unseen"]
+    metrics = json.loads((folder / "eval" / "step_512" / "metrics.json").read_text())
+    assert [row["name"] for row in metrics["per_clip"]] == ["unseen"]
 
 
 def test_a_video_is_written_at_each_validation(tmp_path):
@@ -116,7 +116,7 @@ def test_the_figure_of_a_large_body_shows_its_independent_joints_that_move_most(
     assert len(titles) == 12 and names[3] in titles and set(titles) <= set(names)
 
 
-def test_negative_intervals_are_refused(tmp_path):
+def test_negative_intervals_are_rejected(tmp_path):
     with pytest.raises(InputError, match="validation_interval=-1"):
         run(tmp_path, "x", "validation_interval=-1")
     assert not (tmp_path / "x" / "metrics.jsonl").exists()

@@ -80,7 +80,7 @@ def test_scrubbing_stays_inside_the_motion_and_steps_are_frames(player):
     assert not player.playing and player.frame.qpos == pytest.approx(0.23)
 
 
-def test_choosing_keeps_what_it_can(player):
+def test_selecting_a_kind_keeps_shared_options(player):
     player.choose_clip("long")
     player.seek(2.0)
     player.choose_source("alone")  # the same motion, the same moment
@@ -99,7 +99,7 @@ def test_choosing_keeps_what_it_can(player):
         player.choose_clip("lng")
 
 
-def test_a_source_is_made_once_and_only_when_chosen():
+def test_motion_sources_are_created_once_and_only_if_selected():
     calls = []
     sources = {name: lambda n=name: calls.append(n) or [trajectory("bend")] for name in ("a", "b")}
     player = Player(sources)
@@ -211,13 +211,13 @@ def test_the_command_offers_the_motions_of_a_task():
         made.tick(0.05)
     finally:
         made.close()
-    for words, said in (
+    for words, expected in (
         (["max_seconds=0"], "max_seconds"),
         (["port=99999"], "port"),
         (["checkpoint=no"], "not found"),
         (["host=192.0.2.1"], "host="),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=expected):
             view.main(["task=toy_arm", *words])
 
 
