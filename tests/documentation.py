@@ -1,4 +1,4 @@
-"""What README and docs print: their Python snippets and their commands."""
+"""Python snippets and commands of README and docs."""
 
 import re
 import shlex
@@ -29,7 +29,7 @@ def snippets(page: Path) -> list[str]:
 
 
 def commands() -> list[Command]:
-    """Return every `python ...` command of every page, once, in order: of code blocks, indented lines and text."""
+    """Return every `python ...` command of all pages once, in order."""
     every: list[Command] = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""AMASS files of many origins: vertical axes, units of the root, betas of every frame, genders in any spelling."""
+"""AMASS files from many sources: vertical axes, units of the root, betas per frame, genders in any spelling."""
 
 import pickle
 from pathlib import Path
@@ -24,7 +24,7 @@ SMPL_PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17
 
 
 def smpl(folder, walk: Walk, world: np.ndarray, scale: float = 1.0, **changes) -> ReadOptions:
-    """AMASS-like file walk.npz of the walk and the body model that it needs; world: the file's axes."""
+    """Write an AMASS-like file walk.npz of the walk and its body model; `world` holds the file's axes."""
     count = len(walk.positions)
     turns = np.tile(np.eye(3), (count, 22, 1, 1))
     template = np.zeros((22, 3))
@@ -61,7 +61,7 @@ def test_the_vertical_axis_of_smpl(tmp_path, world):
 
 
 def placed(shift: tuple[float, float, float], turn: np.ndarray | None = None) -> Walk:
-    """Steps on the spot, turned about the world's origin and then shifted [m]."""
+    """Return steps on the spot, rotated about the world's origin and then shifted [m]."""
     spot, turn = walk(60, rate=60.0, speed=0.0), np.eye(3) if turn is None else turn
     return Walk(spot.rate, spot.positions @ turn.T + shift, turn @ spot.turns)
 
@@ -111,7 +111,7 @@ def test_a_root_in_metres_is_accepted(tmp_path, speed):
 
 
 def test_betas_of_every_frame(tmp_path):
-    """One row a frame is one shape: its mean. The body model of 2 shape parameters makes 10 % taller."""
+    """Betas per frame are averaged. The body model's 2 shape parameters make it 10 % taller."""
     betas = np.zeros((60, 10))
     betas[:, 0] = 1.0
     model = body_model(tmp_path)
@@ -130,7 +130,7 @@ def test_betas_of_every_frame(tmp_path):
 
 
 class Gender:
-    """Stands in for a class of another program: loading its pickle would run code."""
+    """Stands for a class of another program: unpickling it would run code."""
 
     def __reduce__(self):
         return (pytest.fail, ("a pickle was executed",))

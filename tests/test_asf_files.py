@@ -26,7 +26,7 @@ UP_FROM_Y = {"y": np.eye(3), "z": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [
 
 
 def asf_amc(folder, order="TX TY TZ RX RY RZ", axis="XYZ", dof="rx ry rz", angle="", up="y", header=""):
-    """The walk on a skeleton of CMU's bones, its angles in the order and unit that the headers state."""
+    """Write the walk on a skeleton with CMU's bones, with angles in the stated order and unit."""
     turned = UP_FROM_Y[up]
     degrees = angle != "RADIANS"
     asf = [":version 1.10", ":name VICON", ":units", " mass 1.0", " length 1.0", " angle deg", ":root",
@@ -62,7 +62,7 @@ def asf_amc(folder, order="TX TY TZ RX RY RZ", axis="XYZ", dof="rx ry rz", angle
 
 
 def asf_truth() -> dict[str, np.ndarray]:
-    """Bone -> where it ends (T, 3) [m]."""
+    """Return the end of each bone (T, 3) [m] by name."""
     ends = {"root": WALK.positions[:, 0]}
     for bone, parent, offset, joint in ASF_BONES:
         turn = WALK.turns[:, NAMES.index(joint)]

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one line on stderr with what, where and the remedy; exit code 2; no litter."""
+"""User errors: one line on stderr with what, where and the remedy; exit code 2; no files left behind."""
 
 import dataclasses
 import os
@@ -22,7 +22,7 @@ TOY = ("task=toy_arm", "num_envs=4", "threads=1", "ppo.num_steps=8", "evaluate=f
 
 @pytest.fixture
 def error_message(tmp_path, monkeypatch, capsys):
-    """Runs a command as the shell would, in this process; returns its only line, minus `error: `."""
+    """Return a function that runs a command in this process and returns its single line without `error: `."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str, path: str = "train.py") -> str:
@@ -40,7 +40,7 @@ def error_message(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
-    """A finished toy run of one update, with its checkpoint."""
+    """Return a finished toy run of one update with its checkpoint."""
     folder = tmp_path_factory.mktemp("trained")
     done = train(*TOY, "max_iterations=1", "experiment=toy", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def run_folder(tmp_path_factory) -> Path:
 
 
 def toy_clip(**changes) -> MotionClip:
-    """A built-in toy motion with fields replaced, not validated: as another program may have written it."""
+    """Return a generated toy motion with some fields replaced, not validated."""
     return dataclasses.replace(load_motion("all", make_embodiment("toy_arm"))[0], **changes)
 
 
@@ -123,7 +123,7 @@ def write_unrelated(path: Path) -> None:
 
 
 def rewrite(path: Path, **changes) -> None:
-    """A saved toy clip with some arrays exchanged behind the library's back."""
+    """Replace some arrays of a saved toy clip without the library's checks."""
     toy_clip().save(path)
     with np.load(path, allow_pickle=False) as stored:
         arrays = dict(stored)
@@ -213,7 +213,7 @@ def test_another_mujoco_version_is_reported_with_the_remedy(error_message, monke
 
 
 def test_a_missing_package_reports_how_to_install_it(tmp_path):
-    """Once with no package at all, once with all of them but muscle_torch (`pip install` without its last line)."""
+    """Without any package, and with all but muscle_torch (`pip install` without its last line)."""
     packages = Path(sysconfig.get_path("purelib"))
     environments = [{}] if (packages / "muscle_torch").exists() else [{}, {"PYTHONPATH": str(packages)}]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -241,7 +241,7 @@ def test_errors_exit_with_one_line_and_code_2(tmp_path):
 
 
 def assert_stopped_by_a_full_disk(run: Path, **options) -> None:
-    """Resuming `run` stops with one line and leaves its checkpoints as they are."""
+    """Check that resuming `run` stops with one line and keeps its checkpoints."""
     before = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
     done = train(f"resume={run}", "max_iterations=3", cwd=run, **options)
     lines = done.stderr.splitlines()

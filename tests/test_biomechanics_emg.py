@@ -20,13 +20,13 @@ RATE = 1000.0
 
 
 def bursts(shift=0.0, seconds=10.0):
-    """Activity in 0 to 1 that rises once a second; `shift` [s] later."""
+    """Return activity in [0, 1] with one burst per second, delayed by `shift` [s]."""
     time = np.arange(0, seconds, 1 / RATE)
     return time, np.exp(-((((time - shift) % 1.0) - 0.5) ** 2) / (2 * 0.08**2))
 
 
 def raw_emg(activity, seed, gain=1.0, noise=0.0):
-    """Noise of the band of surface EMG whose strength is the activity, plus an offset and hum."""
+    """Return noise in the band of surface EMG with the activity as amplitude, plus an offset and hum."""
     rng = np.random.default_rng(seed)
     # Averaged over many sources, so that the envelope shows the activity and not the draw.
     spectrum = rng.standard_normal(len(activity))
@@ -171,7 +171,7 @@ def test_channels_are_read(channel, expected):
 
 
 def test_an_l_of_an_abbreviation_is_left_if_its_right_partner_is_there():
-    """Alone it may stand for lateral or long."""
+    """Without the partner it may mean lateral or long."""
     table = load_map()
     assert table.find("BFL", channels=("BFL", "BFR")) == ("biceps_femoris", "l")
     assert table.find("LTA", channels=("LTA", "RTA")) == ("tibialis_anterior", "l")
@@ -253,7 +253,7 @@ def test_the_command_writes_a_report_that_needs_no_network(tmp_path, capsys):
 
 
 def test_bands_of_envelopes_end_at_zero():
-    """One standard deviation below a mean that is smaller: an envelope is not negative."""
+    """A standard deviation larger than the mean does not make an envelope negative."""
     mean, sd = np.array([0.1, 0.5, 0.1]), np.array([0.3, 0.1, 0.05])
     for floor, lowest in ((0.0, 0.0), (-np.inf, -0.2)):
         figure = grid([Panel("soleus", [Curve("emg", mean, sd)], "of peak", floor)], np.arange(3.0), "x")

@@ -56,7 +56,7 @@ def body():
 
 @pytest.fixture(scope="module")
 def walk(body):
-    """The recorded walk with inverse dynamics, every fifth sample of a thousand a second."""
+    """Return the recorded walk with inverse dynamics, every fifth sample at 1000 Hz."""
     data_file(WALK)
     return opensim_gait(
         body,
@@ -88,7 +88,7 @@ def test_knees_that_bend_into_the_negative_are_turned():
 
 
 def test_a_body_at_rest_carries_its_weight(body):
-    """No motion, no ground: the root must be held up by exactly the weight; of a body of 60 kg by 60 kg's."""
+    """Without motion and ground, the force at the root is the weight; with `mass` 60 kg, that of 60 kg."""
     qpos = np.tile(body.project(np.array(body.model.qpos0)), (20, 1))
     for mass in (0.0, 60.0):
         residual = inverse_dynamics(body, qpos, 100.0, joints=("knee_angle_r",), mass=mass).residual
@@ -256,7 +256,7 @@ def test_the_command_counts_strides_of_forces_alone(trial, strides, tmp_path, ca
 
 
 def test_gaps_exclude_only_their_interval(body, tmp_path):
-    """NaN in a file: the longest stretch without is used, and the walk says so."""
+    """The longest interval without NaN is used, with a note."""
     series = read_series(data_file(f"{WALK}/coordinates.sto"))
     series = series.at(np.arange(0.5, 1.7, 0.01))
     values = series.values.copy()

@@ -1,4 +1,4 @@
-"""Muscle checks: laws on the toy arm, two definitions of a moment arm, planted defects that must be found."""
+"""Muscle checks: laws on the toy arm, two definitions of a moment arm, planted defects."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ def test_they_agree_where_coupled_joints_follow(full, joint):
 
 
 def test_coupled_joints_follow_a_joint(full):
-    """A knee that bends moves the kneecap and the shift of the shin; a tied joint moves nothing by itself."""
+    """A bending knee moves the kneecap and shifts the shank; a coupled joint alone moves nothing."""
     independent, posture = IndependentJoints(full), full.qpos0.copy()
     address = full.model.joint("knee_angle_r").qposadr[0]
     posture[address] = 0.7
@@ -93,7 +93,7 @@ def test_joints_are_mirrored(full):
 
 
 def planted(body, **edits):
-    """The body with its compiled model changed by `edits`: array name -> (index, factor)."""
+    """Return the body with arrays of its compiled model scaled by `edits`: name -> (index, factor)."""
     model = body.model.__copy__()
     for name, (index, factor) in edits.items():
         getattr(model, name)[index] *= factor
@@ -213,7 +213,7 @@ def test_springs_and_muscles_are_distinguished(toy):
 
 
 def test_passive_torque_of_the_walk_is_reported(full):
-    """What holds a walker upright against nothing: the abdominal muscles are stretched in any posture of a walk."""
+    """The abdominal muscles are stretched in every posture of a walk."""
     passive = passive_forces(full, load_motion("walk", full)[0].qpos[::20].astype(float))
     rows = {row[0]: row for row in joint_rows(full, passive)}
     assert next(iter(rows)) == "flex_extension" and rows["flex_extension"][2] == pytest.approx(-95.6, abs=1.0)

@@ -1,4 +1,4 @@
-"""Force plates: columns by any of the usual names, feet by name or by where they are, plates that carry nobody."""
+"""Force plates: columns with any usual name, feet by name or position, unused plates."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ PRINTS = {"r": ((0.5, 0.0), (1.7, 1.4)), "l": ((1.1, 0.7), (2.3, 2.1))}
 
 
 def feet():
-    """Side -> (T, 3) the foot, which jumps from print to print half-way between its contacts."""
+    """Return the feet (T, 3) by side, moving to the next print half-way between contacts."""
     places = {}
     for side, prints in PRINTS.items():
         x = np.full(len(TIME), prints[0][0])
@@ -33,7 +33,7 @@ def feet():
 
 
 def step(side, number):
-    """Force (T, 3) and centre of pressure (T, 3) of one step: 700 N, the foot's place but for 3 cm."""
+    """Return force (T, 3) and centre of pressure (T, 3) of a 700 N step, within 3 cm of the foot."""
     place, start = PRINTS[side][number]
     on = (start <= TIME) & (start + 0.6 > TIME)
     force = np.where(on[:, None], [10.0, 700.0, 5.0], 0.0)
@@ -42,7 +42,7 @@ def step(side, number):
 
 
 def recording(plates, template="ground_force_{}_"):
-    """A table of plates; each is a list of the (side, number) of the steps on it."""
+    """Return a table of plates; each is a list of the (side, number) of its steps."""
     names, columns = [], []
     for number, steps in enumerate(plates, 1):
         parts = [step(*one) for one in steps] or [(np.zeros((400, 3)), np.zeros((400, 3)))]
@@ -64,7 +64,7 @@ FOUR = [[("r", 0)], [("l", 0)], [("r", 1)], [("l", 1)]]
 )  # fmt: skip
 @pytest.mark.parametrize("swapped", [False, True])
 def test_plates_are_assigned_to_feet_by_position(plates, swapped):
-    """Whatever plate a foot steps on, its force is its own; exchanging names that tell no foot changes nothing."""
+    """The force belongs to the foot, not the plate, so swapping neutral names changes nothing."""
     forces = plates_of_feet(recording(plates), swapped, TIME, feet()).at(TIME)
     for side in "rl":
         expected = sum(step(side, number)[0] for number in (0, 1))
@@ -126,7 +126,7 @@ def test_plates_by_their_names(names, sides):
 
 
 def test_moments_by_their_names():
-    """OpenSim writes torques, its reader of C3D files moments with an m."""
+    """OpenSim writes torques; its reader of C3D files writes moments with an m."""
     pairs = {"ground_force_r_": "ground_torque_r_", "1_ground_force_": "1_ground_torque_",
              "ground_force_1_": "ground_moment_1_m", "ground_force_calcn_r_": "ground_force_calcn_r_m"}  # fmt: skip
     for force, torque in pairs.items():
@@ -155,7 +155,7 @@ def table_of(shown):
 
 
 def test_the_command_shows_every_plate(tmp_path, capsys):
-    """Three plates that name no foot stand side by side; an idle one is named; two are taken for right and left."""
+    """Three neutral plates are listed separately; an unused one is reported; two are assumed right and left."""
     shifted = [[(side, number)] for side, number in (("l", 0), ("r", 1), ("l", 1))]
     main = script("tools/analyze.py").main
     path = write_series(tmp_path / "grf.mot", recording([*shifted, []]))
@@ -173,7 +173,7 @@ def test_the_command_shows_every_plate(tmp_path, capsys):
 
 
 def test_a_walk_over_plates_without_feet_in_their_names_has_the_same_moments(tmp_path):
-    """The recorded walk with its plates renamed, exchanged, and the right foot's two contacts on two plates."""
+    """The recorded walk with plates renamed and swapped, and the right foot's contacts on two plates."""
     body = make_embodiment("fullbody")
     folder = data_file(WALK)
     forces = read_series(folder / "grf_walk.mot")

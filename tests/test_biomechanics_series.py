@@ -1,4 +1,4 @@
-"""Recordings, gait events, cycles and agreement: numbers worked out by hand, and real recordings."""
+"""Recordings, gait events, cycles and agreement: values computed by hand, and real recordings."""
 
 import numpy as np
 import pytest
@@ -201,7 +201,7 @@ def test_split_belt_strides(trial):
 
 
 def test_c3d_events():
-    """A walk across two plates: one contact each; the markers see strikes within 110 ms, leaves within 60 ms."""
+    """Two plates with one contact each; marker events within 110 ms (strikes) and 60 ms (toe-offs)."""
     path = data_file("data/opensim_c3d_treadmill/walking2.c3d")
     force, markers = read_c3d_vertical_forces(path), read_c3d_markers(path)
     assert (force.rate, markers.rate) == pytest.approx((2000.0, 250.0))

@@ -1,4 +1,4 @@
-"""Tables as laboratories and spreadsheets write them: every dialect reads as the plain one, every clock as the true."""
+"""Tables in the dialects of laboratories and spreadsheets: all read as the plain table, with the true clock."""
 
 import numpy as np
 import pytest
@@ -135,7 +135,7 @@ def test_the_last_of_rows_with_the_same_time_is_kept(tmp_path, suffix):
 
 
 def test_rate_decides(tmp_path):
-    """For every format: a rate that the user states overrides the file's clock, and the difference is told."""
+    """In every format `rate=` overrides the file's clock, with a note."""
     series = TimeSeries(np.arange(20) / 100, np.arange(20.0)[:, None], ("a",))
     for suffix in (".csv", ".sto", ".mot"):
         path = write_series(tmp_path / f"x{suffix}", series)
@@ -204,7 +204,7 @@ def test_events_in_frames_are_rejected(tmp_path):
 
 
 def test_milliseconds_give_the_same_cycle(tmp_path, capsys):
-    """Soleus is highest a quarter into each second, tibialis at three quarters, whatever the unit of the time."""
+    """Soleus peaks at 0.25 s of each second, tibialis at 0.75 s, for every unit of time."""
     time = np.arange(0, 4, 0.01)
     bursts = [0.02 + np.exp(-((((time % 1.0) - peak) / 0.08) ** 2)) for peak in (0.25, 0.75)]
     (tmp_path / "steps.csv").write_text("touchdown_s\n0\n1\n2\n3\n")
@@ -219,7 +219,7 @@ def test_milliseconds_give_the_same_cycle(tmp_path, capsys):
 
 
 def test_maps_of_channels_need_no_titles(tmp_path):
-    """The first line is a row like the others, unless it holds titles."""
+    """The first line is a row unless it is a header."""
     for text in ("E1,soleus_r\nE2,tibant_r\n", "channel,actuators\nE1,soleus_r\nE2,tibant_r\n",
                  "E1;soleus_r\nE2;tibant_r\n", "EMG;Muscles\nE1;soleus_r\nE2;tibant_r\n"):  # fmt: skip
         (tmp_path / "map.csv").write_text(text)
@@ -250,7 +250,7 @@ COORDINATES = ("pelvis_tilt", "pelvis_tx", "pelvis_ty", "hip_flexion_r", "knee_a
 
 
 def motion(path, header, degrees):
-    """A walk whose hip swings by 22 degrees and whose knee bends by 60."""
+    """Write a walk whose hip swings by 22 degrees and whose knee bends by 60."""
     time = np.arange(150) / 100
     phase = 2 * np.pi * time
     angles = [5 + 0 * time, 22 * np.sin(phase), 30 - 30 * np.cos(phase), 10 * np.sin(2 * phase)]
@@ -269,7 +269,7 @@ STATED_RADIANS = ("inDegrees=no", "inDegrees=false", "inDegrees = No")
 @pytest.mark.parametrize("degrees", [True, False])
 @pytest.mark.parametrize("header", [MODERN.format(""), OLD, *(MODERN.format(line) for line in STATED_DEGREES)])
 def test_degrees_whatever_the_header(tmp_path, header, degrees):
-    """Old headers state nothing: the size of the angles decides. A statement in contradiction to it is refused."""
+    """Without a header, the size of the angles determines the unit; a contradicting header is rejected."""
     path = motion(tmp_path / "walk.mot", header, degrees)
     if not degrees and "egrees" in header:
         with pytest.raises(InputError, match=r"states degrees, but no joint bends by more than 1 \(knee_angle_r\)"):
@@ -295,7 +295,7 @@ def test_radians_whatever_the_header(tmp_path, line):
 
 
 def test_a_motion_in_place_only_causes_a_note(tmp_path):
-    """Quiet standing bends no joint by 3 degrees: it may well be in degrees."""
+    """Quiet standing bends no joint by 3 degrees, so degrees are plausible."""
     path = motion(tmp_path / "walk.mot", MODERN.format("inDegrees=yes"), False)
     still = read_series(path, angle_unit="deg")
     column = still.index("pelvis_tx")

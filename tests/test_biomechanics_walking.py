@@ -1,4 +1,4 @@
-"""Walks that turn, run, go backwards or on a treadmill, and motions that are no walk: numbers known beforehand."""
+"""Walks that turn, run, go backwards or on a treadmill, and other motions: values known in advance."""
 
 import dataclasses
 
@@ -27,14 +27,14 @@ def body():
 
 @pytest.fixture(scope="module")
 def walk(body):
-    """The built-in walk, three times in a row: 15 strides straight ahead."""
+    """Return the generated walk three times in sequence: 15 strides straight ahead."""
     clip = load_motion("walk", body)[0]
     once, advance = clip.qpos[:-1].astype(float), clip.qpos[-1, :2] - clip.qpos[0, :2]
     return np.concatenate([np.hstack((once[:, :2] + k * advance, once[:, 2:])) for k in range(3)])
 
 
 def turned(qpos, angle):
-    """The same steps along a way that turns by `angle` (T,) [rad]."""
+    """Return the same steps along a path that turns by `angle` (T,) [rad]."""
     out, move = qpos.copy(), np.gradient(qpos[:, :2], axis=0)
     cos, sin = np.cos(angle), np.sin(angle)
     way = np.stack([cos * move[:, 0] - sin * move[:, 1], sin * move[:, 0] + cos * move[:, 1]], axis=1)
@@ -65,7 +65,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_strides_speed_and_steps_in_any_direction(body, walk, way):
-    """Turning the way changes neither the number of strides nor the speed along it; nor does a belt."""
+    """Neither turns nor a belt change the number of strides or the speed along the path."""
     time = np.arange(len(walk)) / 100
     gait = gait_of(body, way(walk, time), 100.0)
     numbers = numbers_of(gait)
@@ -83,7 +83,7 @@ def test_strides_speed_and_steps_in_any_direction(body, walk, way):
 
 
 def test_a_walk_that_starts_and_ends_at_rest(body, walk):
-    """Standing before and after costs neither speed nor strides, and makes none."""
+    """Standing before and after changes neither speed nor number of strides."""
     still = [np.repeat(walk[i : i + 1], 200, axis=0) for i in (0, -1)]
     numbers = numbers_of(gait_of(body, np.concatenate((still[0], walk, still[1])), 100.0))
     assert sum(numbers["strides"]) in (27, 28, 29)
@@ -138,7 +138,7 @@ def test_a_walker_who_leaves_the_room_and_comes_back_after_sitting(body, walk):
 
 
 def test_why_a_motion_is_not_a_walk_by_hand():
-    """Feet that go to and fro, sideways, or together; the leg is 1 m long."""
+    """Feet that move back and forth, sideways, or together; the leg is 1 m long."""
     time = np.arange(500) / 100
     ahead = np.tile([1.0, 0.0], (500, 1))
     steps = {side: Contacts(np.array([1.0, 2.0, 3.0]) + shift, np.array([1.6, 2.6, 3.6]) + shift)
@@ -161,7 +161,7 @@ def test_why_a_motion_is_not_a_walk_by_hand():
 
 
 def markers_of(path):
-    """Name -> (T, 3) [m], z up, of a .trc file in mm with y up; and the time of its first frame."""
+    """Return markers (T, 3) [m], z up, of a .trc file in mm with y up, and the time of its first frame."""
     lines = path.read_text().splitlines()
     names = [name for name in lines[3].split("\t")[2:] if name.strip()]
     rows = [line.split("\t") for line in lines[6:] if line.strip()]
@@ -171,7 +171,7 @@ def markers_of(path):
 
 
 def test_contacts_of_a_run_without_plates_are_those_of_the_plates():
-    """Treadmill, four metres a second: markers see each strike within 15 ms, each toe-off within 25 ms."""
+    """Treadmill at 4 m/s: strikes within 15 ms, toe-offs within 25 ms of the plates."""
     markers, start = markers_of(data_file(f"{RUN}/motion_capture_run.trc"))
     forces = read_series(data_file(f"{RUN}/grf_run.mot"))
     pelvis = sum(markers[name] for name in ("LASI", "RASI", "LPSI", "RPSI")) / 4
@@ -229,7 +229,7 @@ def test_a_run_has_flight_and_long_steps(body):
 
 
 def test_speed_on_a_treadmill_is_the_belts(body):
-    """The toe markers move with the belt at 1.135 m/s; the model's legs are 0.91 of the subject's."""
+    """The belt moves at 1.135 m/s by the toe markers; the model's legs are 0.91 of the subject's."""
     folder = data_file("data/opensim_models_gait_subject01")
     gait, _ = opensim_gait(body, folder / "subject01_walk1_ik.mot")
     numbers = numbers_of(gait)
@@ -276,7 +276,7 @@ def test_retargeting_stores_the_scale(body):
 
 
 def test_without_a_reference_the_table_describes_the_curves(body, walk, tmp_path, capsys):
-    """No column of dashes: extremes and scatter instead, and the same in table.csv."""
+    """Extremes and scatter replace empty columns, in table.csv as well."""
     clip = MotionClip("walk", walk.astype(np.float32), 100.0, body.joint_names, body.name, body.model_version)
     clip.save(tmp_path / "walk.npz")
     script("tools/analyze.py").main([f"motion={tmp_path / 'walk.npz'}", f"output={tmp_path}"])

@@ -1,4 +1,4 @@
-"""One walk in BVH files of many programs: whatever zero rotations look like, the body comes back as it walked."""
+"""One walk in BVH files of many programs: every pose of zero rotations gives the same motion."""
 
 import json
 import re
@@ -28,13 +28,13 @@ FACING_LEFT = Y_UP @ about("y", 90)
 
 
 def angles(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Of rotations (T, 3, 3) against each other [degrees]."""
+    """Return the angles between rotations (T, 3, 3) [deg]."""
     trace = np.einsum("tji,tji->t", one, other)
     return np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
 
 
 def check_walk(raw: RawMotion, truth: Walk = WALK, turn: np.ndarray | None = None) -> None:
-    """Positions within 0.1 mm and orientations within 0.05 degrees of the walk, turned by `turn`."""
+    """Check positions within 0.1 mm and orientations within 0.05 degrees of the walk rotated by `turn`."""
     turn = np.eye(3) if turn is None else turn
     assert raw.num_frames == len(truth.positions) and raw.rate == pytest.approx(truth.rate, rel=1e-5)
     for name, at in truth.landmarks.items():
@@ -81,7 +81,7 @@ def test_a_row_of_bones_is_fitted_as_well_as_a_standing_pose(tmp_path):
 
 
 def test_axes_of_the_skeleton_of_lafan1():
-    """Offsets of its Hips: the spine leaves them 33 degrees off the axis that points up."""
+    """The spine leaves its Hips 33 degrees off the vertical."""
     hips = np.array([0.103456, 1.857829, 0.0])
     axes = body_axes(np.array([0.0, 0.0, 21.097]), np.array([6.901968, -2.603733, 0.0]) - hips)
     np.testing.assert_array_equal(axes, np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
@@ -193,7 +193,7 @@ def test_frame_time_zero_needs_the_rate(tmp_path):
 
 
 def test_the_user_sets_the_vertical_axis(tmp_path):
-    """Obeyed even if it is wrong: the body then lies, 0.5 m and less above the lowest point."""
+    """It is used even if wrong: the body then lies within 0.5 m of its lowest point."""
     path = tmp_path / "walk.bvh"
     path.write_text(bvh(WALK, world=Z_UP))
     check_walk(read_motion(path, ReadOptions(up="z")))
@@ -203,7 +203,7 @@ def test_the_user_sets_the_vertical_axis(tmp_path):
 
 
 def test_a_body_that_lies_stays_lying(tmp_path):
-    """Rest pose along y, body along z throughout: read as before, with a note of the other possibility."""
+    """Rest pose along y, body along z: unchanged, with a note on the alternative."""
     turn = about("y", -90)  # on the back, the head towards -x
     lying = replace(WALK, positions=WALK.positions @ turn.T, turns=turn @ WALK.turns)
     still = lying.positions - lying.positions[:, :1] * (0.0, 0.0, 1.0) + [0.0, 0.0, 0.2]  # on the floor
@@ -228,7 +228,7 @@ def test_standing_up_and_lying_down_keeps_the_vertical_axis(tmp_path):
 
 
 def test_mirrored_bodies_are_reported(tmp_path):
-    """Swapped sides are not mistaken for a wrong axis, whichever axis points up."""
+    """Swapped sides are not mistaken for a wrong vertical axis."""
     text = bvh(WALK, world=Z_UP)
     swapped = text.replace("Left", "LEFT").replace("Right", "Left").replace("LEFT", "Right")
     path = tmp_path / "walk.bvh"

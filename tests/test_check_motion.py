@@ -1,4 +1,4 @@
-"""tools/check_motion.py as a user runs it."""
+"""tools/check_motion.py from the command line."""
 
 import json
 
@@ -14,7 +14,7 @@ main = script("tools/check_motion.py").main
 
 
 def hovering(path) -> MotionClip:
-    """Standing, 10 cm above the floor."""
+    """Return a standing body 10 cm above the floor."""
     body = make_embodiment("fullbody")
     (clip,) = generate("sway", body)
     qpos = np.tile(clip.qpos[0], (40, 1))

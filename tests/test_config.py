@@ -35,7 +35,7 @@ def test_later_layers_win():
     ],
 )
 def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_rate, std):
-    """A preset's block says all that a task may have changed, so it means the same on top of any task file."""
+    """A preset sets every option that a task may change, so it means the same for every task."""
     block = OmegaConf.to_container(
         OmegaConf.load(Path(str(resources.files("muscle_torch.cfg"))) / f"preset/{preset}.yaml")
     )
@@ -140,7 +140,7 @@ def test_options_of_another_kind_are_a_one_line_error(word, expected):
 
 
 def test_misspelled_words_are_reported_without_importing_torch():
-    """Options stand in files that import no torch."""
+    """Options are defined in files that do not import torch."""
     code = (
         "import sys\nfrom muscle_torch.config import load_config\nfrom muscle_torch.errors import InputError\n"
         "load_config('fullbody', ['preset=paper', 'actions.muscles.mapping=half', 'goal.stride=2'])\n"

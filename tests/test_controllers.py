@@ -1,4 +1,4 @@
-"""Controllers: what they read and what they leave alone; the tools without a checkpoint."""
+"""Controllers: their inputs and side effects; tools without a checkpoint."""
 
 import json
 import re

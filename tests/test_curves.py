@@ -1,4 +1,4 @@
-"""Learning curves of several runs: times, breaks, and what the command says."""
+"""Learning curves of several runs: times, pauses, and output of the command."""
 
 import pytest
 from commands import script

@@ -1,4 +1,4 @@
-"""The doctor: what each check says of a healthy installation, and of faults put before it."""
+"""The doctor: results of each check for a healthy installation and for planted faults."""
 
 import os
 import subprocess
@@ -77,7 +77,7 @@ def test_a_requested_but_missing_gpu_fails():
 
 
 def test_a_captured_control_step_bends_the_elbow():
-    """Warp's CPU device captures too: the same lines as on a GPU."""
+    """Warp's CPU device supports graph capture as well."""
     assert doctor.replay("cpu").status == "ok"
 
 
@@ -100,7 +100,7 @@ def test_errors_of_a_broken_installation_are_one_line():
 
 
 def test_only_the_checks_are_printed():
-    """Warp and MuJoCo greet whoever starts them: not here."""
+    """The start-up messages of Warp and MuJoCo are suppressed."""
     command = [sys.executable, str(ROOT / "tools" / "doctor.py"), "task=toy_arm"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 1) and done.stderr == "" and "\033" not in done.stdout

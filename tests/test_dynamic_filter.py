@@ -1,4 +1,4 @@
-"""The dynamic filter: laws of its programme, and what it does to motions made here and to recorded ones."""
+"""The dynamic filter: laws of its quadratic program, and its effect on synthetic and recorded motions."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def body() -> Embodiment:
 
 @pytest.fixture(scope="module")
 def swaying(body) -> MotionClip:
-    """Planted feet, and a body that sways too fast from side to side: 4 cm at 1 Hz."""
+    """Return planted feet and a body that sways too fast: 4 cm at 1 Hz."""
     time = np.arange(FRAMES) / RATE
     over = np.column_stack((0.04 * np.sin(2 * np.pi * time), np.full(FRAMES, -0.10)))
     feet = _planted(body, FRAMES, half_width=0.09, outward=0.12)

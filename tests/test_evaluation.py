@@ -1,4 +1,4 @@
-"""Evaluation on the toy arm: replayed controls score perfectly, a resting arm scores what geometry says."""
+"""Evaluation on the toy arm: replayed controls score perfectly, a resting arm scores its geometric error."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def toy_env(folder, clips, num_envs=1, **overrides):
 
 
 def simulate(controls: np.ndarray, start: float) -> np.ndarray:
-    """Elbow angles (T + 1,) of the arm under the excitations (T, nu), in plain MuJoCo."""
+    """Return elbow angles (T + 1,) of the arm for excitations (T, nu), in plain MuJoCo."""
     arm = make_embodiment("toy_arm")
     data = mujoco.MjData(arm.model)
     data.qpos[:] = start
@@ -50,12 +50,12 @@ def simulate(controls: np.ndarray, start: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def resting() -> float:
-    """Where the relaxed arm comes to rest [rad]."""
+    """Return the angle at which the relaxed arm rests [rad]."""
     return float(simulate(np.zeros((1000, 2)), 0.0)[-1])
 
 
 def ramp(frames: int, resting: float, top: float = 1.5) -> np.ndarray:
-    """Rests for five frames (so that the clip starts without velocity), then bends at a constant rate."""
+    """Return an angle that rests for five frames, so that the clip starts at rest, and then increases linearly."""
     return np.concatenate([np.full(5, resting), np.linspace(resting, top, frames - 5)])
 
 
@@ -186,7 +186,7 @@ def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, r
 
 
 def summary(**changes) -> dict:
-    """An evaluation of two clips without a root."""
+    """Return the evaluation of two clips without a root."""
     errors = {"err_site_abs": 0.1, "err_rpos": 0.05, "err_joint_pos": 0.5, "err_joint_vel": 2.0}
     rates = {"success_rate": 0.5, "frame_coverage": 0.25, "mean_episode_length": 50.0, "mean_episode_return": 7.0}
     none = {"err_root_xyz": None, "err_root_yaw": None}

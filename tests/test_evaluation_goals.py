@@ -1,4 +1,4 @@
-"""Evaluation of other goals than motions: the toy arm is to hold an angle; at rest the errors are known."""
+"""Evaluation of goals other than motions: the toy arm holds an angle; at rest the errors are known."""
 
 import json
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ NEAR = 0.1  # [rad]
 
 
 class HoldAngle:
-    """An environment and its goal: targets [rad] above where the arm rests, trials of some control steps each."""
+    """Environment and goal: targets [rad] relative to the resting angle, trials of given lengths."""
 
     headline = HEADLINE
 
@@ -62,7 +62,7 @@ class HoldAngle:
 
 @pytest.fixture
 def still(tmp_path):
-    """An arm that starts where it would rest, in one world and in three."""
+    """Return resting arms in one and in three environments."""
     resting = small_env(num_envs=1, motion=saved(tmp_path, clip(np.zeros(2))), evaluation=True)
     for _ in range(500):
         resting.advance(resting.zero_action[None])
@@ -154,7 +154,7 @@ def test_trajectories_figures_and_archives_do_without_a_reference(still, tmp_pat
 
 
 class Board:
-    """What a validation shows."""
+    """Records the output of a validation."""
 
     def __init__(self):
         self.shown = {}

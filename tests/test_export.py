@@ -1,4 +1,4 @@
-"""Exported policies act as the originals, know what they are, and need nothing of ours."""
+"""Exported policies act like the originals, contain their metadata, and need nothing of muscle_torch."""
 
 import json
 import subprocess
@@ -51,7 +51,7 @@ def env():
 
 
 def trained(policy: nn.Module, env) -> Inference:
-    """The policy with every weight away from its initial value, and a normaliser that has seen something."""
+    """Return the policy with perturbed weights and a normalizer with statistics."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in policy.parameters():
@@ -63,7 +63,7 @@ def trained(policy: nn.Module, env) -> Inference:
 
 
 def inputs(env, count: int = 32) -> torch.Tensor:
-    """Observations in and far outside what the normaliser has seen, so that its clipping shows."""
+    """Return observations inside and far outside the normalizer's statistics, so that it clips."""
     scale = torch.logspace(-1, 2, count)[:, None]
     return scale * torch.randn(count, env.observation_size, generator=torch.Generator().manual_seed(1))
 
@@ -137,7 +137,7 @@ numpy.save(r"{tmp_path / "control.npy"}", policy(observation).numpy())
     ],
 )
 def test_mujoco_driven_by_the_file_makes_the_same_rollout(tmp_path, task, options, suffix):
-    """The file's controls, by name, in plain MuJoCo: the same joints as the policy in its environment."""
+    """Its controls, applied by name in plain MuJoCo, give the policy's joint angles."""
     env = small_env(task, 1, **options)
     policy = trained(make_policy(env.config.policy, env, env.config.exploration), env)
     path = tmp_path / f"policy{suffix}"
@@ -170,7 +170,7 @@ def test_mujoco_driven_by_the_file_makes_the_same_rollout(tmp_path, task, option
 
 
 class FollowsLength(MuscleActions):
-    """Reads the simulation: what no file can hold."""
+    """Action space that reads the simulation, which cannot be exported."""
 
     def to_controls(self, command, physics, goal):
         return super().to_controls(command + physics.field("actuator_length"), physics, goal)
@@ -186,7 +186,7 @@ def test_an_action_space_that_reads_the_physics_is_rejected(env, tmp_path):
 
 
 class Branching(nn.Module):
-    """Acts otherwise when the observation is large: a decision that no fixed graph holds."""
+    """Policy with data-dependent control flow, which no static graph can represent."""
 
     def __init__(self, observation_size: int, action_size: int, **network):
         super().__init__()
@@ -208,7 +208,7 @@ class BranchingPolicy(nn.Module):
 
 
 def completed(policy: nn.Module) -> PolicyAdapter:
-    """The policy as `make_policy` returns it."""
+    """Return the policy as `make_policy` does."""
     made = PolicyAdapter(policy, "Branching")
     made.spec = {"name": "Branching"}
     return made

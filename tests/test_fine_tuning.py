@@ -1,4 +1,4 @@
-"""Fine-tuning: one command from a trained policy to a further motion."""
+"""Fine-tuning: one command from a trained policy to a new motion."""
 
 import pytest
 from commands import train

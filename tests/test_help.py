@@ -1,4 +1,4 @@
-"""What the command line and Python say about themselves: help, lists, forms of words, repr."""
+"""Help texts, lists, equivalent spellings of options, and repr."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def shell(path: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def values_of(text: str) -> dict[str, str]:
-    """Key -> value of the lines of a help text."""
+    """Return the values by key of a help text."""
     lines = [line.strip() for line in text.splitlines() if line.startswith("  ") and "=" in line.split("  ")[1]]
     return dict(line.split("  ")[0].split("=", 1) for line in lines)
 

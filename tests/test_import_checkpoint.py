@@ -1,4 +1,4 @@
-"""Published checkpoints: the same numbers as the system that wrote them, and one line for what cannot be read."""
+"""Published checkpoints: the same values as the system that wrote them, and one-line errors."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def close(imported: torch.Tensor, expected: np.ndarray, what: str) -> None:
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """Path of the converted checkpoint, made once."""
+    """Return the path of the converted checkpoint."""
     folder, done = tmp_path_factory.mktemp("converted"), {}
 
     def convert(name: str) -> Path:
@@ -118,7 +118,7 @@ def test_every_stored_array_is_read_to_the_bit():
 
 @pytest.fixture
 def copied(tmp_path):
-    """A checkpoint to damage."""
+    """Return a copy of the checkpoint to damage."""
     return Path(shutil.copytree(published("bimanual_plain"), tmp_path / "checkpoint_12"))
 
 
@@ -188,7 +188,7 @@ def test_other_files_are_not_checkpoints(tmp_path):
 
 
 def changed(folder: Path, **changes) -> None:
-    """Rewrites env_params (dict values: one level deeper) or, for other keys, the experiment itself."""
+    """Rewrite env_params (dict values one level deeper) or other keys of the experiment."""
     path = folder / "config" / "metadata"
     stored = json.loads(path.read_text())
     for name, value in changes.items():
@@ -269,7 +269,7 @@ def test_unknown_terminations_and_rewards_are_noted():
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of a model hub as a download asks for: one open model with the files of a folder, one gated model."""
+    """Minimal model hub: one open and one gated model."""
 
     def __init__(self, root: Path, *args):
         self.root = root
@@ -311,7 +311,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def hub_command(tmp_path_factory):
-    """Runs the tool in a process of its own against a hub on this machine."""
+    """Run the tool in a subprocess against a local hub."""
     pytest.importorskip("huggingface_hub", reason="pip install 'muscle_torch[hub]'")
     root = published("bimanual_plain").parent.parent
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, root))

@@ -1,4 +1,4 @@
-"""A rollout against a laboratory's trial: a folder written here, whose lags, correlations and weights are known."""
+"""Comparison with a recorded trial: a synthetic folder with known lags, correlations and weights."""
 
 import csv
 import dataclasses
@@ -51,7 +51,7 @@ def qpos(body):
 
 
 def episode_of(body, qpos, time):
-    """States of a body on the walk's path, as if a policy had followed it exactly."""
+    """Return states along the walk, as if a policy had tracked it exactly."""
     frames, qvel = len(qpos) - 1, derivatives(body.model, qpos, 100.0)[0]
     activation = np.zeros((frames, len(body.muscle_ids)))
     for actuators, middle, _ in ACTIVITY.values():
@@ -83,7 +83,7 @@ def archive(body, qpos, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trial(body, qpos, tmp_path_factory):
-    """The folder: plates and moments of the same states, the right foot's force 40 ms later; EMG of `ACTIVITY`."""
+    """Write the folder: plates and moments of the same states, right force 40 ms later; EMG of `ACTIVITY`."""
     folder = tmp_path_factory.mktemp("trial")
     time = START + np.arange(len(qpos)) / 100
     write_series(folder / "ik.sto", from_model(qpos, body, 100.0, START))
@@ -121,7 +121,7 @@ def compared(archive, trial, body, tmp_path_factory):
 
 
 def test_forces_have_the_lag_that_was_written(compared):
-    """In body weights the heavier subject's are the model's; in newtons they are not."""
+    """In body weights the forces of the heavier subject match; in newtons they do not."""
     rows = rows_of(compared / "forces.csv")
     for name in ("vertical force", "fore-aft force"):
         same, later = rows[f"{name} (left)"], rows[f"{name} (right)"]
@@ -163,7 +163,7 @@ def test_the_page_and_its_curves(compared):
 
 
 def test_forces_of_a_rollout_are_those_that_move_its_mass(body, archive):
-    """Newton: weight and the ground's force on both feet move the root; moments are those of inverse dynamics."""
+    """Newton: weight and ground forces accelerate the root; moments are those of inverse dynamics."""
     one, model, data = read_archive(archive).episodes[0], body.model, mujoco.MjData(body.model)
     dynamics, ids = rollout_dynamics(body, one), walking_bodies(body)
     feet = {ids[f"{part}_{side}"]: side for part in ("calcn", "toes") for side in "rl"}
@@ -220,7 +220,7 @@ def test_plates_weigh_the_subject(trial):
 
 
 def test_chance_of_three_muscles_by_hand():
-    """Each channel like its own muscle alone: of six assignments one is right, and on average one muscle in three."""
+    """One of six assignments is correct, and one muscle in three on average."""
     chance = chance_level(np.eye(3))
     assert chance.r == 1.0
     assert chance.mean == pytest.approx(1 / 3) and chance.beaten == pytest.approx(1 / 6)

@@ -78,7 +78,7 @@ def test_rounded_times_are_not_gaps(tmp_path, plain):
 
 @pytest.mark.parametrize("known", ["time and numbers", "time", "numbers"])
 def test_missing_rows_are_gaps(tmp_path, plain, known):
-    """Rows 16 to 25 are not in the file: filled by splines, less than 1 mm from what was there."""
+    """Rows 16 to 25 are missing: splines restore them within 1 mm."""
     rows = np.r_[:15, 25:60]
     time = rows / 100 if "time" in known else np.zeros(len(rows))
     numbers = rows + 1 if "numbers" in known else np.arange(len(rows)) + 1

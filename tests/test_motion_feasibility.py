@@ -1,4 +1,4 @@
-"""Zero-moment point, support, joint demand and the verdict on a motion: laws and cases worked out by hand."""
+"""Zero-moment point, support, joint demand and feasibility: laws and cases computed by hand."""
 
 import dataclasses
 import json
@@ -31,13 +31,13 @@ def body() -> Embodiment:
 
 @pytest.fixture(scope="module")
 def standing(body) -> np.ndarray:
-    """(nq,) the first pose of quiet standing, both feet flat on the floor."""
+    """Return the first pose of quiet standing (nq,), both feet flat on the floor."""
     (clip,) = generate("sway", body)
     return body.project(clip.qpos[0].astype(float))
 
 
 def moved(pose: np.ndarray, x: float | np.ndarray = 0.0, z: float | np.ndarray = 0.0) -> np.ndarray:
-    """(FRAMES, nq): the pose with its root shifted by x and z (FRAMES,) [m]."""
+    """Return the pose with its root shifted by x and z (FRAMES,) [m], (FRAMES, nq)."""
     out = np.tile(pose, (FRAMES, 1))
     out[:, 0] += x
     out[:, 2] += z
@@ -270,7 +270,7 @@ def test_a_foot_that_stands_above_the_floor_carries_nothing(body, standing):
 
 
 def test_lying_and_handstands_are_not_checked(body, standing):
-    """Nothing is known of what the hands, the knees or the back carry."""
+    """The load on hands, knees and back is unknown."""
     lying = standing.copy()
     lying[3:7] = [np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0]  # face down or on the back
     data = mujoco.MjData(body.model)

@@ -1,4 +1,4 @@
-"""Motion files: what is written is read; what is wrong is told in one line with what, where and the remedy."""
+"""Motion files: round trips, and one-line errors with what, where and the remedy."""
 
 import dataclasses
 import warnings
@@ -33,7 +33,7 @@ def error_message(motion, embodiment: Embodiment) -> str:
 
 
 def edited(source: Path, target: Path, **changes) -> Path:
-    """`source` with some of its arrays exchanged; `None` removes one. `metadata`, a pickle, is left out."""
+    """Return `source` with some arrays replaced; `None` removes one. The pickle `metadata` is dropped."""
     with np.load(source, allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files if key != "metadata"}
     arrays.update(changes)
@@ -153,7 +153,7 @@ def test_a_file_of_several_clips_is_split(arm):
 
 
 def test_joints_are_matched_by_name(tmp_path, arm):
-    """Shuffled columns are put in order; fingers are dropped, or rest at zero where the file has none."""
+    """Columns are reordered; fingers are dropped, or zero if the file has none."""
     path = data_file("data/clips/MyoBimanualArm/cmu_02_05_punch.npz")
     ours = load_motion(path, arm)[0]
     order = np.random.default_rng(0).permutation(len(ours.joint_names))
@@ -197,7 +197,7 @@ def test_the_root_keeps_its_place_among_shuffled_joints(tmp_path):
 
 
 def test_coupled_joints_may_be_left_out(arm):
-    """A clip of the independent joints alone is complete: the equalities give the rest."""
+    """The equalities give the coupled joints of a clip of independent joints."""
     whole = generate("drink", arm)[0]
     coupled = {i for i, a in enumerate(arm.model.jnt_qposadr) if a in arm.dependent.qpos_ids}
     kept = [i for i in range(len(arm.joint_names)) if i not in coupled]
@@ -229,7 +229,7 @@ def test_a_motion_of_another_body_is_rejected(body):
 
 
 def test_another_version_of_the_body_is_rejected(tmp_path):
-    """Version 1.0.5 has another left knee: the trajectory file says where its bodies were."""
+    """Version 1.0.5 has another left knee; the trajectory file contains body positions."""
     path = data_file("data/clips/MyoFullBody/cmu_02_01_walk.npz")
     with np.load(path, allow_pickle=False) as stored:
         pos, names = stored["body_pos"], stored["body_names"].tolist()

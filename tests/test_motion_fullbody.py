@@ -1,4 +1,4 @@
-"""Generated motions of the full body: possible, smooth, feet that neither slide nor sink nor float; a person's walk."""
+"""Generated full-body motions: feasible, smooth, feet that neither slide nor sink nor float."""
 
 from typing import NamedTuple
 
@@ -19,14 +19,14 @@ TOUCHING = 2e-4  # [m]: a foot that is lower bears on the floor
 
 
 class Feet(NamedTuple):
-    """Measured with MuJoCo's own geometry, columns right and left."""
+    """Foot contact computed with MuJoCo's geometry; columns right and left."""
 
     height: np.ndarray  # (T, 2) of the lowest point of each foot [m]
     slip: np.ndarray  # (T, 2) how far the point that touched in the frame before has moved along the floor [m]
     other_contacts: set[tuple[str, str]]  # what else touches
 
     def stances(self) -> list[tuple[int, slice]]:
-        """(foot, frames) of each time that a foot is on the floor."""
+        """Return (foot, frames) of each contact."""
         contact = [find_objects(label(down)[0]) for down in (self.height < TOUCHING).T]
         return [(foot, frames[0]) for foot, runs in enumerate(contact) for frames in runs]
 
@@ -70,7 +70,7 @@ def measured(body: Embodiment, clip: MotionClip) -> Feet:
 
 
 def lowest(model, data, floor: int, sole: list[int]) -> tuple[float, tuple[int, np.ndarray, np.ndarray]]:
-    """Height of the lowest point of a foot; its body, and the point in the body's axes and in the world."""
+    """Return the height of a foot's lowest point, its body, and the point in body and world coordinates."""
     line, contact = np.zeros(6), []
     for geom in sole:
         distance = mujoco.mj_geomDistance(model, data, floor, geom, 1.0, line)
@@ -224,7 +224,7 @@ def test_motions_match_their_names(body, clips, feet):
 
 
 def test_walking_is_a_walk(body, clips, feet):
-    """Speed, step width and shares of the stride of healthy adults; toes clear the floor."""
+    """Speed, step width and stance duration of healthy adults; the toes clear the floor."""
     walk, contact = clips["walk"], feet["walk"]
     speed = -(walk.qpos[-1, 1] - walk.qpos[0, 1]) / walk.duration
     assert 1.1 < speed < 1.5
@@ -242,7 +242,7 @@ def test_walking_is_a_walk(body, clips, feet):
 
 
 def test_walking_angles_are_those_of_a_recorded_person(body, clips):
-    """Another person than the one whose angles the motion was made from."""
+    """Compared with another person than the source of the motion."""
     recorded = np.load(data_file("data/falisse2019_gait_cycles/gait_cycles_trials1-7.npz"))
     mean, names = recorded["angle_deg"].mean(axis=2), [str(name) for name in recorded["angle_deg_names"]]
     phase = np.linspace(0, 1, len(mean))

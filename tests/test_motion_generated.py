@@ -1,4 +1,4 @@
-"""Generated motions: possible for the body, smooth, free of contact, and what their names say."""
+"""Generated motions: feasible, smooth, free of collisions, and true to their names."""
 
 import mujoco
 import numpy as np

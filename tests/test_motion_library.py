@@ -1,4 +1,4 @@
-"""The library: forward kinematics as in the files, resampling with known answers, the cache, rows, relative sites."""
+"""The library: forward kinematics as in the files, resampling, the cache, rows, relative sites."""
 
 import dataclasses
 import itertools
@@ -324,7 +324,7 @@ def test_a_sampler_continues_where_it_was(toy):
 
 
 def test_a_clip_at_the_origin_is_where_the_environment_puts_it():
-    """Pose and sites of every frame, against MuJoCo's own kinematics; the library itself does not move."""
+    """Poses and sites of all frames, against MuJoCo; the library is unchanged."""
     body = make_embodiment("fullbody")
     clip = generate("sway", body)[0]
     away = clip.qpos.copy()

@@ -1,4 +1,4 @@
-"""OpenSim motions: degrees and radians, clocks, and units of the pelvis' translation."""
+"""OpenSim motions: degrees and radians, clocks, and the unit of the pelvis translation."""
 
 import numpy as np
 import pytest

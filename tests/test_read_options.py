@@ -1,4 +1,4 @@
-"""The rate and the unit that the user sets decide in every format; speeds that no person has are refused."""
+"""`rate=` and `unit=` override every format; implausible speeds are rejected."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_motions_faster_than_a_sprinter_are_rejected(tmp_path):
 
 
 def written(folder, suffix: str):
-    """One walk in each format; whether its lengths scale with unit=."""
+    """Write one walk in each format; return whether unit= scales its lengths."""
     path = folder / f"walk{suffix}"
     if suffix == ".bvh":
         path.write_text(bvh(WALK, scale=1.0))

@@ -1,4 +1,4 @@
-"""Trajectory files, data sets of the hub, treadmills: what comes in otherwise than as a plain recording."""
+"""Trajectory files, data sets of the hub, treadmills."""
 
 import dataclasses
 import os
@@ -63,7 +63,7 @@ def test_a_damaged_trajectory_file_is_reported(wave):
 
 
 def test_clips_keep_their_landmarks(arms, wave, tmp_path):
-    """Where the landmarks are is where the body's own joints are, as far as the fit reaches."""
+    """Landmarks are at the body's joints within the fitting error."""
     result = arms(read_motion(wave))
     stored = MotionClip.load(result.clip.save(tmp_path / "x.npz"))
     assert stored.landmarks is not None and stored.landmarks.shape == (stored.num_frames, 8, 3)

@@ -1,4 +1,4 @@
-"""tools/retarget.py as a user runs it: folders, restart after a kill, workers, failures, what it leaves behind."""
+"""tools/retarget.py from the command line: folders, restart, workers, failures, output files."""
 
 import csv
 import json
@@ -186,7 +186,7 @@ def test_wrong_options_are_reported(tmp_path, monkeypatch, words, lines):
 
 
 def test_motion_groups_are_installed(tmp_path, capsys):
-    """KINESIS: 972 training and 108 test motions; those that lack are failures, one line each."""
+    """KINESIS: 972 training and 108 test motions; missing ones are failures with one line each."""
     from muscle_torch.tools.retarget import _group
 
     training, testing = _group("kit_kinesis_training_motions"), _group("kit_kinesis_testing_motions")

@@ -1,4 +1,4 @@
-"""Forearms, wrists and arms: the file's angles arrive in the body, from every format, by numbers worked out by hand."""
+"""Forearms, wrists and arms: the file's angles reach the body, from every format, with values by hand."""
 
 import dataclasses
 from pathlib import Path
@@ -39,7 +39,7 @@ def arms() -> Retargeter:
 
 
 def angles(targets: Targets) -> dict[str, np.ndarray]:
-    """The angles that the arms' joints should have [deg]."""
+    """Return the expected angles of the arms' joints [deg]."""
     return {joint: np.degrees(values) for joint, values in targets.angles.items()}
 
 

@@ -1,4 +1,4 @@
-"""Kinematics against MuJoCo, the solver against known answers, the floor, quality metrics with numbers by hand."""
+"""Kinematics against MuJoCo, the solver, the floor, and quality metrics with values by hand."""
 
 import dataclasses
 
@@ -85,7 +85,7 @@ def test_independent_limits_keep_the_coupled_joints_in_theirs(whole):
 
 
 def problem(value: list[float], hessian: float = 1.0, gradient: float = 0.0, low: float = -9.0) -> Normal:
-    """One degree of freedom and one frame for each entry of `value`; x pushes the one-sided term up by itself."""
+    """Return a problem with one degree of freedom per entry of `value`; x increases the one-sided term."""
     count = len(value)
     one = torch.ones(count, 1, dtype=torch.float64)
     return Normal(
@@ -249,7 +249,7 @@ def test_a_walk_over_uneven_ground_is_rejected(whole, ground):
 
 
 def test_a_body_that_lies_does_not_hover(whole):
-    """On its back with the legs up: the trunk holds it."""
+    """On its back with raised legs, the trunk supports it."""
     embodiment = whole.embodiment
     qpos = standing_still(whole, 100)
     qpos[:, 3:7] = (Rotation.from_euler("y", -90, degrees=True)
@@ -467,7 +467,7 @@ def test_a_run_without_a_rest_pose_stands_on_its_soles(whole):
 
 
 def test_a_filter_that_exceeds_a_threshold_is_skipped(whole):
-    """A stricter threshold of the floor: the filtered walk sinks deeper into it than the fitted one."""
+    """With a stricter threshold the filtered walk penetrates deeper than the fitted one."""
     raw = read_motion(data_file("data/cmu_mocap/02_01.amc"))
     fitted = Retargeter("fullbody", RetargetOptions(dynamic=None))(raw)
     filtered = whole(raw)

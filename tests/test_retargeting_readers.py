@@ -1,4 +1,4 @@
-"""Every format by real files and by small files with known answers; what is wrong with one is told in one line."""
+"""Every format with real files and small files with known answers; errors are one line."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""What scripts of one's own hand in: arrays, copies, other folders, a stale environment; and that work is shown."""
+"""Inputs from user scripts: arrays, copies, other folders, a stale environment; progress output."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""Disturbances do what their names say, and the table counts what they cost."""
+"""Disturbances have their stated effect, and the table counts the failures."""
 
 import mujoco
 import numpy as np

@@ -1,4 +1,4 @@
-"""Rollout archives: what was played is what is stored, and mm-evalkit's own readers accept it."""
+"""Rollout archives: the stored rollout is the played one, and mm-evalkit reads it."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ CPU = {"device": "cpu", "backend": "mujoco", "threads": 1, "evaluation": True}
 
 
 def record(env, path, controller=None, motion_group="") -> dict:
-    """Evaluates, writes the archive, closes the environment; the metrics."""
+    """Evaluate, write the archive, close the environment, and return the metrics."""
     recorder = ArchiveRecorder(env)
     metrics = evaluate(env, controller or half_excited(env), callbacks=[recorder])
     write_archive(path, recorder.archive(motion_group))

@@ -1,4 +1,4 @@
-"""Atomic writes: the old file or the whole new one, from every process and thread."""
+"""Atomic writes: readers get the old or the complete new file, from any process and thread."""
 
 import re
 import threading
@@ -59,7 +59,7 @@ def test_threads_that_write_the_same_file_do_not_mix(tmp_path):
 
 
 def test_nothing_else_moves_files_into_place():
-    """One home: no other file of the package renames or makes temporary files beside its output."""
+    """No other file of the package renames or creates temporary files."""
     folders = ("muscle_torch", "envs", "models", "tools")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")] + [ROOT / "train.py"]
     pattern = re.compile(r"os\.(replace|rename)\(|mkstemp|\.partial\b")

@@ -1,4 +1,4 @@
-"""The tools a user runs, on the toy arm."""
+"""The command-line tools on the toy arm."""
 
 import hashlib
 import json
@@ -27,13 +27,13 @@ def metrics(run: Path) -> list[dict]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Of every file of a run."""
+    """Return the hashes of all files of a run."""
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
-    """A run of the example policy, trained for three updates by the real command."""
+    """Return a run of the example policy, trained for three updates from the command line."""
     folder = tmp_path_factory.mktemp("trained")
     words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "policy.hidden=[16]")
     done = train(*words, cwd=folder)
@@ -161,7 +161,7 @@ def test_benchmark_takes_a_list_of_worlds(tmp_path):
 
 
 def test_plain_mujoco_repeats_the_environments_physics():
-    """The baseline is fair: it ends every control step where the environment's world did."""
+    """The baseline reaches the environment's state after every control step."""
     benchmark = script("tools/benchmark.py")
     env = make_env("toy_arm", num_envs=4, device="cpu", threads=1)
     policy = torch.nn.Module()

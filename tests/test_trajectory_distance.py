@@ -1,4 +1,4 @@
-"""Distances of whole movements: numbers worked out by hand, laws, and those of a resting arm."""
+"""Distances between trajectories: values by hand, laws, and those of a resting arm."""
 
 import itertools
 

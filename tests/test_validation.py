@@ -1,4 +1,4 @@
-"""Looking at the policy while it learns: what is shown is what was played, and learning does not notice."""
+"""Validation during training: the output matches the played trials, and training is unaffected."""
 
 import json
 
@@ -19,7 +19,7 @@ SMALL = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=
 
 
 def run(folder, name: str, *words: str):
-    """A short run by the real command; its folder."""
+    """Run a short training and return its folder."""
     assert (
         script("train.py").main([*SMALL, "max_iterations=4", f"runs_dir={folder}", f"experiment={name}", *words]) == 0
     )

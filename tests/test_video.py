@@ -1,4 +1,4 @@
-"""Pictures and videos: drawn for real, and looked at as numbers."""
+"""Images and videos, rendered and compared as arrays."""
 
 import re
 import subprocess
@@ -108,7 +108,7 @@ def test_video_has_the_requested_length_size_and_rate(tmp_path, renderer):
 
 
 def test_a_grid_shows_all_motions_at_once(tmp_path, renderer):
-    """Three motions in two by two parts; the short ones wait, the fourth part stays white."""
+    """Three motions in a 2 x 2 grid; short ones wait, the fourth cell stays white."""
     lengths = (101, 51, 21)
     played = [Trajectory(f"bend {n}", np.linspace(0, 2, n)[:, None], 100.0) for n in lengths]
     output = tmp_path / "grid.mp4"
@@ -128,7 +128,7 @@ def test_a_grid_shows_all_motions_at_once(tmp_path, renderer):
 
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_every_clip_is_recorded_from_start_to_end(num_envs):
-    """However many worlds there are; the relaxed arm starts on the motion and falls away from it."""
+    """For any number of environments; the relaxed arm starts on the motion and falls."""
     options = {"device": "cpu", "backend": "mujoco", "threads": 1, "observation": {"terms": ["joint_pos"]}}
     env = make_env("toy_arm", num_envs=num_envs, motion="all", evaluation=True, **options)
     played = play(env, ZeroController(), max_seconds=60)
@@ -165,7 +165,7 @@ def test_an_animation_for_web_pages_has_every_frame(tmp_path, renderer):
 
 
 def test_filming_as_part_of_a_run_raises_one_line_whatever_fails(tmp_path, renderer, monkeypatch):
-    """A driver's error becomes an InputError, a mistake of ours does not."""
+    """Driver errors become InputError, programming errors do not."""
     still = [Trajectory("x", np.zeros((2, 1)), 100.0)]
     for raised, expected in ((RuntimeError("the driver died"), InputError), (ValueError("a mistake"), ValueError)):
 

@@ -1,4 +1,4 @@
-"""The viewer: what is shown when (no drawing), the scene that is served, and the page in a real browser."""
+"""The viewer: playback state, the served scene, and the page in a real browser."""
 
 import dataclasses
 import shutil
@@ -47,7 +47,7 @@ def viewer(player):
 
 
 class Event:
-    """What viser hands to a callback when a person in a browser did something."""
+    """Stands for the event that viser passes to a callback."""
 
     def __init__(self):
         self.client, self.said = self, []
@@ -276,7 +276,7 @@ def browser_page(url: str):
 
 
 def screenshot(page, path) -> np.ndarray:
-    """What the page shows left of its controls (600, 600, 3), 0 to 1."""
+    """Return the image left of the controls (600, 600, 3), in [0, 1]."""
     from matplotlib.image import imread
 
     page.wait_for_timeout(3000)
