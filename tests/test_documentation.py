@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, script, train
 from conftest import DATA, data_file
-from documentation import PAGES, Command, commands, snippets
+from documentation import PAGES, PLACEHOLDER, Command, anchors, commands, links, paths, snippets
 
 from muscle_torch.config import load_config, parse_words
 
@@ -69,6 +69,16 @@ def test_documented_commands_parse(command: Command):
         load_config(words=[word for word in words if not word.startswith("policy=my_")])
     else:
         parse_words(schema(command.script), words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_and_links_exist(page: Path):
+    missing = [path for path in paths(page) if Path(path).stem != PLACEHOLDER and not (ROOT / path).exists()]
+    assert not missing, f"{page.name} names {', '.join(missing)}"
+    for file, anchor in links(page):
+        target = page.parent / file if file else page
+        assert target.exists(), f"{page.name} links to {file}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {file}#{anchor}"
 
 
 @pytest.fixture(scope="module")
