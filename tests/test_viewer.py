@@ -160,12 +160,12 @@ def test_muscles_are_drawn_along_their_paths_and_redden():
     data.qpos[:] = 1.0
     mujoco.mj_forward(model, data)
     owner = np.array([0, 1])
-    points, colours = muscle_segments(model, data, owner, np.array([1.0, 0.0]))
+    points, colors = muscle_segments(model, data, owner, np.array([1.0, 0.0]))
     lengths = np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
     assert lengths[0] == pytest.approx(data.ten_length[0], rel=1e-5)  # the flexor is one straight line
     # the extensor bends around the elbow: chords are shorter than the arc, by little
     assert data.ten_length[1] * 0.95 < lengths[1:].sum() < data.ten_length[1]
-    assert colours[0, 0, 0] > 250 and colours[0, 0, 1] < 5 and colours[1, 0, 0] < 60
+    assert colors[0, 0, 0] > 250 and colors[0, 0, 1] < 5 and colors[1, 0, 0] < 60
     assert points.shape == muscle_segments(model, data, owner, None)[0].shape
 
 

@@ -70,9 +70,7 @@ def main(words: Sequence[str]) -> int:
     if not (options.motion or options.archive or options.checkpoint):
         if options.forces:
             return analyse_forces(options)
-        raise InputError(
-            "nothing to analyse: set checkpoint=<run folder>, archive=<file>, motion=<file> or forces=<file>"
-        )
+        raise InputError("nothing to analyse: set checkpoint=, archive=, motion= or forces=")
     from muscle_torch.biomechanics.gait_numbers import NUMBER_COLUMNS, walk_numbers
     from muscle_torch.biomechanics.gait_report import (
         ALONE_COLUMNS,

@@ -25,7 +25,7 @@ PINS = Path(__file__).resolve().parents[1] / "requirements.txt"
 INSTALL = "pip install -r requirements.txt"
 EXTRAS = {"viewer": "viser", "export": "onnxruntime", "faces": "gymnasium", "hub": "huggingface_hub"}
 DISK = 2 * GIB  # enough for checkpoints, logs and a video of one run
-COLOURS = {"ok": 32, "note": 33, "fail": 31}
+COLORS = {"ok": 32, "note": 33, "fail": 31}
 # Exceptions that a broken installation may cause; any other is a bug and shown with its traceback.
 EXPECTED = (InputError, ImportError, OSError, RuntimeError)
 
@@ -59,7 +59,7 @@ def main(words: Sequence[str]) -> int:
     for name, check in CHECKS.items():
         results.append(examine(check, cfg))
         print(line(name, results[-1]), flush=True)
-    counts = {status: sum(r.status == status for r in results) for status in COLOURS}
+    counts = {status: sum(r.status == status for r in results) for status in COLORS}
     print(f"\n{len(results)} checks: {counts['ok']} ok, {counts['note']} notes, {counts['fail']} failed")
     return int(counts["fail"] > 0)
 
@@ -75,10 +75,10 @@ def examine(check: Callable[[Config], Result], cfg: Config) -> Result:
 
 
 def line(name: str, result: Result) -> str:
-    """Return the line of a check, coloured on a terminal."""
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    """Return the line of a check, colored on a terminal."""
+    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     status = f"{result.status:4s}"
-    status = f"\033[{COLOURS[result.status]}m{status}\033[0m" if colour else status
+    status = f"\033[{COLORS[result.status]}m{status}\033[0m" if color else status
     return f"  {status}  {name:15s} {result.text}"
 
 

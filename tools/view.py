@@ -1,4 +1,4 @@
-"""Watch a policy in the browser: motions, pause, scrub, the reference as a ghost, muscles coloured by activation.
+"""Watch a policy in the browser: motions, pause, scrub, the reference as a ghost, muscles colored by activation.
 
 `python tools/view.py checkpoint=runs/my_run` plays every motion with the run's policy and serves a page at
 http://localhost:8080 (Ctrl-C to stop). `policy=zero task=toy_arm` plays a controller without a checkpoint;

@@ -189,19 +189,7 @@ def gait_report(
     if walks.episodes:
         report.heading("Tracked motions")
         report.table(EPISODE_COLUMNS, walks.episodes)
-    report.heading("Gait parameters")
-    if len(gaits) > 1:
-        report.text(f"Means over {len(gaits)} walks; the curves below pool the cycles of all walks.")
-    for one in gaits:
-        if one.no_walk:
-            report.text(f"{one.name or 'The motion'} is not a walk: {one.no_walk}. Its angles are shown over time.")
-    numbers = walk_numbers(gaits)
-    if numbers:
-        report.table(NUMBER_COLUMNS, numbers)
-        report.text(
-            "Speed and step length are in the subject's metres if the subject's size is known, followed by the "
-            "model's. Step length: from the other foot's strike to this one's, along the path, including flight."
-        )
+    _add_parameters(report, gaits)
     for quantity, title in (("angle", "Joint angles"), ("moment", "Joint moments"), ("force", "Ground reaction force")):
         figure = curve_figure(quantity, cycles, reference, toe_offs(gaits))
         if figure is not None:
@@ -230,6 +218,23 @@ def gait_report(
     report.heading("Assumptions")
     report.glossary(assumptions)
     return report
+
+
+def _add_parameters(report: Report, gaits: Sequence[Gait]) -> None:
+    """Add the table of gait parameters, and why motions are not walks."""
+    report.heading("Gait parameters")
+    if len(gaits) > 1:
+        report.text(f"Means over {len(gaits)} walks; the curves below pool the cycles of all walks.")
+    for one in gaits:
+        if one.no_walk:
+            report.text(f"{one.name or 'The motion'} is not a walk: {one.no_walk}. Its angles are shown over time.")
+    numbers = walk_numbers(gaits)
+    if numbers:
+        report.table(NUMBER_COLUMNS, numbers)
+        report.text(
+            "Speed and step length are in the subject's metres if the subject's size is known, followed by the "
+            "model's. Step length: from the other foot's strike to this one's, along the path, including flight."
+        )
 
 
 def _add_curve_tables(report: Report, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> None:

@@ -15,7 +15,7 @@ from .laboratory_curves import (
     chance_level,
     correlations,
 )
-from .report import COLOURS, GREY, Curve, Panel, Report, grid, pretty
+from .report import COLORS, GREY, Curve, Panel, Report, grid, pretty
 
 CAPTION = (
     "Measured, simulated, and static optimisation of the recorded motion, over the trial's clock. Forces are in "
@@ -84,9 +84,9 @@ def figure(comparison: Comparison) -> Any:
 
 
 def _panel(one: ComparedCurve) -> Panel:
-    curves = [Curve("measured", one.measured, colour=GREY), Curve("simulated", one.simulated, colour=COLOURS[0])]
+    curves = [Curve("measured", one.measured, color=GREY), Curve("simulated", one.simulated, color=COLORS[0])]
     if one.optimised is not None:
-        curves.append(Curve("static optimisation", one.optimised, colour=COLOURS[1], style="--"))
+        curves.append(Curve("static optimisation", one.optimised, color=COLORS[1], style="--"))
     title = pretty(one.name)
     if one.kind == "muscle":
         title += f"\npeak activation {one.scale[1]:.2f}"

@@ -29,7 +29,7 @@ from .muscle_mechanics import (
     sweep,
 )
 from .passive import JOINT_COLUMNS, MUSCLE_COLUMNS, PassiveForces, joint_rows, muscle_rows
-from .report import COLOURS, Curve, Panel, Report, grid
+from .report import COLORS, Curve, Panel, Report, grid
 
 AGREE = 1e-4  # [m] tolerance between the two definitions of a moment arm
 SYMMETRIC = 1e-6  # [m] tolerance between left and right
@@ -229,9 +229,9 @@ def measured_figure(measured: list[MeasuredArm]) -> Any:
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axis, ((muscles, joint), curves) in zip(axes, groups.items(), strict=False):
         for index, one in enumerate(curves):
-            axis.plot(one.degrees, 1e3 * one.arm, color=COLOURS[1], lw=1.2, ls=("-", "--", ":")[index % 3],
+            axis.plot(one.degrees, 1e3 * one.arm, color=COLORS[1], lw=1.2, ls=("-", "--", ":")[index % 3],
                       label=one.name.split(".")[0] if index == 0 else None)  # fmt: skip
-        axis.plot(curves[0].degrees, 1e3 * curves[0].model, color=COLOURS[0], lw=2, label="model")
+        axis.plot(curves[0].degrees, 1e3 * curves[0].model, color=COLORS[0], lw=2, label="model")
         axis.axhline(0, color="#99a3ad", lw=0.7, zorder=0)
         axis.set_title(f"{', '.join(muscles)}\nabout {joint}", fontsize=9)
         axis.set_xlabel("hip flexion [deg]" if "hip" in joint else "[deg]", fontsize=8)

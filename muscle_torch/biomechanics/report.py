@@ -125,7 +125,7 @@ def _safe(text: str) -> str:
 
 
 GREY = "#4a535d"  # for references
-COLOURS = ("#1f5fa8", "#d1495b", "#2a9d6f", "#8a5fb0", "#c78a1b")
+COLORS = ("#1f5fa8", "#d1495b", "#2a9d6f", "#8a5fb0", "#c78a1b")
 
 
 class Curve(NamedTuple):
@@ -134,7 +134,7 @@ class Curve(NamedTuple):
     label: str
     mean: np.ndarray  # (P,)
     sd: np.ndarray | None = None  # (P,)
-    colour: str = ""  # empty: the n-th curve has the n-th colour
+    color: str = ""  # empty: the n-th curve has the n-th color
     style: str = "-"
 
 
@@ -145,7 +145,7 @@ class Panel(NamedTuple):
     curves: Sequence[Curve]
     unit: str = ""
     floor: float = -np.inf  # lower limit of bands, such as 0 for non-negative quantities
-    marks: Sequence[float] = ()  # x of dotted vertical lines in the colours of the curves, such as toe-off
+    marks: Sequence[float] = ()  # x of dotted vertical lines in the colors of the curves, such as toe-off
 
 
 def grid(
@@ -171,14 +171,14 @@ def grid(
     handles: dict[str, Any] = {}
     for axis, panel in zip(axes, panels, strict=False):
         for index, curve in enumerate(panel.curves):
-            colour = curve.colour or COLOURS[index % len(COLOURS)]
-            (line,) = axis.plot(x, curve.mean, color=colour, lw=1.7, ls=curve.style)
+            color = curve.color or COLORS[index % len(COLORS)]
+            (line,) = axis.plot(x, curve.mean, color=color, lw=1.7, ls=curve.style)
             handles.setdefault(curve.label, line)
             if curve.sd is not None:
                 low = np.maximum(curve.mean - curve.sd, np.minimum(curve.mean, panel.floor))
-                axis.fill_between(x, low, curve.mean + curve.sd, color=colour, alpha=0.18, lw=0)
-        for place, curve_colour in zip(panel.marks, COLOURS, strict=False):
-            axis.axvline(place, color=curve_colour, lw=0.9, ls=":", zorder=1)
+                axis.fill_between(x, low, curve.mean + curve.sd, color=color, alpha=0.18, lw=0)
+        for place, curve_color in zip(panel.marks, COLORS, strict=False):
+            axis.axvline(place, color=curve_color, lw=0.9, ls=":", zorder=1)
         axis.set_title(panel.title, fontsize=9.5)
         axis.set_ylabel(panel.unit, fontsize=8)
         axis.tick_params(labelsize=7.5)

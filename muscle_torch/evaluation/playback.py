@@ -22,7 +22,7 @@ class Trajectory:
     qpos: np.ndarray  # (L, nq)
     frequency: float
     reference: np.ndarray | None = None  # (L, nq) target pose, drawn as a ghost
-    activation: np.ndarray | None = None  # (L, muscles) in [0, 1]; None: all muscles in one colour
+    activation: np.ndarray | None = None  # (L, muscles) in [0, 1]; None: all muscles in one color
     landmarks: np.ndarray | None = None  # (L, K, 3) [m] recorded points or targets, drawn as small spheres
     steps_followed: int | None = None  # control steps until the trial was lost or ended; None: not simulated
 

@@ -152,6 +152,6 @@ def bars_html(bars: list[tuple[str, np.ndarray]], names: tuple[str, ...], activa
 
 def _bar(name: str, level: float) -> str:
     level = min(max(level, 0.0), 1.0)
-    colour = f"rgb({115 + 140 * level:.0f},{69 - 49 * level:.0f},{82 - 74 * level:.0f})"
-    style = f"flex:1;max-width:10px;height:{100 * level:.0f}%;min-height:1px;background:{colour}"
+    color = f"rgb({115 + 140 * level:.0f},{69 - 49 * level:.0f},{82 - 74 * level:.0f})"
+    style = f"flex:1;max-width:10px;height:{100 * level:.0f}%;min-height:1px;background:{color}"
     return f'<div title="{name} {level:.2f}" style="{style}"></div>'

@@ -1,4 +1,4 @@
-"""Off-screen images: the body, its muscles coloured by activation, the reference as a ghost, landmarks."""
+"""Off-screen images: the body, its muscles colored by activation, the reference as a ghost, landmarks."""
 
 import functools
 import importlib
@@ -20,7 +20,7 @@ from muscle_torch.errors import InputError
 
 GeomType = mujoco.mjtGeom
 GHOST = np.array([0.10, 0.38, 0.85, 0.30], dtype=np.float32)
-RELAXED = np.array([0.45, 0.27, 0.32, 1.0])  # colour of a muscle at activation 0
+RELAXED = np.array([0.45, 0.27, 0.32, 1.0])  # color of a muscle at activation 0
 ACTIVE = np.array([1.0, 0.08, 0.03, 1.0])  # and at activation 1
 BONE = [0.90, 0.87, 0.80, 1.0]
 LANDMARK = np.array([1.0, 0.62, 0.0, 1.0], dtype=np.float32)
@@ -187,7 +187,7 @@ class SceneRenderer:
         Args:
             qpos: Pose (nq,).
             reference: Pose (nq,) of the ghost; None: no ghost.
-            activation: Muscle activations in [0, 1], (muscles,); None: keep the colours.
+            activation: Muscle activations in [0, 1], (muscles,); None: keep the colors.
             view: Camera; None: that of the last `aim`.
             landmarks: Points (K, 3) [m]; None: none.
             label: Two columns of text at the bottom left.

@@ -1,4 +1,4 @@
-"""Browser viewer with viser: bones, muscles coloured by activation, the reference as a ghost.
+"""Browser viewer with viser: bones, muscles colored by activation, the reference as a ghost.
 
 Requires the extra `viewer`. `muscle_torch.rendering.player` holds the playback state; this file draws it and connects
 the controls.
@@ -46,18 +46,18 @@ class BodyScene:
         self._owner = np.full(self.model.ntendon, -1)
         drawn = np.flatnonzero(embodiment.muscle_tendon_ids >= 0)
         self._owner[embodiment.muscle_tendon_ids[drawn]] = drawn
-        segments, colours = np.zeros((2 * self.model.nwrap, 2, 3)), np.zeros((2 * self.model.nwrap, 2, 3), np.uint8)
-        self.muscles = server.scene.add_line_segments("/world/muscles", segments, colours, thickness=THICKNESS)
+        segments, colors = np.zeros((2 * self.model.nwrap, 2, 3)), np.zeros((2 * self.model.nwrap, 2, 3), np.uint8)
+        self.muscles = server.scene.add_line_segments("/world/muscles", segments, colors, thickness=THICKNESS)
         self.landmarks = server.scene.add_point_cloud(
             "/world/landmarks", np.zeros((1, 3), np.float32), _rgb(LANDMARK), point_size=2 * LANDMARK_SIZE,
             point_shape="circle", precision="float32", visible=False,
         )  # fmt: skip
         self._place_camera()
 
-    def _add_mesh(self, kind: str, body: int, colour: tuple[int, int, int], opacity: float | None) -> Any:
+    def _add_mesh(self, kind: str, body: int, color: tuple[int, int, int], opacity: float | None) -> Any:
         vertices, faces = self.meshes[body]
         name = f"/world/{kind}/{self.model.body(body).name or body}"
-        options = {"color": colour, "opacity": opacity, "cast_shadow": False, "receive_shadow": False}
+        options = {"color": color, "opacity": opacity, "cast_shadow": False, "receive_shadow": False}
         return self.server.scene.add_mesh_simple(name, vertices, faces, side="double", **options)
 
     def _place_camera(self) -> None:
@@ -86,14 +86,14 @@ class BodyScene:
         if show:
             assert frame.reference is not None
             _pose(self.model, self._ghost_data, frame.reference)
-        points, colours = muscle_segments(self.model, self._data, self._owner, frame.activation)
+        points, colors = muscle_segments(self.model, self._data, self._owner, frame.activation)
         with self.server.atomic():
             _place(self.bodies, self._data)
             if show:
                 _place(self.ghosts, self._ghost_data)
             for handle in self.ghosts.values():
                 handle.visible = show
-            self.muscles.points, self.muscles.colors = points, colours
+            self.muscles.points, self.muscles.colors = points, colors
             self.landmarks.visible = ghost and frame.landmarks is not None
             if frame.landmarks is not None:
                 self.landmarks.points = frame.landmarks.astype(np.float32)
@@ -282,7 +282,7 @@ def muscle_segments(
         activation: (muscles,) in [0, 1]; None: all relaxed.
 
     Returns:
-        Points (2 nwrap, 2, 3) [m] and colours (2 nwrap, 2, 3) uint8; unused segments have zero length.
+        Points (2 nwrap, 2, 3) [m] and colors (2 nwrap, 2, 3) uint8; unused segments have zero length.
     """
     points = np.zeros((2 * model.nwrap, 2, 3), dtype=np.float32)
     level = np.zeros(2 * model.nwrap)
@@ -294,9 +294,9 @@ def muscle_segments(
         if activation is not None and owner[tendon] >= 0:
             level[segments] = np.clip(activation[owner[tendon]], 0, 1)
         used = segments.stop
-    # The browser treats line colours as linear light and brightens them, so darken them here.
-    colour = 255 * (RELAXED + level[:, None] * (ACTIVE - RELAXED))[:, :3] ** 2.2
-    return points, np.repeat(colour.astype(np.uint8)[:, None], 2, axis=1)
+    # The browser treats line colors as linear light and brightens them, so darken them here.
+    color = 255 * (RELAXED + level[:, None] * (ACTIVE - RELAXED))[:, :3] ** 2.2
+    return points, np.repeat(color.astype(np.uint8)[:, None], 2, axis=1)
 
 
 def _pose(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> None:
@@ -311,6 +311,6 @@ def _place(handles: dict[int, Any], data: mujoco.MjData) -> None:
         handle.position, handle.wxyz = data.xpos[body], data.xquat[body]
 
 
-def _rgb(colour: Any) -> tuple[int, int, int]:
-    red, green, blue = (round(255 * float(value)) for value in list(colour)[:3])
+def _rgb(color: Any) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * float(value)) for value in list(color)[:3])
     return red, green, blue
