@@ -50,10 +50,10 @@ class Event:
     """Stands for the event that viser passes to a callback."""
 
     def __init__(self):
-        self.client, self.said = self, []
+        self.client, self.messages = self, []
 
     def add_notification(self, title, body, **options):
-        self.said.append(body)
+        self.messages.append(body)
 
 
 def test_time_passes_only_while_playing_and_begins_anew_at_the_end(player):
@@ -198,7 +198,7 @@ def test_the_controls_move_the_player(viewer):
     viewer.tick(0.1)
     assert not any(handle.visible for handle in viewer.scene.ghosts.values())
     viewer._user_callback(lambda: viewer._choose_source("nobody"))(event)
-    assert "nobody" in event.said[0]  # told in the browser, and the page goes on
+    assert "nobody" in event.messages[0]  # told in the browser, and the page goes on
     viewer.tick(0.1)
 
 

@@ -175,7 +175,7 @@ def emg_report(
     report.heading("Exclusions and assumptions")
     report.notes(notes)
     report.heading("Processing of the envelopes")
-    report.text("In this order: high-pass and low-pass filter, rectification, smoothing, normalisation.")
+    report.text("In this order: high-pass and low-pass filter, rectification, smoothing, normalization.")
     rows = [
         (f.name, getattr(settings, f.name), f.metadata.get("unit", ""), f.metadata["help"])
         for f in dataclasses.fields(EmgSettings)
