@@ -266,7 +266,7 @@ def test_other_clocks_clips_and_options_are_reported(archive, trial, tmp_path):
     with pytest.raises(InputError, match=r"emg.csv: its EMG cover 62.00 to .* is at 2.30 to .* the trial's clock"):
         main([f"rollout={archive}", f"trial={folder}", "mass=80"])
     shutil.copy(folder / "emg.csv", folder / "emg_again.csv")
-    with pytest.raises(InputError, match=r"in emg.csv and emg_again.csv: say which with emg="):
+    with pytest.raises(InputError, match=r"in emg.csv and emg_again.csv: choose one with emg="):
         main([f"rollout={archive}", f"trial={folder}"])
     with pytest.raises(InputError, match="is not a folder"):
         main([f"rollout={archive}", f"trial={tmp_path / 'nowhere'}"])

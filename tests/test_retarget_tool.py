@@ -119,7 +119,7 @@ def test_a_name_used_by_another_recording_is_rejected(tmp_path):
     main([f"input={other}", *words, "overwrite=true"])
     assert json.loads((out / "quality" / "clip0.json").read_text())["source"] == str(other)
     (other.parent / "summary.bvh").write_text(bvh_text())
-    with pytest.raises(InputError, match="cannot be called summary"):
+    with pytest.raises(InputError, match="cannot be named summary"):
         main([f"input={other.parent}", *words])
 
 

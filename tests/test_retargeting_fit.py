@@ -474,7 +474,7 @@ def test_a_filter_that_exceeds_a_threshold_is_skipped(whole):
     assert fitted.quality.penetration_depth < 0.0011 < filtered.quality.penetration_depth
     strict = Retargeter("fullbody", RetargetOptions(thresholds={"penetration_depth": 0.0011}))(raw)
     np.testing.assert_array_equal(strict.clip.qpos, fitted.clip.qpos)
-    assert "left without the dynamic filter, with which it has penetration_depth" in strict.notes[-1]
+    assert "not dynamically filtered, because it would then fail penetration_depth" in strict.notes[-1]
     assert strict.notes[-1] in strict.clip.source
 
 
