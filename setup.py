@@ -17,7 +17,8 @@ EXTRAS = {
     "biomech": ["ezc3d>=1.6", "scikit-learn>=1.5"],
 }
 TEST = [
-    *("pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400", "playwright>=1.40"),
+    *("pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400", "codespell>=2.4"),
+    "playwright>=1.40",
     "mm-evalkit>=0.1",  # reads the rollout archives
 ]
 

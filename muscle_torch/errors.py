@@ -1,12 +1,21 @@
-"""The one exception a user is meant to read: printed as a single line, exit code 2, no traceback."""
+"""The exception for bad user input: printed as a single line, exit code 2, no traceback."""
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong. The message says what, where, and what to do."""
+    """Raised for invalid user input. The message states what is wrong, where, and what to do."""
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...], count: int = 3) -> str:
-    """`", did you mean 'a' or 'b'?"` from the known names most like `name`; the whole list where none is near."""
+    """Return the end of an error message that suggests known names.
+
+    Args:
+        name: The unknown name.
+        known: The valid names.
+        count: Maximum number of suggestions.
+
+    Returns:
+        `", did you mean 'a' or 'b'?"`, or a list of known names (at most 20) if none is similar.
+    """
     import difflib
 
     close = difflib.get_close_matches(name, known, n=count, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""A C3D file byte by byte, of Intel, DEC or SGI processors, for tests of what ezc3d cannot write."""
+"""Write C3D files byte by byte for Intel, DEC or SGI processors, for tests of what ezc3d cannot write."""
 
 import struct
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Running the scripts a user runs: in this process by their `main`, or as the shell would."""
+"""Run scripts in this process through their `main`, or as subprocesses."""
 
 import importlib.util
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def script(path: str) -> ModuleType:
-    """The module that the script at `path` (from the root) is, with its `main`."""
+    """Return the module of the script at `path` (relative to the root), with its `main`."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -22,6 +22,6 @@ def script(path: str) -> ModuleType:
 
 
 def train(*words: str, cwd: Path, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
-    """`python train.py ...` in the folder `cwd`."""
+    """Run `python train.py ...` in the folder `cwd`."""
     command = [sys.executable, str(ROOT / "train.py"), *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False, **options)

@@ -1,4 +1,4 @@
-"""Where test data lives: `MUSCLE_TORCH_DATA`, by default the folder `shared` beside the checkout."""
+"""Location of the test data: `MUSCLE_TORCH_DATA`, by default the folder `shared` beside the checkout."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ _used: set[str] = set()
 
 
 def data_file(name: str) -> Path:
-    """The path of a recording or oracle; skips the test, saying why, where it is not there."""
+    """Return the path of a recording or reference file; skip the test if it is missing."""
     path = DATA / name
     if not path.exists():
         pytest.skip(f"{name} not found in {DATA} (set MUSCLE_TORCH_DATA)")

@@ -1,4 +1,4 @@
-"""What README and docs print: their Python snippets and their commands."""
+"""Python snippets and commands of README and docs."""
 
 import re
 import shlex
@@ -9,6 +9,7 @@ from commands import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+PLACEHOLDER = "x"  # stem of a file for the reader to write, as in `envs/goals/x.py`
 
 
 class Command(NamedTuple):
@@ -29,7 +30,7 @@ def snippets(page: Path) -> list[str]:
 
 
 def commands() -> list[Command]:
-    """Return every `python ...` command of every page, once, in order: of code blocks, indented lines and text."""
+    """Return every `python ...` command of all pages once, in order."""
     every: list[Command] = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -40,6 +41,25 @@ def commands() -> list[Command]:
         lines = "\n".join([*blocks, *indented]).replace("\\\n", " ").splitlines() + inline
         every += [_command(page.name, part) for line in lines for part in line.split("&&") if _is_command(part)]
     return list(dict.fromkeys(every))
+
+
+def paths(page: Path) -> list[str]:
+    """Return the paths of a page that begin at a file or folder of the root, in code spans and code blocks."""
+    roots = "|".join(re.escape(path.name) for path in sorted(ROOT.iterdir()) if path.name not in (".git", "runs"))
+    words = re.findall(rf"(?<![\w/.$<>-])((?:{roots})(?:/[\w.-]+)*/?)(?![\w*<{{/])", page.read_text(encoding="utf-8"))
+    return sorted({word.rstrip(".") for word in words if "/" in word or "." in word})
+
+
+def links(page: Path) -> list[tuple[str, str]]:
+    """Return the (file, anchor) of every relative link of a page; the file is empty for links inside the page."""
+    targets = re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    return [(target.partition("#")[0], target.partition("#")[2]) for target in targets]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", _BLOCK.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _is_command(line: str) -> bool:

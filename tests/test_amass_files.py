@@ -1,4 +1,4 @@
-"""AMASS files of many origins: vertical axes, units of the root, betas of every frame, genders in any spelling."""
+"""AMASS files from many sources: vertical axes, units of the root, betas per frame, genders in any spelling."""
 
 import pickle
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from conftest import data_file
 from scipy.spatial.transform import Rotation
 from test_bvh_files import check_walk
-from test_retargeting_readers import amass, body_model, complaint
+from test_retargeting_readers import amass, body_model, error_message
 from walker import JOINTS, NAMES, PARENTS, Y_UP, Walk, walk
 
 from muscle_torch.retargeting import ReadOptions, read_motion
@@ -24,16 +24,16 @@ SMPL_PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17
 
 
 def smpl(folder, walk: Walk, world: np.ndarray, scale: float = 1.0, **changes) -> ReadOptions:
-    """AMASS-like file walk.npz of the walk and the body model that it needs; world: the file's axes."""
+    """Write an AMASS-like file walk.npz of the walk and its body model; `world` holds the file's axes."""
     count = len(walk.positions)
     turns = np.tile(np.eye(3), (count, 22, 1, 1))
     template = np.zeros((22, 3))
     for name, index in SMPL.items():
         joint = NAMES.index(name)
         parent = PARENTS[joint]
-        own = world.T @ walk.turns[:, joint] @ Y_UP
+        local = world.T @ walk.turns[:, joint] @ Y_UP
         above = np.swapaxes(world.T @ walk.turns[:, parent] @ Y_UP, 1, 2) if parent >= 0 else np.eye(3)
-        turns[:, index] = above @ own
+        turns[:, index] = above @ local
         offset = np.array(JOINTS[joint][2]) @ Y_UP
         template[index] = offset + (template[SMPL[NAMES[parent]]] if parent >= 0 else 0.0)
     template[6] = template[3]  # a joint of the spine that the walker lacks
@@ -61,7 +61,7 @@ def test_the_vertical_axis_of_smpl(tmp_path, world):
 
 
 def placed(shift: tuple[float, float, float], turn: np.ndarray | None = None) -> Walk:
-    """Steps on the spot, turned about the world's origin and then shifted [m]."""
+    """Return steps on the spot, rotated about the world's origin and then shifted [m]."""
     spot, turn = walk(60, rate=60.0, speed=0.0), np.eye(3) if turn is None else turn
     return Walk(spot.rate, spot.positions @ turn.T + shift, turn @ spot.turns)
 
@@ -71,7 +71,7 @@ def test_the_floor_shows_the_vertical_axis_of_steps_on_the_spot(tmp_path):
     standing = placed((0.0, -0.6, 0.0))  # the file's z is its -y: 0.6 m from the origin
     options = smpl(tmp_path, standing, Y_UP_SMPL)
     raw = read_motion(tmp_path / "walk.npz", options)
-    assert "y is taken as the vertical axis" in raw.notes[0]
+    assert "vertical axis assumed to be y" in raw.notes[0]
     for name, at in standing.landmarks.items():
         np.testing.assert_allclose(raw.positions[name][:, 2], at[:, 2], atol=1e-6)
     turn = Rotation.from_euler("x", 90, degrees=True).as_matrix()  # the head towards -y
@@ -82,11 +82,11 @@ def test_the_floor_shows_the_vertical_axis_of_steps_on_the_spot(tmp_path):
     np.testing.assert_allclose(raw.positions["neck"][:, 2], lying.landmarks["neck"][:, 2], atol=1e-6)
 
 
-def test_a_vertical_axis_that_nothing_shows_is_asked_for(tmp_path):
+def test_an_ambiguous_vertical_axis_requires_up(tmp_path):
     """Steps on the spot far from the origin."""
     spot = placed((5.0, 5.0, 5.0))
     options = smpl(tmp_path, spot, Y_UP_SMPL)
-    assert "set up=y or up=z" in complaint(tmp_path / "walk.npz", options)
+    assert "set up=y or up=z" in error_message(tmp_path / "walk.npz", options)
     standing = read_motion(tmp_path / "walk.npz", ReadOptions(smpl=options.smpl, up="y"))
     for name, at in spot.landmarks.items():  # across, a treadmill may be taken away
         np.testing.assert_allclose(standing.positions[name][:, 2], at[:, 2], atol=1e-6)
@@ -97,21 +97,21 @@ def test_a_vertical_axis_that_nothing_shows_is_asked_for(tmp_path):
 @pytest.mark.parametrize(("scale", "unit"), [(10.0, 0.1), (100.0, 0.01), (1000.0, 0.001)])
 def test_a_root_in_another_unit_than_the_body(tmp_path, scale, unit):
     options = smpl(tmp_path, WALK, Z_UP_SMPL, scale)
-    message = complaint(tmp_path / "walk.npz", options)
-    assert "m/s on feet that never stand" in message and f"set unit={unit:g}, " in message
+    message = error_message(tmp_path / "walk.npz", options)
+    assert "m/s but its feet never stand" in message and f"set unit={unit:g}, " in message
     assert ("set unit=1)" in message) == (scale == 10.0)  # 11 m/s: a skier
     check_walk(read_motion(tmp_path / "walk.npz", ReadOptions(smpl=options.smpl, unit=unit)), WALK)
 
 
 @pytest.mark.parametrize("speed", [0.0, 0.4, 1.1, 2.5])
-def test_a_root_in_metres_is_not_doubted(tmp_path, speed):
+def test_a_root_in_metres_is_accepted(tmp_path, speed):
     some = walk(60, rate=60.0, speed=speed)
     options = smpl(tmp_path, some, Z_UP_SMPL)
     read_motion(tmp_path / "walk.npz", options)
 
 
 def test_betas_of_every_frame(tmp_path):
-    """One row a frame is one shape: its mean. The body model of 2 shape parameters makes 10 % taller."""
+    """Betas per frame are averaged. The body model's 2 shape parameters make it 10 % taller."""
     betas = np.zeros((60, 10))
     betas[:, 0] = 1.0
     model = body_model(tmp_path)
@@ -124,13 +124,13 @@ def test_betas_of_every_frame(tmp_path):
     assert "betas change by up to 1 over the frames" in mixed.notes[0]
     mean = read_motion(amass(tmp_path / "d.npz", betas=betas.mean(axis=0)), ReadOptions(smpl=model))
     np.testing.assert_allclose(mixed.positions["left_ankle"], mean.positions["left_ankle"], atol=1e-12)
-    assert "betas has shape (7, 10)" in complaint(amass(tmp_path / "e.npz", betas=np.zeros((7, 10))),
+    assert "betas has shape (7, 10)" in error_message(amass(tmp_path / "e.npz", betas=np.zeros((7, 10))),
                                                   ReadOptions(smpl=model))  # fmt: skip
     assert "no betas" in read_motion(amass(tmp_path / "f.npz", betas=None), ReadOptions(smpl=model)).notes[0]
 
 
 class Gender:
-    """Stands in for a class of another program: loading its pickle would run code."""
+    """Stands for a class of another program: unpickling it would run code."""
 
     def __reduce__(self):
         return (pytest.fail, ("a pickle was executed",))
@@ -170,7 +170,7 @@ def test_pickles_are_not_executed(tmp_path):
         pickle.loads(pickle.dumps(Gender()))
     assert read_motion(path, ReadOptions(smpl=model)).subject.startswith("neutral")
     path = amass(tmp_path / "b.npz", betas=np.array([Gender()], dtype=object))
-    assert "betas is a pickled object" in complaint(path, ReadOptions(smpl=model))
+    assert "betas is a pickled object" in error_message(path, ReadOptions(smpl=model))
 
 
 def test_cases_of_smpl():
@@ -178,7 +178,7 @@ def test_cases_of_smpl():
     truth = read_motion(data_file("cases/08_root_in_another_unit/trans_m.npz"), model)
     metres = ReadOptions(smpl=model.smpl, unit=0.01)
     path = data_file("cases/08_root_in_another_unit/trans_cm.npz")
-    assert "set unit=0.01" in complaint(path, model)
+    assert "set unit=0.01" in error_message(path, model)
     for raw in (read_motion(data_file("cases/12_wrong_up_axis/y_up.npz"), model), read_motion(path, metres)):
         for name, at in truth.positions.items():
             np.testing.assert_allclose(raw.positions[name], at, atol=1e-3)

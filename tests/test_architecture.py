@@ -1,4 +1,4 @@
-"""The architecture is the table below: which part may import which. Read from the source, nothing is run."""
+"""Check the architecture: which part may import which (static, from the source)."""
 
 import ast
 from pathlib import Path
@@ -37,7 +37,7 @@ EVERYTHING = {"tools", "train"}  # scripts: they may import all of the above
 
 
 def _sources() -> dict[Path, str]:
-    """Source file -> the part it belongs to."""
+    """Return the part of each source file."""
     files: dict[Path, str] = {ROOT / "train.py": "train"}
     for path in sorted((ROOT / "muscle_torch").rglob("*.py")):
         files[path] = path.relative_to(ROOT / "muscle_torch").parts[0].removesuffix(".py")
@@ -55,19 +55,19 @@ def _name(path: Path) -> str:
 
 
 def _imports(nodes: list[ast.stmt] | ast.AST) -> list[tuple[str, int, list[str]]]:
-    """(module, relative level, names) of every import below."""
-    found: list[tuple[str, int, list[str]]] = []
+    """Return (module, relative level, names) of every import in a tree."""
+    imported: list[tuple[str, int, list[str]]] = []
     for top in nodes if isinstance(nodes, list) else [nodes]:
         for node in ast.walk(top):
             if isinstance(node, ast.Import):
-                found += [(alias.name, 0, []) for alias in node.names]
+                imported += [(alias.name, 0, []) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                found.append((node.module or "", node.level, [alias.name for alias in node.names]))
-    return found
+                imported.append((node.module or "", node.level, [alias.name for alias in node.names]))
+    return imported
 
 
 def _parts(path: Path) -> set[str]:
-    """Parts of muscle_torch that a file imports absolutely."""
+    """Return the parts of muscle_torch that a file imports absolutely."""
     used: set[str] = set()
     for module, level, names in _imports(TREES[path]):
         if level == 0 and module == "muscle_torch":
@@ -101,7 +101,7 @@ def test_imports_stay_inside_the_package(path):
 
 
 def test_no_circles_between_modules():
-    """Imports at module level; those inside functions are late on purpose."""
+    """Imports at module level; those inside functions are deferred on purpose."""
     modules = {_module(path): path for path in SOURCES}
     graph = {name: _targets(path, modules) for name, path in modules.items()}
     done: set[str] = set()
@@ -126,15 +126,15 @@ def _module(path: Path) -> str:
 def _targets(path: Path, modules: dict[str, Path]) -> set[str]:
     outside_functions = [node for node in TREES[path].body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
     package = _module(path) if path.name == "__init__.py" else _module(path).rpartition(".")[0]
-    found: set[str] = set()
+    imported: set[str] = set()
     for module, level, names in _imports(outside_functions):
         inside = package.rsplit(".", level - 1)[0] if level > 1 else package
         base = f"{inside}.{module}".rstrip(".") if level else module
         # `from . import x` and `from muscle_torch import x` name modules, other imports name what is in one.
         inner = {f"{base}.{name}" for name in names} & modules.keys()
         own_package = level > 0 and base == package
-        found |= inner | ({base} & modules.keys() if not own_package else set())
-    return found - {_module(path)}
+        imported |= inner | ({base} & modules.keys() if not own_package else set())
+    return imported - {_module(path)}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
@@ -144,7 +144,7 @@ def test_files_are_short_and_well_named(path):
 
 
 def test_nothing_is_swallowed():
-    """No bare `except:` and no `except Exception`, but to clean up and raise again."""
+    """No bare `except:` or `except Exception`, except to clean up and re-raise."""
     for path, tree in TREES.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ast.Raise):

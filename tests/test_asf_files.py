@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 from walker import NAMES, Y_UP, walk
 
 from muscle_torch.retargeting import ReadOptions, read_motion
@@ -26,7 +26,7 @@ UP_FROM_Y = {"y": np.eye(3), "z": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [
 
 
 def asf_amc(folder, order="TX TY TZ RX RY RZ", axis="XYZ", dof="rx ry rz", angle="", up="y", header=""):
-    """The walk on a skeleton of CMU's bones, its angles in the order and unit that the headers state."""
+    """Write the walk on a skeleton with CMU's bones, with angles in the stated order and unit."""
     turned = UP_FROM_Y[up]
     degrees = angle != "RADIANS"
     asf = [":version 1.10", ":name VICON", ":units", " mass 1.0", " length 1.0", " angle deg", ":root",
@@ -40,14 +40,14 @@ def asf_amc(folder, order="TX TY TZ RX RY RZ", axis="XYZ", dof="rx ry rz", angle
     (folder / "walk.asf").write_text("\n".join(asf))
     to_file = turned @ Y_UP.T  # the walker's axes to the file's
     world = {joint: to_file @ WALK.turns[:, NAMES.index(joint)] @ to_file.T for joint in NAMES}
-    own = Rotation.from_euler(axis.lower(), [10, 20, 30], degrees=True).as_matrix()
+    axes_of_bone = Rotation.from_euler(axis.lower(), [10, 20, 30], degrees=True).as_matrix()
     joints = {"root": "Hips"} | {bone: joint for bone, _, _, joint in ASF_BONES}
     lines = [*([f":{angle}"] if angle else []), *([header] if header else [])]
     columns = {}
     for bone, parent in [("root", ""), *((bone, parent) for bone, parent, _, _ in ASF_BONES)]:
         above = np.swapaxes(world[joints[parent]], 1, 2) if parent else np.eye(3)
         local = above @ world[joints[bone]]
-        frame = np.eye(3) if bone == "root" else own
+        frame = np.eye(3) if bone == "root" else axes_of_bone
         turns = Rotation.from_matrix(frame.T @ local @ frame).as_euler(axis.lower(), degrees=degrees)
         values = {f"r{letter.lower()}": turns[:, i] for i, letter in enumerate(axis)}
         moved = WALK.positions[:, 0] @ to_file.T / INCH
@@ -62,7 +62,7 @@ def asf_amc(folder, order="TX TY TZ RX RY RZ", axis="XYZ", dof="rx ry rz", angle
 
 
 def asf_truth() -> dict[str, np.ndarray]:
-    """Bone -> where it ends (T, 3) [m]."""
+    """Return the end of each bone (T, 3) [m] by name."""
     ends = {"root": WALK.positions[:, 0]}
     for bone, parent, offset, joint in ASF_BONES:
         turn = WALK.turns[:, NAMES.index(joint)]
@@ -98,9 +98,9 @@ def test_orders_and_units_of_asf_amc(tmp_path, order, axis, dof, angle, up):
 def test_rates_and_translations_of_amc(tmp_path):
     path = asf_amc(tmp_path, header=":SAMPLES-PER-SECOND 60")
     assert read_motion(path).rate == 60 and read_motion(path, ReadOptions(rate=90.0)).rate == 90
-    assert "1 unit of length is taken for 0.0" in read_motion(path).notes[0]
+    assert "unit of length assumed to be 0.0" in read_motion(path).notes[0]
     (tmp_path / "other").mkdir()
-    assert "states no rate: 120 Hz" in read_motion(asf_amc(tmp_path / "other")).notes[0]
+    assert "no rate stated: assumed 120 Hz" in read_motion(asf_amc(tmp_path / "other")).notes[0]
     options = ReadOptions(unit=INCH, rate=60.0)
     skeleton = tmp_path / "walk.asf"
     skeleton.write_text(skeleton.read_text().replace("dof rx ry rz", "dof rx ry rz l", 1))
@@ -108,4 +108,4 @@ def test_rates_and_translations_of_amc(tmp_path):
                               for line in path.read_text().splitlines()))  # fmt: skip
     assert read_motion(path, options).notes == ("translations of lhipjoint are ignored",)
     skeleton.write_text(skeleton.read_text().replace("order TX TY TZ RX RY RZ", "order TX TY"))
-    assert "root order tx ty" in complaint(path)
+    assert "root order tx ty" in error_message(path)

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one line on stderr with what, where and the remedy; exit code 2; no litter."""
+"""User errors: one line on stderr with what, where and the remedy; exit code 2; no files left behind."""
 
 import dataclasses
 import os
@@ -21,8 +21,8 @@ TOY = ("task=toy_arm", "num_envs=4", "threads=1", "ppo.num_steps=8", "evaluate=f
 
 
 @pytest.fixture
-def complaint(tmp_path, monkeypatch, capsys):
-    """Runs a command as the shell would, in this process; returns its only line, minus `error: `."""
+def error_message(tmp_path, monkeypatch, capsys):
+    """Return a function that runs a command in this process and returns its single line without `error: `."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str, path: str = "train.py") -> str:
@@ -40,7 +40,7 @@ def complaint(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
-    """A finished toy run of one update, with its checkpoint."""
+    """Return a finished toy run of one update with its checkpoint."""
     folder = tmp_path_factory.mktemp("trained")
     done = train(*TOY, "max_iterations=1", "experiment=toy", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -48,7 +48,7 @@ def run_folder(tmp_path_factory) -> Path:
 
 
 def toy_clip(**changes) -> MotionClip:
-    """A built-in toy motion with fields replaced, not validated: as another program may have written it."""
+    """Return a generated toy motion with some fields replaced, not validated."""
     return dataclasses.replace(load_motion("all", make_embodiment("toy_arm"))[0], **changes)
 
 
@@ -75,9 +75,9 @@ def toy_clip(**changes) -> MotionClip:
         ("device=cdua", "cuda"),
     ],
 )
-def test_a_mistyped_name_is_answered_with_the_nearest(complaint, tmp_path, word, offered):
+def test_misspelled_names_suggest_the_nearest(error_message, tmp_path, word, offered):
     words = [w for w in TOY if w.split("=")[0] != word.split("=")[0]]
-    assert offered in complaint(*words, "max_iterations=1", word)
+    assert offered in error_message(*words, "max_iterations=1", word)
     assert not list(tmp_path.rglob("*.pt"))
 
 
@@ -85,20 +85,20 @@ IMPOSSIBLE = ["num_envs=0", "num_envs=-3", "ppo.num_steps=0", "ppo.minibatches=0
 
 
 @pytest.mark.parametrize("word", IMPOSSIBLE)
-def test_impossible_numbers_name_their_key(complaint, word):
+def test_impossible_numbers_name_their_key(error_message, word):
     words = [w for w in TOY if w.split("=")[0] != word.split("=")[0]]
-    assert word.split("=")[0] in complaint(*words, word)
+    assert word.split("=")[0] in error_message(*words, word)
 
 
 @pytest.mark.parametrize("word", ["motion=missing.npz", "policy=gated_resdual", "checkpoint=missing.pt"])
-def test_a_run_that_cannot_start_leaves_no_folder(complaint, tmp_path, word):
-    complaint(*TOY, word)
+def test_a_run_that_cannot_start_leaves_no_folder(error_message, tmp_path, word):
+    error_message(*TOY, word)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_without_cuda_says_so(complaint):
-    assert "device=cpu" in complaint(*TOY, "device=cuda")
+def test_missing_cuda_is_reported(error_message):
+    assert "device=cpu" in error_message(*TOY, "device=cuda")
 
 
 def write_missing(path: Path) -> None:
@@ -123,7 +123,7 @@ def write_unrelated(path: Path) -> None:
 
 
 def rewrite(path: Path, **changes) -> None:
-    """A saved toy clip with some arrays exchanged behind the library's back."""
+    """Replace some arrays of a saved toy clip without the library's checks."""
     toy_clip().save(path)
     with np.load(path, allow_pickle=False) as stored:
         arrays = dict(stored)
@@ -152,7 +152,7 @@ def write_other_version(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "told"),
+    ("write", "expected"),
     [
         (write_missing, "bad.npz"),
         (write_empty, "bad.npz"),
@@ -166,22 +166,22 @@ def write_other_version(path: Path) -> None:
         (write_other_version, "toy-0"),
     ],
 )
-def test_a_bad_motion_file_is_named_with_what_is_wrong(complaint, tmp_path, write, told):
+def test_a_bad_motion_file_is_reported_with_the_reason(error_message, tmp_path, write, expected):
     write(tmp_path / "bad.npz")
-    message = complaint(*TOY, "motion=bad.npz")
-    assert told in message and "bad" in message
+    message = error_message(*TOY, "motion=bad.npz")
+    assert expected in message and "bad" in message
     assert not list(tmp_path.rglob("*.pt"))
 
 
 @pytest.mark.parametrize("motion", ["clips/*.npz", "clips", "waev", "[all,clips/x.npz]"])
-def test_a_motion_that_matches_nothing_is_named(complaint, tmp_path, motion):
+def test_a_motion_that_matches_nothing_is_reported(error_message, tmp_path, motion):
     (tmp_path / "clips").mkdir()
-    message = complaint(*TOY, f"motion={motion}")
+    message = error_message(*TOY, f"motion={motion}")
     assert "clips" in message or "waev" in message
 
 
 @pytest.mark.parametrize("path", ["train.py", "tools/evaluate.py"])
-def test_a_bad_checkpoint_is_named(complaint, tmp_path, run_folder, path):
+def test_a_bad_checkpoint_is_reported(error_message, tmp_path, run_folder, path):
     words = TOY if path == "train.py" else ()
     whole = (run_folder / "checkpoints" / "last.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
@@ -189,31 +189,31 @@ def test_a_bad_checkpoint_is_named(complaint, tmp_path, run_folder, path):
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     (tmp_path / "folder").mkdir()
     for name in ("cut.pt", "empty.pt", "other.pt", "missing.pt", "folder"):
-        assert name in complaint(*words, f"checkpoint={name}", path=path)
+        assert name in error_message(*words, f"checkpoint={name}", path=path)
 
 
-def test_a_checkpoint_of_another_task_is_refused(complaint, run_folder):
-    message = complaint("task=bimanual", "num_envs=2", "threads=1", "device=cpu", f"checkpoint={run_folder}")
+def test_a_checkpoint_of_another_task_is_rejected(error_message, run_folder):
+    message = error_message("task=bimanual", "num_envs=2", "threads=1", "device=cpu", f"checkpoint={run_folder}")
     assert "toy_arm" in message
 
 
-def test_another_network_than_the_checkpoints_is_refused(complaint, run_folder):
-    assert "policy=" in complaint(*TOY, "policy.hidden=[8]", f"checkpoint={run_folder}")
+def test_another_network_than_the_checkpoints_is_rejected(error_message, run_folder):
+    assert "policy=" in error_message(*TOY, "policy.hidden=[8]", f"checkpoint={run_folder}")
 
 
-def test_another_mujoco_is_named_with_the_remedy(complaint, monkeypatch):
+def test_another_mujoco_version_is_reported_with_the_remedy(error_message, monkeypatch):
     from muscle_torch import embodiments
 
-    found = guard.package_version
-    monkeypatch.setattr(guard, "package_version", lambda name: "4.0.1" if name == "mujoco" else found(name))
+    installed_version = guard.package_version
+    monkeypatch.setattr(guard, "package_version", lambda name: "4.0.1" if name == "mujoco" else installed_version(name))
     embodiments._make.cache_clear()
-    message = complaint(*TOY)
+    message = error_message(*TOY)
     embodiments._make.cache_clear()
     assert "4.0.1" in message and "pip install" in message and "3.17" in message
 
 
-def test_not_installed_says_how_to_install(tmp_path):
-    """Once with no package at all, once with all of them but muscle_torch (`pip install` without its last line)."""
+def test_a_missing_package_reports_how_to_install_it(tmp_path):
+    """Without any package, and with all but muscle_torch (`pip install` without its last line)."""
     packages = Path(sysconfig.get_path("purelib"))
     environments = [{}] if (packages / "muscle_torch").exists() else [{}, {"PYTHONPATH": str(packages)}]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -233,7 +233,7 @@ def test_not_installed_says_how_to_install(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_shell_sees_one_line_and_code_2(tmp_path):
+def test_errors_exit_with_one_line_and_code_2(tmp_path):
     done = train("task=toy_amr", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == ["error: unknown task 'toy_amr', did you mean 'toy_arm' or 'toy_reach'?"]
@@ -241,7 +241,7 @@ def test_the_shell_sees_one_line_and_code_2(tmp_path):
 
 
 def assert_stopped_by_a_full_disk(run: Path, **options) -> None:
-    """Resuming `run` stops with one line and leaves its checkpoints as they are."""
+    """Check that resuming `run` stops with one line and keeps its checkpoints."""
     before = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
     done = train(f"resume={run}", "max_iterations=3", cwd=run, **options)
     lines = done.stderr.splitlines()

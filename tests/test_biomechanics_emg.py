@@ -20,13 +20,13 @@ RATE = 1000.0
 
 
 def bursts(shift=0.0, seconds=10.0):
-    """Activity in 0 to 1 that rises once a second; `shift` [s] later."""
+    """Return activity in [0, 1] with one burst per second, delayed by `shift` [s]."""
     time = np.arange(0, seconds, 1 / RATE)
     return time, np.exp(-((((time - shift) % 1.0) - 0.5) ** 2) / (2 * 0.08**2))
 
 
 def raw_emg(activity, seed, gain=1.0, noise=0.0):
-    """Noise of the band of surface EMG whose strength is the activity, plus an offset and hum."""
+    """Return noise in the band of surface EMG with the activity as amplitude, plus an offset and hum."""
     rng = np.random.default_rng(seed)
     # Averaged over many sources, so that the envelope shows the activity and not the draw.
     spectrum = rng.standard_normal(len(activity))
@@ -53,7 +53,7 @@ def test_known_lag_gain_and_noise_come_back():
     assert best_lag(done.series["soleus"], first, RATE).r > 0.995
 
 
-def test_mvc_scales_and_missing_mvc_is_told():
+def test_mvc_scales_and_missing_mvc_is_reported():
     _, activity = bursts()
     emg = recording(soleus=raw_emg(0.25 * activity, 0), ta=raw_emg(activity, 1))
     mvc = recording(soleus=raw_emg(activity, 2))
@@ -64,7 +64,7 @@ def test_mvc_scales_and_missing_mvc_is_told():
         envelopes(emg, EmgSettings(normalise="mvc"))
 
 
-def test_bad_channels_are_left_out_and_the_rest_is_used():
+def test_bad_channels_are_excluded():
     _, activity = bursts()
     good = raw_emg(activity, 0)
     holed, gone, short = good.copy(), good.copy(), good + 0.1
@@ -86,21 +86,21 @@ def test_bad_channels_are_left_out_and_the_rest_is_used():
         EmgSettings(),
     )
     assert done.series.names == ("good", "short") and np.isfinite(done.series.values).all()
-    told = "; ".join(done.left_out)
+    expected = "; ".join(done.left_out)
     for text in (
         "'clipped' is saturated",
         "'flat' is flat at 0.3",
         "'gone' is missing for 2.00 s",
         "'stuck' is flat for 0.50 s",
-        "'none' holds no numbers",
-        "'twin' is the same as channel 'good'",
+        "'none' contains no numbers",
+        "'twin' is identical to channel 'good'",
     ):
-        assert text in told
+        assert text in expected
     with pytest.raises(InputError, match="no usable channel"):
         envelopes(recording(flat=np.zeros(2000), flat_too=np.ones(2000)), EmgSettings())
 
 
-def test_a_slow_table_is_no_raw_emg():
+def test_a_slow_table_is_rejected_as_raw_emg():
     slow = TimeSeries(np.arange(300) / 30.0, np.random.default_rng(0).random((300, 1)), ("soleus",))
     with pytest.raises(InputError, match="signal=envelope"):
         envelopes(slow, EmgSettings(signal="raw"))
@@ -108,7 +108,7 @@ def test_a_slow_table_is_no_raw_emg():
         assert envelopes(slow, EmgSettings(signal=signal)).series["soleus"].max() == 1.0
 
 
-def test_envelopes_are_told_from_raw_emg():
+def test_envelopes_and_raw_emg_are_distinguished():
     _, activity = bursts()
     raw = recording(soleus=raw_emg(activity, 0), ta=raw_emg(1 - activity, 1, gain=4.0))
     assert not looks_smooth(raw)
@@ -118,10 +118,10 @@ def test_envelopes_are_told_from_raw_emg():
     assert looks_smooth(smooth)
     done = envelopes(smooth, EmgSettings())
     np.testing.assert_allclose(done.series.values, smooth.values)
-    assert "taken for envelopes" in done.left_out[0]
+    assert "assumed to be envelopes" in done.left_out[0]
 
 
-def test_bad_settings_are_told():
+def test_bad_settings_are_reported():
     slow = recording(soleus=np.random.default_rng(0).random(300))
     with pytest.raises(InputError, match="did you mean 'mvc'"):
         envelopes(slow, EmgSettings(normalise="mvcs"))
@@ -171,7 +171,7 @@ def test_channels_are_read(channel, expected):
 
 
 def test_an_l_of_an_abbreviation_is_left_if_its_right_partner_is_there():
-    """Alone it may stand for lateral or long."""
+    """Without the partner it may mean lateral or long."""
     table = load_map()
     assert table.find("BFL", channels=("BFL", "BFR")) == ("biceps_femoris", "l")
     assert table.find("LTA", channels=("LTA", "RTA")) == ("tibialis_anterior", "l")
@@ -188,21 +188,23 @@ def test_every_actuator_of_the_table_exists():
             assert set(table.patterns(muscle, side)) <= known, muscle
 
 
-def test_combinations_weigh_by_force_and_unknown_names_are_told(tmp_path):
+def test_combinations_are_weighted_by_force_and_unknown_names_reported(tmp_path):
     body = make_embodiment("fullbody")
     names = body.actuator_names
     values = np.zeros((3, len(names)))
     values[:, names.index("semiten_r")] = 1.0
     activations = TimeSeries(np.arange(3.0), values, names)
     force = {n: body.model.actuator_biasprm[names.index(n), 2] for n in ("semiten_r", "semimem_r")}
-    wanted = ("medial_hamstrings_r", "soleus_r")
-    found, _ = model_activity(activations, wanted, load_map(), body)
-    assert found["medial_hamstrings_r"][0] == pytest.approx(force["semiten_r"] / sum(force.values()))
-    own = tmp_path / "own.csv"
-    own.write_text("channel,actuators\nSO,tibant{side}\n")
-    renamed, left_out = muscle_columns(TimeSeries(np.arange(2.0), np.ones((2, 2)), ("SO", "soelus")), load_map(own))
+    muscles = ("medial_hamstrings_r", "soleus_r")
+    curves, _ = model_activity(activations, muscles, load_map(), body)
+    assert curves["medial_hamstrings_r"][0] == pytest.approx(force["semiten_r"] / sum(force.values()))
+    map_file = tmp_path / "own.csv"
+    map_file.write_text("channel,actuators\nSO,tibant{side}\n")
+    renamed, left_out = muscle_columns(
+        TimeSeries(np.arange(2.0), np.ones((2, 2)), ("SO", "soelus")), load_map(map_file)
+    )
     assert renamed.names == ("SO_r",) and "soelus (did you mean soleus?)" in left_out[0]
-    assert model_activity(activations, ("SO_r",), load_map(own), body)[0].names == ("SO_r",)
+    assert model_activity(activations, ("SO_r",), load_map(map_file), body)[0].names == ("SO_r",)
 
 
 PEAKS = {
@@ -245,16 +247,16 @@ def test_the_command_writes_a_report_that_needs_no_network(tmp_path, capsys):
     shown, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
     row = next(line for line in shown.splitlines() if line.startswith("soleus_r")).split()
     assert float(row[4]) == pytest.approx(1.0) and float(row[5]) == 0.0 and float(row[6]) == 0.0
-    assert "by the name of xyz" in shown and "by the name of xyz" in page
+    assert "unknown muscle names: xyz" in shown and "unknown muscle names: xyz" in page
     assert page.count("<img") == 1 and "http" not in page and "src='data:image/png" in page
     assert read_series(tmp_path / "out" / "envelopes.csv").names == ("soleus_r", "tibialis_anterior_r")
 
 
 def test_bands_of_envelopes_end_at_zero():
-    """One standard deviation below a mean that is smaller: an envelope is not negative."""
+    """A standard deviation larger than the mean does not make an envelope negative."""
     mean, sd = np.array([0.1, 0.5, 0.1]), np.array([0.3, 0.1, 0.05])
     for floor, lowest in ((0.0, 0.0), (-np.inf, -0.2)):
-        figure = grid([Panel("soleus", [Curve("emg", mean, sd)], "of its peak", floor)], np.arange(3.0), "x")
+        figure = grid([Panel("soleus", [Curve("emg", mean, sd)], "of peak", floor)], np.arange(3.0), "x")
         (band,) = figure.axes[0].collections
         assert band.get_paths()[0].vertices[:, 1].min() == pytest.approx(lowest)
 
@@ -274,22 +276,22 @@ def test_activations_of_the_model_are_compared(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
-        ([], "no EMG given"),
-        (["emg=none.csv"], "no such file"),
+        ([], "no EMG: set emg="),
+        (["emg=none.csv"], "does not exist"),
         (["emg={emg}", "cycles={emg}"], "no column of cycle starts"),
         (["emg={emg}", "against=none.npz", "cycles={steps}"], "does not exist"),
         (["emg={emg}", "side=x"], "r or l"),
         (["emg={emg}", "cycles={late}"], "no complete cycle"),
     ],
 )
-def test_bad_words_are_told(tmp_path, words, told):
+def test_bad_options_are_reported(tmp_path, words, expected):
     _, activity = bursts(seconds=3.0)
     files = {"emg": write_series(tmp_path / "emg.csv", recording(soleus=raw_emg(activity, 0)))}
     files["steps"] = tmp_path / "steps.csv"
     files["steps"].write_text("touchdown_s\n0.5\n1.5\n")
     files["late"] = tmp_path / "late.csv"
     files["late"].write_text("touchdown_s\n50.5\n51.5\n")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=expected):
         script("tools/emg.py").main([word.format(**files) for word in words] + [f"output={tmp_path}"])

@@ -31,9 +31,9 @@ from muscle_torch.biomechanics.muscle_activity import (
     activity_of_motion,
     activity_tables,
     energy_rate,
-    enough_synergies,
     extract_synergies,
     metabolic_power,
+    sufficient_synergies,
     vaf_by_rank,
 )
 from muscle_torch.biomechanics.muscle_mechanics import optimal_length, peak_force
@@ -56,7 +56,7 @@ def body():
 
 @pytest.fixture(scope="module")
 def walk(body):
-    """The recorded walk with inverse dynamics, every fifth sample of a thousand a second."""
+    """Return the recorded walk with inverse dynamics, every fifth sample at 1000 Hz."""
     data_file(WALK)
     return opensim_gait(
         body,
@@ -68,7 +68,7 @@ def walk(body):
     )
 
 
-def test_coordinates_go_there_and_back(body):
+def test_coordinates_round_trip(body):
     series = read_series(data_file(f"{WALK}/coordinates.sto")).between(0.5, 0.6)
     qpos, left_out = to_model(series, body)
     back = from_model(qpos, body, series.rate, series.time[0])
@@ -88,20 +88,20 @@ def test_knees_that_bend_into_the_negative_are_turned():
 
 
 def test_a_body_at_rest_carries_its_weight(body):
-    """No motion, no ground: the root must be held up by exactly the weight; of a body of 60 kg by 60 kg's."""
+    """Without motion and ground, the force at the root is the weight; with `mass` 60 kg, that of 60 kg."""
     qpos = np.tile(body.project(np.array(body.model.qpos0)), (20, 1))
     for mass in (0.0, 60.0):
-        held = inverse_dynamics(body, qpos, 100.0, joints=("knee_angle_r",), mass=mass).residual
+        residual = inverse_dynamics(body, qpos, 100.0, joints=("knee_angle_r",), mass=mass).residual
         weight = (mass or body.model.body_mass.sum()) * 9.81
-        np.testing.assert_allclose(held[:, :3], np.tile([0, 0, weight], (20, 1)), atol=1e-3 * weight)
+        np.testing.assert_allclose(residual[:, :3], np.tile([0, 0, weight], (20, 1)), atol=1e-3 * weight)
 
 
 def test_falling_freely_needs_no_moments(body):
     time = np.arange(20) / 100.0
     qpos = np.tile(body.project(np.array(body.model.qpos0)), (20, 1))
     qpos[:, 2] = 5.0 - 0.5 * 9.81 * time**2
-    found = inverse_dynamics(body, qpos, 100.0, joints=("hip_flexion_r", "knee_angle_l"), cutoff=0.0)
-    assert np.abs(found.moments.values[3:-3]).max() < 0.05 and np.abs(found.residual[3:-3]).max() < 1.0
+    result = inverse_dynamics(body, qpos, 100.0, joints=("hip_flexion_r", "knee_angle_l"), cutoff=0.0)
+    assert np.abs(result.moments.values[3:-3]).max() < 0.05 and np.abs(result.residual[3:-3]).max() < 1.0
 
 
 def test_moments_of_a_walk_are_those_of_another_program(walk):
@@ -113,7 +113,7 @@ def test_moments_of_a_walk_are_those_of_another_program(walk):
             assert pearson(gait.moments[name], theirs[name]) >= least, name
 
 
-def test_exchanged_plates_volts_and_millimetres_are_told(body):
+def test_swapped_plates_volts_and_millimetres_are_reported(body):
     series = read_series(data_file(f"{WALK}/coordinates.sto"))
     grf = read_series(data_file(f"{WALK}/grf_walk.mot"))
     series = series.at(np.arange(0.5, 1.7, 0.01))
@@ -122,14 +122,14 @@ def test_exchanged_plates_volts_and_millimetres_are_told(body):
     qpos, _ = to_model(series, body, scale=scale)
     with pytest.raises(InputError, match="plates are exchanged"):
         inverse_dynamics(body, qpos, 100.0, plates_of_feet(grf, swapped=True).at(series.time), scale=scale)
-    with pytest.raises(InputError, match="volts"):
+    with pytest.raises(InputError, match="convert to newtons"):
         plates_of_feet(grf.with_values(grf.values * 0.01))
     points = np.array([name.endswith(("px", "py", "pz")) for name in grf.names])
-    with pytest.raises(InputError, match="millimetres"):
+    with pytest.raises(InputError, match="convert them to metres"):
         plates_of_feet(grf.with_values(np.where(points, 1000 * grf.values, grf.values)))
     with pytest.raises(InputError, match="do not cover"):
         plates_of_feet(grf).at(series.time + 10.0)
-    with pytest.raises(InputError, match="no forces of the right foot"):
+    with pytest.raises(InputError, match="no ground forces"):
         plates_of_feet(series)
 
 
@@ -166,8 +166,8 @@ def test_least_effort_by_hand():
     """Two muscles of arms 1 and 3 share a moment of 2 as their arms: a = m r / |r|^2. One alone is bounded by 1."""
     matrix = torch.tensor([[[1.0, 3.0, -1.0]], [[0.5, 0.0, 0.0]]], dtype=torch.float64)
     needed = torch.tensor([[2.0], [2.0]], dtype=torch.float64)
-    found = solve_boxed(matrix, needed, penalty=1e6)
-    np.testing.assert_allclose(found, [[0.2, 0.6, 0.0], [1.0, 0.0, 0.0]], atol=1e-4)
+    result = solve_boxed(matrix, needed, penalty=1e6)
+    np.testing.assert_allclose(result, [[0.2, 0.6, 0.0], [1.0, 0.0, 0.0]], atol=1e-4)
 
 
 def test_the_solution_is_optimal():
@@ -200,18 +200,18 @@ def test_static_optimisation_meets_the_moments_of_a_walk(body, walk):
         static_optimisation(body, qpos[:3], moments, gait.rate)
 
 
-def test_planted_synergies_are_found():
+def test_planted_synergies_are_detected():
     rng = np.random.default_rng(0)
     weights = np.array([[1.0, 0.8, 0.0, 0.0, 0.1, 0.0], [0.0, 0.1, 1.0, 0.7, 0.0, 0.0], [0.0, 0.0, 0.0, 0.2, 1.0, 0.9]])
     time = np.linspace(0, 1, 200)
     timing = np.stack([np.exp(-(((time - c) / 0.08) ** 2)) for c in (0.2, 0.5, 0.8)], axis=1)
     activity = timing @ weights + 0.002 * rng.random((200, 6))
-    found = vaf_by_rank(activity, 4)
-    assert enough_synergies(found, 0.99) == 3 and [one.vaf for one in found] == sorted(one.vaf for one in found)
-    normal = found[2].weights / np.linalg.norm(found[2].weights, axis=1, keepdims=True)
+    result = vaf_by_rank(activity, 4)
+    assert sufficient_synergies(result, 0.99) == 3 and [one.vaf for one in result] == sorted(one.vaf for one in result)
+    normal = result[2].weights / np.linalg.norm(result[2].weights, axis=1, keepdims=True)
     planted = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     assert (normal @ planted.T).max(axis=1).min() > 0.99
-    with pytest.raises(InputError, match="not negative"):
+    with pytest.raises(InputError, match="non-negative"):
         extract_synergies(activity - 1.0, 2)
     with pytest.raises(InputError, match="7 synergies of 6 muscles"):
         extract_synergies(activity, 7)
@@ -255,8 +255,8 @@ def test_the_command_counts_strides_of_forces_alone(trial, strides, tmp_path, ca
     assert rows["strides beyond 3 median deviations"][:2] == ["0", "0"]
 
 
-def test_gaps_in_a_motion_cost_only_their_stretch(body, tmp_path):
-    """NaN in a file: the longest stretch without is used, and the walk says so."""
+def test_gaps_exclude_only_their_interval(body, tmp_path):
+    """The longest interval without NaN is used, with a note."""
     series = read_series(data_file(f"{WALK}/coordinates.sto"))
     series = series.at(np.arange(0.5, 1.7, 0.01))
     values = series.values.copy()
@@ -266,25 +266,25 @@ def test_gaps_in_a_motion_cost_only_their_stretch(body, tmp_path):
     gait, qpos = opensim_gait(body, path, data_file(f"{WALK}/grf_walk.mot"), mass=85.07)
     assert gait.angles.time[0] == pytest.approx(0.83) and np.isfinite(qpos).all()
     assert np.isfinite(gait.moments.values).all()
-    told = "; ".join(gait.notes)
-    assert "NaN in knee_angle_r at 0.80 s" in told and "no numbers in arm_rot_r" in told
+    expected = "; ".join(gait.notes)
+    assert "NaN in knee_angle_r at 0.80 s" in expected and "no numbers in arm_rot_r" in expected
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ([], "nothing to analyse"),
-        (["motion=none.mot"], "no such file"),
+        (["motion=none.mot"], "does not exist"),
         (["archive=none.npz"], "does not exist"),
-        (["motion=x.sto", "reference=none.npz"], "no such file"),
+        (["motion=x.sto", "reference=none.npz"], "does not exist"),
     ],
 )
-def test_bad_words_are_told(words, told, tmp_path):
-    with pytest.raises(InputError, match=told):
+def test_bad_options_are_reported(words, expected, tmp_path):
+    with pytest.raises(InputError, match=expected):
         script("tools/analyze.py").main([*words, f"output={tmp_path}"])
 
 
-def test_a_motion_without_a_pelvis_is_told(body, tmp_path):
+def test_a_motion_without_a_pelvis_is_reported(body, tmp_path):
     angles = TimeSeries(np.arange(10) / 100, np.zeros((10, 1)), ("hip_flexion_r",), ("rad",))
     with pytest.raises(InputError, match="pelvis_tilt"):
         to_model(read_series(write_series(tmp_path / "q.sto", angles)), body)

@@ -1,4 +1,4 @@
-"""Muscle checks: laws on the toy arm, two definitions of a moment arm, planted defects that must be found."""
+"""Muscle checks: laws on the toy arm, two definitions of a moment arm, planted defects."""
 
 import dataclasses
 
@@ -55,18 +55,18 @@ def test_they_agree_where_coupled_joints_follow(full, joint):
     assert disagreement(sweep(full, joint, 15, 1e-3)).max() < 1e-4
 
 
-def test_a_joint_takes_along_what_is_tied_to_it(full):
-    """A knee that bends moves the kneecap and the shift of the shin; a tied joint moves nothing by itself."""
+def test_coupled_joints_follow_a_joint(full):
+    """A bending knee moves the kneecap and shifts the shank; a coupled joint alone moves nothing."""
     independent, posture = IndependentJoints(full), full.qpos0.copy()
     address = full.model.joint("knee_angle_r").qposadr[0]
     posture[address] = 0.7
-    ahead, behind = posture.copy(), posture.copy()
-    ahead[address] += 1e-5
-    behind[address] -= 1e-5
-    expected = (full.project(ahead) - full.project(behind))[full.joint_qpos_ids] / 2e-5
-    found = independent.along(full.project(posture), ["hip_flexion_r", "knee_angle_r"])
-    np.testing.assert_allclose(found[full.joint_qvel_ids, 1], expected, atol=1e-8)
-    assert np.count_nonzero(found[:, 0]) == 1 and np.count_nonzero(np.abs(expected) > 1e-3) > 2
+    forward, backward = posture.copy(), posture.copy()
+    forward[address] += 1e-5
+    backward[address] -= 1e-5
+    expected = (full.project(forward) - full.project(backward))[full.joint_qpos_ids] / 2e-5
+    derivative = independent.along(full.project(posture), ["hip_flexion_r", "knee_angle_r"])
+    np.testing.assert_allclose(derivative[full.joint_qvel_ids, 1], expected, atol=1e-8)
+    assert np.count_nonzero(derivative[:, 0]) == 1 and np.count_nonzero(np.abs(expected) > 1e-3) > 2
     with pytest.raises(InputError, match="no independent joint 'knee_angle_translation1_r'"):
         independent.along(posture, ["knee_angle_translation1_r"])
 
@@ -93,14 +93,14 @@ def test_joints_are_mirrored(full):
 
 
 def planted(body, **edits):
-    """The body with its compiled model changed by `edits`: array name -> (index, factor)."""
+    """Return the body with arrays of its compiled model scaled by `edits`: name -> (index, factor)."""
     model = body.model.__copy__()
     for name, (index, factor) in edits.items():
         getattr(model, name)[index] *= factor
     return dataclasses.replace(body, model=model)
 
 
-def test_a_moved_site_and_a_weak_muscle_are_found(arm):
+def test_a_moved_site_and_a_weak_muscle_are_detected(arm):
     names = arm.actuator_names
     tendon = arm.model.actuator_trnid[names.index("BRA_left"), 0]
     site = int(arm.model.wrap_objid[arm.model.tendon_adr[tendon]])
@@ -114,7 +114,7 @@ def test_a_moved_site_and_a_weak_muscle_are_found(arm):
     assert "elbow_flex" in range_differences(bad)[0]
 
 
-def test_a_length_jump_is_found(toy):
+def test_a_length_jump_is_detected(toy):
     one = sweep(toy, "elbow", 41, 1e-3)
     broken = one.lengths.copy()
     broken[20:, 0] += 2e-3
@@ -166,15 +166,15 @@ def test_measured_arms_of_the_hip(full):
     assert rows["Dostal1986.glut_med_add"][5] > 0.95
 
 
-def test_bad_tables_of_measurements_are_named(full, toy, tmp_path):
+def test_bad_tables_of_measurements_are_reported(full, toy, tmp_path):
     path = tmp_path / "m.csv"
-    for text, told in (
+    for text, expected in (
         ("a,b\n1,2\n", "expected the columns"),
         ("study,curve,x_deg,moment_arm_m\nA,b,1,x\n", "line 2"),
         ("study,curve,x_deg,moment_arm_m\nArnold2001,psoas_mean_subj1,1,0.1\n", "did you mean 'Arnold2000"),
     ):
         path.write_text(text)
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=expected):
             compare_with_measured(full, path)
     path.write_text("study,curve,x_deg,moment_arm_m\nArnold2000,psoas_mean_subj1,1,0.02\n")
     with pytest.raises(InputError, match="none of the measured muscles"):
@@ -204,7 +204,7 @@ def test_passive_torque_by_hand(toy):
     assert best[0] == "flexor" and best[3] == pytest.approx(29.0, abs=0.05) and best[4] == "elbow"
 
 
-def test_springs_are_told_apart_from_muscles(toy):
+def test_springs_and_muscles_are_distinguished(toy):
     """A spring of 2 Nm/rad at half a radian; damping does nothing at rest."""
     sprung = planted(toy)
     sprung.model.jnt_stiffness[0] = 2.0
@@ -213,7 +213,7 @@ def test_springs_are_told_apart_from_muscles(toy):
 
 
 def test_passive_torque_of_the_walk_is_reported(full):
-    """What holds a walker upright against nothing: the abdominal muscles are stretched in any posture of a walk."""
+    """The abdominal muscles are stretched in every posture of a walk."""
     passive = passive_forces(full, load_motion("walk", full)[0].qpos[::20].astype(float))
     rows = {row[0]: row for row in joint_rows(full, passive)}
     assert next(iter(rows)) == "flex_extension" and rows["flex_extension"][2] == pytest.approx(-95.6, abs=1.0)

@@ -1,4 +1,4 @@
-"""Force plates: columns by any of the usual names, feet by name or by where they are, plates that carry nobody."""
+"""Force plates: columns with any usual name, feet by name or position, unused plates."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ PRINTS = {"r": ((0.5, 0.0), (1.7, 1.4)), "l": ((1.1, 0.7), (2.3, 2.1))}
 
 
 def feet():
-    """Side -> (T, 3) the foot, which jumps from print to print half-way between its contacts."""
+    """Return the feet (T, 3) by side, moving to the next print half-way between contacts."""
     places = {}
     for side, prints in PRINTS.items():
         x = np.full(len(TIME), prints[0][0])
@@ -33,7 +33,7 @@ def feet():
 
 
 def step(side, number):
-    """Force (T, 3) and centre of pressure (T, 3) of one step: 700 N, the foot's place but for 3 cm."""
+    """Return force (T, 3) and centre of pressure (T, 3) of a 700 N step, within 3 cm of the foot."""
     place, start = PRINTS[side][number]
     on = (start <= TIME) & (start + 0.6 > TIME)
     force = np.where(on[:, None], [10.0, 700.0, 5.0], 0.0)
@@ -42,7 +42,7 @@ def step(side, number):
 
 
 def recording(plates, template="ground_force_{}_"):
-    """A table of plates; each is a list of the (side, number) of the steps on it."""
+    """Return a table of plates; each is a list of the (side, number) of its steps."""
     names, columns = [], []
     for number, steps in enumerate(plates, 1):
         parts = [step(*one) for one in steps] or [(np.zeros((400, 3)), np.zeros((400, 3)))]
@@ -63,14 +63,14 @@ FOUR = [[("r", 0)], [("l", 0)], [("r", 1)], [("l", 1)]]
     ids=["four", "four in another order", "two plates, each foot on each", "a fifth that is idle", "three"],
 )  # fmt: skip
 @pytest.mark.parametrize("swapped", [False, True])
-def test_plates_are_given_to_feet_by_place(plates, swapped):
-    """Whatever plate a foot steps on, its force is its own; exchanging names that tell no foot changes nothing."""
-    found = plates_of_feet(recording(plates), swapped, TIME, feet()).at(TIME)
+def test_plates_are_assigned_to_feet_by_position(plates, swapped):
+    """The force belongs to the foot, not the plate, so swapping neutral names changes nothing."""
+    forces = plates_of_feet(recording(plates), swapped, TIME, feet()).at(TIME)
     for side in "rl":
         expected = sum(step(side, number)[0] for number in (0, 1))
-        np.testing.assert_allclose(found[side].force, expected)
+        np.testing.assert_allclose(forces[side].force, expected)
         place = sum(step(side, number)[1] for number in (0, 1))
-        np.testing.assert_allclose(found[side].point, place, atol=1e-12)
+        np.testing.assert_allclose(forces[side].point, place, atol=1e-12)
 
 
 def test_one_foot_on_two_plates_has_the_force_and_moment_of_both():
@@ -78,23 +78,23 @@ def test_one_foot_on_two_plates_has_the_force_and_moment_of_both():
     names = [f"ground_force_{n}_{kind}{axis}" for n in (1, 2) for kind in "vp" for axis in "xyz"]
     shifted = np.where(force[:, 1:2] > 0, point + np.array([0.1, 0, 0]), 0.0)
     both = TimeSeries(TIME, np.hstack((0.25 * force, point, 0.75 * force, shifted)), tuple(names))
-    found = plates_of_feet(both, False, TIME, feet()).at(TIME)["r"]
+    forces = plates_of_feet(both, False, TIME, feet()).at(TIME)["r"]
     on = force[:, 1] > 0
-    np.testing.assert_allclose(found.force, force)
-    np.testing.assert_allclose(found.point[on], point[on] + [0.075, 0, 0])
+    np.testing.assert_allclose(forces.force, force)
+    np.testing.assert_allclose(forces.point[on], point[on] + [0.075, 0, 0])
     # About any point the moment of both is that of the sum: 0.25 and 0.75 of 5 N sideways, 0.1 m apart, cancel.
     moment = sum(np.cross(p, f) for p, f in ((point, 0.25 * force), (shifted, 0.75 * force)))
-    np.testing.assert_allclose(np.cross(found.point, found.force) + found.torque, moment, atol=1e-9)
+    np.testing.assert_allclose(np.cross(forces.point, forces.force) + forces.torque, moment, atol=1e-9)
 
 
-def test_contacts_that_belong_to_nobody_are_told():
+def test_contacts_without_a_foot_are_reported():
     away = recording(FOUR)
     values = away.values.copy()
     for column in ("ground_force_3_px", "ground_force_3_pz"):
         values[:, away.index(column)] += 2.0
-    found = plates_of_feet(away.with_values(values), False, TIME, feet())
-    assert any("ground_force_3, contact at 1.40 s: 2." in note and "not used" in note for note in found.notes)
-    assert found.at(TIME)["r"].force[150, 1] == 0.0
+    forces = plates_of_feet(away.with_values(values), False, TIME, feet())
+    assert any("ground_force_3, contact at 1.40 s: 2." in note and "ignored" in note for note in forces.notes)
+    assert forces.at(TIME)["r"].force[150, 1] == 0.0
     both = recording([[("r", 0)], []])
     values = both.values.copy()
     values[:, both.index("ground_force_1_pz")] = np.where(both["ground_force_1_vy"] > 0, np.tile([0.1, -0.1], 200), 0)
@@ -126,7 +126,7 @@ def test_plates_by_their_names(names, sides):
 
 
 def test_moments_by_their_names():
-    """OpenSim writes torques, its reader of C3D files moments with an m."""
+    """OpenSim writes torques; its reader of C3D files writes moments with an m."""
     pairs = {"ground_force_r_": "ground_torque_r_", "1_ground_force_": "1_ground_torque_",
              "ground_force_1_": "ground_moment_1_m", "ground_force_calcn_r_": "ground_force_calcn_r_m"}  # fmt: skip
     for force, torque in pairs.items():
@@ -138,7 +138,7 @@ def test_moments_by_their_names():
 def test_the_vertical_force_of_each_foot():
     three = recording(FOUR[:3])
     assert list(vertical_columns(three)) == ["ground_force_1", "ground_force_2", "ground_force_3"]
-    with pytest.raises(InputError, match=r"which plate is under the right foot.*ground_force_3_vy"):
+    with pytest.raises(InputError, match=r"the plate under the right foot is unknown.*ground_force_3_vy"):
         force_contacts(three, "r")
     assert force_contacts(three, "r", "ground_force_3_vy").starts == pytest.approx([1.4], abs=0.02)
     two = recording([FOUR[0], FOUR[1], []])
@@ -155,7 +155,7 @@ def table_of(shown):
 
 
 def test_the_command_shows_every_plate(tmp_path, capsys):
-    """Three plates that name no foot stand side by side; an idle one is named; two are taken for right and left."""
+    """Three neutral plates are listed separately; an unused one is reported; two are assumed right and left."""
     shifted = [[(side, number)] for side, number in (("l", 0), ("r", 1), ("l", 1))]
     main = script("tools/analyze.py").main
     path = write_series(tmp_path / "grf.mot", recording([*shifted, []]))
@@ -164,16 +164,16 @@ def test_the_command_shows_every_plate(tmp_path, capsys):
     rows = table_of(shown)
     assert rows["quantity"][:3] == ["ground_force_1", "ground_force_2", "ground_force_3"]
     assert rows["contacts"] == ["1", "1", "1"]
-    assert "ground_force_4: nobody stepped on it" in shown and "the names tell no foot" in shown
+    assert "ground_force_4: unused" in shown and "the names do not identify the feet" in shown
     path = write_series(tmp_path / "grf.mot", recording(shifted[:2]))
     assert main([f"forces={path}", f"output={tmp_path}"]) == 0
     shown = capsys.readouterr().out
     assert table_of(shown)["quantity"][:2] == ["right", "left"]
-    assert "ground_force_1_vy is taken for the right one" in shown
+    assert "ground_force_1_vy is assumed to be right" in shown
 
 
 def test_a_walk_over_plates_without_feet_in_their_names_has_the_same_moments(tmp_path):
-    """The recorded walk with its plates renamed, exchanged, and the right foot's two contacts on two plates."""
+    """The recorded walk with plates renamed and swapped, and the right foot's contacts on two plates."""
     body = make_embodiment("fullbody")
     folder = data_file(WALK)
     forces = read_series(folder / "grf_walk.mot")
@@ -191,9 +191,9 @@ def test_a_walk_over_plates_without_feet_in_their_names_has_the_same_moments(tmp
              for grf in (folder / "grf_walk.mot", path)]  # fmt: skip
     for one, other in zip(gaits[0].moments.values.T, gaits[1].moments.values.T, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    told = "; ".join(gaits[1].notes)
-    assert "ground_force_1: by its centre of pressure under the left foot" in told
-    assert "ground_force_3: by its centre of pressure under the right foot" in told
+    expected = "; ".join(gaits[1].notes)
+    assert "ground_force_1: assigned to the left foot" in expected
+    assert "ground_force_3: assigned to the right foot" in expected
 
 
 def test_the_third_plate_of_a_c3d_file_is_shown(tmp_path, capsys):

@@ -59,7 +59,7 @@ def archive(clip):
 
 
 def test_a_rollout_is_a_walk(archive, body):
-    """Angles, ground force and moments are those of the archive; about the hip nothing is coupled."""
+    """Angles, ground forces and moments are the archive's; no joint is coupled to the hip."""
     read = read_archive(archive)
     assert body_of(read).name == body.name
     gait, followed, one = rollout_gait(body, read, 0), followed_gait(body, read, 0), read.episodes[0]
@@ -81,18 +81,18 @@ def test_a_rollout_is_a_walk(archive, body):
 
 
 def test_the_command_analyses_an_archive(archive, tmp_path, capsys):
-    """The body falls before it takes a step: it is shown over time, beside what it should have followed."""
+    """The body falls before its first step, so curves are plotted over time with the reference."""
     main = script("tools/analyze.py").main
     assert main([f"archive={archive}", f"output={tmp_path}", "synergies=2"]) == 0
     shown, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
-    assert "metabolic power" in shown and "is no walk" in shown
-    assert "motion to be followed" in page and "http" not in page
+    assert "metabolic power" in shown and "is not a walk" in shown
+    assert "their reference" in page and "http" not in page
     # Two seeds are two rollouts of the same motion.
     assert main([f"archive=[{archive},{archive}]", f"output={tmp_path}", "synergies=0"]) == 0
     assert [
         line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("cmu_02_01_walk  ")
     ] == ["0", "1"]
-    with pytest.raises(InputError, match="1 episodes, episode=3"):
+    with pytest.raises(InputError, match="1 episodes, so episode=3"):
         main([f"archive={archive}", "episode=3", f"output={tmp_path}"])
 
 
@@ -103,8 +103,8 @@ def test_the_command_rolls_a_policy_out(clip, tmp_path, capsys):
     facts = {"config": config_to_dict(cfg), "policy_spec": policy.spec, "task": cfg.task}
     save_checkpoint(tmp_path / "policy.pt", {"policy": policy.state_dict(), **facts})
     env.close()
-    given = [f"checkpoint={tmp_path / 'policy.pt'}", "seeds=2", "device=cpu", "threads=1", "synergies=0"]
-    assert script("tools/analyze.py").main([*given, f"output={tmp_path / 'out'}"]) == 0
+    words = [f"checkpoint={tmp_path / 'policy.pt'}", "seeds=2", "device=cpu", "threads=1", "synergies=0"]
+    assert script("tools/analyze.py").main([*words, f"output={tmp_path / 'out'}"]) == 0
     shown = capsys.readouterr().out
     first, second = (read_archive(tmp_path / "out" / f"rollouts{name}.npz") for name in ("", "_seed1"))
     frames = min(len(one.episodes[0].qpos) for one in (first, second))
@@ -113,7 +113,7 @@ def test_the_command_rolls_a_policy_out(clip, tmp_path, capsys):
 
 
 def walking_archive(path: Path, body) -> np.ndarray:
-    """A body that follows a walk exactly while its right soleus follows the stride; (N,) right strikes [s]."""
+    """Return an exactly tracked walk whose right soleus follows the stride, and right strikes (N,) [s]."""
     whole = load_motion(data_file(CLIP), body)[0]
     qpos = whole.qpos.astype(float)
     strikes = gait_of(body, qpos, whole.frequency).contacts["r"].starts
@@ -137,7 +137,7 @@ def walking_archive(path: Path, body) -> np.ndarray:
 
 
 def test_emg_of_other_strides_is_compared_with_a_policy(tmp_path, body, capsys):
-    """The person strides slower than the policy: over the cycle their soleus is the same."""
+    """The subject strides slower than the policy, but the soleus agrees over the cycle."""
     assert len(walking_archive(tmp_path / "rollouts.npz", body)) == 2
     time = np.arange(0, 8, 0.001)
     emg = 0.1 + 0.8 * np.exp(-((((((time - 0.5) / 1.3) % 1.0) - 0.45) / 0.1) ** 2))

@@ -1,4 +1,4 @@
-"""Tables as laboratories and spreadsheets write them: every dialect reads as the plain one, every clock as the true."""
+"""Tables in the dialects of laboratories and spreadsheets: all read as the plain table, with the true clock."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_a_windows_code_page_and_units_in_brackets(tmp_path):
 
 
 @pytest.mark.parametrize("word", ["N/A", "NA", "NaN", "nan", "", "-", "null", "#N/A", "#DIV/0!"])
-def test_words_for_missing_values(tmp_path, word):
+def test_spellings_of_missing_values(tmp_path, word):
     rows = lines()
     rows[3] = f"0.0030,{word},1.0"
     (tmp_path / "x.csv").write_text(table(NAMES, rows=rows))
@@ -116,7 +116,7 @@ def test_uneven_clocks_stay_uneven():
     assert even_clock(gap)[0] is gap
 
 
-def test_repeated_times_of_a_rounded_clock_are_told(tmp_path):
+def test_repeated_times_of_a_rounded_clock_are_reported(tmp_path):
     rows = lines("{0:.3f},{1:.5f},{2:.5f}", [(t / 2, a, b) for t, a, b in ROWS])
     (tmp_path / "x.csv").write_text(table(NAMES, rows=rows))
     read = read_series(tmp_path / "x.csv")
@@ -125,28 +125,28 @@ def test_repeated_times_of_a_rounded_clock_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".sto"])
-def test_of_rows_of_one_time_the_last_stays(tmp_path, suffix):
+def test_the_last_of_rows_with_the_same_time_is_kept(tmp_path, suffix):
     """As OpenSim does: its integrator writes a row again after an event."""
     head = "\n".join(("Results", "endheader", "time,a")) if suffix == ".sto" else "time,a"
     (tmp_path / f"x{suffix}").write_text(f"{head}\n0,1\n0.01,2\n0.01,3\n0.02,4\n")
     read = read_series(tmp_path / f"x{suffix}")
     assert read.time.tolist() == [0.0, 0.01, 0.02] and read["a"].tolist() == [1, 3, 4]
-    assert "1 rows of the same time" in read.notes[0]
+    assert "1 rows with the same time" in read.notes[0]
 
 
 def test_rate_decides(tmp_path):
-    """For every format: a rate that the user states overrides the file's clock, and the difference is told."""
+    """In every format `rate=` overrides the file's clock, with a note."""
     series = TimeSeries(np.arange(20) / 100, np.arange(20.0)[:, None], ("a",))
     for suffix in (".csv", ".sto", ".mot"):
         path = write_series(tmp_path / f"x{suffix}", series)
         assert read_series(path, rate=100).notes == ()
         read = read_series(path, rate=50)
-        assert read.rate == pytest.approx(50) and "says 100 Hz; rate=50 is used" in read.notes[0]
+        assert read.rate == pytest.approx(50) and "states 100 Hz; using rate=50" in read.notes[0]
     for head in ("a", "frame,a"):
         count = ["" if head == "a" else f"{i}," for i in range(20)]
         (tmp_path / "y.csv").write_text(table(head, rows=[f"{c}{i}.5" for i, c in enumerate(count)]))
         assert read_series(tmp_path / "y.csv", rate=50).names == ("a",)
-    with pytest.raises(InputError, match="a rate in Hz is positive"):
+    with pytest.raises(InputError, match="must be positive"):
         read_series(tmp_path / "y.csv", rate=-1)
 
 
@@ -156,27 +156,27 @@ def test_rate_decides(tmp_path):
         (table("time (%),a", rows=["0,1", "50,2", "100,3"]), "in '%': a curve over a cycle"),
         (table("time (frames),a", rows=["0,1", "1,2", "2,3"]), "counts samples"),
         (table("time (parsec),a", rows=["0,1", "1,2", "2,3"]), "time"),
-        (table("time,a", rows=[f"{10 * i},{i}" for i in range(100)]), "in milliseconds, call it `time"),
-        (table("time,a", rows=["0,1", "1,2", "0.5,3"]), "does not rise in row 2"),
+        (table("time,a", rows=[f"{10 * i},{i}" for i in range(100)]), "in milliseconds, name it `time"),
+        (table("time,a", rows=["0,1", "1,2", "0.5,3"]), "does not increase in row 2"),
         (table("time,a", rows=["0,1", "NaN,2", "1,3"]), "time is missing in row 2"),
-        (table("time,a,b", rows=["0,00,1,00,2,00", "0,01,1,00,2,00", "0,02,1,00,2,00"]), "decimal commas between"),
+        (table("time,a,b", rows=["0,00,1,00,2,00", "0,01,1,00,2,00", "0,02,1,00,2,00"]), "decimal commas"),
         (table("time,a", rows=["0,x", "1,2", "2,3"]), "line 2: 'x' is not a number"),
         (table("time,a", rows=["0,1", "1,2 mV", "2,3"]), "line 3: '2 mV' is not a number"),
         ("time,a\nx,y\n", "is not a number"),
         ("PK\x03\x04\x00", "not a text file"),
     ],
 )
-def test_what_cannot_be_read_is_named_truly(tmp_path, text, message):
+def test_unreadable_tables_report_the_cause(tmp_path, text, message):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         read_series(tmp_path / "x.csv")
 
 
-def test_a_clock_in_another_unit_is_no_emg():
+def test_a_clock_in_another_unit_is_rejected():
     values = np.random.default_rng(0).random((400, 1))
-    with pytest.raises(InputError, match="is the time in milliseconds"):
+    with pytest.raises(InputError, match="the time is in milliseconds"):
         envelopes(TimeSeries(10.0 * np.arange(400), values, ("soleus",)), EmgSettings())
-    with pytest.raises(InputError, match="is the time in seconds"):
+    with pytest.raises(InputError, match="the time is in seconds"):
         envelopes(TimeSeries(1e-6 * np.arange(400), values, ("soleus",)), EmgSettings())
 
 
@@ -197,14 +197,14 @@ def test_events_in_any_unit(tmp_path, text):
     np.testing.assert_allclose(events.ends, [1.1, 2.1])
 
 
-def test_events_in_frames_are_refused(tmp_path):
+def test_events_in_frames_are_rejected(tmp_path):
     (tmp_path / "steps.csv").write_text("touchdown_frame\n100\n200\n")
-    with pytest.raises(InputError, match="is in frame: give it in seconds"):
+    with pytest.raises(InputError, match="is in frame: convert it to seconds"):
         read_events(tmp_path / "steps.csv")
 
 
 def test_milliseconds_give_the_same_cycle(tmp_path, capsys):
-    """Soleus is highest a quarter into each second, tibialis at three quarters, whatever the unit of the time."""
+    """Soleus peaks at 0.25 s of each second, tibialis at 0.75 s, for every unit of time."""
     time = np.arange(0, 4, 0.01)
     bursts = [0.02 + np.exp(-((((time % 1.0) - peak) / 0.08) ** 2)) for peak in (0.25, 0.75)]
     (tmp_path / "steps.csv").write_text("touchdown_s\n0\n1\n2\n3\n")
@@ -219,12 +219,12 @@ def test_milliseconds_give_the_same_cycle(tmp_path, capsys):
 
 
 def test_maps_of_channels_need_no_titles(tmp_path):
-    """The first line is a row like the others, unless it holds titles."""
+    """The first line is a row unless it is a header."""
     for text in ("E1,soleus_r\nE2,tibant_r\n", "channel,actuators\nE1,soleus_r\nE2,tibant_r\n",
                  "E1;soleus_r\nE2;tibant_r\n", "EMG;Muscles\nE1;soleus_r\nE2;tibant_r\n"):  # fmt: skip
         (tmp_path / "map.csv").write_text(text)
-        found = load_map(tmp_path / "map.csv")
-        assert found.actuators["E1"] == ("soleus_r",) and found.actuators["E2"] == ("tibant_r",)
+        mapping = load_map(tmp_path / "map.csv")
+        assert mapping.actuators["E1"] == ("soleus_r",) and mapping.actuators["E2"] == ("tibant_r",)
     (tmp_path / "map.csv").write_text("E1,soleus_r gasmed_r\n")
     assert load_map(tmp_path / "map.csv").actuators["E1"] == ("soleus_r", "gasmed_r")
     (tmp_path / "map.csv").write_text("E1,soleus_r\nE2,\n")
@@ -250,7 +250,7 @@ COORDINATES = ("pelvis_tilt", "pelvis_tx", "pelvis_ty", "hip_flexion_r", "knee_a
 
 
 def motion(path, header, degrees):
-    """A walk whose hip swings by 22 degrees and whose knee bends by 60."""
+    """Write a walk whose hip swings by 22 degrees and whose knee bends by 60."""
     time = np.arange(150) / 100
     phase = 2 * np.pi * time
     angles = [5 + 0 * time, 22 * np.sin(phase), 30 - 30 * np.cos(phase), 10 * np.sin(2 * phase)]
@@ -269,10 +269,10 @@ STATED_RADIANS = ("inDegrees=no", "inDegrees=false", "inDegrees = No")
 @pytest.mark.parametrize("degrees", [True, False])
 @pytest.mark.parametrize("header", [MODERN.format(""), OLD, *(MODERN.format(line) for line in STATED_DEGREES)])
 def test_degrees_whatever_the_header(tmp_path, header, degrees):
-    """Old headers state nothing: the size of the angles decides. A statement in contradiction to it is refused."""
+    """Without a header, the size of the angles determines the unit; a contradicting header is rejected."""
     path = motion(tmp_path / "walk.mot", header, degrees)
     if not degrees and "egrees" in header:
-        with pytest.raises(InputError, match=r"says degrees, but no joint bends by more than 1 \(knee_angle_r\)"):
+        with pytest.raises(InputError, match=r"states degrees, but no joint bends by more than 1 \(knee_angle_r\)"):
             read_series(path)
         read = read_series(path, angle_unit="rad")
     else:
@@ -287,15 +287,15 @@ def test_degrees_whatever_the_header(tmp_path, header, degrees):
 def test_radians_whatever_the_header(tmp_path, line):
     header = MODERN.format(line)
     assert read_series(motion(tmp_path / "walk.mot", header, False)).units[3] == "rad"
-    with pytest.raises(InputError, match="says radians, but knee_angle_r reaches 60"):
+    with pytest.raises(InputError, match="states radians, but knee_angle_r reaches 60"):
         read_series(motion(tmp_path / "walk.mot", header, True))
     assert read_series(tmp_path / "walk.mot", angle_unit="deg").units[3] == "deg"
     with pytest.raises(InputError, match="did you mean 'deg'"):
         read_series(tmp_path / "walk.mot", angle_unit="degr")
 
 
-def test_a_motion_that_stays_in_place_is_only_warned_of(tmp_path):
-    """Quiet standing bends no joint by 3 degrees: it may well be in degrees."""
+def test_a_motion_in_place_only_causes_a_note(tmp_path):
+    """Quiet standing bends no joint by 3 degrees, so degrees are plausible."""
     path = motion(tmp_path / "walk.mot", MODERN.format("inDegrees=yes"), False)
     still = read_series(path, angle_unit="deg")
     column = still.index("pelvis_tx")
@@ -305,7 +305,7 @@ def test_a_motion_that_stays_in_place_is_only_warned_of(tmp_path):
     text = (tmp_path / "still.mot").read_text().replace("inDegrees=no", "inDegrees=yes")
     (tmp_path / "still.mot").write_text(text)
     read = read_series(tmp_path / "still.mot")
-    assert read.units[3] == "deg" and "radians?" in read.notes[0]
+    assert read.units[3] == "deg" and "if these are radians" in read.notes[0]
 
 
 @pytest.mark.parametrize("title", ["Time", "TIME", "t"])

@@ -1,4 +1,4 @@
-"""Walks that turn, run, go backwards or on a treadmill, and motions that are no walk: numbers known beforehand."""
+"""Walks that turn, run, go backwards or on a treadmill, and other motions: values known in advance."""
 
 import dataclasses
 
@@ -27,14 +27,14 @@ def body():
 
 @pytest.fixture(scope="module")
 def walk(body):
-    """The built-in walk, three times in a row: 15 strides straight ahead."""
+    """Return the generated walk three times in sequence: 15 strides straight ahead."""
     clip = load_motion("walk", body)[0]
     once, advance = clip.qpos[:-1].astype(float), clip.qpos[-1, :2] - clip.qpos[0, :2]
     return np.concatenate([np.hstack((once[:, :2] + k * advance, once[:, 2:])) for k in range(3)])
 
 
 def turned(qpos, angle):
-    """The same steps along a way that turns by `angle` (T,) [rad]."""
+    """Return the same steps along a path that turns by `angle` (T,) [rad]."""
     out, move = qpos.copy(), np.gradient(qpos[:, :2], axis=0)
     cos, sin = np.cos(angle), np.sin(angle)
     way = np.stack([cos * move[:, 0] - sin * move[:, 1], sin * move[:, 0] + cos * move[:, 1]], axis=1)
@@ -64,8 +64,8 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_strides_speed_and_steps_of_any_way(body, walk, way):
-    """Turning the way changes neither the number of strides nor the speed along it; nor does a belt."""
+def test_strides_speed_and_steps_in_any_direction(body, walk, way):
+    """Neither turns nor a belt change the number of strides or the speed along the path."""
     time = np.arange(len(walk)) / 100
     gait = gait_of(body, way(walk, time), 100.0)
     numbers = numbers_of(gait)
@@ -79,11 +79,11 @@ def test_strides_speed_and_steps_of_any_way(body, walk, way):
     )
     assert not gait.is_run and not gait.no_walk
     assert (gait.belt < -1.1) == (way is WAYS["treadmill"])
-    assert any("backwards" in note for note in gait.notes) == (way is WAYS["backwards"])
+    assert any("backward" in note for note in gait.notes) == (way is WAYS["backwards"])
 
 
-def test_a_walk_that_begins_and_ends_at_rest(body, walk):
-    """Standing before and after costs neither speed nor strides, and makes none."""
+def test_a_walk_that_starts_and_ends_at_rest(body, walk):
+    """Standing before and after changes neither speed nor number of strides."""
     still = [np.repeat(walk[i : i + 1], 200, axis=0) for i in (0, -1)]
     numbers = numbers_of(gait_of(body, np.concatenate((still[0], walk, still[1])), 100.0))
     assert sum(numbers["strides"]) in (27, 28, 29)
@@ -91,10 +91,10 @@ def test_a_walk_that_begins_and_ends_at_rest(body, walk):
 
 
 @pytest.mark.parametrize("name", ["sway", "squat", "arm_raise", "step_in_place"])
-def test_built_in_motions_on_the_spot_are_no_walk(body, name):
+def test_generated_motions_on_the_spot_are_not_walks(body, name):
     clip = load_motion(name, body)[0]
     gait = gait_of(body, clip.qpos.astype(float), clip.frequency, name)
-    assert "the feet stay where they are" in gait.no_walk and f"{name} is no walk" in gait.notes[0]
+    assert "the feet stay in place" in gait.no_walk and f"{name} is not a walk" in gait.notes[0]
     assert walk_numbers([gait]) == [] and len(gait.contacts["r"].starts) == 0
 
 
@@ -112,18 +112,18 @@ def sit_to_stand(body):
     return qpos
 
 
-def test_sit_to_stand_is_no_walk(body, tmp_path, capsys):
+def test_sit_to_stand_is_not_a_walk(body, tmp_path, capsys):
     qpos = sit_to_stand(body)
     gait = gait_of(body, qpos, 100.0, "chair")
     assert np.ptp(np.linalg.norm((gait.pelvis - gait.feet["r"][0])[:, :2], axis=1)) > 0.2
-    assert "the feet stay where they are" in gait.no_walk
+    assert "the feet stay in place" in gait.no_walk
     clip = MotionClip("chair", qpos.astype(np.float32), 100.0, body.joint_names, body.name, body.model_version)
     clip.save(tmp_path / "chair.npz")
     words = [f"motion={tmp_path / 'chair.npz'}", f"output={tmp_path / 'out'}"]
     assert script("tools/analyze.py").main(words) == 0
     shown, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
-    assert "chair is no walk: the feet stay where they are" in shown and "step length" not in shown
-    assert "chair is no walk" in page and "<img" in page
+    assert "chair is not a walk: the feet stay in place" in shown and "step length" not in shown
+    assert "chair is not a walk" in page and "<img" in page
 
 
 def test_a_walker_who_leaves_the_room_and_comes_back_after_sitting(body, walk):
@@ -137,8 +137,8 @@ def test_a_walker_who_leaves_the_room_and_comes_back_after_sitting(body, walk):
     assert numbers["speed of the model"] == pytest.approx((SPEED, SPEED), rel=0.03)
 
 
-def test_why_a_motion_is_no_walk_by_hand():
-    """Feet that go to and fro, sideways, or together; the leg is 1 m long."""
+def test_why_a_motion_is_not_a_walk_by_hand():
+    """Feet that move back and forth, sideways, or together; the leg is 1 m long."""
     time = np.arange(500) / 100
     ahead = np.tile([1.0, 0.0], (500, 1))
     steps = {side: Contacts(np.array([1.0, 2.0, 3.0]) + shift, np.array([1.6, 2.6, 3.6]) + shift)
@@ -150,18 +150,18 @@ def test_why_a_motion_is_no_walk_by_hand():
     single = {side: Contacts(np.array([1.0]), np.array([1.6])) for side in "rl"}
     lunge = np.stack([0.3 * np.clip(time, 0, 1), 0 * time], axis=1)
     reason = no_walk({"r": 3 * lunge, "l": 0 * lunge}, single, 2, lunge, ahead, 1.0)
-    assert reason == "the body stays where it is (within 0.30 m)"
+    assert reason == "the body stays in place (within 0.30 m)"
     assert no_walk({"r": way, "l": way}, single, 2, way, ahead, 1.0) == ""
     aside = way[:, ::-1]
-    assert no_walk({"r": aside, "l": aside}, steps, 6, aside, ahead, 1.0) == "the body goes sideways"
+    assert no_walk({"r": aside, "l": aside}, steps, 6, aside, ahead, 1.0) == "the body moves sideways"
     swing = np.stack([np.sin(2 * np.pi * time), 0 * time], axis=1)
     kept = strides_only(steps["r"], swing, 1.0, 0.0, 100.0)
-    assert kept.starts.tolist() == [1.0] and "the foot got on by only 0.00 m" in kept.left_out[0]
-    assert "no foot gets ahead" in no_walk({"r": swing, "l": swing}, {"r": kept, "l": kept}, 6, way, ahead, 1.0)
+    assert kept.starts.tolist() == [1.0] and "the foot moved only 0.00 m" in kept.left_out[0]
+    assert "no foot moves forward" in no_walk({"r": swing, "l": swing}, {"r": kept, "l": kept}, 6, way, ahead, 1.0)
 
 
 def markers_of(path):
-    """Name -> (T, 3) [m], z up, of a .trc file in mm with y up; and the time of its first frame."""
+    """Return markers (T, 3) [m], z up, of a .trc file in mm with y up, and the time of its first frame."""
     lines = path.read_text().splitlines()
     names = [name for name in lines[3].split("\t")[2:] if name.strip()]
     rows = [line.split("\t") for line in lines[6:] if line.strip()]
@@ -171,7 +171,7 @@ def markers_of(path):
 
 
 def test_contacts_of_a_run_without_plates_are_those_of_the_plates():
-    """Treadmill, four metres a second: markers see each strike within 15 ms, each toe-off within 25 ms."""
+    """Treadmill at 4 m/s: strikes within 15 ms, toe-offs within 25 ms of the plates."""
     markers, start = markers_of(data_file(f"{RUN}/motion_capture_run.trc"))
     forces = read_series(data_file(f"{RUN}/grf_run.mot"))
     pelvis = sum(markers[name] for name in ("LASI", "RASI", "LPSI", "RPSI")) / 4
@@ -182,11 +182,11 @@ def test_contacts_of_a_run_without_plates_are_those_of_the_plates():
     shares, measured = [], []
     for side, (heel, toe) in feet.items():
         plate = contacts_from_force(forces[f"{side.upper()}_ground_force_vy"], forces.rate, 30.0, start_time=start)
-        found = contacts_from_feet(heel, toe, pelvis, 100.0, start_time=start, direction=ahead, belt=belt)
-        for exact, seen, within in ((plate.starts, found.starts, 0.015), (plate.ends, found.ends, 0.025)):
-            seen = seen[np.isfinite(seen)]
-            assert np.abs(seen[:, None] - exact[None]).min(axis=0).max() < within, side
-        shares.append(np.nanmean(found.stance_share))
+        contacts = contacts_from_feet(heel, toe, pelvis, 100.0, start_time=start, direction=ahead, belt=belt)
+        for exact, detected, within in ((plate.starts, contacts.starts, 0.015), (plate.ends, contacts.ends, 0.025)):
+            detected = detected[np.isfinite(detected)]
+            assert np.abs(detected[:, None] - exact[None]).min(axis=0).max() < within, side
+        shares.append(np.nanmean(contacts.stance_share))
         measured.append(np.nanmean(plate.stance_share))
     np.testing.assert_allclose(shares, measured, atol=0.03)
 
@@ -206,9 +206,9 @@ def test_strikes_of_walks_without_plates_are_those_of_the_plates(body):
             loaded = gait.forces[side][:, 1] > 20.0
             plate = time[np.flatnonzero(loaded[1:] & ~loaded[:-1])[0] + 1]
             assert side not in known or plate == pytest.approx(known[side], abs=0.006)
-            found = contacts_from_feet(heel, toe, gait.pelvis, gait.rate, start_time=float(time[0]),
+            contacts = contacts_from_feet(heel, toe, gait.pelvis, gait.rate, start_time=float(time[0]),
                                        direction=gait.direction, belt=gait.belt)  # fmt: skip
-            apart.append(found.starts[np.abs(found.starts - plate).argmin()] - plate)
+            apart.append(contacts.starts[np.abs(contacts.starts - plate).argmin()] - plate)
     assert np.abs(apart).max() < 0.025 and abs(np.mean(apart)) < 0.005
 
 
@@ -229,7 +229,7 @@ def test_a_run_has_flight_and_long_steps(body):
 
 
 def test_speed_on_a_treadmill_is_the_belts(body):
-    """The toe markers move with the belt at 1.135 m/s; the model's legs are 0.91 of the subject's."""
+    """The belt moves at 1.135 m/s by the toe markers; the model's legs are 0.91 of the subject's."""
     folder = data_file("data/opensim_models_gait_subject01")
     gait, _ = opensim_gait(body, folder / "subject01_walk1_ik.mot")
     numbers = numbers_of(gait)
@@ -245,7 +245,7 @@ def test_a_motion_without_horizontal_places_walks_on_a_treadmill(body):
     assert 1.0 < numbers_of(gait)["speed"][0] < 1.4
 
 
-def test_speeds_are_the_subjects_with_the_models_beside(body, walk, tmp_path, capsys):
+def test_speeds_are_the_subjects_followed_by_the_models(body, walk, tmp_path, capsys):
     """A subject whose legs are twice as long walks twice as fast."""
     clip = MotionClip("walk", walk.astype(np.float32), 100.0, body.joint_names, body.name, body.model_version)
     rows = {}
@@ -256,7 +256,7 @@ def test_speeds_are_the_subjects_with_the_models_beside(body, walk, tmp_path, ca
         script("tools/analyze.py").main([f"motion={tmp_path / name}.npz", f"output={tmp_path}", *options])
         shown = capsys.readouterr().out
         rows[name] = {line[:30].strip(): line[30:].split() for line in shown.splitlines()}
-        assert ("does not tell the subject's size" in shown) == (name == "none")
+        assert ("does not contain the subject's size" in shown) == (name == "none")
     assert "speed" not in rows["none"] and rows["none"]["speed of the model"][0] == "1.19"
     for name in ("stored", "stated"):
         assert rows[name]["speed"][0] == "2.38" and rows[name]["speed of the model"][0] == "1.19"
@@ -276,7 +276,7 @@ def test_retargeting_stores_the_scale(body):
 
 
 def test_without_a_reference_the_table_describes_the_curves(body, walk, tmp_path, capsys):
-    """No column of dashes: extremes and scatter instead, and the same in table.csv."""
+    """Extremes and scatter replace empty columns, in table.csv as well."""
     clip = MotionClip("walk", walk.astype(np.float32), 100.0, body.joint_names, body.name, body.model_version)
     clip.save(tmp_path / "walk.npz")
     script("tools/analyze.py").main([f"motion={tmp_path / 'walk.npz'}", f"output={tmp_path}"])

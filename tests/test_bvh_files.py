@@ -1,4 +1,4 @@
-"""One walk in BVH files of many programs: whatever zero rotations look like, the body comes back as it walked."""
+"""One walk in BVH files of many programs: every pose of zero rotations gives the same motion."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import data_file
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 from walker import NAMES, Y_UP, Z_UP, Walk, about, bones_along_x, bvh, standing_axes, walk
 
 from muscle_torch.errors import InputError
@@ -28,13 +28,13 @@ FACING_LEFT = Y_UP @ about("y", 90)
 
 
 def angles(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Of rotations (T, 3, 3) against each other [degrees]."""
+    """Return the angles between rotations (T, 3, 3) [deg]."""
     trace = np.einsum("tji,tji->t", one, other)
     return np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
 
 
 def check_walk(raw: RawMotion, truth: Walk = WALK, turn: np.ndarray | None = None) -> None:
-    """Positions within 0.1 mm and orientations within 0.05 degrees of the walk, turned by `turn`."""
+    """Check positions within 0.1 mm and orientations within 0.05 degrees of the walk rotated by `turn`."""
     turn = np.eye(3) if turn is None else turn
     assert raw.num_frames == len(truth.positions) and raw.rate == pytest.approx(truth.rate, rel=1e-5)
     for name, at in truth.landmarks.items():
@@ -61,7 +61,7 @@ def test_anatomical_axes_do_not_depend_on_the_pose_of_zero_rotations(tmp_path, a
     path.write_text(bvh(WALK, axes, world))
     raw = read_motion(path)
     check_walk(raw)
-    assert any("z is taken as the vertical axis" in note for note in raw.notes) == (world is Z_UP)
+    assert any("vertical axis assumed to be z" in note for note in raw.notes) == (world is Z_UP)
     # Only a standing pose shows the flat foot and the upright trunk.
     assert bool(raw.rest) == (axes is not bones_along_x)
     for name, at in raw.rest.items():
@@ -81,7 +81,7 @@ def test_a_row_of_bones_is_fitted_as_well_as_a_standing_pose(tmp_path):
 
 
 def test_axes_of_the_skeleton_of_lafan1():
-    """Offsets of its Hips: the spine leaves them 33 degrees off the axis that points up."""
+    """The spine leaves its Hips 33 degrees off the vertical."""
     hips = np.array([0.103456, 1.857829, 0.0])
     axes = body_axes(np.array([0.0, 0.0, 21.097]), np.array([6.901968, -2.603733, 0.0]) - hips)
     np.testing.assert_array_equal(axes, np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
@@ -95,7 +95,7 @@ def test_joints_with_positions_of_their_own(tmp_path, dummy, channels, axes):
     path.write_text(bvh(WALK, axes, dummy=dummy, channels=channels))
     raw = read_motion(path)
     check_walk(raw)
-    assert len(raw.notes) == 1 and "1 unit of length is taken for 0.01 m" in raw.notes[0]  # no treadmill
+    assert len(raw.notes) == 1 and "unit of length assumed to be 0.01 m" in raw.notes[0]  # no treadmill
 
 
 def number_commas(text: str) -> str:
@@ -182,28 +182,28 @@ def test_two_bodies_in_one_file_are_not_mixed(tmp_path, names):
     lines = motion.splitlines()
     rows = [f"{row} {row}" for row in lines[2:]]
     (tmp_path / "walk.bvh").write_text("\n".join(["HIERARCHY", *heads, "MOTION", *lines[:2], *rows]))
-    assert "export each into a file of its own" in complaint(tmp_path / "walk.bvh")
+    assert "export each to a separate file" in error_message(tmp_path / "walk.bvh")
 
 
 def test_frame_time_zero_needs_the_rate(tmp_path):
     path = tmp_path / "walk.bvh"
     path.write_text(bvh(WALK).replace("Frame Time: 0.03333333", "Frame Time: 0"))
-    assert "Frame Time of 0 s; set rate=" in complaint(path)
+    assert "Frame Time of 0 s; set rate=" in error_message(path)
     check_walk(read_motion(path, ReadOptions(rate=30.0)))
 
 
 def test_the_user_sets_the_vertical_axis(tmp_path):
-    """Obeyed even if it is wrong: the body then lies, 0.5 m and less above the lowest point."""
+    """It is used even if wrong: the body then lies within 0.5 m of its lowest point."""
     path = tmp_path / "walk.bvh"
     path.write_text(bvh(WALK, world=Z_UP))
     check_walk(read_motion(path, ReadOptions(up="z")))
     lying = read_motion(path, ReadOptions(up="y"))
     assert np.ptp([at[0, 2] for at in lying.positions.values()]) < 0.7
-    assert "up='w' is no axis" in complaint(path, ReadOptions(up="w"))
+    assert "up='w' is not an axis" in error_message(path, ReadOptions(up="w"))
 
 
 def test_a_body_that_lies_stays_lying(tmp_path):
-    """Rest pose along y, body along z throughout: read as before, with a note of the other possibility."""
+    """Rest pose along y, body along z: unchanged, with a note on the alternative."""
     turn = about("y", -90)  # on the back, the head towards -x
     lying = replace(WALK, positions=WALK.positions @ turn.T, turns=turn @ WALK.turns)
     still = lying.positions - lying.positions[:, :1] * (0.0, 0.0, 1.0) + [0.0, 0.0, 0.2]  # on the floor
@@ -215,7 +215,7 @@ def test_a_body_that_lies_stays_lying(tmp_path):
     assert any("lies along" in note and "set up=" in note for note in raw.notes)
 
 
-def test_who_stands_up_and_lies_down_again_has_not_changed_the_vertical_axis(tmp_path):
+def test_standing_up_and_lying_down_keeps_the_vertical_axis(tmp_path):
     """A third of the recording on the feet, the rest on the back: the pelvis rises by 0.7 m."""
     turn = about("y", -90)
     positions = np.where(np.arange(90)[:, None, None] < 30, walk(90).positions, walk(90).positions @ turn.T)
@@ -227,14 +227,14 @@ def test_who_stands_up_and_lies_down_again_has_not_changed_the_vertical_axis(tmp
     np.testing.assert_allclose(raw.positions["neck"][:, 2], positions[:, NAMES.index("Neck"), 2], atol=1e-4)
 
 
-def test_mirrored_bodies_are_named_as_such(tmp_path):
-    """Swapped sides are not mistaken for a wrong axis, whichever axis points up."""
+def test_mirrored_bodies_are_reported(tmp_path):
+    """Swapped sides are not mistaken for a wrong vertical axis."""
     text = bvh(WALK, world=Z_UP)
     swapped = text.replace("Left", "LEFT").replace("Right", "Left").replace("LEFT", "Right")
     path = tmp_path / "walk.bvh"
     path.write_text(swapped)
-    message = complaint(path)
-    assert "left and right are swapped in the names" in message and "left-handed" in message
+    message = error_message(path)
+    assert "names of left and right are swapped" in message and "left-handed" in message
 
 
 def test_the_tool_shows_notes_and_takes_the_axis(tmp_path, capsys):
@@ -242,14 +242,14 @@ def test_the_tool_shows_notes_and_takes_the_axis(tmp_path, capsys):
     (tmp_path / "in" / "walk.bvh").write_text(bvh(WALK, world=Z_UP))
     words = [f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "figures=false"]
     retarget(words)
-    note = "z is taken as the vertical axis (up= sets another)"
+    note = "vertical axis assumed to be z (override with up=)"
     assert f"note: walk: {note}" in capsys.readouterr().err
     record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
     assert note in record["notes"]
     retarget([*words, "up=z"])
     record = json.loads((tmp_path / "out" / "quality" / "walk.json").read_text())
     assert not any("vertical axis" in line for line in record["notes"])
-    with pytest.raises(InputError, match="up='down' is no axis"):
+    with pytest.raises(InputError, match="up='down' is not an axis"):
         retarget([*words, "up=down"])
 
 

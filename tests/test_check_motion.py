@@ -1,4 +1,4 @@
-"""tools/check_motion.py as a user runs it."""
+"""tools/check_motion.py from the command line."""
 
 import json
 
@@ -14,7 +14,7 @@ main = script("tools/check_motion.py").main
 
 
 def hovering(path) -> MotionClip:
-    """Standing, 10 cm above the floor."""
+    """Return a standing body 10 cm above the floor."""
     body = make_embodiment("fullbody")
     (clip,) = generate("sway", body)
     qpos = np.tile(clip.qpos[0], (40, 1))
@@ -34,7 +34,7 @@ def test_a_table_and_figures_of_each_motion(tmp_path, capsys):
     assert all(clip["zmp_distance_p95"] < 0.005 and clip["shift_max"] == 0.0 for clip in clips)
 
 
-def test_the_line_names_what_no_body_can_follow(tmp_path, capsys):
+def test_the_message_states_why_a_motion_is_infeasible(tmp_path, capsys):
     hovering(tmp_path / "hover.npz")
     assert main([f"motion={tmp_path}", "filter=true"]) == 0
     assert "hover: no body can follow it: the ground must carry the body in frames 0 to 39" in capsys.readouterr().err
@@ -49,7 +49,7 @@ def test_the_line_names_what_no_body_can_follow(tmp_path, capsys):
         (["motion=wlak"], "did you mean 'walk'"),
     ],
 )
-def test_wrong_words_are_named(words, message):
+def test_wrong_options_are_reported(words, message):
     with pytest.raises(InputError) as error:
         main(words)
     assert message in str(error.value) and "\n" not in str(error.value)

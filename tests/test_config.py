@@ -35,7 +35,7 @@ def test_later_layers_win():
     ],
 )
 def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_rate, std):
-    """A preset's block says all that a task may have changed, so it means the same on top of any task file."""
+    """A preset sets every option that a task may change, so it means the same for every task."""
     block = OmegaConf.to_container(
         OmegaConf.load(Path(str(resources.files("muscle_torch.cfg"))) / f"preset/{preset}.yaml")
     )
@@ -67,7 +67,7 @@ def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_
         ("-num_envs=3", "key=value"),
     ],
 )
-def test_mistakes_are_one_line_with_the_remedy(word, offered):
+def test_errors_are_one_line_with_the_remedy(word, offered):
     with pytest.raises(InputError) as caught:
         load_config(words=[word])
     assert offered in str(caught.value) and "\n" not in str(caught.value)
@@ -115,7 +115,7 @@ def test_lists_of_kinds():
 
 
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "expected"),
     [
         ("policy=mpl", "mlp"),
         ("policy.hiden=[8]", "hidden"),
@@ -133,14 +133,14 @@ def test_lists_of_kinds():
         ("embodiment.fingers=true", "bimanual and fullbody would"),
     ],
 )
-def test_options_of_another_kind_are_one_line(word, told):
+def test_options_of_another_kind_are_a_one_line_error(word, expected):
     with pytest.raises(InputError) as caught:
         load_config("toy_arm", [word])
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_mistyped_word_answers_without_torch():
-    """Options stand in files that import no torch."""
+def test_misspelled_words_are_reported_without_importing_torch():
+    """Options are defined in files that do not import torch."""
     code = (
         "import sys\nfrom muscle_torch.config import load_config\nfrom muscle_torch.errors import InputError\n"
         "load_config('fullbody', ['preset=paper', 'actions.muscles.mapping=half', 'goal.stride=2'])\n"

@@ -1,4 +1,4 @@
-"""Controllers: what they read and what they leave alone; the tools without a checkpoint."""
+"""Controllers: their inputs and side effects; tools without a checkpoint."""
 
 import json
 import re
@@ -36,20 +36,20 @@ def test_every_controller_acts_in_every_environment(env, name):
     assert controller.act(env).shape == (3, env.action_size)
 
 
-def test_an_unknown_controller_is_one_line():
+def test_an_unknown_controller_is_a_one_line_error():
     with pytest.raises(InputError, match=r"policy=zerro.*'zero'.*checkpoint="):
         make_controller("zerro")
 
 
 def test_the_mode_is_the_policys_mean_and_the_observation_the_newest(env, policy):
-    seen = [env.begin()]
+    observations = [env.begin()]
     controller = PolicyController(policy)
     for _ in range(3):
         action = controller.act(env)
-        expected = policy.act(seen[-1]) if hasattr(policy, "act") else policy.actor.module(seen[-1])[0]
+        expected = policy.act(observations[-1]) if hasattr(policy, "act") else policy.actor.module(observations[-1])[0]
         assert torch.equal(action, expected.detach()) and not action.requires_grad
-        seen.append(env.advance(action).observation)
-        assert env.observation is seen[-1]
+        observations.append(env.advance(action).observation)
+        assert env.observation is observations[-1]
 
 
 def test_samples_have_the_policys_distribution_and_random_numbers_of_their_own(env, policy):
@@ -79,7 +79,7 @@ def test_a_policy_is_in_evaluation_mode_only_while_it_acts(env, policy):
     assert policy.training and not any(module.training for module in policy.critic.modules())
 
 
-def test_an_action_of_the_wrong_shape_is_one_line(env):
+def test_an_action_of_the_wrong_shape_is_a_one_line_error(env):
     with pytest.raises(InputError, match=r"Acting.*\(3, 1\).*\(3, 2\)"):
         evaluate(env, Acting(lambda observation: torch.zeros(3, 1)))
 
@@ -151,7 +151,7 @@ def test_render_and_view_play_a_controller(tmp_path, renderer):  # noqa: F811
     view = script("tools/view.py")
     viewer = view.make_viewer(view.parse_words(view.ViewOptions, [*words, "port=8378", "max_seconds=0.5"]))
     try:
-        assert viewer.player.source_names == ("zero", view.ALONE)
+        assert viewer.player.source_names == ("zero", view.MOTION_ONLY)
         assert viewer.player.trajectory.reference is not None and viewer.player.trajectory.activation is not None
     finally:
         viewer.close()

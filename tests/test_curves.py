@@ -1,4 +1,4 @@
-"""Learning curves of several runs: times, breaks, and what the command says."""
+"""Learning curves of several runs: times, pauses, and output of the command."""
 
 import pytest
 from commands import script
@@ -15,14 +15,14 @@ def a_run(folder, times, values):
     return str(folder)
 
 
-def test_minutes_leave_out_the_break_of_a_run_that_was_continued(tmp_path):
+def test_minutes_exclude_the_pause_of_a_resumed_run(tmp_path):
     run = a_run(tmp_path / "a", [0, 30, 60, 7260, 7290], [5.0, 4.0, 3.0, 2.0, 1.0])
     minutes, steps, values = curve(run, "err/site_abs")
     assert minutes == pytest.approx([0, 0.5, 1.0, 1.0, 1.5])
     assert steps == [0, 100, 200, 300, 400] and values == [5, 4, 3, 2, 1]
 
 
-def test_a_mistyped_scalar_is_named_with_its_nearest(tmp_path):
+def test_misspelled_scalars_suggest_the_nearest(tmp_path):
     run = a_run(tmp_path / "a", [0, 1], [1.0, 2.0])
     with pytest.raises(InputError, match="err/site_abs"):
         curve(run, "err/site_ab")

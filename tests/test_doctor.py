@@ -1,4 +1,4 @@
-"""The doctor: what each check says of a healthy installation, and of faults put before it."""
+"""The doctor: results of each check for a healthy installation and for planted faults."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ doctor = script("tools/doctor.py")
 PINS = {"torch": "2.13.0", "mujoco": "3.17.0", "viser": "1.1.1"}
 
 
-def test_the_command_prints_one_line_a_check_and_its_exit_code_tells_of_failures(capsys):
+def test_the_command_prints_one_line_per_check_and_fails_with_an_exit_code(capsys):
     code = doctor.main(["task=toy_arm"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert [line[8:].startswith(name) for line, name in zip(lines, doctor.CHECKS, strict=True)] == [True] * len(lines)
@@ -24,7 +24,7 @@ def test_the_command_prints_one_line_a_check_and_its_exit_code_tells_of_failures
     assert {line.split()[0] for line in lines} <= {"ok", "note", "fail"}
 
 
-def test_too_many_worlds_fail_with_a_number_that_fits(capsys):
+def test_too_many_environments_fail_with_a_number_that_fits(capsys):
     assert doctor.main(["task=toy_arm", "num_envs=100000000", "device=cpu"]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[1:2] == ["memory"]]
     assert "fail" in line
@@ -47,18 +47,18 @@ def test_versions_are_compared_with_the_tested_ones():
     assert gone.status == "fail" and "mujoco" in gone.text and "pip install" in gone.text
 
 
-def test_bodies_are_judged_by_what_is_new():
+def test_defects_of_bodies_are_compared_with_the_known_ones():
     arms, body = make_embodiment("bimanual"), make_embodiment("fullbody")
     assert doctor.judge_mirror(make_embodiment("toy_arm")).status == "ok"
     assert doctor.judge_mirror(arms).status == "ok"
     known = doctor.judge_mirror(body)
     assert known.status == "note" and "LTpT_T12" in known.text
     arms.model.body_mass[arms.model.body("humerus_l").id] += 0.5
-    found = doctor.judge_mirror(arms)
-    assert found.status == "fail" and "humerus_r" in found.text and "mass" in found.text
+    result = doctor.judge_mirror(arms)
+    assert result.status == "fail" and "humerus_r" in result.text and "mass" in result.text
 
 
-def test_a_full_disk_and_a_folder_that_is_not_ones_own(tmp_path):
+def test_a_full_disk_and_a_read_only_folder(tmp_path):
     assert doctor.judge_disk(tmp_path / "runs" / "deep", needed=1).status == "ok"
     full = doctor.judge_disk(tmp_path, needed=2**60)
     assert full.status == "fail" and "runs_dir=" in full.text
@@ -68,7 +68,7 @@ def test_a_full_disk_and_a_folder_that_is_not_ones_own(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_a_gpu_that_is_asked_for_and_absent_fails():
+def test_a_requested_but_missing_gpu_fails():
     assert doctor.check_gpu(load_config("toy_arm", device="cuda")).status == "fail"
     assert doctor.check_gpu(load_config("toy_arm")).status in (
         "note",
@@ -77,7 +77,7 @@ def test_a_gpu_that_is_asked_for_and_absent_fails():
 
 
 def test_a_captured_control_step_bends_the_elbow():
-    """Warp's CPU device captures too: the same lines as on a GPU."""
+    """Warp's CPU device supports graph capture as well."""
     assert doctor.replay("cpu").status == "ok"
 
 
@@ -87,7 +87,7 @@ def test_a_gpu_captures_a_graph():
     assert doctor.check_graph(load_config("toy_arm")).status == "ok"
 
 
-def test_what_a_broken_installation_throws_becomes_a_line():
+def test_errors_of_a_broken_installation_are_one_line():
     def missing(cfg):
         raise ModuleNotFoundError("No module named 'mujoco'")
 
@@ -99,8 +99,8 @@ def test_what_a_broken_installation_throws_becomes_a_line():
     assert doctor.examine(wrong, cfg) == ("fail", "MuJoCo 4.0.0 is installed, 3.17 is wanted: run `pip install ...`")
 
 
-def test_nothing_but_the_checks_is_on_the_screen():
-    """Warp and MuJoCo greet whoever starts them: not here."""
+def test_only_the_checks_are_printed():
+    """The start-up messages of Warp and MuJoCo are suppressed."""
     command = [sys.executable, str(ROOT / "tools" / "doctor.py"), "task=toy_arm"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode in (0, 1) and done.stderr == "" and "\033" not in done.stdout

@@ -1,4 +1,4 @@
-"""README and docs keep what they promise: snippets run, commands are understood and (slow tier) run."""
+"""README and docs: snippets run, commands parse and (slow tier) run, paths exist."""
 
 import ast
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, script, train
 from conftest import DATA, data_file
-from documentation import PAGES, Command, commands, snippets
+from documentation import PAGES, PLACEHOLDER, Command, anchors, commands, links, paths, snippets
 
 from muscle_torch.config import load_config, parse_words
 
@@ -42,7 +42,7 @@ NOT_RUN = {
 
 
 def schema(path: str) -> type:
-    """The options of a script: the second argument of its `run_command`."""
+    """Return the options class of a script: the second argument of its `run_command`."""
     module = script(path)
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_command":
@@ -56,8 +56,8 @@ def test_the_pages_have_snippets_and_commands():
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.id)
-def test_a_documented_command_is_understood(command: Command):
-    """Its script exists and knows every key and value."""
+def test_documented_commands_parse(command: Command):
+    """The script exists and accepts every key and value."""
     if command.script == "-m pytest":
         assert all((ROOT / word).exists() for word in command.words if word.startswith("tests/"))
         return
@@ -71,9 +71,19 @@ def test_a_documented_command_is_understood(command: Command):
         parse_words(schema(command.script), words)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_and_links_exist(page: Path):
+    missing = [path for path in paths(page) if Path(path).stem != PLACEHOLDER and not (ROOT / path).exists()]
+    assert not missing, f"{page.name} names {', '.join(missing)}"
+    for file, anchor in links(page):
+        target = page.parent / file if file else page
+        assert target.exists(), f"{page.name} links to {file}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {file}#{anchor}"
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory) -> Path:
-    """A folder with what the pages speak of: a run, another, rollouts, recordings, motions."""
+    """Return a folder with the files that the pages use: runs, rollouts, recordings, motions."""
     folder = tmp_path_factory.mktemp("desk")
     clips = data_file("data/clips/MyoBimanualArm")
     gait, falisse = data_file("data/opensim_core_walk3d"), data_file("data/falisse2019_gait_cycles")
@@ -105,7 +115,7 @@ def desk(tmp_path_factory) -> Path:
 
 
 def run(command: Command, folder: Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """The command as a shell would, on one core, in `folder`."""
+    """Run the command in `folder` on one core."""
     words = [sys.executable, str(ROOT / command.script), *command.words]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     return subprocess.run(
@@ -115,7 +125,7 @@ def run(command: Command, folder: Path, timeout: float = 600) -> subprocess.Comp
 
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=lambda page: page.name)
 def test_every_snippet_runs(desk, page, monkeypatch):
-    """Those of one page one after the other, as a reader would paste them."""
+    """The snippets of a page run in sequence."""
     if page.name == "other_frameworks.md":
         pytest.importorskip("gymnasium")
         pytest.importorskip("rsl_rl")
@@ -151,7 +161,7 @@ def test_readmes_and_the_docs_rollouts_leave_policies_in_control(desk, monkeypat
 
 
 def _small(command: Command) -> Command:
-    """The command with a budget of seconds, on the CPU, and with the desk's files for the reader's own."""
+    """Return the command with a budget of seconds, on the CPU, with files of the desk."""
     words = list(command.words)
     if command.script == "train.py" and "--help" not in words:
         words += _train_words(words)
@@ -186,9 +196,9 @@ def _train_words(words: list[str]) -> list[str]:
 
 
 def _variables(page: str) -> dict[str, str]:
-    """`F=$D/folder` of a page's code blocks."""
-    found = next(one for one in PAGES if one.name == page).read_text(encoding="utf-8")
-    return {f"${name}": value for name, value in re.findall(r"\b([A-Z])=(\$D/\S+)", found)}
+    """Return the variables `F=$D/folder` of a page's code blocks."""
+    text = next(one for one in PAGES if one.name == page).read_text(encoding="utf-8")
+    return {f"${name}": value for name, value in re.findall(r"\b([A-Z])=(\$D/\S+)", text)}
 
 
 _RUNNABLE = [c for c in COMMANDS if c.script not in NOT_A_TOOL and not any(word in c.id for word in NOT_RUN)]
@@ -197,7 +207,7 @@ _RUNNABLE = [c for c in COMMANDS if c.script not in NOT_A_TOOL and not any(word 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({command.page for command in _RUNNABLE}))
 def test_every_documented_command_runs(desk, page):
-    """In the order of the page, with a budget of seconds; --help and refusals count as what the page says."""
+    """In the order of the page, with a budget of seconds; documented errors count as success."""
     failed = []
     for command in _RUNNABLE:
         if command.page != page or command.script == "tools/view.py":  # serves until stopped: tests/test_viewer.py
@@ -208,7 +218,7 @@ def test_every_documented_command_runs(desk, page):
     assert not failed, "\n".join(failed)
 
 
-def test_what_is_not_run_is_named():
+def test_what_is_not_run_is_reported():
     """No command disappears in silence: each is run, or a reason stands above."""
     left = [c for c in COMMANDS if c not in _RUNNABLE and c.script not in NOT_A_TOOL]
     used = {word for word in NOT_RUN for c in left if word in c.id}

@@ -1,4 +1,4 @@
-"""The dynamic filter: laws of its programme, and what it does to motions made here and to recorded ones."""
+"""The dynamic filter: laws of its quadratic program, and its effect on synthetic and recorded motions."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def body() -> Embodiment:
 
 @pytest.fixture(scope="module")
 def swaying(body) -> MotionClip:
-    """Planted feet, and a body that sways too fast from side to side: 4 cm at 1 Hz."""
+    """Return planted feet and a body that sways too fast: 4 cm at 1 Hz."""
     time = np.arange(FRAMES) / RATE
     over = np.column_stack((0.04 * np.sin(2 * np.pi * time), np.full(FRAMES, -0.10)))
     feet = _planted(body, FRAMES, half_width=0.09, outward=0.12)
@@ -77,12 +77,12 @@ def test_the_shift_keeps_the_cart_table_s_zero_moment_point_within_the_sides():
     assert np.abs(np.diff(shift[:, 0], 3)).max() * RATE**3 < 100
 
 
-def test_what_no_reasonable_shift_saves_does_not_drag_the_others_along():
+def test_an_infeasible_stretch_does_not_affect_other_frames():
     shift = plan_shift(resting(5.0), wall(0.02, slice(100, 102)), RATE)
     assert np.abs(shift).max() < 0.2
 
 
-def test_a_motion_too_fast_for_its_feet_becomes_possible(body, swaying):
+def test_the_filter_makes_a_too_fast_motion_feasible(body, swaying):
     before = assess_clip(swaying, body).reaction.distance
     filtered = filter_clip(swaying, body, cache=False)
     assert before.max() > 0.05 and filtered.zmp_distance.max() < 1e-3
@@ -102,7 +102,7 @@ def test_a_motion_too_fast_for_its_feet_becomes_possible(body, swaying):
     assert (values >= low - 1e-6)[:, free].all() and (values <= high + 1e-6)[:, free].all()
 
 
-def test_a_possible_motion_is_left_as_it_is(body):
+def test_a_feasible_motion_is_unchanged(body):
     (sway,) = generate("sway", body)
     filtered = filter_clip(sway, body, cache=False)
     np.testing.assert_array_equal(filtered.shift, np.zeros((sway.num_frames, 2)))
@@ -114,7 +114,7 @@ def test_no_rounds_no_shift(body, swaying):
     assert not filtered.shift.any() and filtered.zmp_distance.max() > 0.05
 
 
-def test_a_clip_at_another_rate_comes_out_at_the_control_rate(body, swaying):
+def test_clips_are_resampled_to_the_control_rate(body, swaying):
     slow = MotionClip("slow", swaying.qpos[::2], RATE / 2, body.joint_names, body.name, body.model_version)
     filtered = filter_clip(slow, body, cache=False)
     assert filtered.clip.frequency == body.control_frequency

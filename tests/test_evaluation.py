@@ -1,4 +1,4 @@
-"""Evaluation on the toy arm: replayed controls score perfectly, a resting arm scores what geometry says."""
+"""Evaluation on the toy arm: replayed controls score perfectly, a resting arm scores its geometric error."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def toy_env(folder, clips, num_envs=1, **overrides):
 
 
 def simulate(controls: np.ndarray, start: float) -> np.ndarray:
-    """Elbow angles (T + 1,) of the arm under the excitations (T, nu), in plain MuJoCo."""
+    """Return elbow angles (T + 1,) of the arm for excitations (T, nu), in plain MuJoCo."""
     arm = make_embodiment("toy_arm")
     data = mujoco.MjData(arm.model)
     data.qpos[:] = start
@@ -50,12 +50,12 @@ def simulate(controls: np.ndarray, start: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def resting() -> float:
-    """Where the relaxed arm comes to rest [rad]."""
+    """Return the angle at which the relaxed arm rests [rad]."""
     return float(simulate(np.zeros((1000, 2)), 0.0)[-1])
 
 
 def ramp(frames: int, resting: float, top: float = 1.5) -> np.ndarray:
-    """Rests for five frames (so that the clip starts without velocity), then bends at a constant rate."""
+    """Return an angle that rests for five frames, so that the clip starts at rest, and then increases linearly."""
     return np.concatenate([np.full(5, resting), np.linspace(resting, top, frames - 5)])
 
 
@@ -65,27 +65,27 @@ def test_the_controls_that_made_a_motion_follow_it_to_its_end(tmp_path, resting)
     made = clip(simulate(controls, resting), "made")
     env = toy_env(tmp_path, [made], actions={"muscles": {"mapping": "full"}})
     actions = iter(torch.tensor(2 * controls - 1, dtype=torch.float32))
-    found = evaluate(env, Acting(lambda observation: next(actions)[None]))
+    metrics = evaluate(env, Acting(lambda observation: next(actions)[None]))
     assert made.qpos.max() > 0.5  # it did bend
-    assert found["success_rate"] == 1 and found["early_termination_rate"] == 0
-    assert found["mean_episode_length"] == 150
-    assert found["frame_coverage"] == 1.0  # the first frame is the start and does not count
-    assert found["err_joint_pos"] < 1e-5 and found["err_site_abs"] < 1e-5 and found["err_rpos"] < 1e-5
+    assert metrics["success_rate"] == 1 and metrics["early_termination_rate"] == 0
+    assert metrics["mean_episode_length"] == 150
+    assert metrics["frame_coverage"] == 1.0  # the first frame is the start and does not count
+    assert metrics["err_joint_pos"] < 1e-5 and metrics["err_site_abs"] < 1e-5 and metrics["err_rpos"] < 1e-5
     assert next(actions, None) is None  # every frame was played
 
 
 def test_a_resting_arm_scores_what_geometry_says(tmp_path, resting):
     angles = ramp(100, resting)
     env = toy_env(tmp_path, [clip(angles, "bend")])
-    found = evaluate(env, ZeroController())
+    metrics = evaluate(env, ZeroController())
     # Of the three sites only the hand moves: by the chord of the angle.
     deviation = 2 * FOREARM * np.sin((angles - resting) / 2) / 3
     lost = int(np.argmax(deviation > THRESHOLD))
-    assert found["mean_episode_length"] == lost and found["frame_coverage"] == pytest.approx(lost / 99)
-    assert found["success_rate"] == 0 and found["early_termination_rate"] == 1
+    assert metrics["mean_episode_length"] == lost and metrics["frame_coverage"] == pytest.approx(lost / 99)
+    assert metrics["success_rate"] == 0 and metrics["early_termination_rate"] == 1
     # The errors go on to the end of the clip, far beyond the threshold.
-    assert found["err_site_abs"] == pytest.approx(deviation[1:].mean(), abs=2e-4)
-    assert found["err_joint_pos"] == pytest.approx((angles - resting)[1:].mean(), abs=2e-3)
+    assert metrics["err_site_abs"] == pytest.approx(deviation[1:].mean(), abs=2e-4)
+    assert metrics["err_joint_pos"] == pytest.approx((angles - resting)[1:].mean(), abs=2e-3)
     assert deviation[1:].mean() > THRESHOLD
 
 
@@ -107,14 +107,14 @@ def test_neither_worlds_nor_horizon_nor_order_change_the_result(tmp_path, restin
     assert results[0]["num_clips"] == 5
 
 
-def test_a_clip_longer_than_the_horizon_is_played_to_its_end_and_is_no_failure(tmp_path, resting):
+def test_a_clip_longer_than_the_horizon_is_played_to_its_end_and_succeeds(tmp_path, resting):
     env = toy_env(tmp_path, [clip(np.full(80, resting), "still")], env={"horizon": 10})
-    found = evaluate(env, ZeroController())
-    assert found["success_rate"] == 1 and found["early_termination_count"] == 0
-    assert found["mean_episode_length"] == 79 and found["frame_coverage"] == 1.0
+    metrics = evaluate(env, ZeroController())
+    assert metrics["success_rate"] == 1 and metrics["early_termination_count"] == 0
+    assert metrics["mean_episode_length"] == 79 and metrics["frame_coverage"] == 1.0
 
 
-def test_the_thresholds_of_the_arms_tell_a_trained_policy_from_an_untrained_one():
+def test_the_thresholds_of_the_arms_separate_trained_from_untrained_policies():
     """No built-in motion is followed by a fresh policy, and none but `rest` without excitation."""
     env = make_env("bimanual", evaluation=True, device="cpu", threads=1)
     torch.manual_seed(0)
@@ -129,17 +129,17 @@ def test_every_reward_term_is_reported_whatever_is_rewarded(tmp_path, resting):
     """A resting arm that should rest: every term is 1; the total is the weighted sum."""
     weights = {"qpos": 0.5, "rpos": 0.25, "qvel": 0.0, "site_pos": 0.0}
     env = toy_env(tmp_path, [clip(np.full(30, resting), "still")], reward={"weights": weights})
-    found = evaluate(env, ZeroController())
+    metrics = evaluate(env, ZeroController())
     for name in ("qpos", "qvel", "rpos", "rquat", "rvel_rot", "rvel_lin", "site_pos"):
-        assert found[f"reward_{name}"] == pytest.approx(1.0, abs=1e-3), name
-    assert found["reward_total"] == pytest.approx(0.75, abs=1e-3)
-    assert found["penalty_total"] == 0 and found["activation_energy"] == 0
-    assert found["mean_episode_return"] == pytest.approx(29 * found["reward_total"])
+        assert metrics[f"reward_{name}"] == pytest.approx(1.0, abs=1e-3), name
+    assert metrics["reward_total"] == pytest.approx(0.75, abs=1e-3)
+    assert metrics["penalty_total"] == 0 and metrics["activation_energy"] == 0
+    assert metrics["mean_episode_return"] == pytest.approx(29 * metrics["reward_total"])
     full = evaluate(env, Acting(lambda observation: torch.ones(1, 2)))
     assert full["activation_energy"] > 0.5 and full["reward_qpos"] < 0.9
 
 
-def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resting):
+def test_a_diverged_environment_is_counted_and_does_not_affect_others(tmp_path, resting):
     clips = [clip(ramp(30, resting, 0.2), "a"), clip(ramp(40, resting, 0.2), "b")]
     env = toy_env(tmp_path, clips, num_envs=2)
     clean = evaluate(env, ZeroController())
@@ -152,12 +152,12 @@ def test_a_world_with_nan_is_counted_and_leaves_the_others_alone(tmp_path, resti
             action[0] = math.nan  # the longest clip, b, is in the first world
         return action
 
-    found = evaluate(env, Acting(act))
-    assert found["nan_worlds"] == 1 and clean["nan_worlds"] == 0
-    assert found["per_clip"][0] == clean["per_clip"][0]
-    broken = found["per_clip"][1]
+    metrics = evaluate(env, Acting(act))
+    assert metrics["nan_worlds"] == 1 and clean["nan_worlds"] == 0
+    assert metrics["per_clip"][0] == clean["per_clip"][0]
+    broken = metrics["per_clip"][1]
     assert broken["early_termination_rate"] == 1 and broken["mean_episode_length"] == 10
-    json.dumps(found, allow_nan=False)
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, resting):
@@ -173,20 +173,20 @@ def test_comparing_policies_writes_three_files_and_changes_no_policy(tmp_path, r
     table = compare_controllers(env, controllers, tmp_path / "eval")
     assert policy.training
     assert all(torch.equal(value, before[name]) for name, value in policy.state_dict().items())
-    wanted = {
+    expected = {
         *("num_clips", "success_rate", "early_termination_rate", "frame_coverage", "mean_episode_length"),
         *("mean_episode_return", "err_joint_pos", "err_joint_vel", "err_root_xyz", "err_root_yaw", "err_rpos"),
         *("err_site_abs", "per_clip"),
     }
     for name in ("untrained", "zero", "final"):
         stored = json.loads((tmp_path / "eval" / name / "metrics.json").read_text())
-        assert wanted <= set(stored)
-        assert wanted - {"num_clips", "per_clip"} <= set(stored["per_clip"][0])
+        assert expected <= set(stored)
+        assert expected - {"num_clips", "per_clip"} <= set(stored["per_clip"][0])
     assert "untrained" in table and "zero excitation" in table and "trained" in table
 
 
 def summary(**changes) -> dict:
-    """An evaluation of two clips without a root."""
+    """Return the evaluation of two clips without a root."""
     errors = {"err_site_abs": 0.1, "err_rpos": 0.05, "err_joint_pos": 0.5, "err_joint_vel": 2.0}
     rates = {"success_rate": 0.5, "frame_coverage": 0.25, "mean_episode_length": 50.0, "mean_episode_return": 7.0}
     none = {"err_root_xyz": None, "err_root_yaw": None}
@@ -196,10 +196,10 @@ def summary(**changes) -> dict:
 def test_seeds_are_averaged_clip_by_clip():
     """By hand: 1 and 3 have mean 2 and standard deviation sqrt(2); what is unknown in one is taken from the other."""
     rows = ({"name": "a", "num_frames": 10, "x": 1.0, "y": None}, {"name": "a", "num_frames": 10, "x": 3.0, "y": 4.0})
-    found = average([{"num_clips": 1, "nan_worlds": 0, "x": row["x"], "y": None, "per_clip": [row]} for row in rows])
-    assert found["x"] == 2 and found["y"] is None and found["num_clips"] == 1
-    assert found["std"] == {"x": pytest.approx(math.sqrt(2)), "y": None}
-    assert found["per_clip"] == [{"name": "a", "num_frames": 10, "x": 2.0, "y": 4.0}]
+    metrics = average([{"num_clips": 1, "nan_worlds": 0, "x": row["x"], "y": None, "per_clip": [row]} for row in rows])
+    assert metrics["x"] == 2 and metrics["y"] is None and metrics["num_clips"] == 1
+    assert metrics["std"] == {"x": pytest.approx(math.sqrt(2)), "y": None}
+    assert metrics["per_clip"] == [{"name": "a", "num_frames": 10, "x": 2.0, "y": 4.0}]
 
 
 def test_the_table_shows_units_and_the_reduction_against_the_better_baseline():

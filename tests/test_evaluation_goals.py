@@ -1,4 +1,4 @@
-"""Evaluation of other goals than motions: the toy arm is to hold an angle; at rest the errors are known."""
+"""Evaluation of goals other than motions: the toy arm holds an angle; at rest the errors are known."""
 
 import json
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ NEAR = 0.1  # [rad]
 
 
 class HoldAngle:
-    """An environment and its goal: targets [rad] above where the arm rests, trials of some control steps each."""
+    """Environment and goal: targets [rad] relative to the resting angle, trials of given lengths."""
 
     headline = HEADLINE
 
@@ -62,7 +62,7 @@ class HoldAngle:
 
 @pytest.fixture
 def still(tmp_path):
-    """An arm that starts where it would rest, in one world and in three."""
+    """Return resting arms in one and in three environments."""
     resting = small_env(num_envs=1, motion=saved(tmp_path, clip(np.zeros(2))), evaluation=True)
     for _ in range(500):
         resting.advance(resting.zero_action[None])
@@ -104,7 +104,7 @@ def test_rates_and_errors_of_an_arm_at_rest(still):
         json.dumps(metrics, allow_nan=False)
 
 
-def test_a_trial_that_was_lost_is_no_success_even_if_it_ends_well(still):
+def test_a_terminated_trial_fails_even_if_it_ends_at_the_goal(still):
     """The arm is pulled away from a target at rest until it is lost; relaxed again it falls back to the target."""
     env = HoldAngle(still[1], [0.0], [300], lost_beyond=0.3)
     steps = iter(range(300))
@@ -154,7 +154,7 @@ def test_trajectories_figures_and_archives_do_without_a_reference(still, tmp_pat
 
 
 class Board:
-    """What a validation shows."""
+    """Records the output of a validation."""
 
     def __init__(self):
         self.shown = {}
@@ -192,4 +192,4 @@ def test_a_video_that_fails_ends_the_videos_and_not_the_run(still, tmp_path, cap
     validation = Validation(env, training, ZeroController(), tmp_path, interval=1, film=film)
     for update in (1, 2):
         validation(update, update, Board())
-    assert len(calls) == 1 and capsys.readouterr().err == "warning: no video from now on: no OpenGL\n"
+    assert len(calls) == 1 and capsys.readouterr().err == "warning: validation videos are disabled: no OpenGL\n"

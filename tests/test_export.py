@@ -1,4 +1,4 @@
-"""Exported policies act as the originals, know what they are, and need nothing of ours."""
+"""Exported policies act like the originals, contain their metadata, and need nothing of muscle_torch."""
 
 import json
 import subprocess
@@ -51,7 +51,7 @@ def env():
 
 
 def trained(policy: nn.Module, env) -> Inference:
-    """The policy with every weight away from its initial value, and a normaliser that has seen something."""
+    """Return the policy with perturbed weights and a normalizer with statistics."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in policy.parameters():
@@ -63,7 +63,7 @@ def trained(policy: nn.Module, env) -> Inference:
 
 
 def inputs(env, count: int = 32) -> torch.Tensor:
-    """Observations in and far outside what the normaliser has seen, so that its clipping shows."""
+    """Return observations inside and far outside the normalizer's statistics, so that it clips."""
     scale = torch.logspace(-1, 2, count)[:, None]
     return scale * torch.randn(count, env.observation_size, generator=torch.Generator().manual_seed(1))
 
@@ -83,7 +83,7 @@ def test_every_policy_makes_the_round_trip(env, tmp_path, name, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # one file, weights inside
 
 
-def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, capsys):
+def test_the_command_writes_onnx_with_metadata(run_folder, tmp_path, capsys):
     path = tmp_path / "policy.onnx"
     assert export_tool.main([f"checkpoint={run_folder}", f"output={path}", "opset=19"]) == 0
     assert "ONNX opset 19" in capsys.readouterr().out
@@ -95,12 +95,12 @@ def test_the_command_writes_onnx_that_knows_what_it_is(run_folder, tmp_path, cap
     layout, size = json.loads(facts["observation_layout"]), load_policy(run_folder).policy.spec["observation_size"]
     assert layout["joint_pos"] == [0, 1, 1] and layout["phase"] == [size - 1, size, 1]
     assert layout["muscle_force"][2] == 2  # force and activation take turns
-    (given,), (made,) = (
+    (observation,), (control,) = (
         onnxruntime.InferenceSession(path).get_inputs(),
         onnxruntime.InferenceSession(path).get_outputs(),
     )
-    assert (given.name, given.shape[1]) == ("observation", size) and isinstance(given.shape[0], str)
-    assert (made.name, made.shape[1]) == ("control", 2)
+    assert (observation.name, observation.shape[1]) == ("observation", size) and isinstance(observation.shape[0], str)
+    assert (control.name, control.shape[1]) == ("control", 2)
 
 
 def test_torchscript_runs_where_muscle_torch_is_not_installed(run_folder, tmp_path):
@@ -137,7 +137,7 @@ numpy.save(r"{tmp_path / "control.npy"}", policy(observation).numpy())
     ],
 )
 def test_mujoco_driven_by_the_file_makes_the_same_rollout(tmp_path, task, options, suffix):
-    """The file's controls, by name, in plain MuJoCo: the same joints as the policy in its environment."""
+    """Its controls, applied by name in plain MuJoCo, give the policy's joint angles."""
     env = small_env(task, 1, **options)
     policy = trained(make_policy(env.config.policy, env, env.config.exploration), env)
     path = tmp_path / f"policy{suffix}"
@@ -170,13 +170,13 @@ def test_mujoco_driven_by_the_file_makes_the_same_rollout(tmp_path, task, option
 
 
 class FollowsLength(MuscleActions):
-    """Reads the simulation: what no file can hold."""
+    """Action space that reads the simulation, which cannot be exported."""
 
     def to_controls(self, command, physics, goal):
         return super().to_controls(command + physics.field("actuator_length"), physics, goal)
 
 
-def test_an_action_space_that_reads_the_physics_is_refused(env, tmp_path):
+def test_an_action_space_that_reads_the_physics_is_rejected(env, tmp_path):
     space = FollowsLength(MuscleOptions(), env.embodiment, 1, torch.device("cpu"))
     actions = ActionSpaces({"muscles": space}, control_limits(env.embodiment))
     policy = trained(make_policy("mlp", env), env)
@@ -186,7 +186,7 @@ def test_an_action_space_that_reads_the_physics_is_refused(env, tmp_path):
 
 
 class Branching(nn.Module):
-    """Acts otherwise when the observation is large: a decision that no fixed graph holds."""
+    """Policy with data-dependent control flow, which no static graph can represent."""
 
     def __init__(self, observation_size: int, action_size: int, **network):
         super().__init__()
@@ -208,14 +208,14 @@ class BranchingPolicy(nn.Module):
 
 
 def completed(policy: nn.Module) -> PolicyAdapter:
-    """The policy as `make_policy` returns it."""
+    """Return the policy as `make_policy` does."""
     made = PolicyAdapter(policy, "Branching")
     made.spec = {"name": "Branching"}
     return made
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
-def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, suffix):
+def test_a_policy_with_data_dependent_control_flow_is_rejected(env, tmp_path, suffix):
     policy = trained(completed(BranchingPolicy(env.observation_size, env.action_size)), env)
     with pytest.raises(InputError) as refused:
         export_tool.export(policy, tmp_path / f"policy{suffix}", inputs(env), {}, actions=env.actions)
@@ -224,20 +224,20 @@ def test_a_policy_that_decides_by_value_is_refused_in_one_line(env, tmp_path, su
     assert not list(tmp_path.iterdir())
 
 
-def test_a_policy_that_reads_more_than_the_observation_is_refused(env, tmp_path):
+def test_a_policy_that_reads_more_than_the_observation_is_rejected(env, tmp_path):
     policy = BranchingPolicy(env.observation_size, env.action_size, ("observation", "memory"))
     with pytest.raises(InputError, match="memory"):
         export_tool.export(trained(completed(policy), env), tmp_path / "policy.onnx", inputs(env), {})
 
 
-def test_what_a_user_can_get_wrong(run_folder, tmp_path):
-    main, given = export_tool.main, f"checkpoint={run_folder}"
+def test_user_errors_are_reported(run_folder, tmp_path):
+    main, checkpoint = export_tool.main, f"checkpoint={run_folder}"
     with pytest.raises(InputError, match="no checkpoint"):
         main([])
     with pytest.raises(InputError, match=r"\.onnx or \.pt"):
-        main([given, "output=policy.tflite"])
+        main([checkpoint, "output=policy.tflite"])
     with pytest.raises(InputError, match="opset"):
-        main([given, f"output={tmp_path / 'policy.onnx'}", "opset=17"])
+        main([checkpoint, f"output={tmp_path / 'policy.onnx'}", "opset=17"])
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="choose another output="):
-        main([given, f"output={tmp_path / 'file' / 'policy.pt'}"])
+        main([checkpoint, f"output={tmp_path / 'file' / 'policy.pt'}"])

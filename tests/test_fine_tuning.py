@@ -1,4 +1,4 @@
-"""Fine-tuning: one command from a trained policy to a further motion."""
+"""Fine-tuning: one command from a trained policy to a new motion."""
 
 import pytest
 from commands import train
@@ -11,7 +11,7 @@ TOY = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cp
 
 @pytest.mark.parametrize(("preset", "budget"), [("finetune_gentle", 100_000_000), ("finetune_dynamic", 1_000_000_000)])
 @pytest.mark.parametrize("task", ["toy_arm", "bimanual", "fullbody"])
-def test_budgets_are_the_papers_and_the_rest_stays_the_tasks(task, preset, budget):
+def test_budgets_are_from_the_paper_and_other_options_from_the_task(task, preset, budget):
     cfg, plain = load_config(task, [f"preset={preset}"]), load_config(task)
     assert cfg.total_steps == budget and cfg.stages == ["ppo"] and cfg.reset_std > 0
     for section in ("policy", "exploration", "observation", "reward", "optimizer", "actions", "goal"):
@@ -19,7 +19,7 @@ def test_budgets_are_the_papers_and_the_rest_stays_the_tasks(task, preset, budge
     assert cfg.curriculum.termination.enabled == (preset == "finetune_dynamic")
 
 
-def test_one_command_goes_on_from_a_checkpoint(tmp_path):
+def test_one_command_continues_from_a_checkpoint(tmp_path):
     first = train(*TOY, "motion=swing", "max_iterations=2", "experiment=base", "evaluate=false", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     words = ("preset=finetune_gentle", "checkpoint=runs/base", "motion=reach", "max_iterations=1", "experiment=tuned")

@@ -1,4 +1,4 @@
-"""What the command line and Python say about themselves: help, lists, forms of words, repr."""
+"""Help texts, lists, equivalent spellings of options, and repr."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def shell(path: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def values_of(text: str) -> dict[str, str]:
-    """Key -> value of the lines of a help text."""
+    """Return the values by key of a help text."""
     lines = [line.strip() for line in text.splitlines() if line.startswith("  ") and "=" in line.split("  ")[1]]
     return dict(line.split("  ")[0].split("=", 1) for line in lines)
 
@@ -121,7 +121,7 @@ def test_thresholds_of_a_root_need_one():
             make_env("toy_arm", 1, **CPU, evaluation=True, evaluation_termination={name: 0.3})
 
 
-def test_what_things_are():
+def test_inputs_are_classified():
     env = small_env("toy_arm", 4)
     assert repr(env) == (
         "MuscleEnv(task=toy_arm, goal=motion, body=ToyArm, num_envs=4, observation_size=10, action_size=2, "
@@ -139,7 +139,7 @@ def test_the_imports_that_readme_names():
     physics.close()
 
 
-def test_a_muscle_by_name_is_weaker_and_no_other():
+def test_randomization_by_name_weakens_one_muscle():
     arm = make_embodiment("bimanual")
     cfg = load_config("bimanual", ["randomization.strength.BIClong=[0.1,0.1]", "randomization.strength.elbow=[2,2]"])
     factor = MuscleRandomization(cfg.randomization, arm, 2, 0, middle=False).factors["strength"]

@@ -1,4 +1,4 @@
-"""Published checkpoints: the same numbers as the system that wrote them, and one line for what cannot be read."""
+"""Published checkpoints: the same values as the system that wrote them, and one-line errors."""
 
 import json
 import os
@@ -39,14 +39,14 @@ def published(name: str) -> Path:
     return data_file(f"{FOLDER}/{name}/checkpoints/checkpoint_12")
 
 
-def close(found: torch.Tensor, expected: np.ndarray, what: str) -> None:
-    error = np.abs(found.detach().numpy() - expected).max()
-    assert found.shape == expected.shape and error <= TOLERANCE * max(1.0, np.abs(expected).max()), (what, error)
+def close(imported: torch.Tensor, expected: np.ndarray, what: str) -> None:
+    error = np.abs(imported.detach().numpy() - expected).max()
+    assert imported.shape == expected.shape and error <= TOLERANCE * max(1.0, np.abs(expected).max()), (what, error)
 
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """Path of the converted checkpoint, made once."""
+    """Return the path of the converted checkpoint."""
     folder, done = tmp_path_factory.mktemp("converted"), {}
 
     def convert(name: str) -> Path:
@@ -118,7 +118,7 @@ def test_every_stored_array_is_read_to_the_bit():
 
 @pytest.fixture
 def copied(tmp_path):
-    """A checkpoint to damage."""
+    """Return a copy of the checkpoint to damage."""
     return Path(shutil.copytree(published("bimanual_plain"), tmp_path / "checkpoint_12"))
 
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_without_database_is_read_and_a_missing_piece_is_not_zeros(
 
 
 @pytest.mark.parametrize("piece", ["_CHECKPOINT_METADATA", "config/metadata", "train_state/_METADATA"])
-def test_a_half_downloaded_checkpoint_is_one_line_or_gives_way_to_an_older_one(copied, piece, capsys):
+def test_an_incomplete_checkpoint_is_an_error_or_an_older_one_is_used(copied, piece, capsys):
     (copied / piece).unlink()
     with pytest.raises(InputError) as caught:
         orbax.find_published(copied)
@@ -155,7 +155,7 @@ def test_a_half_downloaded_checkpoint_is_one_line_or_gives_way_to_an_older_one(c
 
 
 @pytest.mark.parametrize("damage", ["manifest", "data", "cut", "list", "json"])
-def test_a_damaged_checkpoint_is_one_line(copied, damage, tmp_path):
+def test_a_damaged_checkpoint_is_a_one_line_error(copied, damage, tmp_path):
     state = copied / "train_state"
     data = sorted((state / "ocdbt.process_0" / "d").iterdir(), key=lambda p: p.stat().st_size)
     if damage == "manifest":
@@ -175,11 +175,11 @@ def test_a_damaged_checkpoint_is_one_line(copied, damage, tmp_path):
     assert not (tmp_path / "x.pt").exists()
 
 
-def test_what_is_no_checkpoint_is_one_line(tmp_path):
+def test_other_files_are_not_checkpoints(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "weights.pt").write_bytes(b"1")
-    for name, said in (("empty", "no published checkpoint"), ("weights.pt", "is a file"), ("nowhere", "not found")):
-        with pytest.raises(InputError, match=said):
+    for name, expected in (("empty", "no published checkpoint"), ("weights.pt", "is a file"), ("nowhere", "not found")):
+        with pytest.raises(InputError, match=expected):
             main([f"checkpoint={tmp_path / name}", f"output={tmp_path / 'x.pt'}"])
     with pytest.raises(InputError, match="output="):
         main([f"checkpoint={tmp_path}"])
@@ -188,7 +188,7 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path):
 
 
 def changed(folder: Path, **changes) -> None:
-    """Rewrites env_params (dict values: one level deeper) or, for other keys, the experiment itself."""
+    """Rewrite env_params (dict values one level deeper) or other keys of the experiment."""
     path = folder / "config" / "metadata"
     stored = json.loads(path.read_text())
     for name, value in changes.items():
@@ -198,13 +198,13 @@ def changed(folder: Path, **changes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"env_name": "MjxUnitreeH1"}, "MjxUnitreeH1"),
         ({"disable_fingers": False}, "another body"),
         ({"enable_muscle_length_observations": True}, "observation_size is 993"),
         ({"goal_type": "GoalTrajRootVelocity"}, "GoalTrajRootVelocity"),
-        ({"goal_params": {"sites_for_mimic": ["upper_body_mimic"]}}, "tracks the sites upper_body_mimic;"),
+        ({"goal_params": {"sites_for_mimic": ["upper_body_mimic"]}}, "tracks the sites upper_body_mimic, but"),
         ({"goal_params": {"sites_for_mimic": None}}, "tracks the sites upper_body_mimic, right_shoulder_mimic"),
         ({"control_params": {"mode": "incremental"}}, "incremental"),
         ({"n_substeps": 10}, "control steps of 0.02 s"),
@@ -215,11 +215,11 @@ def changed(folder: Path, **changes) -> None:
         ({"ppo_config": {"num_steps": "many"}}, "not as expected"),
     ],
 )
-def test_a_config_that_is_not_of_this_network_is_one_line(copied, changes, said, tmp_path):
+def test_the_config_of_another_network_is_a_one_line_error(copied, changes, expected, tmp_path):
     changed(copied, **changes)
     with pytest.raises(InputError) as caught:
         main([f"checkpoint={copied}", f"output={tmp_path / 'x.pt'}"])
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_config_is_carried_over(converted):
@@ -244,18 +244,18 @@ def test_widths_may_be_text(copied, tmp_path):
     assert main([f"checkpoint={copied}", f"output={tmp_path / 'x.pt'}"]) == 0
 
 
-def test_model_version_is_given_read_or_warned_of(copied, tmp_path, capsys):
+def test_model_version_is_an_option_or_read_or_warned_about(copied, tmp_path, capsys):
     output = tmp_path / "x.pt"
 
     def version(*words):
         main([f"checkpoint={copied}", f"output={output}", *words])
         return load_checkpoint(output)["model_version"], capsys.readouterr().err
 
-    found, said = version()
-    assert found == "1.0.6" and "does not say" in said
+    imported, warning = version()
+    assert imported == "1.0.6" and "does not state" in warning
     assert version("model_version=1.0.6") == ("1.0.6", "")
-    found, said = version("model_version=1.0.5")
-    assert found == "1.0.5" and "left knee" in said
+    imported, warning = version("model_version=1.0.5")
+    assert imported == "1.0.5" and "left knee" in warning
     changed(copied, env_name="MjxMyoBimanualArm", model_version="1.0.5")
     assert version()[0] == "1.0.5" and version("model_version=1.0.6") == ("1.0.6", "")
 
@@ -269,7 +269,7 @@ def test_unknown_terminations_and_rewards_are_noted():
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of a model hub as a download asks for: one open model with the files of a folder, one gated model."""
+    """Minimal model hub: one open and one gated model."""
 
     def __init__(self, root: Path, *args):
         self.root = root
@@ -311,7 +311,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def hub_command(tmp_path_factory):
-    """Runs the tool in a process of its own against a hub on this machine."""
+    """Run the tool in a subprocess against a local hub."""
     pytest.importorskip("huggingface_hub", reason="pip install 'muscle_torch[hub]'")
     root = published("bimanual_plain").parent.parent
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, root))
@@ -340,7 +340,7 @@ def test_a_hub_address_is_downloaded_and_converted(hub_command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "expected"),
     [
         ("hf://me/gated", "https://huggingface.co/me/gated"),
         ("hf://me/missing", "me/missing not found"),
@@ -348,15 +348,15 @@ def test_a_hub_address_is_downloaded_and_converted(hub_command, tmp_path):
         ("hf://me", "hf://owner/name"),
     ],
 )
-def test_a_hub_that_says_no_is_one_line(hub_command, address, said, tmp_path):
+def test_errors_of_the_hub_are_one_line(hub_command, address, expected, tmp_path):
     done = hub_command(f"checkpoint={address}", f"output={tmp_path / 'x.pt'}")
     lines = done.stderr.strip().splitlines()
     # The hub's own library may have warned before.
-    assert done.returncode == 2 and lines[-1].startswith("error:") and said in lines[-1], done.stderr
+    assert done.returncode == 2 and lines[-1].startswith("error:") and expected in lines[-1], done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_no_connection_is_one_line(hub_command, tmp_path):
+def test_no_connection_is_a_one_line_error(hub_command, tmp_path):
     done = hub_command("checkpoint=hf://me/other", f"output={tmp_path / 'x.pt'}", HF_HUB_OFFLINE="1")
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 2 and "could not be downloaded" in lines[-1], done.stderr
@@ -373,5 +373,5 @@ def test_addresses_stay_inside_the_download():
 def test_the_release_preset_has_the_published_sizes(task, body, sizes):
     block = OmegaConf.to_container(OmegaConf.load(ROOT / "cfg" / "preset" / "release.yaml"))
     block[task]["embodiment"]["name"] = body
-    found = environment_sizes(config_from_dict(block[task]), ())
-    assert (found["observation_size"], found["action_size"]) == sizes
+    imported = environment_sizes(config_from_dict(block[task]), ())
+    assert (imported["observation_size"], imported["action_size"]) == sizes

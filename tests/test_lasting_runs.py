@@ -64,7 +64,7 @@ def test_resume_auto_takes_the_tasks_newest_run_and_refuses_other_values(tmp_pat
     first = train(*SMALL, "resume=auto", "max_iterations=1", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     more = train(*SMALL, "resume=auto", "max_iterations=2", cwd=tmp_path)
-    assert more.returncode == 0 and "continuing" in more.stdout, more.stderr
+    assert more.returncode == 0 and "resuming" in more.stdout, more.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert [row["step"] for row in rows(run)] == [256, 512]
     other = train(*SMALL, "resume=auto", "max_iterations=3", "ppo.gamma=0.5", cwd=tmp_path)

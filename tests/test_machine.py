@@ -1,4 +1,4 @@
-"""Cores and package versions: what the machine offers, from their one home."""
+"""Cores and package versions of the machine."""
 
 import os
 from importlib import metadata

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import data_file
 from scipy.spatial.transform import Rotation
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 from walker import markers, trc, walk
 
 from muscle_torch.retargeting import RawMotion, ReadOptions, read_motion
@@ -30,7 +30,7 @@ def plain(tmp_path_factory) -> RawMotion:
     return read_motion(written(tmp_path_factory.mktemp("plain"), trc(POINTS, 100.0)))
 
 
-def test_the_walk_is_read_as_it_was(plain):
+def test_the_walk_is_read_exactly(plain):
     """Directions of the segments; joint centres come from the markers by regression, within 4 cm."""
     assert plain.rate == 100 and plain.num_frames == 60 and plain.notes == ()
     for name in ("left_knee", "right_ankle", "left_elbow", "right_toe"):
@@ -42,12 +42,12 @@ def test_the_walk_is_read_as_it_was(plain):
 @pytest.mark.parametrize(
     ("header", "step", "rate", "expected", "note"),
     [
-        (100.0, 0.02, 0.0, 50.0, "the header states 100 Hz, the time column 50 Hz"),
+        (100.0, 0.02, 0.0, 50.0, "the header states 100 Hz but the time column 50 Hz"),
         (0.0, 0.01, 0.0, 100.0, ""),
         (100.0, 0.02, 80.0, 80.0, ""),
         (100.0, 0.01, 50.0, 50.0, ""),
         (0.0, 0.01, 50.0, 50.0, ""),
-        (100.0, 10.0, 0.0, 100.0, "not in seconds: 100 Hz"),  # milliseconds: no motion is recorded at 0.1 Hz
+        (100.0, 10.0, 0.0, 100.0, "not in seconds: using 100 Hz"),  # milliseconds: no motion is recorded at 0.1 Hz
         (100.0, 0.0, 0.0, 100.0, ""),
         (59.94, 1 / 59.94, 0.0, 59.94, ""),
     ],
@@ -67,7 +67,7 @@ def test_decimal_commas_and_encodings(tmp_path, plain, encoding):
     same(read_motion(path), plain)
 
 
-def test_rounded_times_are_no_gaps(tmp_path, plain):
+def test_rounded_times_are_not_gaps(tmp_path, plain):
     """120 Hz in milliseconds: steps of 8 and 9 ms; 1000 Hz in hundredths: most times repeat."""
     raw = read_motion(written(tmp_path, trc(POINTS, 120.0, time=np.round(np.arange(60) / 120, 3))))
     assert (raw.rate, raw.num_frames, raw.notes) == (120.0, 60, ())
@@ -78,39 +78,39 @@ def test_rounded_times_are_no_gaps(tmp_path, plain):
 
 @pytest.mark.parametrize("known", ["time and numbers", "time", "numbers"])
 def test_missing_rows_are_gaps(tmp_path, plain, known):
-    """Rows 16 to 25 are not in the file: filled by splines, less than 1 mm from what was there."""
+    """Rows 16 to 25 are missing: splines restore them within 1 mm."""
     rows = np.r_[:15, 25:60]
     time = rows / 100 if "time" in known else np.zeros(len(rows))
     numbers = rows + 1 if "numbers" in known else np.arange(len(rows)) + 1
     raw = read_motion(written(tmp_path, trc({n: at[rows] for n, at in POINTS.items()}, 100.0, time, numbers)))
-    assert raw.num_frames == 60 and raw.notes == ("10 frames are missing from the file and count as gaps",)
+    assert raw.num_frames == 60 and raw.notes == ("10 frames are missing from the file and treated as gaps",)
     same(raw, plain, atol=1e-3)
 
 
-def test_long_gaps_and_times_that_go_back_are_named(tmp_path):
+def test_long_gaps_and_decreasing_times_are_reported(tmp_path):
     rows = np.r_[:15, 45:60]
     some = {name: at[rows] for name, at in POINTS.items()}
     path = written(tmp_path, trc(some, 100.0, rows / 100, rows + 1))
-    assert "missing for 0.30 s" in complaint(path)
+    assert "missing for 0.30 s" in error_message(path)
     written(tmp_path, trc(POINTS, 100.0, np.r_[np.arange(30), np.arange(30)] / 100))
-    assert "its time goes back from 0.29 to 0 s after row 30" in complaint(path)
+    assert "the time decreases from 0.29 to 0 s after row 30" in error_message(path)
     assert read_motion(path, ReadOptions(rate=100.0)).num_frames == 60
     written(tmp_path, trc(POINTS, 100.0, np.r_[np.arange(30), 5000 + np.arange(30)] / 100))
-    assert "4970 frames are missing after row 30; cut it there" in complaint(path)
+    assert "4970 frames are missing after row 30; cut it there" in error_message(path)
     written(tmp_path, trc(POINTS, 0.0, np.zeros(60)))
-    assert "set rate= [Hz]" in complaint(path)
+    assert "set rate= [Hz]" in error_message(path)
 
 
-def test_a_row_that_is_written_twice_counts_once(tmp_path, plain):
+def test_duplicate_rows_count_once(tmp_path, plain):
     rows = np.r_[:20, 19:60]
     points = {name: at[rows].copy() for name, at in POINTS.items()}
     raw = read_motion(written(tmp_path, trc(points, 100.0, rows / 100, rows + 1)))
-    assert raw.notes == ("rows that repeat a time: 1; only the last of each time counts",)
+    assert raw.notes == ("1 rows repeat a time: using only the last of each time",)
     same(raw, plain)
 
 
 @pytest.mark.parametrize("hidden", [0.0, np.nan, 9999999.0])
-def test_hidden_markers_are_no_places(tmp_path, plain, hidden):
+def test_hidden_markers_are_gaps(tmp_path, plain, hidden):
     """Of zeros, empty cells and huge numbers; a gap of 0.1 s is filled by a spline, within 1 mm."""
     points = {name: at.copy() for name, at in POINTS.items()}
     points["LANK"][20:30] = hidden / 1000
@@ -127,12 +127,12 @@ def test_units_by_their_names(tmp_path, plain, unit, scale):
     same(read_motion(written(tmp_path, trc(POINTS, 100.0, unit=unit, scale=scale))), plain, atol=1e-4)
 
 
-def test_unknown_units_are_named_and_the_user_decides(tmp_path, plain):
+def test_unknown_units_are_reported_and_can_be_overridden(tmp_path, plain):
     path = written(tmp_path, trc(POINTS, 100.0, unit="furlong", scale=1000.0))
-    assert "unknown unit of length 'furlong'; set unit=" in complaint(path)
+    assert "unknown unit of length 'furlong'; set unit=" in error_message(path)
     same(read_motion(path, ReadOptions(unit=0.001)), plain)
     written(tmp_path, trc(POINTS, 100.0, unit="m", scale=1000.0))  # states metres, holds millimetres
-    assert "set unit=" in complaint(path)
+    assert "set unit=" in error_message(path)
     same(read_motion(path, ReadOptions(unit=0.001)), plain)
 
 
@@ -145,7 +145,7 @@ def test_names_of_the_subject(tmp_path, plain, prefix):
     same(read_motion(written(tmp_path, trc(points, 100.0))), plain)
 
 
-def test_sides_are_no_subjects(tmp_path, plain):
+def test_sides_are_not_subjects(tmp_path, plain):
     points = {f"{name[0]}_{name[1:]}" if name[0] in "LR" else name: at for name, at in POINTS.items()}
     same(read_motion(written(tmp_path, trc(points, 100.0))), plain)
 
@@ -153,15 +153,15 @@ def test_sides_are_no_subjects(tmp_path, plain):
 @pytest.mark.parametrize("separator", [":", "_"])
 def test_two_subjects_are_not_mixed(tmp_path, separator):
     points = {f"{who}{separator}{name}": at for who in ("Ann", "Bob") for name, at in POINTS.items()}
-    assert "holds the subjects Ann, Bob" in complaint(written(tmp_path, trc(points, 100.0)))
+    assert "contains the subjects Ann, Bob" in error_message(written(tmp_path, trc(points, 100.0)))
 
 
-def test_what_is_missing_is_named_with_its_remedy(tmp_path):
+def test_missing_files_are_reported_with_the_remedy(tmp_path):
     legs = {name: at for name, at in POINTS.items() if name not in ("C7", "CLAV", "STRN", "T10", "LSHO", "RSHO")}
-    message = complaint(written(tmp_path, trc(legs, 100.0)))
+    message = error_message(written(tmp_path, trc(legs, 100.0)))
     assert "no markers for the trunk" in message and "markers=<file>" in message and "static=<file>" in message
     neck = {name: POINTS[name] for name in ("C7", "CLAV")}
-    message = complaint(written(tmp_path, trc(neck, 100.0)))
+    message = error_message(written(tmp_path, trc(neck, 100.0)))
     assert "no markers for the pelvis" in message and "markers=<file>" in message
 
 
@@ -173,9 +173,9 @@ def test_any_axis_may_point_up(tmp_path, plain):
     raw = read_motion(written(tmp_path, trc(turned, 100.0)), ReadOptions(up="y"))
     np.testing.assert_allclose(raw.positions["neck"][:, 2], plain.positions["neck"][:, 2], atol=1e-9)
     leaning = {name: at @ Rotation.from_euler("y", 40, degrees=True).as_matrix().T for name, at in POINTS.items()}
-    assert "z is taken as the vertical axis" in read_motion(written(tmp_path, trc(leaning, 100.0))).notes[0]
+    assert "vertical axis assumed to be z" in read_motion(written(tmp_path, trc(leaning, 100.0))).notes[0]
     assert raw.notes == plain.notes == ()
-    with pytest.raises(ValueError, match="up='upwards' is no axis"):
+    with pytest.raises(ValueError, match="up='upwards' is not an axis"):
         read_motion(written(tmp_path, trc(turned, 100.0)), ReadOptions(up="upwards"))
 
 

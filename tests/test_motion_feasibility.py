@@ -1,4 +1,4 @@
-"""Zero-moment point, support, joint demand and the verdict on a motion: laws and cases worked out by hand."""
+"""Zero-moment point, support, joint demand and feasibility: laws and cases computed by hand."""
 
 import dataclasses
 import json
@@ -31,13 +31,13 @@ def body() -> Embodiment:
 
 @pytest.fixture(scope="module")
 def standing(body) -> np.ndarray:
-    """(nq,) the first pose of quiet standing, both feet flat on the floor."""
+    """Return the first pose of quiet standing (nq,), both feet flat on the floor."""
     (clip,) = generate("sway", body)
     return body.project(clip.qpos[0].astype(float))
 
 
 def moved(pose: np.ndarray, x: float | np.ndarray = 0.0, z: float | np.ndarray = 0.0) -> np.ndarray:
-    """(FRAMES, nq): the pose with its root shifted by x and z (FRAMES,) [m]."""
+    """Return the pose with its root shifted by x and z (FRAMES,) [m], (FRAMES, nq)."""
     out = np.tile(pose, (FRAMES, 1))
     out[:, 0] += x
     out[:, 2] += z
@@ -143,7 +143,7 @@ def test_half_planes_hold_the_polygon_and_what_is_left_of_it(corners):
         assert (normals @ [0.5, 0.5] <= half_planes(corners, 9.0)[1] + 1e-12).all()
 
 
-def test_a_body_without_feet_is_refused_in_one_line(standing):
+def test_a_body_without_feet_is_rejected_in_one_line(standing):
     arms = make_embodiment("bimanual")
     with pytest.raises(InputError, match="MyoBimanualArm has no feet") as caught:
         ground_reaction(arms, np.tile(arms.model.qpos0, (FRAMES, 1)), RATE)
@@ -182,10 +182,10 @@ def test_coupled_joints_follow_the_independent_ones(body, standing):
     qpos = body.project(qpos)
     small, velocity, expected = 1e-6, np.zeros(body.model.nv), np.zeros(body.model.nv)
     velocity[independent.dofs] = rates
-    ahead, behind = qpos.copy(), qpos.copy()
+    ahead, previous = qpos.copy(), qpos.copy()
     mujoco.mj_integratePos(body.model, ahead, velocity, small)
-    mujoco.mj_integratePos(body.model, behind, velocity, -small)
-    mujoco.mj_differentiatePos(body.model, expected, 2 * small, body.project(behind), body.project(ahead))
+    mujoco.mj_integratePos(body.model, previous, velocity, -small)
+    mujoco.mj_differentiatePos(body.model, expected, 2 * small, body.project(previous), body.project(ahead))
     np.testing.assert_allclose(independent.tangent(qpos) @ rates, expected, atol=1e-6)
 
 
@@ -206,8 +206,8 @@ def test_at_rest_joints_hold_the_weight_above_them(body, standing):
 
     for joint in ("elbow_flex_r", "shoulder_elv_r", "elv_angle_r", "flexion_r"):
         expected = (energy(joint, 1e-5) - energy(joint, -1e-5)) / 2e-5
-        found = demand.needed[:, demand.joints.index(joint)]
-        np.testing.assert_allclose(found, expected, atol=2e-3)
+        result = demand.needed[:, demand.joints.index(joint)]
+        np.testing.assert_allclose(result, expected, atol=2e-3)
     assert abs(demand.needed[0, demand.joints.index("elbow_flex_r")]) > 1.0
     assert np.abs(demand.root_residual).max() < 0.5, "the ground carries the whole body"
 
@@ -236,14 +236,14 @@ def test_bounds_are_isometric_force_times_moment_arms(body, standing):
     assert least < -50 and most > 50, "a knee bends and stretches by more than 50 Nm"
 
 
-def test_standing_still_asks_for_no_more_than_muscles_give(body, standing):
+def test_standing_still_is_within_the_capacity_of_the_muscles(body, standing):
     feasibility = assess_motion(body, moved(standing), RATE)
     row = feasibility.row()
     assert feasibility.issues() == [] and row["moment_excess"] == 0.0 and row["moment_excess_name"] == ""
     assert row["zmp_distance"] == row["zmp_outside_rate"] == row["unsupported_rate"] == 0.0
 
 
-def test_the_lines_say_which_frames_and_why(body, standing):
+def test_messages_state_frames_and_reasons(body, standing):
     bent = standing.copy()  # at the hips, forward (-y), over straight legs
     bent[3:7] = [np.cos(0.65), np.sin(0.65), 0.0, 0.0]
     for side in "rl":
@@ -269,8 +269,8 @@ def test_a_foot_that_stands_above_the_floor_carries_nothing(body, standing):
     assert lifted.stands.all() and lifted.unsupported.all() and not lifted.distance.any()
 
 
-def test_who_lies_or_stands_on_hands_is_not_judged(body, standing):
-    """Nothing is known of what the hands, the knees or the back carry."""
+def test_lying_and_handstands_are_not_checked(body, standing):
+    """The load on hands, knees and back is unknown."""
     lying = standing.copy()
     lying[3:7] = [np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0]  # face down or on the back
     data = mujoco.MjData(body.model)
@@ -285,7 +285,7 @@ def test_who_lies_or_stands_on_hands_is_not_judged(body, standing):
     assert not assess_motion(body, moved(standing), RATE).reaction.other_contact.any()
 
 
-def test_a_joint_beyond_its_muscles_is_named(body, standing):
+def test_a_joint_beyond_its_muscles_is_reported(body, standing):
     qpos, elbow = moved(standing), int(body.model.joint("elbow_flex_r").qposadr[0])
     qpos[:, elbow] = 1.0 + 0.6 * np.sin(2 * np.pi * 8.0 * np.arange(FRAMES) / RATE)
     feasibility = assess_motion(body, body.project(qpos), RATE)
@@ -298,7 +298,7 @@ def clip_of(body: Embodiment, qpos: np.ndarray) -> MotionClip:
     return MotionClip("hover", qpos.astype(np.float32), RATE, body.joint_names, body.name, body.model_version)
 
 
-def test_an_infeasible_clip_warns_or_is_refused(body, standing):
+def test_an_infeasible_clip_warns_or_is_rejected(body, standing):
     clip = clip_of(body, moved(standing, 0.0, 0.1))
     with pytest.warns(UserWarning, match="motion 'hover': no body can follow it: the ground must carry"):
         check_feasible(clip, body)

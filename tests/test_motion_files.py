@@ -1,4 +1,4 @@
-"""Motion files: what is written is read; what is wrong is told in one line with what, where and the remedy."""
+"""Motion files: round trips, and one-line errors with what, where and the remedy."""
 
 import dataclasses
 import warnings
@@ -25,15 +25,15 @@ def toy() -> Embodiment:
     return make_embodiment("toy_arm")
 
 
-def complaint(motion, embodiment: Embodiment) -> str:
-    with pytest.raises(InputError) as told:
+def error_message(motion, embodiment: Embodiment) -> str:
+    with pytest.raises(InputError) as expected:
         load_motion(motion, embodiment)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(expected.value)
+    return str(expected.value)
 
 
 def edited(source: Path, target: Path, **changes) -> Path:
-    """`source` with some of its arrays exchanged; `None` removes one. `metadata`, a pickle, is left out."""
+    """Return `source` with some arrays replaced; `None` removes one. The pickle `metadata` is dropped."""
     with np.load(source, allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files if key != "metadata"}
     arrays.update(changes)
@@ -52,7 +52,7 @@ def test_a_saved_clip_is_read_back(tmp_path, arm):
         assert not any(stored[key].dtype.hasobject for key in stored.files)
 
 
-def test_files_folders_globs_and_lists_are_found(tmp_path, toy, monkeypatch):
+def test_inputs_are_files_folders_globs_or_lists(tmp_path, toy, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for clip in generate("all", toy):
         clip.save(tmp_path / "clips" / f"{clip.name}.npz")
@@ -64,7 +64,7 @@ def test_files_folders_globs_and_lists_are_found(tmp_path, toy, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("motion", "told"),
+    ("motion", "expected"),
     [
         ("", "motion is empty"),
         ("none.npz", "none.npz"),
@@ -74,42 +74,42 @@ def test_files_folders_globs_and_lists_are_found(tmp_path, toy, monkeypatch):
         (3, "motion=3"),
     ],
 )
-def test_what_is_not_found_is_named(tmp_path, toy, monkeypatch, motion, told):
+def test_missing_paths_are_reported(tmp_path, toy, monkeypatch, motion, expected):
     monkeypatch.chdir(tmp_path)
-    assert told in complaint(motion, toy)
+    assert expected in error_message(motion, toy)
 
 
-def test_a_folder_without_motion_is_named(tmp_path, toy):
-    assert str(tmp_path) in complaint(tmp_path, toy)
+def test_a_folder_without_motion_is_reported(tmp_path, toy):
+    assert str(tmp_path) in error_message(tmp_path, toy)
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"frame,elbow\n0,0.1\n", b"PK\x03\x04 not a zip"], ids=["empty", "text", "head of a zip"]
 )
-def test_what_is_no_npz_is_named(tmp_path, toy, content):
+def test_other_files_are_not_npz_archives(tmp_path, toy, content):
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
-    assert str(path) in complaint(path, toy)
+    assert str(path) in error_message(path, toy)
 
 
-def test_a_damaged_file_is_named(tmp_path, toy):
+def test_a_damaged_file_is_reported(tmp_path, toy):
     path = generate("swing", toy)[0].save(tmp_path / "bad.npz")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert "again" in complaint(path, toy)
+    assert "again" in error_message(path, toy)
     start = whole.find(b"qpos.npy") + 60
     path.write_bytes(whole[:start] + bytes(40) + whole[start + 40 :])
-    assert "damaged" in complaint(path, toy)
+    assert "damaged" in error_message(path, toy)
 
 
-def test_a_pickle_is_never_opened(tmp_path, toy):
+def test_pickles_are_never_loaded(tmp_path, toy):
     path = generate("swing", toy)[0].save(tmp_path / "bad.npz")
     edited(path, path, qpos=np.array([{"a": 1}], dtype=object))
-    assert "lacks qpos" in complaint(path, toy)
+    assert "lacks qpos" in error_message(path, toy)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"qpos": np.zeros((1, 1))}, "1 frame, a motion needs at least 2"),
         ({"qpos": np.zeros((0, 1))}, "0 frames"),
@@ -126,13 +126,13 @@ def test_a_pickle_is_never_opened(tmp_path, toy):
         ({"model_version": None}, "lacks model_version"),
     ],
 )
-def test_bad_content_is_named(tmp_path, toy, changes, told):
+def test_bad_content_is_reported(tmp_path, toy, changes, expected):
     from muscle_torch.motion import MotionLibrary
 
     path = edited(generate("swing", toy)[0].save(tmp_path / "bad.npz"), tmp_path / "bad.npz", **changes)
     with pytest.raises(InputError) as error:
         MotionLibrary(load_motion(path, toy), toy, cache=False)
-    assert told in str(error.value)
+    assert expected in str(error.value)
 
 
 @pytest.mark.parametrize(("body", "folder"), BODIES)
@@ -147,13 +147,13 @@ def test_every_published_format_clip_loads(body, folder, fingers):
     assert all(clip.joint_names == embodiment.joint_names and clip.qvel is not None for clip in clips)
 
 
-def test_a_file_of_several_clips_is_divided(arm):
+def test_a_file_of_several_clips_is_split(arm):
     clips = load_motion(data_file("oracle/bimanual_traj.npz"), arm)
     assert [(clip.name, clip.num_frames) for clip in clips] == [("bimanual_traj_0", 200), ("bimanual_traj_1", 150)]
 
 
 def test_joints_are_matched_by_name(tmp_path, arm):
-    """Shuffled columns are put in order; fingers are dropped, or rest at zero where the file has none."""
+    """Columns are reordered; fingers are dropped, or zero if the file has none."""
     path = data_file("data/clips/MyoBimanualArm/cmu_02_05_punch.npz")
     ours = load_motion(path, arm)[0]
     order = np.random.default_rng(0).permutation(len(ours.joint_names))
@@ -197,7 +197,7 @@ def test_the_root_keeps_its_place_among_shuffled_joints(tmp_path):
 
 
 def test_coupled_joints_may_be_left_out(arm):
-    """A clip of the independent joints alone is complete: the equalities give the rest."""
+    """The equalities give the coupled joints of a clip of independent joints."""
     whole = generate("drink", arm)[0]
     coupled = {i for i, a in enumerate(arm.model.jnt_qposadr) if a in arm.dependent.qpos_ids}
     kept = [i for i in range(len(arm.joint_names)) if i not in coupled]
@@ -207,7 +207,7 @@ def test_coupled_joints_may_be_left_out(arm):
     np.testing.assert_allclose(fit_to(part, arm).qpos, whole.qpos, atol=1e-6)
 
 
-def test_a_missing_joint_is_warned_of(arm):
+def test_a_missing_joint_causes_a_warning(arm):
     whole = generate("drink", arm)[0]
     lost = whole.joint_names.index("pro_sup_l")
     part = dataclasses.replace(
@@ -223,22 +223,22 @@ def test_a_missing_joint_is_warned_of(arm):
 
 
 @pytest.mark.parametrize("body", ["bimanual", "fullbody"])
-def test_a_motion_of_another_body_is_refused(body):
+def test_a_motion_of_another_body_is_rejected(body):
     other = "MyoFullBody/cmu_02_01_walk" if body == "bimanual" else "MyoBimanualArm/cmu_02_05_punch"
-    assert "another body" in complaint(data_file(f"data/clips/{other}.npz"), make_embodiment(body))
+    assert "another body" in error_message(data_file(f"data/clips/{other}.npz"), make_embodiment(body))
 
 
-def test_another_version_of_the_body_is_refused(tmp_path):
-    """Version 1.0.5 has another left knee: the trajectory file says where its bodies were."""
+def test_another_version_of_the_body_is_rejected(tmp_path):
+    """Version 1.0.5 has another left knee; the trajectory file contains body positions."""
     path = data_file("data/clips/MyoFullBody/cmu_02_01_walk.npz")
     with np.load(path, allow_pickle=False) as stored:
         pos, names = stored["body_pos"], stored["body_names"].tolist()
     pos[names.index("tibia_l")] += 0.002
     moved = edited(path, tmp_path / "moved.npz", body_pos=pos)
-    assert "'tibia_l'" in complaint(moved, make_embodiment("fullbody"))
+    assert "'tibia_l'" in error_message(moved, make_embodiment("fullbody"))
 
 
 @pytest.mark.parametrize("splits", [[0, 60, 40, 350], [0, 200], [5, 350], [0, 200, 200, 350], [350]])
 def test_splits_must_divide_the_frames(tmp_path, arm, splits):
     source = data_file("oracle/bimanual_traj.npz")
-    assert "split_points" in complaint(edited(source, tmp_path / "bad.npz", split_points=np.array(splits)), arm)
+    assert "split_points" in error_message(edited(source, tmp_path / "bad.npz", split_points=np.array(splits)), arm)

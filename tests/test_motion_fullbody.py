@@ -1,4 +1,4 @@
-"""Generated motions of the full body: possible, smooth, feet that neither slide nor sink nor float; a person's walk."""
+"""Generated full-body motions: feasible, smooth, feet that neither slide nor sink nor float."""
 
 from typing import NamedTuple
 
@@ -19,16 +19,16 @@ TOUCHING = 2e-4  # [m]: a foot that is lower bears on the floor
 
 
 class Feet(NamedTuple):
-    """Measured with MuJoCo's own geometry, columns right and left."""
+    """Foot contact computed with MuJoCo's geometry; columns right and left."""
 
     height: np.ndarray  # (T, 2) of the lowest point of each foot [m]
     slip: np.ndarray  # (T, 2) how far the point that touched in the frame before has moved along the floor [m]
-    others: set[tuple[str, str]]  # what else touches
+    other_contacts: set[tuple[str, str]]  # what else touches
 
     def stances(self) -> list[tuple[int, slice]]:
-        """(foot, frames) of each time that a foot is on the floor."""
-        found = [find_objects(label(down)[0]) for down in (self.height < TOUCHING).T]
-        return [(foot, frames[0]) for foot, runs in enumerate(found) for frames in runs]
+        """Return (foot, frames) of each contact."""
+        contact = [find_objects(label(down)[0]) for down in (self.height < TOUCHING).T]
+        return [(foot, frames[0]) for foot, runs in enumerate(contact) for frames in runs]
 
 
 @pytest.fixture(scope="module")
@@ -51,29 +51,31 @@ def measured(body: Embodiment, clip: MotionClip) -> Feet:
     floor, solid = model.geom("floor").id, np.flatnonzero(model.geom_contype)
     owner = {geom: model.body(model.geom_bodyid[geom]).name for geom in solid}
     soles = [[g for g in solid if owner[g] in (f"calcn_{side}", f"toes_{side}")] for side in "rl"]
-    height, slip, others = np.empty((len(clip.qpos), 2)), np.zeros((len(clip.qpos), 2)), set()
+    height, slip, other_contacts = np.empty((len(clip.qpos), 2)), np.zeros((len(clip.qpos), 2)), set()
     touched = [(0, np.zeros(3), np.zeros(3))] * 2  # body, the lowest point in its axes, and in the world
     for frame, qpos in enumerate(clip.qpos):
         data.qpos[:] = qpos
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_collision(model, data)
-        others |= {(model.geom(a).name, model.geom(b).name) for a, b in data.contact.geom if floor not in (a, b)}
+        other_contacts |= {
+            (model.geom(a).name, model.geom(b).name) for a, b in data.contact.geom if floor not in (a, b)
+        }
         for foot, sole in enumerate(soles):
             bone, local, world = touched[foot]
             moved = data.xpos[bone] + data.xmat[bone].reshape(3, 3) @ local - world
             slip[frame, foot] = np.linalg.norm(moved[:2]) if frame else 0.0
             height[frame, foot], touched[foot] = lowest(model, data, floor, sole)
-    return Feet(height, slip, others)
+    return Feet(height, slip, other_contacts)
 
 
 def lowest(model, data, floor: int, sole: list[int]) -> tuple[float, tuple[int, np.ndarray, np.ndarray]]:
-    """Height of the lowest point of a foot; its body, and the point in the body's axes and in the world."""
-    line, found = np.zeros(6), []
+    """Return the height of a foot's lowest point, its body, and the point in body and world coordinates."""
+    line, contact = np.zeros(6), []
     for geom in sole:
         distance = mujoco.mj_geomDistance(model, data, floor, geom, 1.0, line)
-        found.append((distance, geom, line[3:].copy()))
-    distance, geom, world = min(found, key=lambda one: one[0])
+        contact.append((distance, geom, line[3:].copy()))
+    distance, geom, world = min(contact, key=lambda one: one[0])
     bone = int(model.geom_bodyid[geom])
     return distance, (bone, data.xmat[bone].reshape(3, 3).T @ (world - data.xpos[bone]), world)
 
@@ -118,7 +120,7 @@ def test_kinematics_of_a_limb_are_mujocos(body):
     np.testing.assert_allclose((after.pos - placed.pos) / small, jacobian[:, :3], atol=1e-5)
 
 
-def test_a_place_out_of_reach_is_told(body):
+def test_an_unreachable_position_is_reported(body):
     qpos = body.project(body.model.qpos0)[None]
     chain = Chain(body, "calcn_r")
     there = chain.place(qpos)
@@ -167,15 +169,15 @@ def test_velocities_are_the_derivative_of_positions(body, clips, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_feet_neither_slide_nor_sink_nor_float(feet, name):
-    found = feet[name]
-    assert found.height.min() > -1e-3, "sinks"
-    assert found.height.min(axis=1).max() < 1e-3, "floats"
-    slides = [found.slip[frames, foot][1:].sum() for foot, frames in found.stances()]
+    contact = feet[name]
+    assert contact.height.min() > -1e-3, "sinks"
+    assert contact.height.min(axis=1).max() < 1e-3, "floats"
+    slides = [contact.slip[frames, foot][1:].sum() for foot, frames in contact.stances()]
     assert max(slides) < 1e-3
     print(name, "slide of each stance [mm]", 1000 * np.round(slides, 6))
     expected = {"walk": 12, "step_in_place": 8}.get(name, 2)
     assert len(slides) == expected, "each foot is down as often as its steps ask for"
-    assert not found.others, "nothing but the feet touches anything"
+    assert not contact.other_contacts, "nothing but the feet touches anything"
 
 
 def test_the_same_seed_gives_the_same_motion(body, clips):
@@ -202,7 +204,7 @@ def test_the_centre_of_mass_is_over_the_feet(body, clips, feet, name):
         assert min(heel[0] for heel in heels) - 0.05 < x < max(heel[0] for heel in heels) + 0.05
 
 
-def test_the_body_does_what_the_names_say(body, clips, feet):
+def test_motions_match_their_names(body, clips, feet):
     # Squatting: hips down by a quarter of a metre, knees nearly at a right angle, the body upright at the end.
     squat = clips["squat"]
     assert np.ptp(squat.qpos[:, 2]) > 0.24 and 80 < angle(body, squat, "knee_angle_r").max() < 110
@@ -222,25 +224,25 @@ def test_the_body_does_what_the_names_say(body, clips, feet):
 
 
 def test_walking_is_a_walk(body, clips, feet):
-    """Speed, step width and shares of the stride of healthy adults; toes clear the floor."""
-    walk, found = clips["walk"], feet["walk"]
+    """Speed, step width and stance duration of healthy adults; the toes clear the floor."""
+    walk, contact = clips["walk"], feet["walk"]
     speed = -(walk.qpos[-1, 1] - walk.qpos[0, 1]) / walk.duration
     assert 1.1 < speed < 1.5
     assert np.abs(walk.qpos[:, 0]).max() < 0.04, "straight ahead"
-    down = found.height < TOUCHING
+    down = contact.height < TOUCHING
     assert down.any(axis=1).all(), "a foot is always on the floor"
     assert 0.56 < down.mean() < 0.64
     heels = [site(body, walk, f"{side}_ankle_mimic")[:, 0] for side in ("right", "left")]
     assert 0.06 < (heels[1] - heels[0])[down.all(axis=1)].mean() < 0.16
     middle = slice(7 * 53 + 20, 7 * 53 + 45)  # of a right swing, between leaving and landing
-    assert found.height[middle, 0].min() > 0.005 or found.height[middle, 1].min() > 0.005
+    assert contact.height[middle, 0].min() > 0.005 or contact.height[middle, 1].min() > 0.005
     # Stretched legs at both ends of a stance, a bent one between them and a much bent one in the air.
     knee = angle(body, walk, "knee_angle_r")[:107]
     assert knee[:3].max() < 20 and 60 < knee[65:90].max() < 75
 
 
 def test_walking_angles_are_those_of_a_recorded_person(body, clips):
-    """Another person than the one whose angles the motion was made from."""
+    """Compared with another person than the source of the motion."""
     recorded = np.load(data_file("data/falisse2019_gait_cycles/gait_cycles_trials1-7.npz"))
     mean, names = recorded["angle_deg"].mean(axis=2), [str(name) for name in recorded["angle_deg_names"]]
     phase = np.linspace(0, 1, len(mean))

@@ -1,4 +1,4 @@
-"""Generated motions: possible for the body, smooth, free of contact, and what their names say."""
+"""Generated motions: feasible, smooth, free of collisions, and true to their names."""
 
 import mujoco
 import numpy as np
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_motion(body):
             assert np.abs(one.qpos - other.qpos).max() > 0.05
 
 
-def test_the_hands_do_what_the_names_say(arm):
+def test_motions_of_the_hands_match_their_names(arm):
     clips = {clip.name: clip for clip in generate("all", arm)}
     right, left = (
         {name: sites(clips[name], arm, f"{side}_hand_mimic") for name in ARM_MOTIONS} for side in ("right", "left")
@@ -137,7 +137,7 @@ def test_the_muscles_are_strong_enough(arm):
             mujoco.mj_mulM(model, data, inertial, qacc[frame])
             needed = follow.T @ (inertial + data.qfrc_bias - data.qfrc_passive - moment.T @ passive)
             arms = follow.T @ moment.T * (active - passive)
-            found = lsq_linear(
+            solution = lsq_linear(
                 np.vstack((arms, 1e-3 * np.eye(model.nu))), np.append(needed, np.zeros(model.nu)), (0, 1)
             )
-            assert np.abs(arms @ found.x - needed).max() < 0.5, (clip.name, frame)
+            assert np.abs(arms @ solution.x - needed).max() < 0.5, (clip.name, frame)

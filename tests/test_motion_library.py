@@ -1,4 +1,4 @@
-"""The library: forward kinematics as in the files, resampling with known answers, the cache, rows, relative sites."""
+"""The library: forward kinematics as in the files, resampling, the cache, rows, relative sites."""
 
 import dataclasses
 import itertools
@@ -73,7 +73,7 @@ def assert_sites(library: MotionLibrary, first: int, sites: tuple[torch.Tensor, 
 
 
 @pytest.mark.parametrize(("body", "folder", "names"), CLIPS)
-def test_forward_kinematics_gives_what_the_files_hold(body, folder, names):
+def test_forward_kinematics_match_the_files(body, folder, names):
     embodiment = make_embodiment(body)
     paths = [data_file(f"data/clips/{folder}/{name}.npz") for name in names]
     library = MotionLibrary(load_motion(paths, embodiment), embodiment, cache=False, threads=2)
@@ -198,12 +198,12 @@ def test_the_references_downsampling_takes_every_nth_frame(toy):
     assert library.qvel[-1] == library.qvel[-2]
 
 
-def test_an_unknown_interpolation_is_told(toy):
+def test_an_unknown_interpolation_is_reported(toy):
     with pytest.raises(InputError, match="derivative, reference"):
         MotionLibrary(generate("swing", toy), toy, interpolation="linear", cache=False)
 
 
-def test_velocity_is_the_derivative_where_none_is_given():
+def test_velocity_is_the_derivative_if_missing():
     """Put on the reference, the body moves with it: integrating qvel gives the next qpos."""
     embodiment = make_embodiment("bimanual")
     library = MotionLibrary(generate("lift", embodiment), embodiment, cache=False)
@@ -226,7 +226,7 @@ def entries_of(library: MotionLibrary) -> list[torch.Tensor]:
     return [library.qpos, library.qvel, library.site_pos, library.site_mat, library.site_linvel, library.rvel]
 
 
-def test_the_cache_gives_the_same_and_heals(cache, toy, monkeypatch):
+def test_the_cache_is_exact_and_recovers_from_damage(cache, toy, monkeypatch):
     clips = generate("all", toy)
     fresh = entries_of(MotionLibrary(clips, toy, cache=False))
     assert not cache.exists()
@@ -242,7 +242,7 @@ def test_the_cache_gives_the_same_and_heals(cache, toy, monkeypatch):
         assert all(torch.equal(a, b) for a, b in zip(entries_of(library), fresh, strict=True))
 
 
-def test_the_cache_knows_bodies_and_interpolations_apart(cache, toy):
+def test_the_cache_distinguishes_bodies_and_interpolations(cache, toy):
     clip = toy_clip(toy, np.linspace(0.2, 1, 31), 30.0)
     MotionLibrary([clip], toy)
     MotionLibrary([clip], toy, interpolation="reference")
@@ -265,7 +265,7 @@ def test_the_cache_is_bounded(cache, toy):
     assert list(cache.glob("*.npz")) == [newest]
 
 
-def test_a_cache_that_cannot_be_written_is_only_warned_of(tmp_path, toy, monkeypatch):
+def test_an_unwritable_cache_is_only_a_warning(tmp_path, toy, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MUSCLE_TORCH_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="MUSCLE_TORCH_CACHE"):
@@ -281,7 +281,7 @@ def test_threads_do_not_change_the_result(toy):
     assert all(torch.equal(a, b) for a, b in zip(entries_of(one), entries_of(four), strict=True))
 
 
-def test_no_motion_at_all_is_told(toy):
+def test_no_motion_at_all_is_reported(toy):
     with pytest.raises(InputError, match="motion="):
         MotionLibrary([], toy)
 
@@ -294,9 +294,9 @@ def sampler(toy: Embodiment, seed: int = 0, start: str = "random") -> Sampler:
 def test_start_frames_leave_at_least_one_step(toy):
     clip, frame = sampler(toy).sample(30_000)
     for index, length in enumerate((2, 3, 500)):
-        seen = frame[clip == index]
-        assert 9_000 < len(seen) < 11_000
-        assert set(seen.tolist()) == set(range(length - 1))
+        frames = frame[clip == index]
+        assert 9_000 < len(frames) < 11_000
+        assert set(frames.tolist()) == set(range(length - 1))
     assert not sampler(toy, start="beginning").sample(100)[1].any()
     with pytest.raises(InputError, match="beginning"):
         sampler(toy, start="begining")
@@ -324,7 +324,7 @@ def test_a_sampler_continues_where_it_was(toy):
 
 
 def test_a_clip_at_the_origin_is_where_the_environment_puts_it():
-    """Pose and sites of every frame, against MuJoCo's own kinematics; the library itself does not move."""
+    """Poses and sites of all frames, against MuJoCo; the library is unchanged."""
     body = make_embodiment("fullbody")
     clip = generate("sway", body)[0]
     away = clip.qpos.copy()

@@ -124,14 +124,14 @@ def test_its_motor_and_its_muscle_without_a_tendon_are_told_apart(finger):
 
 def test_mistakes_about_a_body_are_one_line(finger, tmp_path, monkeypatch):
     for motion, message in (
-        ("all", "no motion is built in for Finger: set motion="),
-        ("beckon", "no motion is built in for Finger"),
+        ("all", "Finger has no generated motions: set motion="),
+        ("beckon", "Finger has no generated motions"),
         ("", "motion is empty: set it to a file"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             load_motion(motion, finger)
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="no motion is built in for Finger: set motion="):
+    with pytest.raises(InputError, match="Finger has no generated motions: set motion="):
         script("train.py").main(["task=toy_arm", "embodiment=finger", "num_envs=2", "device=cpu", "motion="])
     with pytest.raises(InputError, match=r"'embodiment.lenght', did you mean 'length'"):
         make_embodiment("finger", lenght=0.2)

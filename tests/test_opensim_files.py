@@ -1,9 +1,9 @@
-"""OpenSim motions: degrees and radians, clocks, and units of the pelvis' translation."""
+"""OpenSim motions: degrees and radians, clocks, and the unit of the pelvis translation."""
 
 import numpy as np
 import pytest
 from conftest import data_file
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 
 from muscle_torch.retargeting import ReadOptions, read_motion
 
@@ -55,7 +55,7 @@ def test_headers_of_radians(tmp_path, flag):
 @pytest.mark.parametrize(("flag", "degrees", "unit"), [("no", True, "deg"), ("yes", False, "rad")])
 def test_headers_that_contradict_the_angles(tmp_path, flag, degrees, unit):
     path = mot(tmp_path / "walk.mot", flag, degrees)
-    assert f"set angle_unit={unit}" in complaint(path)
+    assert f"set angle_unit={unit}" in error_message(path)
     truth = read_motion(mot(tmp_path / "plain.mot"))
     raw = read_motion(path, ReadOptions(angle_unit=unit))
     np.testing.assert_allclose(raw.positions["left_toe"], truth.positions["left_toe"], atol=1e-6)
@@ -72,21 +72,21 @@ def test_times_of_mot(tmp_path):
     jump[75:] += 0.1
     raw = read_motion(mot(tmp_path / "c.mot", times=jump))
     assert raw.num_frames == 160 and raw.rate == pytest.approx(100)
-    assert raw.notes == ("the steps of its time differ: interpolated at 100 Hz",)
+    assert raw.notes == ("the time steps are uneven: interpolated at 100 Hz",)
     jump[75:] += 0.4
     path = mot(tmp_path / "d.mot", times=jump)
-    assert "no rows between 0.74 and 1.25 s; cut it there, or set rate=" in complaint(path)
+    assert "no rows between 0.74 and 1.25 s; cut it there, or set rate=" in error_message(path)
     raw = read_motion(path, ReadOptions(rate=100.0))
     assert raw.num_frames == 150 and raw.rate == pytest.approx(100)
     back = np.arange(150) / 100
     back[75:] -= 0.5
-    message = complaint(mot(tmp_path / "e.mot", times=back))
+    message = error_message(mot(tmp_path / "e.mot", times=back))
     assert "row 75" in message and "sort or cut" in message
 
 
 def test_a_pelvis_in_millimetres(tmp_path):
     path = mot(tmp_path / "walk.mot", scale=1000.0)
-    assert "set unit=0.001" in complaint(path)
+    assert "set unit=0.001" in error_message(path)
     truth = read_motion(mot(tmp_path / "plain.mot"))
     raw = read_motion(path, ReadOptions(unit=0.001))
     np.testing.assert_allclose(raw.positions["left_toe"], truth.positions["left_toe"], atol=1e-9)
@@ -98,4 +98,4 @@ def test_cases_of_opensim():
         raw = read_motion(data_file(f"cases/06_mot_degrees_without_flag/{name}.mot"))
         np.testing.assert_allclose(raw.positions["left_toe"], truth.positions["left_toe"], atol=1e-6)
     for name in ("wrong_no", "wrong_yes"):
-        assert "set angle_unit=" in complaint(data_file(f"cases/06_mot_degrees_without_flag/{name}.mot"))
+        assert "set angle_unit=" in error_message(data_file(f"cases/06_mot_degrees_without_flag/{name}.mot"))

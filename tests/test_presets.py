@@ -1,4 +1,4 @@
-"""The published configurations run from the command line to the end: trained, saved, continued, evaluated."""
+"""The published configurations: trained, saved, resumed and evaluated from the command line."""
 
 import json
 

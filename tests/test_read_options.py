@@ -1,11 +1,11 @@
-"""The rate and the unit that the user sets decide in every format; speeds that no person has are refused."""
+"""`rate=` and `unit=` override every format; implausible speeds are rejected."""
 
 import numpy as np
 import pytest
 from test_amass_files import Z_UP_SMPL, smpl
 from test_asf_files import INCH, asf_amc
 from test_opensim_files import mot
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 from walker import bvh, markers, trc, walk
 
 from muscle_torch.embodiments import make_embodiment
@@ -15,16 +15,16 @@ from muscle_torch.retargeting import READERS, ReadOptions, read_motion
 WALK = walk(60, rate=60.0)
 
 
-def test_nobody_is_faster_than_a_sprinter(tmp_path):
+def test_motions_faster_than_a_sprinter_are_rejected(tmp_path):
     """A rate of 1200 instead of 60 Hz: 22 m/s."""
     path = tmp_path / "walk.bvh"
     path.write_text(bvh(walk(400, rate=60.0)))
-    message = complaint(path, ReadOptions(rate=1200.0))
+    message = error_message(path, ReadOptions(rate=1200.0))
     assert "no person runs faster than 12.5" in message and "set rate= or unit=" in message
 
 
 def written(folder, suffix: str):
-    """One walk in each format; whether its lengths scale with unit=."""
+    """Write one walk in each format; return whether unit= scales its lengths."""
     path = folder / f"walk{suffix}"
     if suffix == ".bvh":
         path.write_text(bvh(WALK, scale=1.0))
@@ -45,7 +45,7 @@ def written(folder, suffix: str):
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_the_rate_that_the_user_sets_decides_in_every_format(tmp_path, suffix):
+def test_rate_overrides_the_file_in_every_format(tmp_path, suffix):
     path = written(tmp_path, suffix)
     options = ReadOptions(smpl=str(tmp_path / "model.npz"))
     plain = read_motion(path, options)
@@ -55,7 +55,7 @@ def test_the_rate_that_the_user_sets_decides_in_every_format(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_the_unit_that_the_user_sets_decides_in_every_format(tmp_path, suffix):
+def test_unit_overrides_the_file_in_every_format(tmp_path, suffix):
     """1.1 of a metre: of everything, or of the root's translation in formats whose body has a size of its own."""
     path = written(tmp_path, suffix)
     unit = 1.1 * INCH if suffix == ".amc" else 1.1
@@ -77,7 +77,7 @@ def test_rate_and_unit_decide_for_our_own_clips(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".bvh", ".amc", ".npz", ".mot"])
 @pytest.mark.parametrize("word", ["nan", "inf"])
-def test_channels_that_are_no_numbers_are_named(tmp_path, suffix, word):
+def test_channels_that_are_no_numbers_are_reported(tmp_path, suffix, word):
     """Rotations add up along a chain, so a gap in one joint is none that markers have."""
     path, options = written(tmp_path, suffix), ReadOptions(smpl=str(tmp_path / "model.npz"))
     if suffix == ".npz":
@@ -90,5 +90,5 @@ def test_channels_that_are_no_numbers_are_named(tmp_path, suffix, word):
         lines = path.read_text().splitlines()
         lines[-3] = lines[-3].removesuffix(lines[-3].split()[-1]) + word
         path.write_text("\n".join(lines) + "\n")
-    message = complaint(path, options)
-    assert "no numbers (NaN or infinite)" in message or "has no value" in message
+    message = error_message(path, options)
+    assert "not numbers (NaN or infinite)" in message or "has no value" in message

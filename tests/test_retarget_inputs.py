@@ -1,4 +1,4 @@
-"""Trajectory files, data sets of the hub, treadmills: what comes in otherwise than as a plain recording."""
+"""Trajectory files, data sets of the hub, treadmills."""
 
 import dataclasses
 import os
@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import data_file
 from test_import_checkpoint import Hub
-from test_retargeting_readers import complaint
+from test_retargeting_readers import error_message
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.motion import MotionClip, generate, load_motion
@@ -40,13 +40,13 @@ def wave(tmp_path) -> Path:
     return dataclasses.replace(clip, model_version="1.0.5").save(tmp_path / "in" / "wave.npz")
 
 
-def test_a_clip_of_another_version_comes_back_as_it_was(arms, wave):
-    given, made = MotionClip.load(wave), arms(read_motion(wave)).clip
-    assert made.model_version == arms.embodiment.model_version != given.model_version
+def test_clips_of_another_body_version_are_converted_exactly(arms, wave):
+    original, made = MotionClip.load(wave), arms(read_motion(wave)).clip
+    assert made.model_version == arms.embodiment.model_version != original.model_version
     for name in ("shoulder_elv_r", "elbow_flex_r"):
-        column = given.joint_names.index(name)
-        away = np.abs(made.qpos[:, column] - given.qpos[: made.num_frames, column])
-        assert np.median(away) < 0.05 and np.ptp(given.qpos[:, column]) > 0.2
+        column = original.joint_names.index(name)
+        away = np.abs(made.qpos[:, column] - original.qpos[: made.num_frames, column])
+        assert np.median(away) < 0.05 and np.ptp(original.qpos[:, column]) > 0.2
 
 
 def test_a_trajectory_file_of_two_motions_is_two_clips(tmp_path):
@@ -57,13 +57,13 @@ def test_a_trajectory_file_of_two_motions_is_two_clips(tmp_path):
     assert (first.num_frames, second.num_frames) == (200, 150)
 
 
-def test_a_damaged_trajectory_file_is_told(wave):
+def test_a_damaged_trajectory_file_is_reported(wave):
     wave.write_bytes(wave.read_bytes()[:-200])
-    assert "damaged" in complaint(wave) or "only a part" in complaint(wave)
+    assert "damaged" in error_message(wave) or "incomplete" in error_message(wave)
 
 
 def test_clips_keep_their_landmarks(arms, wave, tmp_path):
-    """Where the landmarks are is where the body's own joints are, as far as the fit reaches."""
+    """Landmarks are at the body's joints within the fitting error."""
     result = arms(read_motion(wave))
     stored = MotionClip.load(result.clip.save(tmp_path / "x.npz"))
     assert stored.landmarks is not None and stored.landmarks.shape == (stored.num_frames, 8, 3)
@@ -150,7 +150,7 @@ def test_a_treadmill_run_gets_the_speed_of_its_belt(speed):
     np.testing.assert_allclose(belt, [-speed, 0.0], atol=0.02 * speed)
     moved = check(raw)
     (note,) = moved.notes
-    assert f"a treadmill's {-belt[0]:.2f} m/s" in note
+    assert f"treadmill speed of {-belt[0]:.2f} m/s" in note
     way = moved.positions["pelvis"][-1] - moved.positions["pelvis"][0]
     assert way[0] / moved.duration == pytest.approx(speed, rel=0.02)
 

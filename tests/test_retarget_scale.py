@@ -1,4 +1,4 @@
-"""Many real clips: killed half-way and started again, workers, and learning from what came out (minutes: -m slow)."""
+"""Many real clips: interrupted and resumed, several workers, training on the result (-m slow)."""
 
 import json
 import os
@@ -19,7 +19,7 @@ ODD = ("pelvis_list", "pelvis_rotation", "pelvis_tz", "lumbar_bending", "lumbar_
 
 
 def cut_amc(source: Path, first: int, count: int) -> str:
-    """Frames of an .amc, numbered anew."""
+    """Return frames of an .amc, renumbered."""
     head, *frames = source.read_text().split("\n1\n", 1)
     lines, starts = frames[0].splitlines(), [0]
     starts += [i + 1 for i, line in enumerate(lines) if line.isdigit()]
@@ -47,7 +47,7 @@ def cut_mot(source: Path, first: int, count: int, mirrored: bool) -> str:
 
 
 def make_folder(folder: Path, count: int) -> Path:
-    """`count` different clips cut out of real walking, running, lifting, every fourth one of a mirrored walk."""
+    """Write `count` clips cut from real walking, running and lifting, every fourth from a mirrored walk."""
     generator = np.random.default_rng(0)
     amc = [(data_file(f"data/cmu_mocap/{name}.amc"), frames) for name, frames in
            (("02_01", 343), ("02_03", 173), ("02_06", 2200))]  # fmt: skip
@@ -66,11 +66,11 @@ def make_folder(folder: Path, count: int) -> Path:
 
 
 def arrays(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    found = {}
+    arrays = {}
     for path in sorted([*folder.rglob("*.npz"), *folder.rglob("*.rejected")]):
         with np.load(path) as stored:
-            found[path.relative_to(folder).as_posix()] = {key: stored[key] for key in stored.files}
-    return found
+            arrays[path.relative_to(folder).as_posix()] = {key: stored[key] for key in stored.files}
+    return arrays
 
 
 def start(source: Path, output: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -88,7 +88,7 @@ def alive(group: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_folder_killed_half_way_ends_as_if_undisturbed(tmp_path):
+def test_an_interrupted_folder_resumes_to_the_same_files(tmp_path):
     source = make_folder(tmp_path / "in", CLIPS)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert start(source, whole, "workers=2").wait() in (0, 1)

@@ -1,4 +1,4 @@
-"""tools/retarget.py as a user runs it: folders, restart after a kill, workers, failures, what it leaves behind."""
+"""tools/retarget.py from the command line: folders, restart, workers, failures, output files."""
 
 import csv
 import json
@@ -33,11 +33,11 @@ def folder_of(tmp_path: Path, clips: int) -> Path:
 
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:
-    found = {}
+    clips = {}
     for path in sorted([*folder.rglob("*.npz"), *folder.rglob("*.rejected")]):
         with np.load(path) as stored:
-            found[path.relative_to(folder).as_posix()] = stored["qpos"]
-    return found
+            clips[path.relative_to(folder).as_posix()] = stored["qpos"]
+    return clips
 
 
 def test_a_real_clip_becomes_a_motion(tmp_path, capsys):
@@ -54,7 +54,7 @@ def test_a_real_clip_becomes_a_motion(tmp_path, capsys):
     assert (tmp_path / "quality" / "02_01.png").stat().st_size > 1000
 
 
-def test_one_bad_file_stops_nothing(tmp_path, capsys):
+def test_a_bad_file_does_not_stop_the_others(tmp_path, capsys):
     source = folder_of(tmp_path, 2)
     (source / "bad.bvh").write_text("no motion")
     (source / "alien.c3d").write_bytes(b"xx")
@@ -63,12 +63,12 @@ def test_one_bad_file_stops_nothing(tmp_path, capsys):
     assert main(words) == 1
     captured = capsys.readouterr()
     assert "2 failed" in captured.out
-    told = (out / "quality" / "failed.txt").read_text().splitlines()
-    assert [line.split(":")[0] for line in told] == ["alien", "bad"]
+    lines = (out / "quality" / "failed.txt").read_text().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["alien", "bad"]
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz*")}
     assert len(before) == 2
     assert main(words) == 1
-    assert "2 clips are there already" in capsys.readouterr().err
+    assert "2 clips exist already" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npz*")} == before
 
 
@@ -89,8 +89,8 @@ def test_the_summary_holds_the_clips_of_all_commands(tmp_path, capsys):
     assert main([f"input={source / 's0'}", *words, *lenient]) == 0
     assert main([f"input={source / 's1'}", *words, "thresholds.rmse=1e-9"]) == 1
     assert main([f"input={source / 'bad.bvh'}", *words]) == 1
-    told = capsys.readouterr().out
-    assert "1 passed, 0 rejected, 0 failed" in told and "0 passed, 1 rejected, 0 failed" in told
+    lines = capsys.readouterr().out
+    assert "1 passed, 0 rejected, 0 failed" in lines and "0 passed, 1 rejected, 0 failed" in lines
     quality = out / "quality"
 
     def names() -> dict[str, str]:
@@ -107,7 +107,7 @@ def test_the_summary_holds_the_clips_of_all_commands(tmp_path, capsys):
     assert names() == {"clip1": "rejected"}
 
 
-def test_a_name_that_another_recording_has_taken_is_refused(tmp_path):
+def test_a_name_used_by_another_recording_is_rejected(tmp_path):
     source, out = folder_of(tmp_path, 1), tmp_path / "out"
     other = tmp_path / "other" / "clip0.bvh"
     other.parent.mkdir()
@@ -119,11 +119,11 @@ def test_a_name_that_another_recording_has_taken_is_refused(tmp_path):
     main([f"input={other}", *words, "overwrite=true"])
     assert json.loads((out / "quality" / "clip0.json").read_text())["source"] == str(other)
     (other.parent / "summary.bvh").write_text(bvh_text())
-    with pytest.raises(InputError, match="cannot be called summary"):
+    with pytest.raises(InputError, match="cannot be named summary"):
         main([f"input={other.parent}", *words])
 
 
-def test_killed_and_started_again_it_ends_the_same(tmp_path):
+def test_a_killed_run_resumes_to_the_same_result(tmp_path):
     source = folder_of(tmp_path, 6)
     command = [sys.executable, str(TOOL), f"input={source}", "figures=false", "thresholds.rmse=1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -161,9 +161,9 @@ def test_jobs_of_files_folders_globs_and_groups(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "lines"),
     [
-        ([], "no input given"),
+        ([], "no input: set input="),
         (["input=."], "has no motion file"),
         (["input=nothing.bvh"], "does not exist"),
         (["inptu=x"], "did you mean 'input'"),
@@ -176,17 +176,17 @@ def test_jobs_of_files_folders_globs_and_groups(tmp_path):
         (["input=x.bvh", "infeasible=rejct"], "did you mean 'reject'"),
     ],
 )
-def test_wrong_words_are_told(tmp_path, monkeypatch, words, told):
+def test_wrong_options_are_reported(tmp_path, monkeypatch, words, lines):
     monkeypatch.chdir(tmp_path)
     if "input=x.bvh" in words:
         (tmp_path / "x.bvh").write_text(bvh_text())
     with pytest.raises(InputError) as error:
         main(words)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert lines in str(error.value) and "\n" not in str(error.value)
 
 
-def test_groups_are_shipped(tmp_path, capsys):
-    """KINESIS: 972 training and 108 test motions; those that lack are failures, one line each."""
+def test_motion_groups_are_installed(tmp_path, capsys):
+    """KINESIS: 972 training and 108 test motions; missing ones are failures with one line each."""
     from muscle_torch.tools.retarget import _group
 
     training, testing = _group("kit_kinesis_training_motions"), _group("kit_kinesis_testing_motions")

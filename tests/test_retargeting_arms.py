@@ -1,4 +1,4 @@
-"""Forearms, wrists and arms: the file's angles arrive in the body, from every format, by numbers worked out by hand."""
+"""Forearms, wrists and arms: the file's angles reach the body, from every format, with values by hand."""
 
 import dataclasses
 from pathlib import Path
@@ -39,7 +39,7 @@ def arms() -> Retargeter:
 
 
 def angles(targets: Targets) -> dict[str, np.ndarray]:
-    """The angles that the arms' joints should have [deg]."""
+    """Return the expected angles of the arms' joints [deg]."""
     return {joint: np.degrees(values) for joint, values in targets.angles.items()}
 
 
@@ -120,7 +120,7 @@ def test_a_straight_elbow_takes_its_plane_from_before_and_after():
     np.testing.assert_allclose(straight[:, :, 0], np.tile([1.0, 0.0, 0.0], (7, 1)), atol=1e-9)
 
 
-def test_where_an_elbow_bends_to_is_seen_in_the_upper_arms_axes():
+def test_the_direction_of_elbow_flexion_defines_the_upper_arm_axes():
     places = np.array(
         [[[0, 0, 1.5], [0, 0, 1.2], [0, 0, 0.9]], [[0, 0, 1.5], [0.3, 0, 1.5], [0.3, 0.2, 1.5]]], dtype=float
     )

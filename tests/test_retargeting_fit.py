@@ -1,4 +1,4 @@
-"""Kinematics against MuJoCo, the solver against known answers, the floor, quality metrics with numbers by hand."""
+"""Kinematics against MuJoCo, the solver, the floor, and quality metrics with values by hand."""
 
 import dataclasses
 
@@ -68,8 +68,8 @@ def test_jacobians_are_the_derivatives_of_the_kinematics(whole):
         moved = tree.forward(tree.move(pose, step))
         np.testing.assert_allclose((tree.points(moved, points) - where) / 1e-6, jacobian[..., dof], atol=1e-5)
         spin = (moved.mat[:, bodies] - frames.mat[:, bodies]) / 1e-6 @ frames.mat[:, bodies].transpose(-1, -2)
-        found = torch.stack((spin[..., 2, 1], spin[..., 0, 2], spin[..., 1, 0]), -1)
-        np.testing.assert_allclose(found, turning[..., dof], atol=1e-5)
+        derivative = torch.stack((spin[..., 2, 1], spin[..., 0, 2], spin[..., 1, 0]), -1)
+        np.testing.assert_allclose(derivative, turning[..., dof], atol=1e-5)
 
 
 def test_independent_limits_keep_the_coupled_joints_in_theirs(whole):
@@ -85,7 +85,7 @@ def test_independent_limits_keep_the_coupled_joints_in_theirs(whole):
 
 
 def problem(value: list[float], hessian: float = 1.0, gradient: float = 0.0, low: float = -9.0) -> Normal:
-    """One degree of freedom and one frame for each entry of `value`; x pushes the one-sided term up by itself."""
+    """Return a problem with one degree of freedom per entry of `value`; x increases the one-sided term."""
     count = len(value)
     one = torch.ones(count, 1, dtype=torch.float64)
     return Normal(
@@ -128,7 +128,7 @@ def test_smoothing_halves_a_wave_at_the_cutoff():
     assert float(step[180:220].abs().max()) == pytest.approx(0.05, rel=0.03)
 
 
-def test_only_who_falls_freely_leaves_the_floor():
+def test_only_free_fall_leaves_the_floor():
     """0.2 s with the feet 20 mm up: an error where the pelvis keeps its height, a jump where it flies a parabola."""
     rate, time = 100.0, np.arange(100) / 100.0
     up = (time >= 0.4) & (time < 0.6)
@@ -249,7 +249,7 @@ def test_a_walk_over_uneven_ground_is_rejected(whole, ground):
 
 
 def test_a_body_that_lies_does_not_hover(whole):
-    """On its back with the legs up: the trunk holds it."""
+    """On its back with raised legs, the trunk supports it."""
     embodiment = whole.embodiment
     qpos = standing_still(whole, 100)
     qpos[:, 3:7] = (Rotation.from_euler("y", -90, degrees=True)
@@ -264,7 +264,7 @@ def test_a_body_that_lies_does_not_hover(whole):
     assert quality.floating_highest > 0.3 and quality.hover_height == 0
 
 
-def test_feet_that_slide_throughout_a_stance_are_seen(whole):
+def test_feet_that_slide_throughout_a_stance_are_detected(whole):
     """0.35 m/s is too fast to count as standing, so `foot_slide` is 0; feet that stop once a stance do not slide."""
     embodiment, time = whole.embodiment, np.arange(100) / 100
     glide = standing_still(whole, 100)
@@ -291,8 +291,8 @@ def test_feet_that_slide_in_a_run_are_rejected(whole):
         hop[:, 0] = np.cumsum(np.where(flying, 2.5, slide)) / 100
         quality, _ = assess(embodiment, hop, 100.0, None, None, 1.0)
         assert quality.run_slide == pytest.approx(slide, abs=0.01) and quality.hover_height == 0
-        told = [reason for reason in reasons(quality, THRESHOLDS) if reason.startswith("run_slide 0.35 > 0.2")]
-        assert (told == []) == passes
+        expected = [reason for reason in reasons(quality, THRESHOLDS) if reason.startswith("run_slide 0.35 > 0.2")]
+        assert (expected == []) == passes
 
 
 def test_a_root_faster_than_any_person_is_rejected(whole):
@@ -303,7 +303,7 @@ def test_a_root_faster_than_any_person_is_rejected(whole):
     assert any(reason.startswith("root_speed 110 > 12.5") for reason in reasons(quality, THRESHOLDS))
 
 
-def test_quality_sees_what_is_wrong(whole):
+def test_quality_metrics_detect_errors(whole):
     """A body that stands still, then sunk by 1 cm, bent past a limit, torn from its coupling."""
     embodiment, tree = whole.embodiment, BodyTree(whole.embodiment, dtype=torch.float64)
     pose = tree.rest(20)
@@ -324,8 +324,8 @@ def test_quality_sees_what_is_wrong(whole):
         0.1, abs=1e-3
     ) and bad.joint_violation_rate_independent == pytest.approx(1 / 31)
     assert bad.coupling_residual > 1e-3
-    told = reasons(bad, THRESHOLDS)
-    assert any(reason.startswith("penetration_depth") for reason in told) and len(told) >= 3
+    expected = reasons(bad, THRESHOLDS)
+    assert any(reason.startswith("penetration_depth") for reason in expected) and len(expected) >= 3
 
 
 def test_reference_clips_pass_the_measure(whole):
@@ -348,7 +348,7 @@ def test_reference_clips_pass_the_measure(whole):
         "opensim_core_walk3d/markers_walk.trc",
     ],
 )
-def test_real_recordings_come_out_well(whole, name):
+def test_real_recordings_pass_the_thresholds(whole, name):
     result = whole(read_motion(data_file(f"data/{name}")))
     quality = result.quality
     assert quality.joint_violation_rate_independent == 0 and quality.joint_violation_max < 3e-4
@@ -384,8 +384,8 @@ def test_opensim_angles_survive(whole):
     assert "deg" not in series.units
     time = series.time[0] + np.arange(clip.num_frames) / clip.frequency
     for joint in ("hip_flexion_r", "knee_angle_r", "ankle_angle_r", "hip_flexion_l", "knee_angle_l", "ankle_angle_l"):
-        own = clip.qpos[:, whole.embodiment.model.joint(joint).qposadr[0]]
-        assert np.corrcoef(own, np.interp(time, series.time, series[joint]))[0, 1] >= 0.97, joint
+        angles = clip.qpos[:, whole.embodiment.model.joint(joint).qposadr[0]]
+        assert np.corrcoef(angles, np.interp(time, series.time, series[joint]))[0, 1] >= 0.97, joint
 
 
 def test_one_recorded_arm_is_enough(whole):
@@ -401,9 +401,9 @@ def test_a_shoulder_trial_lifts_the_arm_as_another_method_says(whole):
     with np.load(data_file("data/clips/MyoBimanualArm/rmr_abd01_abduction.npz"), allow_pickle=False) as stored:
         names, other = [str(name) for name in stored["joint_names"]], stored["qpos"]
     for name, most in (("shoulder_elv_r", 4.0), ("elv_angle_r", 6.0)):
-        own = np.degrees(clip.qpos[230 : 230 + len(other), clip.joint_names.index(name)])
-        theirs = np.degrees(other[: len(own), names.index(name)])
-        assert np.corrcoef(own, theirs)[0, 1] > 0.99 and np.sqrt(np.mean((own - theirs) ** 2)) < most, name
+        angles = np.degrees(clip.qpos[230 : 230 + len(other), clip.joint_names.index(name)])
+        theirs = np.degrees(other[: len(angles), names.index(name)])
+        assert np.corrcoef(angles, theirs)[0, 1] > 0.99 and np.sqrt(np.mean((angles - theirs) ** 2)) < most, name
         assert np.ptp(theirs) > 50
 
 
@@ -420,7 +420,7 @@ def test_other_methods_keep_limits_and_couplings(method):
     assert quality.joint_violation_rate_independent == 0 and quality.coupling_residual < 1e-4 and quality.rmse < 0.06
 
 
-def test_proportions_are_the_bodys():
+def test_proportions_match_the_body():
     body = Proportions(make_embodiment("fullbody"))
     assert body.length("left_hip", "left_knee") == pytest.approx(0.404, abs=2e-3)
     assert body.rest["left_hip"][1] == pytest.approx(0.077, abs=2e-3)
@@ -445,8 +445,8 @@ def test_a_walk_bends_its_joints_as_people_do(whole):
         strikes = [t for t in range(10, len(reach) - 10) if reach[t] == reach[t - 10 : t + 11].max()]
         at = np.linspace(strikes[0], strikes[1], 100)
         for name, sign in (("hip_flexion", 1), ("knee_angle", -1), ("ankle_angle", 1)):
-            own = clip.qpos[:, whole.embodiment.model.joint(f"{name}_{side}").qposadr[0]]
-            curve = np.interp(at, np.arange(len(own)), own)
+            angles = clip.qpos[:, whole.embodiment.model.joint(f"{name}_{side}").qposadr[0]]
+            curve = np.interp(at, np.arange(len(angles)), angles)
             assert np.corrcoef(curve, sign * measured[:, names.index(name)])[0, 1] >= 0.9, (name, side)
 
 
@@ -466,19 +466,19 @@ def test_a_run_without_a_rest_pose_stands_on_its_soles(whole):
     assert without.rmse == pytest.approx(whole(raw).quality.rmse, abs=1e-3)
 
 
-def test_a_filter_that_costs_a_threshold_is_left_out(whole):
-    """A stricter threshold of the floor: the filtered walk sinks deeper into it than the fitted one."""
+def test_a_filter_that_exceeds_a_threshold_is_skipped(whole):
+    """With a stricter threshold the filtered walk penetrates deeper than the fitted one."""
     raw = read_motion(data_file("data/cmu_mocap/02_01.amc"))
     fitted = Retargeter("fullbody", RetargetOptions(dynamic=None))(raw)
     filtered = whole(raw)
     assert fitted.quality.penetration_depth < 0.0011 < filtered.quality.penetration_depth
     strict = Retargeter("fullbody", RetargetOptions(thresholds={"penetration_depth": 0.0011}))(raw)
     np.testing.assert_array_equal(strict.clip.qpos, fitted.clip.qpos)
-    assert "left without the dynamic filter, with which it has penetration_depth" in strict.notes[-1]
+    assert "not dynamically filtered, because it would then fail penetration_depth" in strict.notes[-1]
     assert strict.notes[-1] in strict.clip.source
 
 
-def test_a_swing_that_brushes_the_floor_is_no_stance():
+def test_a_swing_that_brushes_the_floor_is_not_a_stance():
     brush = [Stance(0, 15, 2.4, False)]
     assert typical_slide(brush, SWING * 100) == 0.0
     assert typical_slide(brush * 3, SWING * 100) == pytest.approx(2.4), "feet that glide throughout"

@@ -1,4 +1,4 @@
-"""Every format by real files and by small files with known answers; what is wrong with one is told in one line."""
+"""Every format with real files and small files with known answers; errors are one line."""
 
 import dataclasses
 import shutil
@@ -43,8 +43,8 @@ Frame Time: 0.01
 
 
 def limb(names: Sequence[str], offsets: Sequence[str]) -> str:
-    (name, *below), (offset, *others) = names, offsets
-    inner = limb(below, others) if below else "End Site\n{\nOFFSET 0 0 5\n}"
+    (name, *below), (offset, *remaining) = names, offsets
+    inner = limb(below, remaining) if below else "End Site\n{\nOFFSET 0 0 5\n}"
     return f"JOINT {name}\n{{\nOFFSET {offset}\nCHANNELS 3 Zrotation Xrotation Yrotation\n{inner}\n}}"
 
 
@@ -69,11 +69,11 @@ def bvh_text(frames: int = 40, forward: int = 1) -> str:
     return BVH % (arms, legs, frames, "\n".join(rows))
 
 
-def complaint(path, options: ReadOptions | None = None) -> str:
-    with pytest.raises(InputError) as told:
+def error_message(path, options: ReadOptions | None = None) -> str:
+    with pytest.raises(InputError) as expected:
         read_motion(path, options)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(expected.value)
+    return str(expected.value)
 
 
 def body_model(folder) -> str:
@@ -233,29 +233,29 @@ def test_rates_change_time_not_motion(tmp_path):
     np.testing.assert_allclose(new.positions["left_wrist"][:, 0], np.sin(np.arange(101) / 100), atol=1e-6)
 
 
-def test_mistakes_of_a_recording_are_told(tmp_path):
+def test_errors_of_a_recording_are_reported(tmp_path):
     path = tmp_path / "walk.bvh"
     path.write_text(bvh_text(forward=-1))
-    assert "left and right are swapped" in complaint(path)
+    assert "left and right are swapped" in error_message(path)
     path.write_text(bvh_text(15))
-    assert "at least 0.2 s" in complaint(path)
+    assert "at least 0.2 s" in error_message(path)
     path.write_text(bvh_text())
-    assert "not in metres" in complaint(path, ReadOptions(unit=1.0))
+    assert "not in metres" in error_message(path, ReadOptions(unit=1.0))
     still = read_motion(path)
     frozen = {name: np.repeat(values[:1], 40, axis=0) for name, values in still.positions.items()}
     with pytest.raises(InputError, match="static trial"):
         check(dataclasses.replace(still, positions=frozen))
     path.write_text(bvh_text().replace("LeftUpLeg", "Gamba"))
-    assert "left_hip" in complaint(path)
+    assert "left_hip" in error_message(path)
 
 
-def test_amass_without_a_model_says_where_to_get_one(tmp_path):
-    told = complaint(amass(tmp_path / "a.npz"))
-    assert "mano.is.tue.mpg.de" in told and "smpl=" in told
-    assert "pickle" in complaint(tmp_path / "a.npz", ReadOptions(smpl=str(tmp_path / "SMPLH_neutral.pkl")))
+def test_amass_without_a_model_reports_where_to_get_it(tmp_path):
+    expected = error_message(amass(tmp_path / "a.npz"))
+    assert "mano.is.tue.mpg.de" in expected and "smpl=" in expected
+    assert "pickle" in error_message(tmp_path / "a.npz", ReadOptions(smpl=str(tmp_path / "SMPLH_neutral.pkl")))
     model = body_model(tmp_path)
-    assert "frame rate" in complaint(amass(tmp_path / "b.npz", mocap_framerate=None), ReadOptions(smpl=model))
-    assert "trans" in complaint(amass(tmp_path / "c.npz", trans=np.zeros((3, 3))), ReadOptions(smpl=model))
+    assert "frame rate" in error_message(amass(tmp_path / "b.npz", mocap_framerate=None), ReadOptions(smpl=model))
+    assert "trans" in error_message(amass(tmp_path / "c.npz", trans=np.zeros((3, 3))), ReadOptions(smpl=model))
 
 
 CUT = [
@@ -269,26 +269,26 @@ CUT = [
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_files_that_were_cut_off(tmp_path, name):
+def test_truncated_files_are_reported(tmp_path, name):
     source = data_file(f"data/{name}")
     path = tmp_path / source.name
     content = source.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3 + 5])
     if path.suffix == ".amc":
         shutil.copy(source.with_name("02.asf"), tmp_path)
-    assert str(path) in complaint(path, ReadOptions(smpl=body_model(tmp_path)))
+    assert str(path) in error_message(path, ReadOptions(smpl=body_model(tmp_path)))
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_rubbish_is_no_motion(tmp_path, suffix):
+def test_invalid_arrays_are_not_a_motion(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"this is no motion\n" * 20)
-    assert str(path) in complaint(path, ReadOptions(smpl="nowhere"))
+    assert str(path) in error_message(path, ReadOptions(smpl="nowhere"))
     path.write_bytes(b"")
-    assert "is empty" in complaint(path)
+    assert "is empty" in error_message(path)
 
 
-def test_a_point_of_the_static_trial_rides_on_the_segment_that_keeps_its_shape():
+def test_points_of_the_static_trial_are_attached_to_rigid_clusters():
     """A knee between a shank that turns by 90 degrees about x and a thigh whose markers slide: the shank carries it."""
     static = {
         "shank_1": np.array([0.05, 0.0, 0.3]),
@@ -304,9 +304,9 @@ def test_a_point_of_the_static_trial_rides_on_the_segment_that_keeps_its_shape()
     for name in ("thigh_1", "thigh_2"):
         moving[name][1] += 0.2
     knee = np.array([0.0, 0.01, 0.5])
-    found = carried(knee, static, moving)
-    assert found is not None and found[1] == ("shank_1", "shank_2", "shank_3")
-    np.testing.assert_allclose(found[0], [[0.0, 1.01, 0.5], [0.0, 0.5, 0.01]], atol=1e-12)
+    result = carried(knee, static, moving)
+    assert result is not None and result[1] == ("shank_1", "shank_2", "shank_3")
+    np.testing.assert_allclose(result[0], [[0.0, 1.01, 0.5], [0.0, 0.5, 0.01]], atol=1e-12)
     assert carried(knee, static, {name: moving[name] for name in ("shank_1", "shank_2", "thigh_1")}) is None
 
 
@@ -321,17 +321,17 @@ def test_knees_come_from_the_static_trial():
             apart = np.linalg.norm(p[f"{side}_{upper}"] - p[f"{side}_{lower}"], axis=1)
             assert np.median(apart) == pytest.approx(length, abs=0.015)
             assert np.ptp(np.quantile(apart, [0.1, 0.9])) < 0.03  # the one rides on the pelvis, the other on the shank
-    assert "static=nowhere" in complaint(path, ReadOptions(static="nowhere"))
+    assert "static=nowhere" in error_message(path, ReadOptions(static="nowhere"))
     other = data_file("data/pyomeca_lifting/inverse_kin.mot")
-    assert "ISB shoulder model" in complaint(other)
+    assert "ISB shoulder model" in error_message(other)
 
 
-def test_unknown_markers_say_how_to_map_them(tmp_path):
+def test_unknown_markers_report_how_to_map_them(tmp_path):
     source = data_file("data/opensim_core_walk3d/markers_walk.trc").read_text()
     path = tmp_path / "odd.trc"
     path.write_text(source.replace("R.Shoulder", "Alpha").replace("L.Shoulder", "Beta"))
-    told = complaint(path)
-    assert "markers=" in told and "Alpha" in told
+    expected = error_message(path)
+    assert "markers=" in expected and "Alpha" in expected
     raw = read_motion(path, ReadOptions(markers={"RSHO": "Alpha", "LSHO": "Beta"}))
     assert "left_elbow" in raw.positions
-    assert "did you mean 'RSHO'" in complaint(path, ReadOptions(markers={"RSHOO": "Alpha"}))
+    assert "did you mean 'RSHO'" in error_message(path, ReadOptions(markers={"RSHOO": "Alpha"}))

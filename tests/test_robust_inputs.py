@@ -1,4 +1,4 @@
-"""What scripts of one's own hand in: arrays, copies, other folders, a stale environment; and that work is shown."""
+"""Inputs from user scripts: arrays, copies, other folders, a stale environment; progress output."""
 
 import copy
 import os
@@ -44,7 +44,7 @@ def test_numpy_and_float64_actions_act_as_tensors():
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (4, 3), (2,), (4, 2, 1)])
-def test_wrong_rows_are_one_line(shape):
+def test_wrong_rows_are_a_one_line_error(shape):
     env = VecTask(small_env("toy_arm", 4))
     env.reset()
     with pytest.raises(InputError, match=r"actions have shape \(.*\), needed \(4, 2\)") as caught:
@@ -53,7 +53,7 @@ def test_wrong_rows_are_one_line(shape):
     env.close()
 
 
-def test_a_seed_of_another_type_is_taken():
+def test_seeds_of_other_integer_types_are_accepted():
     env = GymnasiumEnv(small_env("toy_arm", 4))
     first = env.reset(seed=True)[0]
     assert np.array_equal(first, env.reset(seed=np.int64(1))[0])
@@ -62,17 +62,17 @@ def test_a_seed_of_another_type_is_taken():
 
 @pytest.mark.parametrize("evaluation", [False, True])
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
-def test_a_copied_environment_goes_on_alike_and_alone(copied, evaluation):
+def test_a_copied_environment_continues_identically_and_independently(copied, evaluation):
     """To the bit, resets and their random numbers included."""
     env = make_env("toy_arm", 2, **CPU, evaluation=evaluation, **{"env.horizon": 12})
     env.begin()
-    given = actions(env, 40)
-    for action in given[:10]:
+    sequence = actions(env, 40)
+    for action in sequence[:10]:
         step = env.advance(action)
         env.restart(step.terminated | step.truncated)
     twin = copied(env)
     assert twin.config == env.config and twin.evaluation == evaluation and twin.physics is not env.physics
-    for action in given[10:]:
+    for action in sequence[10:]:
         steps = [one.advance(action) for one in (env, twin)]
         assert torch.equal(steps[0].observation, steps[1].observation) and torch.equal(steps[0].reward, steps[1].reward)
         assert torch.equal(
@@ -92,7 +92,7 @@ def home(tmp_path_factory) -> Path:
     return folder
 
 
-def test_act_takes_what_it_can_cast_and_names_the_size(home):
+def test_act_casts_its_input_and_reports_a_wrong_size(home):
     policy = load_policy(home / "runs" / "rel")
     observation = torch.randn(3, policy.policy.spec["observation_size"], dtype=torch.float64)
     expected = policy.act(observation.float())
@@ -117,7 +117,7 @@ def test_relative_motions_survive_another_folder(home, tmp_path):
     assert evaluated.returncode == 0 and (tmp_path / "here.json").exists(), evaluated.stderr
 
 
-def test_a_motion_that_moved_is_taken_if_it_holds_the_same(home, tmp_path):
+def test_a_moved_motion_file_is_accepted_if_its_content_is_the_same(home, tmp_path):
     run, moved = home / "runs" / "rel", tmp_path / "moved.npz"
     moved.write_bytes((home / "clip.npz").read_bytes())
     other = saved(tmp_path, clip(np.linspace(0.2, 1.3, 40), "other"))[0]
@@ -154,14 +154,14 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path):
 
 def test_the_folder_of_a_taken_second_gets_a_number(tmp_path):
     from muscle_torch.config import load_config
-    from muscle_torch.storage.run_folder import write_facts
+    from muscle_torch.storage.run_folder import create_run_folder
 
     cfg = load_config("toy_arm")
-    made = [write_facts(cfg, tmp_path / "toy_arm_now").name for _ in range(3)]
+    made = [create_run_folder(cfg, tmp_path / "toy_arm_now").name for _ in range(3)]
     assert made == ["toy_arm_now", "toy_arm_now_2", "toy_arm_now_3"]
 
 
-def test_a_stale_rank_says_what_it_waits_for_and_heeds_sigterm(tmp_path):
+def test_a_waiting_rank_reports_the_reason_and_handles_sigterm(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -173,13 +173,13 @@ def test_a_stale_rank_says_what_it_waits_for_and_heeds_sigterm(tmp_path):
         while line and "waits at" not in line:
             line = run.stderr.readline()
         assert f"process {rank} of 2 waits at 127.0.0.1:{port} for process {waits}" in line and "unset them" in line
-        asked = time.monotonic()
+        begin = time.monotonic()
         run.send_signal(signal.SIGTERM)
-        assert run.wait(timeout=60) == 75 and time.monotonic() - asked < 30
+        assert run.wait(timeout=60) == 75 and time.monotonic() - begin < 30
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_missing_osmesa_is_a_sentence(monkeypatch, capsys):
+def test_a_missing_osmesa_is_a_one_line_error(monkeypatch, capsys):
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
     monkeypatch.setattr(opengl, "LIBRARY", "NoSuchLibrary")
     with pytest.raises(InputError, match=r"apt-get install libosmesa6.*MUJOCO_GL=osmesa") as caught:
@@ -190,7 +190,7 @@ def test_a_missing_osmesa_is_a_sentence(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="OSMesa is for Linux")
-def test_the_program_says_it_instead_of_a_traceback(tmp_path):
+def test_errors_are_messages_instead_of_tracebacks(tmp_path):
     code = f"""
 import runpy, sys
 from muscle_torch.config import opengl
@@ -208,12 +208,16 @@ runpy.run_path(r"{ROOT / "tools" / "render.py"}", run_name="__main__")
 # Work is shown
 
 
-def test_a_run_says_what_it_does_and_what_comes_next(tmp_path):
+def test_a_run_prints_its_progress_and_the_next_steps(tmp_path):
     done = train(*TOY, "experiment=shown", "validation_interval=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    for said in ("validating after 32 steps: 2 clips", "evaluating untrained: 2 clips", "evaluating trained: 2 clips"):
-        assert said in lines, said
+    for expected in (
+        "validating after 32 steps: 2 clips",
+        "evaluating untrained: 2 clips",
+        "evaluating trained: 2 clips",
+    ):
+        assert expected in lines, expected
     assert "evaluating zero excitation: 2 clips" in lines
     view, render = lines[-2:]
     for line, name in ((view, "view"), (render, "render")):

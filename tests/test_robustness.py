@@ -1,4 +1,4 @@
-"""Disturbances do what their names say, and the table counts what they cost."""
+"""Disturbances have their stated effect, and the table counts the failures."""
 
 import mujoco
 import numpy as np
@@ -111,7 +111,7 @@ def test_the_rows_by_hand():
     assert " ".join(robustness_table(rows).splitlines()[2].split()) == "velocity noise at the start 2 0 50.0 25.0 30"
 
 
-def test_the_command_writes_them_and_other_goals_are_one_line(tmp_path, capsys):
+def test_the_command_writes_archives_and_rejects_other_goals(tmp_path, capsys):
     words = ["task=toy_arm", "policy=zero", "device=cpu", "threads=1", "distances=false", "robustness=true"]
     assert script("tools/evaluate.py").main([*words, "motion=all", f"output={tmp_path / 'x.json'}"]) == 0
     assert "muscles at 80 %" in capsys.readouterr().out and '"num_whole"' in (tmp_path / "x.json").read_text()

@@ -1,4 +1,4 @@
-"""Rollout archives: what was played is what is stored, and mm-evalkit's own readers accept it."""
+"""Rollout archives: the stored rollout is the played one, and mm-evalkit reads it."""
 
 import dataclasses
 
@@ -20,12 +20,12 @@ CPU = {"device": "cpu", "backend": "mujoco", "threads": 1, "evaluation": True}
 
 
 def record(env, path, controller=None, motion_group="") -> dict:
-    """Evaluates, writes the archive, closes the environment; the metrics."""
+    """Evaluate, write the archive, close the environment, and return the metrics."""
     recorder = ArchiveRecorder(env)
-    found = evaluate(env, controller or half_excited(env), callbacks=[recorder])
+    metrics = evaluate(env, controller or half_excited(env), callbacks=[recorder])
     write_archive(path, recorder.archive(motion_group))
     env.close()
-    return found
+    return metrics
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +35,19 @@ def toy(tmp_path_factory):
     return path, record(env, path, motion_group="GROUP"), env.goal.library
 
 
-def test_an_archive_holds_every_clip_up_to_where_it_was_lost(toy):
-    path, found, library = toy
+def test_an_archive_contains_every_clip_until_it_was_lost(toy):
+    path, metrics, library = toy
     archive = read_archive(path, make_embodiment("toy_arm"))
     assert [e.name for e in archive.episodes] == library.names and archive.motion_group == "GROUP"
     assert archive.dt == 0.01 and archive.muscle_names == ("flexor", "extensor")
-    for index, (episode, row) in enumerate(zip(archive.episodes, found["per_clip"], strict=True)):
+    for index, (episode, row) in enumerate(zip(archive.episodes, metrics["per_clip"], strict=True)):
         start = int(library.start[index])
         assert episode.clip == index and len(episode.qpos) == row["mean_episode_length"]
         assert np.array_equal(episode.reference, library.qpos[start : start + row["num_frames"]].numpy())
         assert np.array_equal(episode.qpos[0], episode.reference[0])  # rows are those before a step
         assert (episode.activation[0] == 0).all() and (episode.excitation == 0.5).all()
         assert episode.reward.sum() == pytest.approx(row["mean_episode_return"], rel=1e-5)
-    assert any(row["early_termination_rate"] for row in found["per_clip"])
+    assert any(row["early_termination_rate"] for row in metrics["per_clip"])
 
 
 def test_the_joint_force_of_the_archive_is_moment_arm_times_muscle_force(toy):
@@ -68,7 +68,7 @@ def test_the_joint_force_of_the_archive_is_moment_arm_times_muscle_force(toy):
     assert abs(episode.joint_force).max() > 0.1
 
 
-def test_the_archive_of_another_body_is_refused_in_one_line(toy, tmp_path):
+def test_the_archive_of_another_body_is_rejected_in_one_line(toy, tmp_path):
     with pytest.raises(InputError, match=r"toy_arm.*bimanual") as error:
         read_archive(toy[0], make_embodiment("bimanual"))
     assert "\n" not in str(error.value)
@@ -89,13 +89,13 @@ def test_the_archive_of_another_body_is_refused_in_one_line(toy, tmp_path):
             read_archive(tmp_path / f"{name}.npz")
 
 
-def test_an_archive_that_cannot_be_written_says_so(toy, tmp_path):
+def test_an_unwritable_archive_is_reported(toy, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         write_archive(tmp_path / "file" / "x.npz", read_archive(toy[0]))
 
 
-def test_nothing_after_nan_is_stored(tmp_path):
+def test_rows_after_nan_are_not_stored(tmp_path):
     env = make_env("toy_arm", num_envs=1, **CPU)
     calls = []
 
@@ -110,7 +110,7 @@ def test_nothing_after_nan_is_stored(tmp_path):
     assert min(len(e.qpos) for e in archive.episodes) == 3
 
 
-def test_a_clip_that_breaks_at_once_is_named_and_left_out(tmp_path):
+def test_a_clip_that_diverges_at_once_is_reported_and_excluded(tmp_path):
     env = make_env("toy_arm", num_envs=2, **CPU)
     recorder = ArchiveRecorder(env)
     actions = torch.tensor([[float("nan")] * 2, [0.0] * 2])
@@ -144,7 +144,7 @@ def test_mm_evalkit_reads_a_full_body_rollout_with_kinetics(tmp_path):
         **CPU,
     )
     path = tmp_path / "body.npz"
-    found = record(env, path)
+    metrics = record(env, path)
     validation.validate_policy_rollouts(
         [PolicySpec(id=name, label=name, trajectory_path=path, color="red") for name in ("a", "b")],
         subject_based=True,
@@ -157,7 +157,7 @@ def test_mm_evalkit_reads_a_full_body_rollout_with_kinetics(tmp_path):
     with np.load(path) as archive:
         assert activation_sample_phase(archive) == "pre_step" and validation.has_embedded_kinetics(archive, path)
     (episode,) = read_archive(path, env.embodiment).episodes
-    assert len(episode.qpos) == found["mean_episode_length"] > 10
+    assert len(episode.qpos) == metrics["mean_episode_length"] > 10
     # It stands on its feet at first, carried by the floor, where the motion is.
     assert np.abs(episode.qpos[0, :2] - episode.reference[0, :2]).max() < 1e-6
     assert episode.sensor_force.max() > 100 and episode.touch[1:].tolist() == episode.sensor_force[:-1].tolist()

@@ -62,8 +62,8 @@ def test_quat_angle_is_the_angle_in_between(angle):
     _, start = _spread(50)
     end = start * Rotation.from_rotvec([0, 0, angle])
     for sign in (1, -1):  # q and -q are the same rotation
-        found = rotations.quat_angle(_quat(start).float(), sign * _quat(end).float())
-        torch.testing.assert_close(found, torch.full((50,), angle), rtol=0, atol=1e-6)
+        angles = rotations.quat_angle(_quat(start).float(), sign * _quat(end).float())
+        torch.testing.assert_close(angles, torch.full((50,), angle), rtol=0, atol=1e-6)
 
 
 def test_yaw_is_the_heading():

@@ -1,4 +1,4 @@
-"""Atomic writes: the old file or the whole new one, from every process and thread."""
+"""Atomic writes: readers get the old or the complete new file, from any process and thread."""
 
 import re
 import threading
@@ -28,7 +28,7 @@ def test_an_error_leaves_the_previous_file(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failing_disk_is_one_line_with_the_remedy(tmp_path):
+def test_a_failing_disk_is_a_one_line_error_with_the_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(InputError, match=r"cannot write .*x.json: .*; choose another output=$"),
@@ -59,7 +59,7 @@ def test_threads_that_write_the_same_file_do_not_mix(tmp_path):
 
 
 def test_nothing_else_moves_files_into_place():
-    """One home: no other file of the package renames or makes temporary files beside its output."""
+    """No other file of the package renames or creates temporary files."""
     folders = ("muscle_torch", "envs", "models", "tools")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")] + [ROOT / "train.py"]
     pattern = re.compile(r"os\.(replace|rename)\(|mkstemp|\.partial\b")

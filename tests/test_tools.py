@@ -1,4 +1,4 @@
-"""The tools a user runs, on the toy arm."""
+"""The command-line tools on the toy arm."""
 
 import hashlib
 import json
@@ -27,13 +27,13 @@ def metrics(run: Path) -> list[dict]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Of every file of a run."""
+    """Return the hashes of all files of a run."""
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
-    """A run of the example policy, trained for three updates by the real command."""
+    """Return a run of the example policy, trained for three updates from the command line."""
     folder = tmp_path_factory.mktemp("trained")
     words = (*TOY, f"policy={EXAMPLE}:MyPolicy", "max_iterations=3", "experiment=mine", "policy.hidden=[16]")
     done = train(*words, cwd=folder)
@@ -60,13 +60,13 @@ def test_evaluate_reports_every_clip_and_leaves_the_checkpoint_alone(run_folder,
     before = (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns)
     main = script("tools/evaluate.py").main
     assert main([f"checkpoint={run_folder}", "device=cpu", "threads=1"]) == 0
-    found = json.loads((run_folder / "eval" / "metrics.json").read_text())
+    metrics = json.loads((run_folder / "eval" / "metrics.json").read_text())
     final = json.loads((run_folder / "eval" / "final" / "metrics.json").read_text())
     # The same policy, motions and thresholds as at the end of training.
     for name in ("num_clips", "success_rate", "frame_coverage", "err_site_abs", "mean_episode_return"):
-        assert found[name] == pytest.approx(final[name], rel=1e-4), name
+        assert metrics[name] == pytest.approx(final[name], rel=1e-4), name
     shown = capsys.readouterr().out
-    assert all(row["name"] in shown for row in found["per_clip"])
+    assert all(row["name"] in shown for row in metrics["per_clip"])
     assert (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns) == before
 
 
@@ -75,8 +75,8 @@ def test_evaluate_takes_motions_worlds_and_an_output(run_folder, tmp_path):
     name = json.loads((run_folder / "eval" / "final" / "metrics.json").read_text())["per_clip"][0]["name"]
     words = [f"checkpoint={run_folder / 'checkpoints' / 'last.pt'}", "device=cpu", "threads=1", "num_envs=2"]
     assert main([*words, f"motion={name}", f"output={tmp_path / 'one.json'}"]) == 0
-    found = json.loads((tmp_path / "one.json").read_text())
-    assert found["num_clips"] == 1 and found["per_clip"][0]["name"] == name
+    metrics = json.loads((tmp_path / "one.json").read_text())
+    assert metrics["num_clips"] == 1 and metrics["per_clip"][0]["name"] == name
 
 
 def test_a_controller_plays_in_the_environment_of_a_checkpoint(run_folder):
@@ -112,16 +112,16 @@ def test_stochastic_evaluation_averages_its_seeds_and_changes_no_file_of_the_run
 def test_both_backends_are_compared_metric_by_metric(run_folder, tmp_path, capsys):
     words = [f"checkpoint={run_folder}", "device=cpu", "threads=1", "backend=both", f"output={tmp_path}"]
     assert script("tools/evaluate.py").main(words) == 0
-    found = json.loads((tmp_path / "metrics.json").read_text())
-    one, other = found["backends"]["mujoco"], found["backends"]["warp"]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    one, other = metrics["backends"]["mujoco"], metrics["backends"]["warp"]
     for name in ("err_site_abs", "err_joint_vel", "mean_episode_return", "frame_coverage", "reward_qpos"):
-        assert found["difference"][name] == pytest.approx(other[name] - one[name])
+        assert metrics["difference"][name] == pytest.approx(other[name] - one[name])
         assert other[name] == pytest.approx(one[name], rel=2e-2), name  # float32 against float64
     shown = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert len(shown["err_site_abs"]) == 4 and shown["err_site_abs"][1] == f"{one['err_site_abs']:.4g}"
 
 
-def test_seeds_without_randomness_are_refused(run_folder):
+def test_seeds_without_randomness_are_rejected(run_folder):
     main = script("tools/evaluate.py").main
     for words, message in ((["seeds=2"], "stochastic=true"), (["seeds=0", "stochastic=true"], "at least 1")):
         with pytest.raises(InputError, match=message):
@@ -131,25 +131,25 @@ def test_seeds_without_randomness_are_refused(run_folder):
 def test_a_loaded_policy_evaluates_through_python(run_folder):
     policy = load_policy(run_folder)
     env = make_env(config_from_dict(policy.config), num_envs=3, device="cpu", threads=1, evaluation=True)
-    found = evaluate(env, PolicyController(policy))
+    metrics = evaluate(env, PolicyController(policy))
     action = policy.act(torch.zeros(3, env.observation_size))
-    assert action.shape == (3, env.action_size) and found["num_clips"] == env.goal.library.num_clips
+    assert action.shape == (3, env.action_size) and metrics["num_clips"] == env.goal.library.num_clips
 
 
 def test_benchmark_writes_what_it_measured(tmp_path, capsys):
     path = tmp_path / "speed.json"
     words = (*TOY, "steps=20", "repeats=3", f"output={path}", "policy.hidden=[16]")
     assert script("tools/benchmark.py").main(words) == 0
-    found = json.loads(path.read_text())
+    metrics = json.loads(path.read_text())
     columns = ("env_steps_per_s", "env_inference_steps_per_s", "train_steps_per_s", "raw_rollout_steps_per_s")
     for name in columns:
-        assert found[name] == statistics.median(found["samples"][name]) > 0
-        assert len(found["samples"][name]) == 3
-    assert (found["num_envs"], found["threads"], found["substeps"], found["device"]) == (8, 1, 5, "cpu")
-    assert found["versions"]["mujoco"].startswith("3.17") and found["peak_memory_bytes"] > 1e8
-    assert 0 < found["learning_fraction"] < 1
-    pairs = zip(found["samples"]["env_steps_per_s"], found["samples"]["raw_rollout_steps_per_s"], strict=True)
-    assert found["env_over_raw"] == pytest.approx(statistics.median(one / raw for one, raw in pairs))
+        assert metrics[name] == statistics.median(metrics["samples"][name]) > 0
+        assert len(metrics["samples"][name]) == 3
+    assert (metrics["num_envs"], metrics["threads"], metrics["substeps"], metrics["device"]) == (8, 1, 5, "cpu")
+    assert metrics["versions"]["mujoco"].startswith("3.17") and metrics["peak_memory_bytes"] > 1e8
+    assert 0 < metrics["learning_fraction"] < 1
+    pairs = zip(metrics["samples"]["env_steps_per_s"], metrics["samples"]["raw_rollout_steps_per_s"], strict=True)
+    assert metrics["env_over_raw"] == pytest.approx(statistics.median(one / raw for one, raw in pairs))
     assert "mujoco.rollout" in capsys.readouterr().out
 
 
@@ -161,7 +161,7 @@ def test_benchmark_takes_a_list_of_worlds(tmp_path):
 
 
 def test_plain_mujoco_repeats_the_environments_physics():
-    """The baseline is fair: it ends every control step where the environment's world did."""
+    """The baseline reaches the environment's state after every control step."""
     benchmark = script("tools/benchmark.py")
     env = make_env("toy_arm", num_envs=4, device="cpu", threads=1)
     policy = torch.nn.Module()

@@ -1,4 +1,4 @@
-"""Looking at the policy while it learns: what is shown is what was played, and learning does not notice."""
+"""Validation during training: the output matches the played trials, and training is unaffected."""
 
 import json
 
@@ -12,14 +12,14 @@ from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import Trajectory, ZeroController, evaluate
 from muscle_torch.evaluation.figures import joint_figure
-from muscle_torch.evaluation.validation import spread
+from muscle_torch.evaluation.validation import evenly_spaced
 from muscle_torch.rendering import scene
 
 SMALL = ("task=toy_arm", "num_envs=8", "threads=1", "ppo.num_steps=16", "device=cpu", "evaluate=false")
 
 
 def run(folder, name: str, *words: str):
-    """A short run by the real command; its folder."""
+    """Run a short training and return its folder."""
     assert (
         script("train.py").main([*SMALL, "max_iterations=4", f"runs_dir={folder}", f"experiment={name}", *words]) == 0
     )
@@ -61,8 +61,8 @@ def test_tensorboard_shows_numbers_figures_and_failing_clips(runs):
 def test_held_out_motions_are_validated_on(tmp_path):
     held_out = saved(tmp_path, clip(np.linspace(0, 0.5, 40), "unseen"))
     folder = run(tmp_path / "runs", "held_out", "validation_interval=4", f"validation_motion={held_out[0]}")
-    found = json.loads((folder / "eval" / "step_512" / "metrics.json").read_text())
-    assert [row["name"] for row in found["per_clip"]] == ["unseen"]
+    metrics = json.loads((folder / "eval" / "step_512" / "metrics.json").read_text())
+    assert [row["name"] for row in metrics["per_clip"]] == ["unseen"]
 
 
 def test_a_video_is_written_at_each_validation(tmp_path):
@@ -85,11 +85,11 @@ def test_some_clips_are_evaluated_as_they_would_be_among_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "most", "expected"),
+    ("count", "limit", "expected"),
     [(5, 0, [0, 1, 2, 3, 4]), (3, 16, [0, 1, 2]), (10, 4, [0, 2, 5, 7]), (1000, 2, [0, 500]), (7, 1, [0])],
 )
-def test_clips_are_spread_evenly(count, most, expected):
-    assert spread(count, most) == expected
+def test_clips_are_spread_evenly(count, limit, expected):
+    assert evenly_spaced(count, limit) == expected
 
 
 def test_the_figure_draws_both_angles_in_degrees_and_where_it_was_lost():
@@ -116,7 +116,7 @@ def test_the_figure_of_a_large_body_shows_its_independent_joints_that_move_most(
     assert len(titles) == 12 and names[3] in titles and set(titles) <= set(names)
 
 
-def test_negative_intervals_are_refused(tmp_path):
+def test_negative_intervals_are_rejected(tmp_path):
     with pytest.raises(InputError, match="validation_interval=-1"):
         run(tmp_path, "x", "validation_interval=-1")
     assert not (tmp_path / "x" / "metrics.jsonl").exists()

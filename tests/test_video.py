@@ -1,4 +1,4 @@
-"""Pictures and videos: drawn for real, and looked at as numbers."""
+"""Images and videos, rendered and compared as arrays."""
 
 import re
 import subprocess
@@ -84,11 +84,11 @@ def test_the_camera_holds_landmarks_far_from_the_body(renderer):
     assert spot.sum() > 3 and not spot[:, [0, -1]].any() and not spot[[0, -1]].any()
 
 
-def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
+def test_video_has_the_requested_length_size_and_rate(tmp_path, renderer):
     qpos = np.linspace(0, 2, 101)[:, None]
     trajectory = Trajectory("bend", qpos, 100.0, reference=qpos * 0.5, activation=np.tile(qpos / 2, 2))
     output = tmp_path / "new" / "bend.mp4"
-    seen = []
+    progress = []
     video.render(
         make_embodiment("toy_arm"),
         [trajectory],
@@ -97,18 +97,18 @@ def test_video_has_the_asked_length_size_and_rate(tmp_path, renderer):
         height=120,
         fps=20,
         speed=2.0,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda done, total: progress.append((done, total)),
     )
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(output))
     assert frames == 11 and seconds == pytest.approx(0.55, abs=0.06)
-    assert seen[-1] == (11, 11)
+    assert progress[-1] == (11, 11)
     details = next(imageio_ffmpeg.read_frames(str(output)))
     assert details["size"] == (160, 120) and details["fps"] == 20
     assert [path.name for path in output.parent.iterdir()] == ["bend.mp4"]
 
 
 def test_a_grid_shows_all_motions_at_once(tmp_path, renderer):
-    """Three motions in two by two parts; the short ones wait, the fourth part stays white."""
+    """Three motions in a 2 x 2 grid; short ones wait, the fourth cell stays white."""
     lengths = (101, 51, 21)
     played = [Trajectory(f"bend {n}", np.linspace(0, 2, n)[:, None], 100.0) for n in lengths]
     output = tmp_path / "grid.mp4"
@@ -128,7 +128,7 @@ def test_a_grid_shows_all_motions_at_once(tmp_path, renderer):
 
 @pytest.mark.parametrize("num_envs", [1, 3])
 def test_every_clip_is_recorded_from_start_to_end(num_envs):
-    """However many worlds there are; the relaxed arm starts on the motion and falls away from it."""
+    """For any number of environments; the relaxed arm starts on the motion and falls."""
     options = {"device": "cpu", "backend": "mujoco", "threads": 1, "observation": {"terms": ["joint_pos"]}}
     env = make_env("toy_arm", num_envs=num_envs, motion="all", evaluation=True, **options)
     played = play(env, ZeroController(), max_seconds=60)
@@ -165,7 +165,7 @@ def test_an_animation_for_web_pages_has_every_frame(tmp_path, renderer):
 
 
 def test_filming_as_part_of_a_run_raises_one_line_whatever_fails(tmp_path, renderer, monkeypatch):
-    """A driver's error becomes an InputError, a mistake of ours does not."""
+    """Driver errors become InputError, programming errors do not."""
     still = [Trajectory("x", np.zeros((2, 1)), 100.0)]
     for raised, expected in ((RuntimeError("the driver died"), InputError), (ValueError("a mistake"), ValueError)):
 
@@ -179,7 +179,7 @@ def test_filming_as_part_of_a_run_raises_one_line_whatever_fails(tmp_path, rende
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_sizes_and_no_motion_are_named(tmp_path):
+def test_bad_sizes_and_no_motion_are_reported(tmp_path):
     with pytest.raises(InputError, match="161 x 120"):
         scene.SceneRenderer(make_embodiment("toy_arm"), 161, 120)
     with pytest.raises(InputError, match="no motion"):
@@ -198,7 +198,7 @@ def test_without_opengl_the_remedy_is_one_line(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (["output=x.gif"], "must end in .mp4, .webp or .png"),
         (["fps=0"], "fps=0"),
@@ -206,12 +206,12 @@ def test_without_opengl_the_remedy_is_one_line(monkeypatch):
         (["task=toy"], "toy_arm"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_line(words, said, tmp_path):
+def test_command_line_errors_are_one_line(words, expected, tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "muscle_torch.tools.render", *words], capture_output=True, text=True, cwd=tmp_path
     )
     assert ran.returncode == 2
-    assert re.fullmatch(r"error: .*\n", ran.stderr) and said in ran.stderr
+    assert re.fullmatch(r"error: .*\n", ran.stderr) and expected in ran.stderr
 
 
 def test_command_shows_a_generated_motion(tmp_path, renderer):

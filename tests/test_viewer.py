@@ -1,4 +1,4 @@
-"""The viewer: what is shown when (no drawing), the scene that is served, and the page in a real browser."""
+"""The viewer: playback state, the served scene, and the page in a real browser."""
 
 import dataclasses
 import shutil
@@ -47,13 +47,13 @@ def viewer(player):
 
 
 class Event:
-    """What viser hands to a callback when a person in a browser did something."""
+    """Stands for the event that viser passes to a callback."""
 
     def __init__(self):
-        self.client, self.said = self, []
+        self.client, self.messages = self, []
 
     def add_notification(self, title, body, **options):
-        self.said.append(body)
+        self.messages.append(body)
 
 
 def test_time_passes_only_while_playing_and_begins_anew_at_the_end(player):
@@ -80,7 +80,7 @@ def test_scrubbing_stays_inside_the_motion_and_steps_are_frames(player):
     assert not player.playing and player.frame.qpos == pytest.approx(0.23)
 
 
-def test_choosing_keeps_what_it_can(player):
+def test_selecting_a_kind_keeps_shared_options(player):
     player.choose_clip("long")
     player.seek(2.0)
     player.choose_source("alone")  # the same motion, the same moment
@@ -99,7 +99,7 @@ def test_choosing_keeps_what_it_can(player):
         player.choose_clip("lng")
 
 
-def test_a_source_is_made_once_and_only_when_chosen():
+def test_motion_sources_are_created_once_and_only_if_selected():
     calls = []
     sources = {name: lambda n=name: calls.append(n) or [trajectory("bend")] for name in ("a", "b")}
     player = Player(sources)
@@ -160,12 +160,12 @@ def test_muscles_are_drawn_along_their_paths_and_redden():
     data.qpos[:] = 1.0
     mujoco.mj_forward(model, data)
     owner = np.array([0, 1])
-    points, colours = muscle_segments(model, data, owner, np.array([1.0, 0.0]))
+    points, colors = muscle_segments(model, data, owner, np.array([1.0, 0.0]))
     lengths = np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
     assert lengths[0] == pytest.approx(data.ten_length[0], rel=1e-5)  # the flexor is one straight line
     # the extensor bends around the elbow: chords are shorter than the arc, by little
     assert data.ten_length[1] * 0.95 < lengths[1:].sum() < data.ten_length[1]
-    assert colours[0, 0, 0] > 250 and colours[0, 0, 1] < 5 and colours[1, 0, 0] < 60
+    assert colors[0, 0, 0] > 250 and colors[0, 0, 1] < 5 and colors[1, 0, 0] < 60
     assert points.shape == muscle_segments(model, data, owner, None)[0].shape
 
 
@@ -189,16 +189,16 @@ def test_the_scene_follows_the_player(viewer):
 def test_the_controls_move_the_player(viewer):
     event = Event()
     viewer.clip.value = "long"
-    viewer._asked(lambda: viewer._choose_clip(viewer.clip.value))(event)
+    viewer._user_callback(lambda: viewer._choose_clip(viewer.clip.value))(event)
     assert viewer.player.trajectory.name == "long" and viewer.slider.max == 3.0
-    viewer._asked(viewer._toggle)(event)
+    viewer._user_callback(viewer._toggle)(event)
     assert not viewer.player.playing and viewer.play.label == "play"
     viewer.ghost.value = False
-    viewer._asked(lambda: None)(event)
+    viewer._user_callback(lambda: None)(event)
     viewer.tick(0.1)
     assert not any(handle.visible for handle in viewer.scene.ghosts.values())
-    viewer._asked(lambda: viewer._choose_source("nobody"))(event)
-    assert "nobody" in event.said[0]  # told in the browser, and the page goes on
+    viewer._user_callback(lambda: viewer._choose_source("nobody"))(event)
+    assert "nobody" in event.messages[0]  # told in the browser, and the page goes on
     viewer.tick(0.1)
 
 
@@ -206,18 +206,18 @@ def test_the_command_offers_the_motions_of_a_task():
     view = script("tools/view.py")
     made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=toy_arm", "port=8377", "max_seconds=1"]))
     try:
-        assert made.player.source == view.ALONE and len(made.player.clip_names) >= 2
+        assert made.player.source == view.MOTION_ONLY and len(made.player.clip_names) >= 2
         assert made.player.trajectory.seconds == pytest.approx(1.0)
         made.tick(0.05)
     finally:
         made.close()
-    for words, said in (
+    for words, expected in (
         (["max_seconds=0"], "max_seconds"),
         (["port=99999"], "port"),
         (["checkpoint=no"], "not found"),
         (["host=192.0.2.1"], "host="),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=expected):
             view.main(["task=toy_arm", *words])
 
 
@@ -276,7 +276,7 @@ def browser_page(url: str):
 
 
 def screenshot(page, path) -> np.ndarray:
-    """What the page shows left of its controls (600, 600, 3), 0 to 1."""
+    """Return the image left of the controls (600, 600, 3), in [0, 1]."""
     from matplotlib.image import imread
 
     page.wait_for_timeout(3000)

@@ -1,1 +1,1 @@
-
+"""Command-line programs; `--help` lists the options of each."""

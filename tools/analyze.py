@@ -1,12 +1,12 @@
-"""Gait of a policy, a motion or a recording: `python tools/analyze.py checkpoint=runs/my_run reference=people.npz`.
+"""Analyse the gait of a policy, a motion or a recording: `python tools/analyze.py checkpoint=runs/my_run`.
 
-One of: checkpoint= (a policy, rolled out on motion= or on what it was trained on), archive= (rollouts written by
-tools/evaluate.py archive=...), motion= (a motion clip, or OpenSim coordinates with or without ground forces). Joint
-angles and moments, ground reaction force, stance share, step length and speed over the gait cycle, against reference=
-(without one, a policy is compared with the motion it follows); effort, co-activation, metabolic cost and muscle
-synergies where activations are known. forces= alone tells the strides of a force recording. rollout= with trial= sets
-a rollout beside force plates, joint moments and EMG of the trial that it follows. Prints tables and writes a folder
-with report.html.
+Set one of: checkpoint= (a policy, rolled out on motion= or on its training motions), archive= (rollouts written by
+tools/evaluate.py archive=...), motion= (a motion clip, or OpenSim coordinates with or without ground forces). The
+report contains joint angles and moments, ground reaction force, stance, step length and speed over the gait cycle,
+compared with reference= (by default, for a policy, with the motion that it follows); and effort, co-activation,
+metabolic cost and muscle synergies if activations are known. forces= without a motion analyses the strides of a force
+recording. rollout= with trial= compares a rollout with force plates, joint moments and EMG of the trial that it
+follows. Prints tables and writes a folder with report.html.
 """
 
 import dataclasses
@@ -22,38 +22,40 @@ RECORDINGS = (".mot", ".sto", ".mat")
 
 @dataclasses.dataclass(frozen=True)
 class AnalyzeOptions:
+    """Options of the program."""
+
     checkpoint: str = key("", "a policy: checkpoint file or run folder")
     archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
-    rollout: str = key("", "rollout archive (.npz) of a clip of trial=: compared with its plates, moments and EMG")
+    rollout: str = key("", "rollout archive (.npz) of a clip of trial=, to compare with its plates, moments and EMG")
     trial: str = key("", "folder of the recorded trial: motion, force plates, joint moments, EMG (.sto, .mot, .csv)")
-    emg: str = key("", "trial=: its EMG, if the folder holds none or several; motion=, forces=, moments= likewise")
-    map: str = key("", "trial=: your own table of muscles (YAML or CSV) on top of biomechanics/emg_muscles.yaml")
-    side: str = key("r", "trial=: side of EMG channels whose name tells none: r or l")
-    motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: what it follows")
-    forces: str = key("", "ground forces of an OpenSim motion: inverse dynamics; alone (.c3d, .txt too): its strides")
-    rate: float = key(0.0, "sampling rate of forces= if it has no time column or a wrong one", "Hz")
-    reference: str = key("", "compared with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, or a .mot")
-    reference_forces: str = key("", "ground reaction forces of reference=, where it is an OpenSim motion")
-    reference_mass: float = key(0.0, "mass of the subject of reference=, where it is an OpenSim motion", "kg")
-    reference_trial: int = key(0, "only this trial of the curves in reference= (from 1); 0: the mean of all")
-    seeds: int = key(1, "checkpoint: rollouts of each motion; the first takes the mean action, others sample")
-    episode: int = key(-1, "which episode of the rollouts, or which motion of several; -1: all together")
-    force_threshold: float = key(0.0, "a foot is on the plate above this; 0: 20, of forces= alone 50", "N")
-    mass: float = key(0.0, "the subject's mass; 0: the model's own", "kg")
+    emg: str = key("", "trial=: EMG file, if the folder contains none or several; also motion=, forces=, moments=")
+    map: str = key("", "trial=: your own table of muscles (YAML or CSV), extends biomechanics/emg_muscles.yaml")
+    side: str = key("r", "trial=: side of EMG channels whose name contains none: r or l")
+    motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: motions to follow")
+    forces: str = key("", "ground forces for inverse dynamics of motion=; alone (also .c3d, .txt): analyse its strides")
+    rate: float = key(0.0, "sampling rate of forces= if its time column is missing or wrong", "Hz")
+    reference: str = key("", "to compare with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, or a .mot")
+    reference_forces: str = key("", "ground reaction forces of reference=, if it is an OpenSim motion")
+    reference_mass: float = key(0.0, "mass of the subject of reference=, if it is an OpenSim motion", "kg")
+    reference_trial: int = key(0, "use only this trial of the curves in reference= (from 1); 0: the mean of all")
+    seeds: int = key(1, "checkpoint=: rollouts of each motion; the first uses the mean action, the others sample")
+    episode: int = key(-1, "index of the episode in the rollouts, or of the motion; -1: all together")
+    force_threshold: float = key(0.0, "a foot is on the plate above this; 0: 20, or 50 for forces= alone", "N")
+    mass: float = key(0.0, "the subject's mass; 0: the model's", "kg")
     height: float = key(0.0, "the subject's height, stated in the report", "m")
-    leg_length: float = key(0.0, "the subject's, hip to ankle; 0: from motion=, if it tells the subject's size", "m")
-    angle_unit: str = key("auto", "angles of an OpenSim motion=: deg, rad, or auto: as its header states")
+    leg_length: float = key(0.0, "the subject's leg length, hip to ankle; 0: from motion= if it contains the size", "m")
+    angle_unit: str = key("auto", "angles of an OpenSim motion=: deg, rad, or auto (as stated in the header)")
     convention: str = key("auto", "sign of knee flexion in motion=: rajagopal (+), gait2392 (-) or auto")
-    swap_plates: bool = key(False, "the force file has right and left exchanged")
-    start: float = key(0.0, "an OpenSim motion is analysed from here; 0: its beginning", "s")
-    end: float = key(0.0, "to here; 0: its end", "s")
+    swap_plates: bool = key(False, "exchange right and left in the force file")
+    start: float = key(0.0, "start of the analysed part of an OpenSim motion; 0: the beginning", "s")
+    end: float = key(0.0, "end of the analysed part; 0: the end", "s")
     cutoff: float = key(6.0, "low-pass of an OpenSim motion before inverse dynamics (Winter 2009: 6)", "Hz")
-    angle_cutoff: float = key(0.0, "low-pass of the angles before they are cut into cycles; 0: not", "Hz")
-    moments: str = key("", "joint moments of the same motion by another program (.sto), compared over time")
-    inverse_dynamics: bool = key(True, "false: the moments in moments= are taken instead of our own")
-    points: int = key(101, "points of a normalised cycle")
-    synergies: int = key(8, "largest number of muscle synergies tried; 0: none")
-    optimise: bool = key(False, "static optimisation of the muscles in inverse dynamics (needs forces=)")
+    angle_cutoff: float = key(0.0, "low-pass of the angles before segmentation into cycles; 0: off", "Hz")
+    moments: str = key("", "joint moments of the same motion from another program (.sto), to compare over time")
+    inverse_dynamics: bool = key(True, "false: use the moments in moments= instead of computing them")
+    points: int = key(101, "points of a normalized cycle")
+    synergies: int = key(8, "maximum number of muscle synergies; 0: none")
+    optimise: bool = key(False, "static optimisation of the muscles after inverse dynamics (needs forces=)")
     embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     device: str = key("auto", "checkpoint: auto, cpu, cuda or cuda:N")
     threads: int = key(0, "checkpoint: physics threads on a CPU; 0: all cores")
@@ -61,14 +63,14 @@ class AnalyzeOptions:
 
 
 def main(words: Sequence[str]) -> int:
-    """Reads or rolls out, analyses, writes the report; returns the exit code."""
+    """Read or roll out, analyse and write the report; return the exit code."""
     options = parse_words(AnalyzeOptions, words)
     if options.rollout or options.trial:
         return compare_rollout(options)
     if not (options.motion or options.archive or options.checkpoint):
         if options.forces:
             return analyse_forces(options)
-        raise InputError("nothing to analyse: give checkpoint=<run folder>, archive=<file>, motion=<file> or forces=")
+        raise InputError("nothing to analyse: set checkpoint=, archive=, motion= or forces=")
     from muscle_torch.biomechanics.gait_numbers import NUMBER_COLUMNS, walk_numbers
     from muscle_torch.biomechanics.gait_report import (
         ALONE_COLUMNS,
@@ -88,7 +90,7 @@ def main(words: Sequence[str]) -> int:
 
     folder = Path(options.output)
     walks = smoothed(read_walks(options), options.angle_cutoff)
-    reference = read_compared(options, walks)
+    reference = read_reference_curves(options, walks)
     cycles, notes = pooled_cycles(walks.gaits, options.points)
     notes = [*walks.left_out, *dict.fromkeys(note for gait in walks.gaits for note in gait.notes), *notes]
     notes += [f"events: {note}" for gait in walks.gaits for c in gait.contacts.values() for note in c.left_out]
@@ -104,13 +106,13 @@ def main(words: Sequence[str]) -> int:
     tables, mass = [], walks.gaits[0].mass
     if walks.activity is not None:
         tables = activity_tables(walks.activity, options.synergies, mass)
-    other_moments = given_moments(options) if options.moments and options.inverse_dynamics else None
+    other_moments = moments_of_file(options) if options.moments and options.inverse_dynamics else None
     if other_moments is not None:
         print(f"{text_table(MOMENT_COLUMNS, moment_rows(walks.gaits[0], other_moments))}", end="\n\n")
     for title, columns, table in tables:
         print(f"{title}\n{text_table(columns, table)}", end="\n\n")
     for note in notes:
-        print(f"left out or assumed: {note}")
+        print(f"excluded or assumed: {note}")
     write_table(folder / "table.csv", columns, rows)
     write_curves(folder / "cycles.csv", cycles)
     for side, contacts in walks.gaits[0].contacts.items():
@@ -124,7 +126,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def analyse_forces(options: AnalyzeOptions) -> int:
-    """A force recording without motion: strides, stance, vertical force."""
+    """Analyse a force recording without motion: strides, stance, vertical force."""
     from muscle_torch.biomechanics.force_report import force_report, force_table, force_walk
     from muscle_torch.biomechanics.gait_events import read_forces
     from muscle_torch.biomechanics.report import text_table
@@ -134,14 +136,14 @@ def analyse_forces(options: AnalyzeOptions) -> int:
     )
     print(text_table(*force_table(walk)), end="\n\n")
     for note in walk.left_out:
-        print(f"left out or assumed: {note}")
+        print(f"excluded or assumed: {note}")
     report = force_report(walk, Path(options.forces).name)
     print(f"written to {report.write(Path(options.output) / 'report.html')}")
     return 0
 
 
 def compare_rollout(options: AnalyzeOptions) -> int:
-    """A rollout beside the force plates, joint moments and EMG of the trial that it follows."""
+    """Compare a rollout with force plates, joint moments and EMG of the trial that it follows."""
     from muscle_torch.biomechanics.emg_map import load_map
     from muscle_torch.biomechanics.gait import body_of
     from muscle_torch.biomechanics.laboratory import read_laboratory
@@ -158,10 +160,12 @@ def compare_rollout(options: AnalyzeOptions) -> int:
     from muscle_torch.motion.rollout_archive import read_archive
 
     if not (options.rollout and options.trial):
-        raise InputError("rollout=<archive> and trial=<folder of the recorded trial> go together")
+        raise InputError("set both rollout=<archive> and trial=<folder of the recorded trial>, or neither")
     archive, table = read_archive(options.rollout), load_map(options.map)
     if options.episode >= len(archive.episodes):
-        raise InputError(f"{options.rollout} has {len(archive.episodes)} episodes, episode={options.episode}")
+        raise InputError(
+            f"{options.rollout} has {len(archive.episodes)} episodes, so episode={options.episode} does not exist"
+        )
     files = {"motion": options.motion, "forces": options.forces, "moments": options.moments, "emg": options.emg}
     laboratory = read_laboratory(options.trial, table, files, options.side, options.convention)
     body = body_of(archive)
@@ -177,14 +181,14 @@ def compare_rollout(options: AnalyzeOptions) -> int:
     if len(one.of("muscle")) > 1:
         print(text_table(CHANCE_COLUMNS, chance_rows(one)), end="\n\n")
     for note in one.notes:
-        print(f"left out or assumed: {note}")
+        print(f"excluded or assumed: {note}")
     print(summary(one))
     print(f"written to {laboratory_report(one).write(folder / 'report.html')}")
     return 0
 
 
 def read_walks(options: AnalyzeOptions) -> Any:
-    """From whichever of checkpoint=, archive= and motion= is given."""
+    """Return the walks of checkpoint=, archive= or motion=."""
     from muscle_torch.biomechanics.gait_report import Walks
     from muscle_torch.motion.rollout_archive import read_archive
 
@@ -196,11 +200,14 @@ def read_walks(options: AnalyzeOptions) -> Any:
     if is_recording(options.motion):
         return walk_of_recording(options)
     if options.forces or options.optimise:
-        raise InputError("forces= and optimise= go with OpenSim coordinates (.mot, .sto); a clip has another ground")
+        raise InputError(
+            "forces= and optimise= apply only to OpenSim coordinates (.mot, .sto), not to clips; remove them"
+        )
     return Walks(gaits_of_clips(options, options.motion, options.mass))
 
 
 def smoothed(walks: Any, cutoff: float) -> Any:
+    """Return the walks with their angles low-passed [Hz]; 0: unchanged."""
     from muscle_torch.biomechanics.series import low_pass
 
     if not cutoff:
@@ -210,11 +217,12 @@ def smoothed(walks: Any, cutoff: float) -> Any:
 
 
 def is_recording(motion: Any) -> bool:
+    """Return whether `motion=` is a file of OpenSim coordinates."""
     return isinstance(motion, str) and Path(motion).suffix.lower() in RECORDINGS
 
 
 def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Any:
-    """Every episode of every archive (one a seed); those too short to hold a step are left out and told."""
+    """Return every episode of every archive (one per seed), excluding with a note those without a step."""
     from muscle_torch.biomechanics.gait import angle_error, body_of, followed_gait, rollout_gait, walking_bodies
     from muscle_torch.biomechanics.gait_report import Walks
     from muscle_torch.biomechanics.muscle_activity import activity_of_rollouts
@@ -222,11 +230,13 @@ def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Any:
     body, count = body_of(archives[0]), len(archives[0].episodes)
     walking_bodies(body)
     if options.episode >= count:
-        raise InputError(f"there are {count} episodes, episode={options.episode}")
+        raise InputError(f"there are {count} episodes, so episode={options.episode} does not exist")
     walks = Walks([], activity=activity_of_rollouts(body, archives))
     for seed, archive in enumerate(archives):
         if archive.joint_names != archives[0].joint_names:
-            raise InputError(f"archive= holds rollouts of {archives[0].embodiment} and of {archive.embodiment}")
+            raise InputError(
+                f"archive= contains rollouts of {archives[0].embodiment} and of {archive.embodiment}; use one body"
+            )
         for index, episode in enumerate(archive.episodes):
             if options.episode not in (-1, index):
                 continue
@@ -246,6 +256,7 @@ def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[Any]) -> Any:
 
 
 def walk_of_recording(options: AnalyzeOptions) -> Any:
+    """Return the walk of OpenSim coordinates, with inverse dynamics and static optimisation if requested."""
     from muscle_torch.biomechanics.gait import opensim_gait
     from muscle_torch.biomechanics.gait_report import Walks
     from muscle_torch.biomechanics.ground_forces import ON_GROUND
@@ -258,7 +269,7 @@ def walk_of_recording(options: AnalyzeOptions) -> Any:
                               options.force_threshold or ON_GROUND, options.angle_unit, options.leg_length,
                               options.rate)  # fmt: skip
     if not options.inverse_dynamics:
-        gait = dataclasses.replace(gait, moments=given_moments(options))
+        gait = dataclasses.replace(gait, moments=moments_of_file(options))
     if not options.optimise:
         return Walks([gait])
     if gait.moments is None:
@@ -266,8 +277,8 @@ def walk_of_recording(options: AnalyzeOptions) -> Any:
     return Walks([gait], activity=activity_of_motion(body, qpos, gait.moments, gait.rate))
 
 
-def given_moments(options: AnalyzeOptions) -> Any:
-    """Those of moments=, with the model's signs; the motion tells which sign the knee has."""
+def moments_of_file(options: AnalyzeOptions) -> Any:
+    """Return the moments of moments= with the model's signs; the sign of the knee follows from the motion."""
     from muscle_torch.biomechanics.coordinates import in_model_signs, knee_convention
     from muscle_torch.biomechanics.recordings import read_series
 
@@ -279,6 +290,13 @@ def given_moments(options: AnalyzeOptions) -> Any:
 
 
 def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[Any]:
+    """Return the gaits of motion clips.
+
+    Args:
+        options: Body, episode and leg length.
+        motion: Value of `motion=`.
+        mass: The subject's mass [kg]; 0: the model's.
+    """
     import numpy as np
 
     from muscle_torch.biomechanics.gait import gait_of, model_leg
@@ -288,27 +306,29 @@ def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[An
     body = make_embodiment("fullbody", **options.embodiment)
     clips = load_motion(motion, body)
     if options.episode >= len(clips):
-        raise InputError(f"{motion} has {len(clips)} motions, episode={options.episode}")
+        raise InputError(f"{motion} has {len(clips)} motions, so episode={options.episode} does not exist")
     chosen = clips if options.episode < 0 else [clips[options.episode]]
     leg = model_leg(body) / options.leg_length if options.leg_length else 0.0
     gaits = [
         gait_of(body, clip.qpos.astype(float), clip.frequency, clip.name, mass, scale=leg or clip.scale)
         for clip in chosen
     ]
-    unknown = "the clip does not tell the subject's size: speed and lengths are the model's; leg_length= gives both"
+    unknown = (
+        "the clip does not contain the subject's size: speed and lengths are the model's; set leg_length= for both"
+    )
     return [gait if gait.no_walk or np.isfinite(gait.scale) else
             dataclasses.replace(gait, notes=(*gait.notes, unknown)) for gait in gaits]  # fmt: skip
 
 
-def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
-    """The curves of reference=; without it those of the motions that a policy follows; else None."""
+def read_reference_curves(options: AnalyzeOptions, walks: Any) -> Any:
+    """Return the curves of reference=, or else those of the motions that a policy follows, or None."""
     from muscle_torch.biomechanics.gait import opensim_gait
     from muscle_torch.biomechanics.gait_report import curves_of, pooled_cycles
     from muscle_torch.biomechanics.reference_curves import is_curve_file, read_reference
     from muscle_torch.embodiments import make_embodiment
 
     if not options.reference:
-        return curves_of(pooled_cycles(walks.followed, 101)[0], "motion followed") if walks.followed else None
+        return curves_of(pooled_cycles(walks.followed, 101)[0], "reference motion") if walks.followed else None
     if is_curve_file(options.reference):
         curves = read_reference(options.reference, options.convention)
         return curves.trial(options.reference_trial) if options.reference_trial else curves
@@ -320,12 +340,12 @@ def read_compared(options: AnalyzeOptions, walks: Any) -> Any:
     cycles, notes = pooled_cycles(gaits, 101)
     if not cycles:
         reasons = [*(gait.no_walk for gait in gaits if gait.no_walk), *notes]
-        raise InputError(f"reference={options.reference} holds no complete gait cycle ({reasons[0]})")
+        raise InputError(f"reference={options.reference} contains no complete gait cycle ({reasons[0]})")
     return curves_of(cycles, Path(options.reference).stem)
 
 
 def roll_out(options: AnalyzeOptions) -> list[Any]:
-    """Plays the motions with the policy, once for each seed, and writes an archive of each."""
+    """Play the motions with the policy, once per seed, and write an archive of each."""
     from muscle_torch.biomechanics.gait import walking_bodies
     from muscle_torch.envs import make_env
     from muscle_torch.evaluation import PolicyController, evaluate
@@ -334,7 +354,7 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
     from muscle_torch.motion.rollout_archive import write_archive
 
     if options.seeds < 1:
-        raise InputError(f"seeds={options.seeds}: at least 1 is needed")
+        raise InputError(f"seeds={options.seeds}: must be at least 1")
     policy = load_policy(options.checkpoint)
     cfg = config_from_dict(policy.config)
     cfg = dataclasses.replace(cfg, motion=options.motion or cfg.motion, device=options.device, threads=options.threads)
@@ -357,21 +377,21 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
 
 
 def assumptions(options: AnalyzeOptions) -> list[str]:
-    """What the reader has to know to repeat it."""
-    mass = f"{options.mass:g} kg, as given" if options.mass else "the model's own"
-    lines = [f"mass: {mass}; height: {f'{options.height:g} m' if options.height else 'not given'}"]
+    """Return the assumptions of the analysis, one line each."""
+    mass = f"{options.mass:g} kg" if options.mass else "the model's"
+    lines = [f"mass: {mass}; height: {f'{options.height:g} m' if options.height else 'unknown'}"]
     lines.append("signs: hip flexion, knee flexion, dorsiflexion positive; zeros as in the Rajagopal 2016 model")
     if options.forces:
         lines.append(f"motion low-passed at {options.cutoff:g} Hz; ground forces act on the calcaneus; arms at rest")
     if options.archive or options.checkpoint:
-        lines.append("moments are those of the muscles (generalised actuator forces); ground forces are vertical only, "
+        lines.append("moments are those of the muscles (generalized actuator forces); ground forces are vertical only, "
                      "from the touch sensors of foot and toes")  # fmt: skip
-        lines.append("angle error: mean absolute difference to the motion followed, hips, knees and ankles (MPJAE)")
+        lines.append("angle error: mean absolute difference from the reference, hips, knees and ankles (MPJAE)")
     return lines
 
 
 def write_curves(path: Path, cycles: dict[tuple[str, str], Any]) -> None:
-    """Mean and standard deviation of every curve, a column each."""
+    """Write mean and standard deviation of every curve as columns."""
     from muscle_torch.biomechanics.report import write_table
 
     if not cycles:

@@ -1,7 +1,7 @@
 """Check whether a body can follow a motion: `python tools/check_motion.py motion=walk body=fullbody`.
 
-For each clip: how far the zero-moment point lies outside the feet (mean, 95th percentile, share of frames beyond
-20 mm), the friction that the ground must have, and the largest joint moment beyond what muscles can give. `filter=true`
+Reports for each clip how far the zero-moment point lies outside the feet (mean, 95th percentile, fraction of frames
+beyond 20 mm), the required friction, and the largest joint moment beyond the capacity of the muscles. `filter=true`
 filters each clip first and adds the largest shift of the pelvis; `clips=folder` stores the filtered clips.
 `output=x.json` stores the figures. The exit code is 1 if no body can follow one of the clips and infeasible=reject.
 """
@@ -23,19 +23,21 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class CheckMotionOptions:
+    """Options of the program."""
+
     motion: Any = key("all", "generated motion name, file, folder, glob, or a list")
     body: str = key("fullbody", "the body (muscle_torch/embodiments); it needs feet")
-    filter: bool = key(False, "filter each clip dynamically first")
+    filter: bool = key(False, "apply the dynamic filter to each clip first")
     infeasible: str = key("keep", "clips that no body can follow: keep (exit code 0) or reject (exit code 1)")
     clips: str = key("", "folder for the filtered clips (filter=true), <motion>.npz")
     output: str = key("", "JSON file for the figures")
 
 
 def main(words: Sequence[str]) -> int:
-    """Checks every clip, prints a table and a line for each that no body can follow; returns the exit code."""
+    """Check every clip, print a table and the reasons for infeasible clips; return the exit code."""
     options = parse_words(CheckMotionOptions, words)
     if options.clips and not options.filter:
-        raise InputError("clips= stores filtered clips: set filter=true")
+        raise InputError("clips= stores filtered clips: also set filter=true")
     from muscle_torch.biomechanics.report import text_table
     from muscle_torch.embodiments import make_embodiment
     from muscle_torch.motion import load_motion
@@ -44,7 +46,7 @@ def main(words: Sequence[str]) -> int:
 
     infeasible = Infeasible.of(options.infeasible)
     body = make_embodiment(options.body)
-    Soles.of(body)  # a body without feet is refused before any motion is loaded
+    Soles.of(body)  # raise for a body without feet before any motion is loaded
     rows, issues = [], []
     for clip in load_motion(options.motion, body):
         figures, reasons = _check(clip, body, options)
@@ -59,7 +61,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _check(clip: Any, body: Any, options: CheckMotionOptions) -> tuple[dict[str, Any], list[str]]:
-    """The figures of one clip, and why no body can follow it."""
+    """Return the figures of one clip, and why no body can follow it."""
     import numpy as np
 
     from muscle_torch.motion.dynamic_filter import filter_clip

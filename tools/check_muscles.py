@@ -1,9 +1,9 @@
 """Check a body's muscles: `python tools/check_muscles.py body=fullbody experiment=hip_moment_arms.csv`.
 
-Moves every joint through its range and compares moment arms by the definition (-dL/dq) with MuJoCo's moment matrix and
-left with right, looks for jumps, draws force-length and force-velocity curves, weighs the segments against the
-anthropometric tables, and sets moment arms beside measured ones. Over the postures of a walk it adds up what muscles do
-without excitation: the torque that a policy has to fight. One verdict a muscle; report.html holds the pictures.
+Moves every joint through its range, compares moment arms by their definition (-dL/dq) with MuJoCo's moment matrix and
+left with right, detects jumps, plots force-length and force-velocity curves, compares segment masses with
+anthropometric tables and moment arms with measured ones. Sums the passive torques of the muscles over the postures of a
+walk, which a policy must overcome. Reports one verdict per muscle; report.html contains the figures.
 """
 
 import dataclasses
@@ -17,22 +17,24 @@ from muscle_torch.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class CheckOptions:
+    """Options of the program."""
+
     body: str = key("fullbody", "the body (muscle_torch/embodiments)")
     embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     points: int = key(61, "positions over each joint's range")
-    muscles: list[str] = key([], "muscles to draw; empty: the strongest of the right side")
+    muscles: list[str] = key([], "muscles to plot; empty: the strongest of the right side")
     experiment: str = key("", "CSV of measured moment arms: study, curve, <joint>_deg, moment_arm_m")
-    mapping: str = key("", "YAML that says which muscles its curves belong to; empty: experimental_arms.yaml")
-    postures: str = key("", "motion for the passive torque; empty: the built-in walk, or the default posture")
-    all: bool = key(False, "print every muscle's line; otherwise only the defects (table.csv holds all)")
+    mapping: str = key("", "YAML that maps the measured curves to muscles; empty: experimental_arms.yaml")
+    postures: str = key("", "motion for the passive torques; empty: the generated walk, or the default posture")
+    all: bool = key(False, "print all muscles instead of only those with defects (table.csv contains all)")
     output: str = key("muscle_check", "folder for the report and its table")
 
 
 def main(words: Sequence[str]) -> int:
-    """Checks, prints, writes the report; returns the exit code."""
+    """Run the checks, print tables and write the report; return the exit code."""
     options = parse_words(CheckOptions, words)
     if options.points < 5:
-        raise InputError(f"points={options.points}: at least 5 positions over a joint's range")
+        raise InputError(f"points={options.points}: must be at least 5")
     from muscle_torch.biomechanics.anthropometry import SEGMENT_COLUMNS, segment_table
     from muscle_torch.biomechanics.experiments import EXPERIMENT_COLUMNS, compare_with_measured, experiment_rows
     from muscle_torch.biomechanics.muscle_checks import VERDICT_COLUMNS, check_muscles, muscle_report
@@ -56,8 +58,8 @@ def main(words: Sequence[str]) -> int:
     for columns, rows in ((JOINT_COLUMNS, joint_rows(body, passive)), (MUSCLE_COLUMNS, muscle_rows(body, passive))):
         if rows:
             print(f"passive, over {motion}\n{text_table(columns, rows)}", end="\n\n")
-    good = sum(row[-1] == "ok" for row in check.rows)
-    print(f"{body.name}: {good} of {len(check.rows)} muscles ok, {len(check.sweeps)} joints moved")
+    passed = sum(row[-1] == "ok" for row in check.rows)
+    print(f"{body.name}: {passed} of {len(check.rows)} muscles ok, {len(check.sweeps)} joints moved")
     folder = Path(options.output)
     write_table(folder / "table.csv", VERDICT_COLUMNS, check.rows)
     write_table(folder / "passive_joints.csv", JOINT_COLUMNS, joint_rows(body, passive, len(passive.joints)))
@@ -69,7 +71,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def passive_over(body: Any, motion: str) -> tuple[str, Any]:
-    """What the postures are called, and the passive forces in them."""
+    """Return a description of the postures, and the passive forces in them."""
     import numpy as np
 
     from muscle_torch.biomechanics.passive import evenly_spaced, passive_forces

@@ -1,4 +1,4 @@
-"""From the words of a tool to an environment and what controls it: shared by evaluate.py, render.py and view.py."""
+"""Environment and controller for the options of a tool, shared by evaluate.py, render.py and view.py."""
 
 import dataclasses
 from pathlib import Path
@@ -10,21 +10,21 @@ from muscle_torch.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ControlOptions:
-    """Keys that the tools share."""
+    """Options shared by the tools."""
 
     checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
-    policy: str = key("", "a controller in place of the checkpoint's policy: zero or muscle_control")
+    policy: str = key("", "a controller instead of the checkpoint's policy: zero or muscle_control")
     control: dict[str, Any] = key({}, "options of policy=muscle_control, such as control.infeasible=reject")
-    task: str = key("bimanual", "cfg/task/<task>.yaml, where there is no checkpoint")
+    task: str = key("bimanual", "without a checkpoint: cfg/task/<task>.yaml")
     embodiment: dict[str, Any] = key({}, "without a checkpoint: options of the body, such as embodiment.fingers=true")
-    motion: list[str] = key([], "generated motion names, files, folders, globs; empty: those of the training or task")
+    motion: list[str] = key([], "generated motion names, files, folders or globs; empty: those of the training or task")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
     threads: int = key(0, "physics threads on a CPU; 0: all cores")
 
 
 def control_config(options: ControlOptions) -> Config:
-    """Return the config of the checkpoint's training, or that of the task, with the tool's words on top."""
+    """Return the training config of the checkpoint, or that of the task, with the tool's options on top."""
     if options.checkpoint:
         from muscle_torch.storage.checkpoint import load_checkpoint
 
@@ -43,18 +43,18 @@ def make_controlled_env(
     stochastic: bool = False,
     seed: int = 0,
 ) -> tuple[Any, Any]:
-    """Return (environment made for evaluation, controller).
+    """Return an environment made for evaluation, and its controller.
 
     Args:
-        options: `checkpoint=` or `policy=` names the controller; with both, the environment is the checkpoint's.
-        config: In place of `control_config(options)`.
-        num_envs: Environments side by side; 0: as many as trials, 64 at most.
-        stochastic: Sample the checkpoint's policy. It then acts on the CPU, so that the random numbers are the same
-            on every device.
-        seed: Of the samples.
+        options: `checkpoint=` or `policy=` selects the controller; with both, the environment is the checkpoint's.
+        config: Config of the environment; None: `control_config(options)`.
+        num_envs: Number of environments; 0: as many as trials, at most 64.
+        stochastic: Sample the checkpoint's policy. It then acts on the CPU, so that the random numbers are the same on
+            every device.
+        seed: Seed of the samples.
 
     Raises:
-        InputError: Neither names a controller, or a controller that is no distribution is to be sampled.
+        InputError: No controller is selected, or one without a distribution is to be sampled.
     """
     from muscle_torch.evaluation import PolicyController, make_controller
     from muscle_torch.models import load_policy
@@ -62,10 +62,12 @@ def make_controlled_env(
 
     if not (options.checkpoint or options.policy):
         raise InputError(
-            "no controller: write checkpoint=<run folder or checkpoint file>, or policy=muscle_control task=<task>"
+            "no controller: set checkpoint=<run folder or checkpoint file>, or policy=muscle_control task=<task>"
         )
     if options.policy and stochastic:
-        raise InputError(f"stochastic=true draws from a policy's distribution; policy={options.policy} has none")
+        raise InputError(
+            f"stochastic=true samples from a policy's distribution, but policy={options.policy} has none; remove it"
+        )
     controller = make_controller(options.policy, options.control) if options.policy else None
     policy = None if options.policy else load_policy(options.checkpoint)
     env = make_environment(config or control_config(options), num_envs or None, evaluation=True)
@@ -75,11 +77,11 @@ def make_controlled_env(
 
 
 def trajectories_of(options: ControlOptions, max_seconds: float) -> tuple[Any, list[Any]]:
-    """Return (body, trajectories): the trials as the controller plays them, or without one the motions as they are.
+    """Return the body and its trajectories: trials played by the controller, or without one the motions themselves.
 
     Args:
-        options: `checkpoint=` or `policy=` names the controller, if there is one.
-        max_seconds: At most so much of each trial [s].
+        options: `checkpoint=` or `policy=` selects the controller, if any.
+        max_seconds: Maximum duration of each trial [s].
 
     Raises:
         InputError: There is neither a controller nor a motion.
@@ -90,7 +92,7 @@ def trajectories_of(options: ControlOptions, max_seconds: float) -> tuple[Any, l
     config = control_config(options)
     if not (options.checkpoint or options.policy):
         embodiment = configured_embodiment(config)
-        return embodiment, motions_alone(config, embodiment, max_seconds)
+        return embodiment, motion_trajectories(config, embodiment, max_seconds)
     env, controller = make_controlled_env(options, config)
     try:
         return env.embodiment, play(env, controller, max_seconds)
@@ -98,18 +100,27 @@ def trajectories_of(options: ControlOptions, max_seconds: float) -> tuple[Any, l
         env.close()
 
 
-def motions_alone(config: Config, embodiment: Any, max_seconds: float) -> list[Any]:
-    """Return trajectories of a config's motions as they are, at most `max_seconds` of each; nothing is simulated."""
+def motion_trajectories(config: Config, embodiment: Any, max_seconds: float) -> list[Any]:
+    """Return the motions of a config without simulating them.
+
+    Args:
+        config: Names the motions.
+        embodiment: The body.
+        max_seconds: Maximum duration of each motion [s].
+
+    Raises:
+        InputError: The task follows no motion.
+    """
     from muscle_torch.evaluation import Trajectory
     from muscle_torch.motion import load_motion
 
     if not config.motion:
-        raise InputError(f"task={config.task} follows no motion: write motion=, checkpoint= or policy=zero")
+        raise InputError(f"task={config.task} follows no motion: set motion=, checkpoint= or policy=zero")
     return [Trajectory.of_clip(clip, max_seconds) for clip in load_motion(config.motion, embodiment)]
 
 
 def run_folder_of(checkpoint: str) -> Path:
-    """Return the run folder that a checkpoint file lies in; a run folder is its own."""
+    """Return the run folder of a checkpoint file; a run folder is returned unchanged."""
     path = Path(checkpoint)
     if path.is_dir():
         return path

@@ -1,6 +1,6 @@
-"""Learning curves of several runs in one picture: `python tools/curves.py "runs=[runs/a,runs/b]" output=curves.png`.
+"""Plot learning curves of several runs: `python tools/curves.py "runs=[runs/a,runs/b]" output=curves.png`.
 
-Read from the runs' TensorBoard files, against control steps or against the time they took.
+Reads the runs' TensorBoard files and plots a scalar against control steps or wall-clock time.
 """
 
 import dataclasses
@@ -11,27 +11,29 @@ from typing import Any
 from muscle_torch.config import key, parse_words, run_command
 from muscle_torch.errors import InputError, nearest
 
-LONGEST_BREAK = 600.0  # [s] between two points; a longer one is a run that was stopped and continued later
+LONGEST_BREAK = 600.0  # [s] between two points; longer means that the run was stopped and resumed later
 
 
 @dataclasses.dataclass(frozen=True)
 class CurvesOptions:
+    """Options of the program."""
+
     runs: list[str] = key([], "run folders")
-    tag: str = key("err/site_abs", "what to draw, a scalar's name in TensorBoard")
-    against: str = key("minutes", "minutes (of running) or steps (control steps)")
-    labels: list[str] = key([], "names of the runs in the picture; empty: their folders'")
-    scale: float = key(1.0, "the values are multiplied by this, such as 1000 for millimetres")
-    unit: str = key("", "written behind the tag")
-    output: str = key("curves.png", "the picture: .png, .svg or .pdf")
+    tag: str = key("err/site_abs", "TensorBoard scalar to plot")
+    against: str = key("minutes", "x axis: minutes (of running time) or steps (control steps)")
+    labels: list[str] = key([], "labels of the runs; empty: their folder names")
+    scale: float = key(1.0, "factor of the values, such as 1000 for millimetres")
+    unit: str = key("", "unit in the axis label")
+    output: str = key("curves.png", "the figure: .png, .svg or .pdf")
 
 
 def main(words: Sequence[str]) -> int:
-    """Draws one picture; returns the exit code."""
+    """Plot the curves; return the exit code."""
     options = parse_words(CurvesOptions, words)
     if not options.runs:
-        raise InputError('no runs given: write "runs=[runs/a,runs/b]"')
+        raise InputError('no runs: set "runs=[runs/a,runs/b]"')
     if options.labels and len(options.labels) != len(options.runs):
-        raise InputError(f"{len(options.labels)} labels= for {len(options.runs)} runs=: give as many")
+        raise InputError(f"{len(options.labels)} labels= for {len(options.runs)} runs=: set one label per run")
     if options.against not in ("minutes", "steps"):
         raise InputError(f"against={options.against}: must be minutes or steps")
     labels = options.labels or [Path(run).name for run in options.runs]
@@ -45,33 +47,42 @@ def main(words: Sequence[str]) -> int:
 
 
 def curve(run: str, tag: str) -> tuple[list[float], list[int], list[float]]:
-    """(minutes of running, control steps, values) of a run's scalar; pauses of a run continued later are left out.
+    """Read a scalar of a run.
 
-    Raises InputError where the run has no such scalar.
+    Args:
+        run: The run folder.
+        tag: The scalar.
+
+    Returns:
+        Minutes of running time (without pauses of a resumed run), control steps, and values.
+
+    Raises:
+        InputError: The run has no such scalar.
     """
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
     if not Path(run).is_dir():
-        raise InputError(f"no run folder {run}: give one that train.py wrote")
+        raise InputError(f"no run folder {run}: set runs= to folders written by train.py")
     events = EventAccumulator(run, size_guidance={SCALARS: 0})
     events.Reload()
     known = events.Tags()[SCALARS]
     if tag not in known:
-        hint = nearest(tag, known) if known else ": it has none yet"
+        hint = nearest(tag, known) if known else ", because it has none yet"
         raise InputError(f"{run}: no TensorBoard scalar {tag!r}{hint}")
-    found = events.Scalars(tag)
-    # The clock starts with whatever was written first, so that a scalar written rarely starts late.
+    points = events.Scalars(tag)
+    # Time starts with the first scalar of any tag, so that a rarely written one starts late.
     began = min(events.Scalars(name)[0].wall_time for name in known)
     minutes, last, spent = [], began, 0.0
-    for point in found:
+    for point in points:
         gap = point.wall_time - last
         spent += gap if gap < LONGEST_BREAK else 0.0
         last = point.wall_time
         minutes.append(spent / 60)
-    return minutes, [point.step for point in found], [point.value for point in found]
+    return minutes, [point.step for point in points], [point.value for point in points]
 
 
 def draw(curves: dict[str, tuple[list[float], list[int], list[float]]], options: Any) -> None:
+    """Plot curves by label and write the figure. Raises InputError if it cannot be written."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")

@@ -1,7 +1,7 @@
-"""Is everything here as it must be? One line a check, with the remedy. `python tools/doctor.py task=bimanual`.
+"""Check the installation, one line per check, with the remedy: `python tools/doctor.py task=bimanual`.
 
-`ok` needs nothing, `note` is worth knowing, `fail` will hurt: the line says what to do. The exit code is 1 where a
-check fails. `device=cuda num_envs=4096` asks whether that would run and fit. Nothing is changed or downloaded.
+`ok` needs no action, `note` is informative, `fail` must be fixed as the line describes. The exit code is 1 if a check
+fails. `device=cuda num_envs=4096` checks whether such a run would start and fit. Nothing is changed or downloaded.
 """
 
 import dataclasses
@@ -24,44 +24,48 @@ GIB = 2**30
 PINS = Path(__file__).resolve().parents[1] / "requirements.txt"
 INSTALL = "pip install -r requirements.txt"
 EXTRAS = {"viewer": "viser", "export": "onnxruntime", "faces": "gymnasium", "hub": "huggingface_hub"}
-DISK = 2 * GIB  # checkpoints, logs and a video of one run, with room to spare
-COLOURS = {"ok": 32, "note": 33, "fail": 31}
-# What a check may meet on a broken installation; anything else is a bug of ours and shows itself.
+DISK = 2 * GIB  # enough for checkpoints, logs and a video of one run
+COLORS = {"ok": 32, "note": 33, "fail": 31}
+# Exceptions that a broken installation may cause; any other is a bug and shown with its traceback.
 EXPECTED = (InputError, ImportError, OSError, RuntimeError)
 
 
 @dataclasses.dataclass(frozen=True)
 class DoctorOptions:
+    """Options of the program."""
+
     task: str = key("bimanual", "cfg/task/<task>.yaml")
     embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
-    num_envs: int = key(0, "worlds to make room for; 0: the task's")
+    num_envs: int = key(0, "number of environments to check memory for; 0: the task's")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
-    runs_dir: str = key("runs", "where run folders would go")
+    runs_dir: str = key("runs", "folder of the run folders")
 
 
 class Result(NamedTuple):
+    """Result of a check."""
+
     status: str  # ok, note or fail
-    text: str  # what was found, and after a colon what to do
+    text: str  # the finding, followed by a colon and the remedy
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs every check; 0 where none fails, 1 where one does."""
+    """Run all checks; return 0 if none fails, otherwise 1."""
     options = parse_words(DoctorOptions, words)
-    given = {name: getattr(options, name) for name in ("embodiment", "device", "runs_dir")}
-    given |= {"num_envs": options.num_envs} if options.num_envs else {}
-    cfg = load_config(options.task, (), **given)
-    print(f"task {cfg.task}, {cfg.num_envs} worlds, device {cfg.device}\n")
+    overrides = {name: getattr(options, name) for name in ("embodiment", "device", "runs_dir")}
+    overrides |= {"num_envs": options.num_envs} if options.num_envs else {}
+    cfg = load_config(options.task, (), **overrides)
+    print(f"task {cfg.task}, {cfg.num_envs} environments, device {cfg.device}\n")
     results = []
     for name, check in CHECKS.items():
         results.append(examine(check, cfg))
         print(line(name, results[-1]), flush=True)
-    counts = {status: sum(r.status == status for r in results) for status in COLOURS}
-    print(f"\n{len(results)} checks: {counts['ok']} ok, {counts['note']} to note, {counts['fail']} failed")
+    counts = {status: sum(r.status == status for r in results) for status in COLORS}
+    print(f"\n{len(results)} checks: {counts['ok']} ok, {counts['note']} notes, {counts['fail']} failed")
     return int(counts["fail"] > 0)
 
 
 def examine(check: Callable[[Config], Result], cfg: Config) -> Result:
-    """The check's result; what a broken installation throws becomes a failure with its own words."""
+    """Run a check; exceptions of a broken installation become failures with their message."""
     try:
         return check(cfg)
     except EXPECTED as error:
@@ -71,21 +75,23 @@ def examine(check: Callable[[Config], Result], cfg: Config) -> Result:
 
 
 def line(name: str, result: Result) -> str:
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    """Return the line of a check, colored on a terminal."""
+    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     status = f"{result.status:4s}"
-    status = f"\033[{COLOURS[result.status]}m{status}\033[0m" if colour else status
+    status = f"\033[{COLORS[result.status]}m{status}\033[0m" if color else status
     return f"  {status}  {name:15s} {result.text}"
 
 
 def check_python(cfg: Config) -> Result:
+    """Check that the Python version is a tested one."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] not in ((3, 11), (3, 12)):
-        return Result("note", f"{version}: tested are 3.11 and 3.12")
+        return Result("note", f"{version} is not tested: use 3.11 or 3.12")
     return Result("ok", version)
 
 
 def check_packages(cfg: Config) -> Result:
-    """Against the tested set, `requirements.txt`; a copy installed elsewhere only against the stated bounds."""
+    """Check installed versions against `requirements.txt`, or only the stated bounds if it is not there."""
     text = PINS.read_text(encoding="utf-8") if PINS.exists() else ""
     pins = dict(re.findall(r"^([\w.-]+)==([\w.+-]+)", text, re.MULTILINE))
     needed = {re.split(r"[<>=;!~ \[]", r)[0] for r in metadata.requires("muscle_torch") or () if "extra ==" not in r}
@@ -93,19 +99,25 @@ def check_packages(cfg: Config) -> Result:
 
 
 def compare_versions(pins: Mapping[str, str], installed: Mapping[str, str | None], needed: set[str]) -> Result:
-    """fail: a needed package is missing. note: versions are others than the tested ones. Extras may be absent."""
+    """Compare versions: a missing needed package fails, an untested version is a note; extras may be absent.
+
+    Args:
+        pins: Package -> tested version.
+        installed: Package -> installed version, None if absent.
+        needed: Packages that must be installed.
+    """
     missing = sorted(name for name in needed if installed.get(name) is None)
     if missing:
         return Result("fail", f"missing {', '.join(missing)}: run `{INSTALL}`")
     other = {n: v for n, v in installed.items() if v and n in pins and v.split("+")[0] != pins[n].split("+")[0]}
     if other:
         shown = ", ".join(f"{name} {version} (tested {pins[name]})" for name, version in list(other.items())[:4])
-        return Result("note", f"{shown}{', ...' if len(other) > 4 else ''}: `{INSTALL}` gives the tested set")
+        return Result("note", f"{shown}{', ...' if len(other) > 4 else ''}: run `{INSTALL}` for the tested versions")
     return Result("ok", f"{sum(v is not None for v in installed.values())} packages as tested")
 
 
 def check_mujoco(cfg: Config) -> Result:
-    """The guard that every body passes when it is made."""
+    """Check that the installed MuJoCo reproduces the validated muscle lengths, by building the body."""
     import mujoco
 
     from muscle_torch.embodiments.guard import has_table
@@ -118,26 +130,28 @@ def check_mujoco(cfg: Config) -> Result:
 
 
 def check_mirror(cfg: Config) -> Result:
-    """`muscle_torch.embodiments.mirror`: masses, ranges, couplings, positions, forces, lengths, moment arms."""
+    """Check left against right: masses, ranges, couplings, positions, forces, lengths, moment arms."""
     return judge_mirror(_body(cfg))
 
 
 def judge_mirror(body: Any) -> Result:
+    """Return the result of comparing left and right of a body."""
     from muscle_torch.embodiments.mirror import KNOWN_FAULTS, known, mirror_findings
 
-    found = mirror_findings(body)
-    new = [finding for finding in found if not known(body, finding)]
+    findings = mirror_findings(body)
+    new = [finding for finding in findings if not known(body, finding)]
     if new:
         return Result("fail", f"{len(new)} differences left to right, first {new[0]}: install musclemimic-models 1.0.6")
-    if found:
-        why = "; ".join(KNOWN_FAULTS[body.key][name] for name in sorted({f.name for f in found}))
-        worst = max((f for f in found if f.kind == "sign"), key=lambda f: f.difference, default=found[0])
-        text = f"a fault of the published model ({why}), e.g. {worst}; otherwise left and right agree"
+    if findings:
+        why = "; ".join(KNOWN_FAULTS[body.key][name] for name in sorted({f.name for f in findings}))
+        worst = max((f for f in findings if f.kind == "sign"), key=lambda f: f.difference, default=findings[0])
+        text = f"known fault of the published model ({why}), e.g. {worst}; otherwise left and right agree"
         return Result("note", text)
     return Result("ok", "left and right agree" if body.left_right else "one-sided body, nothing to compare")
 
 
 def check_gpu(cfg: Config) -> Result:
+    """Check GPU, driver and the CUDA build of torch."""
     import torch
 
     driver = _driver()
@@ -146,7 +160,7 @@ def check_gpu(cfg: Config) -> Result:
 
         device = resolve_device("cuda" if cfg.device == "auto" else cfg.device)
         if device.type == "cpu":
-            return Result("note", "device=cpu although there is a GPU: leave device= away to use it")
+            return Result("note", "device=cpu although there is a GPU: remove device= to use it")
         name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
         return Result("ok", f"{name}, sm_{major}{minor}, driver {driver or '?'}, torch for CUDA {torch.version.cuda}")
     if driver and torch.version.cuda is None:
@@ -157,19 +171,20 @@ def check_gpu(cfg: Config) -> Result:
         return Result("fail", f"driver {driver} is too old for torch's CUDA {torch.version.cuda}: update the driver")
     if cfg.device.startswith("cuda"):
         return Result("fail", f"device={cfg.device} but there is no NVIDIA driver: install it, or use device=cpu")
-    return Result("note", "no NVIDIA GPU: physics runs on the CPU's threads")
+    return Result("note", "no NVIDIA GPU: physics runs on CPU threads")
 
 
 def check_graph(cfg: Config) -> Result:
+    """Check that CUDA graphs can be captured and replayed."""
     import torch
 
     if cfg.device == "cpu" or not torch.cuda.is_available():
-        return Result("note", "not tried without a GPU: the CPU steps without graphs")
+        return Result("note", "skipped without a GPU: the CPU does not use graphs")
     return replay(cfg.device)
 
 
 def replay(device: str) -> Result:
-    """One control step of a toy arm through the real backend, captured and replayed: flexed, the elbow bends."""
+    """Step a toy arm with the real backend through a captured graph: with the flexor active, the elbow must bend."""
     import torch
 
     from muscle_torch.embodiments import make_embodiment
@@ -180,13 +195,14 @@ def replay(device: str) -> Result:
         for _ in range(20):
             physics.step(torch.tensor([[1.0, 0.0]]).expand(4, 2).to(physics.device), 5)
         if bool(physics.bad_worlds().any()) or not bool((physics.field("qpos") > 0.1).all()):
-            return Result("fail", "a replayed graph gives wrong numbers: update the NVIDIA driver")
+            return Result("fail", "a replayed graph returns wrong numbers: update the NVIDIA driver")
     finally:
         physics.close()
     return Result("ok", "one control step captured and replayed")
 
 
 def check_memory(cfg: Config) -> Result:
+    """Check that the training fits into memory."""
     import torch
 
     from muscle_torch.physics.memory import FILL, free_memory
@@ -196,14 +212,14 @@ def check_memory(cfg: Config) -> Result:
     memory = training_memory(cfg, on_gpu)
     text = memory.line(cfg.num_envs, free).removeprefix("memory: ")
     if free is None:
-        return Result("note", f"{text}; free memory is not known here")
+        return Result("note", f"{text}; free memory is unknown on this system")
     if memory.total(cfg.num_envs) > 0.9 * free:
         return Result("fail", f"{text}: use num_envs={memory.most(int(FILL * free))}")
     return Result("ok", text)
 
 
 def training_memory(cfg: Config, on_gpu: bool) -> Any:
-    """The estimate that training itself begins with."""
+    """Return the memory estimate that training starts with."""
     from muscle_torch.envs import make_env
     from muscle_torch.models import make_policy
     from muscle_torch.physics.memory import estimate
@@ -218,37 +234,44 @@ def training_memory(cfg: Config, on_gpu: bool) -> Any:
 
 
 def check_kernels(cfg: Config) -> Result:
+    """Check Warp's cache of compiled kernels."""
     folder = Path(_warp().config.kernel_cache_dir)
     if not os.access(folder, os.W_OK):
-        return Result("fail", f"{folder} cannot be written: set WARP_CACHE_PATH to a folder of yours")
+        return Result("fail", f"{folder} is not writable: set WARP_CACHE_PATH to a writable folder")
     files = [path for path in folder.rglob("*") if path.is_file()]
     if not files:
-        return Result("note", f"{folder} is empty: the first run on a GPU compiles for some minutes")
+        return Result("note", f"{folder} is empty: the first run on a GPU compiles for several minutes")
     return Result("ok", f"{sum(p.stat().st_size for p in files) / 2**20:.0f} MiB compiled in {folder}")
 
 
 def check_rendering(cfg: Config) -> Result:
+    """Check that OpenGL can render off-screen."""
     from muscle_torch.rendering.scene import choose_gl
 
-    return Result("ok", f"MUJOCO_GL={choose_gl()} draws without a screen")
+    return Result("ok", f"MUJOCO_GL={choose_gl()} renders off-screen")
 
 
 def check_disk(cfg: Config) -> Result:
+    """Check that there is disk space for a run."""
     return judge_disk(Path(cfg.runs_dir))
 
 
 def judge_disk(folder: Path, needed: int = DISK) -> Result:
+    """Return whether `folder` is writable with `needed` bytes free."""
     folder = folder.resolve()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if not os.access(there, os.W_OK):
-        return Result("fail", f"{there} cannot be written: choose another runs_dir=")
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if not os.access(existing, os.W_OK):
+        return Result("fail", f"{existing} is not writable: choose another runs_dir=")
     if free < needed:
-        return Result("fail", f"{free / GIB:.1f} GiB free for {folder}: free {needed / GIB:.0f} GiB, or move runs_dir=")
+        return Result(
+            "fail", f"{free / GIB:.1f} GiB free for {folder}: free up {needed / GIB:.0f} GiB, or set another runs_dir="
+        )
     return Result("ok", f"{free / GIB:.0f} GiB free for {folder}")
 
 
 def check_extras(cfg: Config) -> Result:
+    """Report which optional extras are installed."""
     absent = [extra for extra, module in EXTRAS.items() if importlib.util.find_spec(module) is None]
     if absent:
         return Result("note", f"not installed: {', '.join(absent)}: `pip install 'muscle_torch[{','.join(absent)}]'`")
@@ -277,28 +300,28 @@ def _body(cfg: Config) -> Any:
 
 
 def _warp() -> Any:
-    """Warp, initialised; its native library tells stderr that there is no driver, which `gpu` has said already."""
+    """Return Warp, initialized; its native library's message about a missing driver, which `gpu` reports, is hidden."""
     import warp as wp
 
     wp.config.log_level = max(wp.config.log_level, wp.LOG_ERROR)
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         wp.init()
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
     return wp
 
 
 def _driver() -> str | None:
-    """Version of the NVIDIA driver; None where there is none."""
+    """Return the version of the NVIDIA driver; None if there is none."""
     if shutil.which("nvidia-smi") is None:
         return None
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return asked.stdout.split("\n")[0].strip() or None if asked.returncode == 0 else None
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.split("\n")[0].strip() or None if done.returncode == 0 else None
 
 
 if __name__ == "__main__":

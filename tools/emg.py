@@ -1,8 +1,8 @@
-"""Human EMG against a model or another recording: `python tools/emg.py emg=my.csv cycles=steps.csv against=run.npz`.
+"""Compare EMG with a model or another recording: `python tools/emg.py emg=my.csv cycles=steps.csv against=run.npz`.
 
-Raw EMG (CSV, .sto, C3D) becomes envelopes, is cut into gait cycles, named after muscles by a table you can read and
-change (muscle_torch/biomechanics/emg_muscles.yaml), and compared with a policy's activations (a rollout archive, or a
-.sto with a column an actuator) or with another recording. Writes report.html, envelopes.csv, cycles.csv and table.csv.
+Raw EMG (CSV, .sto, C3D) is converted to envelopes, segmented into gait cycles and mapped to muscles by an editable
+table (muscle_torch/biomechanics/emg_muscles.yaml). It is compared with a policy's activations (a rollout archive, or a
+.sto with a column per actuator) or with another recording. Writes report.html, envelopes.csv, cycles.csv and table.csv.
 """
 
 import dataclasses
@@ -17,36 +17,38 @@ from muscle_torch.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class EmgOptions(EmgSettings):
+    """Options of the program."""
+
     emg: str = key("", "the recording: .csv, .sto, .mot, .txt or .c3d")
-    channels: list[str] = key([], "columns to use; empty: all whose muscle is known")
-    rate: float = key(0.0, "sampling rate of emg= and mvc= if the file has no time column or a wrong one", "Hz")
-    side: str = key("r", "side of channels whose name tells none: r or l")
-    map: str = key("", "your own table of muscles (YAML or CSV) on top of biomechanics/emg_muscles.yaml")
+    channels: list[str] = key([], "columns to use; empty: all with a known muscle")
+    rate: float = key(0.0, "sampling rate of emg= and mvc= if the time column is missing or wrong", "Hz")
+    side: str = key("r", "side of channels whose name contains none: r or l")
+    map: str = key("", "your own table of muscles (YAML or CSV), extends biomechanics/emg_muscles.yaml")
     mvc: str = key("", "recording of the maximal contractions, for normalise=mvc")
     cycles: str = key("", "CSV with a column of cycle starts (touchdown_s, ...)", "s")
-    force: str = key("", "or: force recording (.mot, .sto, .csv, .c3d) whose vertical force gives the cycles")
-    force_column: str = key("", "its column; empty: the usual names")
-    force_rate: float = key(0.0, "its sampling rate if it has no time column or a wrong one", "Hz")
+    force: str = key("", "instead of cycles=: force recording (.mot, .sto, .csv, .c3d) that determines the cycles")
+    force_column: str = key("", "column of the vertical force; empty: the usual names")
+    force_rate: float = key(0.0, "sampling rate of force= if the time column is missing or wrong", "Hz")
     force_threshold: float = key(50.0, "a foot is on the ground above this", "N")
-    points: int = key(101, "points of a normalised cycle")
-    offset: float = key(0.0, "added to the EMG's clock, where it differs from that of cycles= and force=", "s")
-    against: str = key("", "compared with: rollouts (.npz, evaluate.py), activations (.sto, .csv), or a recording")
-    against_rate: float = key(0.0, "its sampling rate if it has no time column or a wrong one", "Hz")
-    against_signal: str = key("auto", "of another recording: raw, envelope or auto")
-    against_cycles: str = key("", "its cycle starts, if not those of cycles= or force=")
-    against_force: str = key("", "or its force recording")
-    pairs: dict[str, str] = key({}, "compare over time: pairs.<our channel>=<their column>, e.g. with a force")
-    episode: int = key(-1, "which episode of the rollouts; -1: the cycles of all")
-    body: str = key("fullbody", "body whose actuators a .sto of activations holds (rollouts know theirs)")
+    points: int = key(101, "points of a normalized cycle")
+    offset: float = key(0.0, "added to the EMG's clock, if it differs from that of cycles= and force=", "s")
+    against: str = key("", "to compare with: rollouts (.npz, evaluate.py), activations (.sto, .csv), or a recording")
+    against_rate: float = key(0.0, "sampling rate of against= if the time column is missing or wrong", "Hz")
+    against_signal: str = key("auto", "signal of another recording: raw, envelope or auto")
+    against_cycles: str = key("", "cycle starts of against=, if not those of cycles= or force=")
+    against_force: str = key("", "force recording of against=, if not force=")
+    pairs: dict[str, str] = key({}, "compare over time: pairs.<channel of emg=>=<column of against=>, e.g. a force")
+    episode: int = key(-1, "index of the episode in the rollouts; -1: the cycles of all")
+    body: str = key("fullbody", "body of the actuators in a .sto of activations (rollouts contain theirs)")
     embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
-    output: str = key("emg_report", "folder for the report, its tables and pictures")
+    output: str = key("emg_report", "folder for the report, its tables and figures")
 
 
 def main(words: Sequence[str]) -> int:
-    """Reads, compares, writes the report; returns the exit code."""
+    """Read, compare and write the report; return the exit code."""
     options = parse_words(EmgOptions, words)
     if not options.emg:
-        raise InputError("no EMG given: write emg=<file>")
+        raise InputError("no EMG: set emg=<file>")
     from muscle_torch.biomechanics.emg_report import co_contractions, compare_over_time
     from muscle_torch.biomechanics.report import text_table
 
@@ -61,14 +63,14 @@ def main(words: Sequence[str]) -> int:
         if shown is not None and shown.rows:
             print(text_table(shown.columns, shown.rows), end="\n\n")
     for note in notes:
-        print(f"left out or assumed: {note}")
+        print(f"excluded or assumed: {note}")
     path = write_report(options, measured, cycles, other, other_cycles, [table, pairs, activity], notes)
     print(f"written to {path}")
     return 0
 
 
 def read_measured(options: EmgOptions) -> tuple[Any, list[str]]:
-    """Envelopes as `<muscle>_<side>`; channels named in `pairs` keep their own names too."""
+    """Return envelopes named `<muscle>_<side>`, and notes."""
     from muscle_torch.biomechanics.emg import envelopes
     from muscle_torch.biomechanics.emg_map import load_map, muscle_columns
     from muscle_torch.biomechanics.recordings import read_series
@@ -83,13 +85,13 @@ def read_measured(options: EmgOptions) -> tuple[Any, list[str]]:
     mvc = None
     if options.mvc:
         mvc, _ = muscle_columns(read_series(options.mvc, options.rate), load_map(options.map), options.side)
-    done = envelopes(mapped, options, mvc)
-    notes += [*unknown, *done.left_out]
-    return done.series, notes
+    processed = envelopes(mapped, options, mvc)
+    notes += [*unknown, *processed.left_out]
+    return processed.series, notes
 
 
 def cut(measured: Any, options: EmgOptions) -> tuple[Any, list[str]]:
-    """The cycles that cycles= or force= give; None without them."""
+    """Return the cycles defined by cycles= or force=, or None, and notes."""
     return _cut(measured, options, options.cycles, options.force, options.force_column)
 
 
@@ -109,36 +111,43 @@ def _cut(series: Any, options: EmgOptions, table: str, force: str, column: str) 
 
 
 def read_other(options: EmgOptions, measured: Any, cycles: Any) -> tuple[Any, Any, list[str]]:
-    """What is compared with, as a series and as cycles."""
+    """Return the recording to compare with, its cycles, and notes."""
     if not options.against:
         return None, None, []
     from muscle_torch.biomechanics.emg_map import load_map
     from muscle_torch.biomechanics.recordings import read_series
 
-    table, wanted = load_map(options.map), measured.names
+    table, muscles = load_map(options.map), measured.names
     if Path(options.against).suffix.lower() == ".npz":
-        return read_rollouts(options, wanted, table, cycles is not None)
+        return read_rollouts(options, muscles, table, cycles is not None)
     other = read_series(options.against, options.against_rate)
     if options.pairs:
         return other, None, list(other.notes)
     read_notes = other.notes
-    other, notes = named_after_muscles(other, wanted, table, options)
+    other, notes = named_after_muscles(other, muscles, table, options)
     notes = [*read_notes, *notes]
     if cycles is None:
         return other, None, notes
-    theirs = bool(options.against_cycles or options.against_force)
+    separate = bool(options.against_cycles or options.against_force)
     cut_other, cut_notes = _cut(
         other,
         options,
-        options.against_cycles if theirs else options.cycles,
-        options.against_force if theirs else options.force,
-        "" if theirs else options.force_column,
+        options.against_cycles if separate else options.cycles,
+        options.against_force if separate else options.force,
+        "" if separate else options.force_column,
     )
     return other, cut_other, [*notes, *cut_notes]
 
 
-def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut: bool) -> tuple[Any, Any, list[str]]:
-    """A policy's activations of the muscles `wanted`: the first episode over time, the cycles of all."""
+def read_rollouts(options: EmgOptions, muscles: tuple[str, ...], table: Any, cut: bool) -> tuple[Any, Any, list[str]]:
+    """Return a policy's activations of muscles: the first episode over time, and the cycles of all, with notes.
+
+    Args:
+        options: Rollouts, episode, side and points.
+        muscles: `<muscle>_<side>` names.
+        table: Table of muscles.
+        cut: Whether to compute cycles.
+    """
     from muscle_torch.biomechanics.cycles import cut_cycles, pool
     from muscle_torch.biomechanics.emg_map import model_activity
     from muscle_torch.biomechanics.gait import activation_series, body_of, rollout_gait
@@ -147,15 +156,15 @@ def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut:
     archive = read_archive(options.against)
     body, count = body_of(archive), len(archive.episodes)
     if options.episode >= count:
-        raise InputError(f"{options.against} has {count} episodes, episode={options.episode}")
+        raise InputError(f"{options.against} has {count} episodes, so episode={options.episode} does not exist")
     chosen = range(count) if options.episode < 0 else [options.episode]
-    first, notes = model_activity(activation_series(archive, chosen[0]), wanted, table, body)
+    first, notes = model_activity(activation_series(archive, chosen[0]), muscles, table, body)
     if not cut:
         return first, None, list(notes)
     parts, left_out = [], []
     for index in chosen:
         try:
-            activity, _ = model_activity(activation_series(archive, index), wanted, table, body)
+            activity, _ = model_activity(activation_series(archive, index), muscles, table, body)
             starts = rollout_gait(body, archive, index).contacts[options.side].starts
             parts.append(cut_cycles(activity, starts, points=options.points))
         except InputError as error:
@@ -166,8 +175,15 @@ def read_rollouts(options: EmgOptions, wanted: tuple[str, ...], table: Any, cut:
     return first, pooled, [*notes, *left_out, *pooled.left_out]
 
 
-def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: EmgOptions) -> tuple[Any, list[str]]:
-    """Another recording's columns as `<muscle>_<side>`: from actuators, or from channels."""
+def named_after_muscles(other: Any, muscles: Sequence[str], table: Any, options: EmgOptions) -> tuple[Any, list[str]]:
+    """Return another recording's columns as `<muscle>_<side>`, from actuators or EMG channels, and notes.
+
+    Args:
+        other: The recording.
+        muscles: `<muscle>_<side>` names to return.
+        table: Table of muscles.
+        options: Body, side and signal.
+    """
     from muscle_torch.biomechanics.emg import envelopes
     from muscle_torch.biomechanics.emg_map import model_activity, muscle_columns
     from muscle_torch.biomechanics.emg_report import is_activations
@@ -175,14 +191,23 @@ def named_after_muscles(other: Any, wanted: Sequence[str], table: Any, options: 
 
     body = make_embodiment(options.body, **options.embodiment)
     if is_activations(other, body.muscle_names):
-        found, notes = model_activity(other, tuple(wanted), table, body)
-        return found, list(notes)
+        activity, notes = model_activity(other, tuple(muscles), table, body)
+        return activity, list(notes)
     mapped, unknown = muscle_columns(other, table, options.side)
-    done = envelopes(mapped, dataclasses.replace(options, signal=options.against_signal))
-    return done.series, [f"{options.against}: {note}" for note in (*unknown, *done.left_out)]
+    processed = envelopes(mapped, dataclasses.replace(options, signal=options.against_signal))
+    return processed.series, [f"{options.against}: {note}" for note in (*unknown, *processed.left_out)]
 
 
 def main_table(measured: Any, cycles: Any, other: Any, other_cycles: Any, options: EmgOptions) -> Any:
+    """Return the main table: a comparison of cycles, a description of cycles, a comparison over time, or None.
+
+    Args:
+        measured: Envelopes.
+        cycles: Their cycles; None: no events.
+        other: The recording to compare with; None: none.
+        other_cycles: Its cycles; None: no events.
+        options: File names and pairs.
+    """
     from muscle_torch.biomechanics.emg_report import compare_cycles, compare_over_time, describe_cycles
 
     if cycles is not None and other_cycles is not None:
@@ -192,7 +217,7 @@ def main_table(measured: Any, cycles: Any, other: Any, other_cycles: Any, option
     if other is not None and not options.pairs:
         shared = {name: name for name in measured.names if name in other.names}
         if not shared:
-            raise InputError(f"{options.against} and {options.emg} share no muscle")
+            raise InputError(f"{options.against} and {options.emg} share no muscle; set map= or channels=")
         return compare_over_time(measured, other, shared)
     return None
 
@@ -200,7 +225,17 @@ def main_table(measured: Any, cycles: Any, other: Any, other_cycles: Any, option
 def write_report(
     options: EmgOptions, measured: Any, cycles: Any, other: Any, other_cycles: Any, tables: list[Any], notes: list[str]
 ) -> Path:
-    """report.html and the numbers behind it."""
+    """Write report.html and its tables; return the path.
+
+    Args:
+        options: Options of the program.
+        measured: Envelopes.
+        cycles: Their cycles; None: no events.
+        other: The recording to compare with; None: none.
+        other_cycles: Its cycles; None: no events.
+        tables: Comparison first.
+        notes: What was excluded or assumed.
+    """
     from muscle_torch.biomechanics.emg_report import emg_report
     from muscle_torch.biomechanics.recordings import write_series
     from muscle_torch.biomechanics.report import write_table

@@ -1,7 +1,7 @@
-"""Evaluate a trained policy, or a controller without one: every trial from start to end.
+"""Evaluate a trained policy, or a controller without a checkpoint: every trial from start to end.
 
-`python tools/evaluate.py checkpoint=runs/my_run`, or without a checkpoint
-`python tools/evaluate.py task=toy_arm policy=zero output=zero.json`.
+`python tools/evaluate.py checkpoint=runs/my_run`, or without a checkpoint `python tools/evaluate.py task=toy_arm
+policy=zero output=zero.json`.
 """
 
 import dataclasses
@@ -13,35 +13,37 @@ from muscle_torch.config import Config, key, parse_words, run_command, with_over
 from muscle_torch.errors import InputError
 from muscle_torch.tools.controlled_env import ControlOptions, control_config, make_controlled_env, run_folder_of
 
-DISTURBED = 28  # environments side by side under disturbances, unless num_envs= says otherwise: the runs of a motion
+ROBUSTNESS_ENVS = 28  # default number of environments for robustness=true: the number of runs per motion
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(ControlOptions):
+    """Options of the program."""
+
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp, mujoco, or both to compare them")
-    num_envs: int = key(0, "environments, one motion at a time each; 0: as many as motions, 64 at most")
-    stochastic: bool = key(False, "draw actions as while training instead of taking their mean")
-    seeds: int = key(1, "repetitions with other random numbers, averaged; more than 1 needs stochastic=true")
-    seed: int = key(0, "the first of them")
+    num_envs: int = key(0, "number of environments, each plays one motion at a time; 0: one per motion, at most 64")
+    stochastic: bool = key(False, "sample actions as in training instead of taking their mean")
+    seeds: int = key(1, "number of repetitions to average, with different seeds; above 1 needs stochastic=true")
+    seed: int = key(0, "first seed")
     distances: bool = key(
-        True, "also Euclidean, time warping and Frechet distances (about a second for 10 s of motion)"
+        True, "also compute Euclidean, time warping and Frechet distances (about 1 s per 10 s of motion)"
     )
     robustness: bool = key(
-        False, "also run every motion under noise, pushes, other starts, weak and strong muscles (28 runs a motion)"
+        False, "also run every motion under noise, pushes, other starts, weaker and stronger muscles (28 runs each)"
     )
     evaluation_termination: dict[str, float] = key(
         {},
-        "thresholds in place of the training's, such as {mean_site_deviation: 0.1}; a free body also: root_deviation",
+        "thresholds instead of the training's, such as {mean_site_deviation: 0.1}; for a free body also root_deviation",
     )
-    archive: str = key("", "also write the rollouts (the first seed's) to this .npz file, in mm-evalkit's format")
-    motion_group: str = key("", "name of the set of motions, noted in the archive")
+    archive: str = key("", "also write the rollouts of the first seed to this .npz file, in mm-evalkit's format")
+    motion_group: str = key("", "name of the set of motions, stored in the archive")
     output: str = key(
-        "", "where the metrics go: a .json file or a folder; empty: eval/ of the checkpoint's run, or nowhere"
+        "", "a .json file or a folder for the metrics; empty: eval/ of the checkpoint's run, or not written"
     )
 
 
 def main(words: Sequence[str]) -> int:
-    """Runs one evaluation; returns the exit code."""
+    """Run the evaluation; return the exit code."""
     options = parse_words(EvaluateOptions, words)
     _check(options)
     from muscle_torch.evaluation import backend_table, difference, write_evaluation
@@ -58,7 +60,7 @@ def main(words: Sequence[str]) -> int:
         metrics |= {"backends": summaries, "difference": difference(*summaries.values())}
         print(f"\n{backend_table(summaries)}")
     if options.robustness:
-        metrics["robustness"] = _disturbed(cfg, options, backends[0])
+        metrics["robustness"] = _run_robustness(cfg, options, backends[0])
     path = output_path(options)
     if path is not None:
         source = {"checkpoint": options.checkpoint} if options.checkpoint else {}
@@ -70,15 +72,13 @@ def main(words: Sequence[str]) -> int:
 
 def _check(options: EvaluateOptions) -> None:
     if options.seeds < 1:
-        raise InputError(f"seeds={options.seeds}: at least 1 is needed")
+        raise InputError(f"seeds={options.seeds}: must be at least 1")
     if options.seeds > 1 and not options.stochastic:
-        raise InputError(
-            f"seeds={options.seeds} would repeat the same rollout: add stochastic=true, or leave seeds out"
-        )
+        raise InputError(f"seeds={options.seeds} would repeat the same rollout: add stochastic=true, or remove seeds=")
 
 
 def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path | None) -> tuple[dict[str, Any], str]:
-    """All seeds on one backend, and the table of the trials; the archive is that of the first seed."""
+    """Return the metrics over all seeds on one backend, and the table of trials; archive the first seed."""
     from tqdm import tqdm
 
     from muscle_torch.evaluation import average, evaluate, trial_table
@@ -105,14 +105,16 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
         env.close()
 
 
-def _disturbed(cfg: Config, options: EvaluateOptions, backend: str) -> list[dict[str, Any]]:
-    """Run everything under disturbances; print the table and return its rows."""
+def _run_robustness(cfg: Config, options: EvaluateOptions, backend: str) -> list[dict[str, Any]]:
+    """Run the robustness evaluation; print the table and return its rows."""
     from tqdm import tqdm
 
     from muscle_torch.evaluation import robustness, robustness_rows, robustness_table
     from muscle_torch.evaluation.robustness import number_of_runs
 
-    env, controller = make_controlled_env(options, with_overrides(cfg, backend=backend), options.num_envs or DISTURBED)
+    env, controller = make_controlled_env(
+        options, with_overrides(cfg, backend=backend), options.num_envs or ROBUSTNESS_ENVS
+    )
     try:
         with tqdm(total=number_of_runs(env), unit="run", disable=None) as bar:
             rows = robustness_rows(robustness(env, controller, progress=bar.update))
@@ -128,7 +130,7 @@ def _write_archive(path: Path, recorder: Any, motion_group: str) -> None:
     write_archive(path, recorder.archive(motion_group))
     print(f"rollouts written to {path}")
     if recorder.broken:
-        print(f"not in it, for they broke in their first step: {', '.join(recorder.broken)}")
+        print(f"not in it, because they diverged in the first step: {', '.join(recorder.broken)}")
 
 
 def _summary(metrics: dict[str, Any]) -> str:
@@ -156,14 +158,17 @@ def _without_trials(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluation_config(options: EvaluateOptions) -> Config:
-    """The training's config with what was asked for; thresholds not named stay its evaluation thresholds."""
+    """Return the training config with the tool's options; thresholds not listed keep their evaluation value."""
     cfg = control_config(dataclasses.replace(options, backend="auto") if options.backend == "both" else options)
     thresholds = {**cfg.evaluation_termination, **options.evaluation_termination}
     return dataclasses.replace(cfg, evaluation_termination=thresholds)
 
 
 def output_path(options: EvaluateOptions) -> Path | None:
-    """`output=`, or in the checkpoint's run `eval/metrics.json`, for a controller `eval/<name>.json`; None: nowhere."""
+    """Return the metrics file: of `output=`, else in the checkpoint's run, or None.
+
+    The default is `eval/metrics.json` in the run of a checkpoint and `eval/<name>.json` for a controller.
+    """
     if options.output:
         path = Path(options.output)
         return path if path.suffix == ".json" else path / "metrics.json"

@@ -1,11 +1,11 @@
-"""Write a trained policy as one file that runs without muscle_torch: ONNX (.onnx) or TorchScript (.pt).
+"""Export a trained policy to one file that runs without muscle_torch: ONNX (.onnx) or TorchScript (.pt).
 
 `python tools/export.py checkpoint=runs/my_run output=policy.onnx`. The file maps `observation` (batch, D) float32, as
-the environment gives it, to `control` (batch, actuators) float32: what goes into MuJoCo's `ctrl` of the actuators that
-`actuator_names` lists, of a muscle its excitation in [0, 1]. Observation normaliser, policy (the mode of its
-distribution) and action spaces are inside, any batch size goes. The file names the observation's columns, the
-actuators, the task and the body (ONNX: metadata_props; TorchScript: the extra file `metadata.json`). Before it appears
-it is read back and compared on observations of the environment.
+returned by the environment, to `control` (batch, actuators) float32: values for MuJoCo's `ctrl` of the actuators in
+`actuator_names`, for muscles their excitation in [0, 1]. It contains the observation normalizer, the policy (mode of
+its distribution) and the action spaces, for any batch size. The metadata lists the observation's columns, the
+actuators, the task and the body (ONNX: metadata_props; TorchScript: the extra file `metadata.json`). The file is read
+back and compared on observations of the environment before it appears.
 """
 
 import dataclasses
@@ -28,74 +28,83 @@ from muscle_torch.errors import InputError
 from muscle_torch.storage.files import write_atomically
 
 TOLERANCE = 1e-5  # of a control; float32 sums in another order differ by less
-OLDEST_OPSET = 18  # what torch's exporter itself writes
+MIN_OPSET = 18  # native opset of torch's exporter
 METADATA_FILE = "metadata.json"  # of a TorchScript file
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportOptions:
+    """Options of the program."""
+
     checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
     output: str = key("policy.onnx", "the file to write: .onnx or .pt (TorchScript)")
-    opset: int = key(18, "ONNX operator set, 18 or newer")
-    motion: Any = key("", "motion to check the file on; empty: the training's")
+    opset: int = key(18, "ONNX operator set, at least 18")
+    motion: Any = key("", "motion to check the file with; empty: the training's")
 
 
 def main(words: Sequence[str]) -> int:
-    """Writes one file; returns the exit code."""
+    """Export the policy; return the exit code."""
     options = parse_words(ExportOptions, words)
     if not options.checkpoint:
-        raise InputError("no checkpoint given: write checkpoint=<run folder or checkpoint file>")
+        raise InputError("no checkpoint: set checkpoint=<run folder or checkpoint file>")
     output = Path(options.output)
     if output.suffix not in WRITERS:
         raise InputError(f"cannot write {output}: output= must end in {' or '.join(WRITERS)}")
     from muscle_torch.models import load_policy
 
     policy = load_policy(options.checkpoint)
-    observations, facts, actions = observe(policy, options.motion)
-    facts |= {"checkpoint": options.checkpoint}
-    difference = export(policy, output, observations, facts, options.opset, actions)
+    observations, metadata, action_spaces = observe(policy, options.motion)
+    metadata |= {"checkpoint": options.checkpoint}
+    difference = export(policy, output, observations, metadata, options.opset, action_spaces)
     size = output.stat().st_size / 1e6
     kind = f"ONNX opset {options.opset}" if output.suffix == ".onnx" else "TorchScript"
     print(f"{output}: {kind}, {size:.2f} MB, observation (batch, {observations.shape[1]}) -> control (batch, ", end="")
-    print(f"{len(facts['actuator_names'])})")
-    print(f"read back: controls on {len(observations)} observations differ by at most {difference:.1e}")
+    print(f"{len(metadata['actuator_names'])})")
+    print(f"verified: controls for {len(observations)} observations differ by at most {difference:.1e}")
     return 0
 
 
 class Controls(nn.Module):
-    """Observation (B, D) -> controls of the driven actuators (B, actuators), through policy and action spaces."""
+    """Network from observation (B, D) to controls of the driven actuators (B, actuators)."""
 
     def __init__(self, policy: Any, actions: Any):
+        """Combine a policy with its action spaces."""
         super().__init__()
         self.policy, self._actions = policy, actions
 
     def forward(self, observation: Tensor) -> Tensor:
+        """Return the controls (B, actuators) for observations (B, D)."""
         action = self.policy.distribution(observation).mode
         return self._actions.driven_controls(self._actions.to_actuators(action), UNAVAILABLE, UNAVAILABLE)
 
 
 class Unavailable:
-    """Stands for the physics and the goal, which an exported file does not have."""
+    """Placeholder for physics and goal, which do not exist in an exported file."""
 
     def __getattr__(self, name: str) -> Any:
-        raise InputError(f"an action space reads {name} of the simulation: no file can hold that")
+        raise InputError(
+            f"an action space reads {name} of the simulation, which cannot be exported; use another action space"
+        )
 
 
 UNAVAILABLE: Any = Unavailable()
 
 
 def export(
-    policy: Any, output: Path, observations: Tensor, facts: dict[str, Any], opset: int = 18, actions: Any = None
+    policy: Any, output: Path, observations: Tensor, metadata: dict[str, Any], opset: int = 18, actions: Any = None
 ) -> float:
-    """Write a policy and its action spaces to one file; return the largest difference of a control after reading back.
+    """Write a policy and its action spaces to one file, and verify it.
 
     Args:
         policy: Of `load_policy`.
-        output: Its suffix decides the format.
-        observations: To compare on, (N, D).
-        facts: What the file says about itself.
-        opset: Of ONNX.
-        actions: `env.actions`; None: those of the policy's own task.
+        output: The file; its suffix selects the format.
+        observations: Observations to compare on, (N, D).
+        metadata: Metadata for the file.
+        opset: ONNX operator set.
+        actions: `env.actions`; None: those of the policy's task.
+
+    Returns:
+        The largest difference of a control after reading back.
 
     Raises:
         InputError: The policy cannot be exported, or the difference is above `TOLERANCE`; no file is left.
@@ -105,30 +114,45 @@ def export(
     name = policy.policy.spec["name"]
     with write_atomically(output, "free disk space or choose another output=") as temporary:
         with _unchecked_distributions():
-            WRITERS[output.suffix](network, observations, temporary, facts, opset)
+            WRITERS[output.suffix](network, observations, temporary, metadata, opset)
         difference = compare(READERS[output.suffix](temporary), network, observations)
         if not difference <= TOLERANCE:
             raise InputError(
-                f"policy={name} cannot be exported: the {output.suffix} file's controls differ from "
-                f"the policy's by {difference:.1e}; does its forward depend on values or on the batch size?"
+                f"policy={name} cannot be exported: the {output.suffix} file's controls differ from the policy's "
+                f"by {difference:.1e}; make its forward independent of values and of the batch size"
             )
     return difference
 
 
 def compare(run: Callable[[np.ndarray], np.ndarray], network: nn.Module, observations: Tensor) -> float:
-    """Largest difference of a control between `run` and `network`, for one observation and for many at a time."""
+    """Return the largest difference of a control between `run` and `network`, for single and batched observations.
+
+    Args:
+        run: The exported file.
+        network: The original.
+        observations: (N, D).
+    """
     with torch.no_grad():
-        wanted = network(observations).numpy()
+        expected = network(observations).numpy()
     batches = [slice(0, 1), slice(1, None), slice(0, None)]
     try:
-        found = [np.abs(run(observations[rows].numpy()) - wanted[rows]).max() for rows in batches]
+        differences = [np.abs(run(observations[rows].numpy()) - expected[rows]).max() for rows in batches]
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"the file does not run at every batch size: {_line(error)}") from None
-    return float(np.max(found))
+        raise InputError(f"the exported file does not support every batch size: {_line(error)}") from None
+    return float(np.max(differences))
 
 
 def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dict[str, Any], Any]:
-    """(steps, D) observations of the policy in its own task, the facts that go into the file, and the action spaces."""
+    """Return observations of the policy in its task (steps, D), metadata for the file, and the action spaces.
+
+    Args:
+        policy: Of `load_policy`.
+        motion: Value of `motion=`; empty: the training's.
+        steps: Number of observations.
+
+    Raises:
+        InputError: The task has other sizes than the policy.
+    """
     from muscle_torch import __version__
     from muscle_torch.envs import make_env
 
@@ -136,18 +160,18 @@ def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dic
     options = {"motion": motion} if motion else {}
     env = make_env(config, 1, "cpu", backend="mujoco", threads=1, **options)
     try:
-        wanted = policy.policy.spec["observation_size"], policy.policy.spec["action_size"]
-        if (env.observation_size, env.action_size) != wanted:
+        sizes = policy.policy.spec["observation_size"], policy.policy.spec["action_size"]
+        if (env.observation_size, env.action_size) != sizes:
             raise InputError(
-                f"the checkpoint's policy has sizes {wanted}, its task here ({env.observation_size}, "
-                f"{env.action_size}): it is of another version of muscle_torch"
+                f"the checkpoint's policy has sizes {sizes}, but its task has ({env.observation_size}, "
+                f"{env.action_size}): it is from another version of muscle_torch; retrain it"
             )
-        seen = [env.begin()]
-        while len(seen) < steps:
-            step = env.advance(policy.act(seen[-1]))
-            seen.append(env.restart(step.terminated | step.truncated))
+        observations = [env.begin()]
+        while len(observations) < steps:
+            step = env.advance(policy.act(observations[-1]))
+            observations.append(env.restart(step.terminated | step.truncated))
         body = env.embodiment
-        facts = {
+        metadata = {
             "producer": f"muscle_torch {__version__}",
             "task": policy.task,
             "policy": policy.policy.spec["name"],
@@ -160,14 +184,25 @@ def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dic
         }
     finally:
         env.close()
-    return torch.cat(seen), facts, env.actions
+    return torch.cat(observations), metadata, env.actions
 
 
-def write_onnx(network: nn.Module, observations: Tensor, path: Path, facts: dict[str, Any], opset: int) -> None:
-    """One .onnx file, weights inside, batch size free, `facts` in metadata_props (all but text as JSON)."""
+def write_onnx(network: nn.Module, observations: Tensor, path: Path, metadata: dict[str, Any], opset: int) -> None:
+    """Write one .onnx file with weights, free batch size, and metadata in metadata_props.
+
+    Args:
+        network: The network.
+        observations: Example inputs, (N, D).
+        path: The file.
+        metadata: Metadata; all but text is stored as JSON.
+        opset: ONNX operator set.
+
+    Raises:
+        InputError: The policy or opset is not supported, or a package is missing.
+    """
     _need("onnx", "onnxscript", "onnxruntime")
-    if opset < OLDEST_OPSET:
-        raise InputError(f"opset={opset}: {OLDEST_OPSET} or newer is needed")
+    if opset < MIN_OPSET:
+        raise InputError(f"opset={opset}: must be at least {MIN_OPSET}")
     import onnx
 
     batch = torch.export.Dim("batch")
@@ -189,23 +224,37 @@ def write_onnx(network: nn.Module, observations: Tensor, path: Path, facts: dict
         raise InputError(f"the policy cannot be exported to ONNX: {_line(error)}") from None
     written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if written != opset:
-        raise InputError(f"opset={opset} cannot be written here, {written} can: leave opset= away")
-    onnx.helper.set_model_props(model, _texts(facts))
+        raise InputError(f"opset={opset} is not supported by this torch, but {written} is: remove opset=")
+    onnx.helper.set_model_props(model, _texts(metadata))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 
 
-def write_torchscript(network: nn.Module, observations: Tensor, path: Path, facts: dict[str, Any], opset: int) -> None:
-    """A traced TorchScript file with `facts` in its extra file `metadata.json`; opset says nothing here."""
+def write_torchscript(
+    network: nn.Module, observations: Tensor, path: Path, metadata: dict[str, Any], opset: int
+) -> None:
+    """Write a traced TorchScript file with metadata in its extra file `metadata.json`.
+
+    Args:
+        network: The network.
+        observations: Example inputs, (N, D).
+        path: The file.
+        metadata: Metadata.
+        opset: Unused.
+
+    Raises:
+        InputError: The policy cannot be traced.
+    """
     try:
         with _quiet(), torch.no_grad():
             traced = torch.jit.trace(network, (observations[:2],), check_trace=False)
-            torch.jit.save(traced, str(path), _extra_files={METADATA_FILE: json.dumps(facts)})
+            torch.jit.save(traced, str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"the policy cannot be exported to TorchScript: {_line(error)}") from None
 
 
 def read_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that runs an .onnx file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -213,6 +262,7 @@ def read_onnx(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def read_torchscript(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that runs a TorchScript file."""
     loaded = torch.jit.load(str(path))
     return lambda observation: loaded(torch.from_numpy(observation)).numpy()
 
@@ -227,27 +277,27 @@ READERS: dict[str, Callable[[Path], Callable[[np.ndarray], np.ndarray]]] = {
 }
 
 
-def _texts(facts: dict[str, Any]) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+def _texts(metadata: dict[str, Any]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
 
 
 def _need(*packages: str) -> None:
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise InputError(f"{package} is not installed: run `pip install 'muscle_torch[export]'`, or write a .pt")
+            raise InputError(f"{package} is not installed: run `pip install 'muscle_torch[export]'`, or export to .pt")
 
 
 def _line(error: BaseException) -> str:
-    """The line of an exporter's long story that says what happened."""
+    """Return the first line of an exporter's root error."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no reason given'}"
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'unknown reason'}"
 
 
 @contextmanager
 def _unchecked_distributions() -> Iterator[None]:
-    """Distributions do not validate their arguments: that depends on values, which no graph can hold."""
+    """Disable argument validation of distributions: it depends on values, which a graph cannot represent."""
     validate = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:
@@ -258,7 +308,7 @@ def _unchecked_distributions() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters talk about their own insides."""
+    """Hide the exporters' log output."""
     loggers = [logging.getLogger(name) for name in ("torch", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,8 +1,8 @@
-"""Render a video (.mp4) or picture (.webp moves, .png) without a screen: a policy over its reference, or motions alone.
+"""Render a video (.mp4) or image (animated .webp, .png) off-screen: a policy with its reference, or motions only.
 
-`python tools/render.py checkpoint=runs/my_run motion=wave output=wave.mp4` plays the policy, every motion from its
-start to its end; muscles redden with activation. `policy=zero task=toy_arm` plays a controller without a checkpoint.
-Without either the motions themselves are shown: `python tools/render.py task=bimanual motion=wave output=wave.mp4`.
+`python tools/render.py checkpoint=runs/my_run motion=wave output=wave.mp4` plays the policy, every motion from start to
+end; muscles turn red with activation. `policy=zero task=toy_arm` plays a controller without a checkpoint. Without
+either it shows the motions themselves: `python tools/render.py task=bimanual motion=wave output=wave.mp4`.
 """
 
 import dataclasses
@@ -16,25 +16,27 @@ from muscle_torch.tools.controlled_env import ControlOptions, trajectories_of
 
 @dataclasses.dataclass(frozen=True)
 class RenderOptions(ControlOptions):
-    output: str = key("motion.mp4", "a .mp4 video, a moving .webp picture, or a .png picture of the first motion")
-    time: float = key(1.0, "moment a picture shows", "s")
+    """Options of the program."""
+
+    output: str = key("motion.mp4", "a .mp4 video, an animated .webp image, or a .png image of the first motion")
+    time: float = key(1.0, "moment shown by a .png image", "s")
     width: int = key(640, "width, even", "pixels")
     height: int = key(480, "height, even", "pixels")
-    fps: int = key(30, "frames a second of the video")
-    speed: float = key(1.0, "pace of the video; 0.25 is slow motion")
-    max_seconds: float = key(60.0, "at most so much of each motion", "s")
-    grid: bool = key(False, "all motions at once, side by side, instead of one after the other")
-    samples: int = key(4, "antialiasing samples a pixel of a video; 0 is twice as fast where there is no GPU")
+    fps: int = key(30, "frames per second of the video")
+    speed: float = key(1.0, "playback speed; 0.25 is slow motion")
+    max_seconds: float = key(60.0, "maximum duration of each motion", "s")
+    grid: bool = key(False, "show all motions side by side instead of in sequence")
+    samples: int = key(4, "antialiasing samples per pixel of a video; 0 is twice as fast without a GPU")
 
 
 def main(words: Sequence[str]) -> int:
-    """Writes one video or picture; returns the exit code."""
+    """Render one video or image; return the exit code."""
     options = parse_words(RenderOptions, words)
     output = _checked(options)
     from muscle_torch.rendering.scene import choose_gl
     from muscle_torch.rendering.video import progress_bar, render, render_still
 
-    choose_gl()  # before the policy plays: no OpenGL is known at once
+    choose_gl()  # fail before the policy plays if there is no OpenGL
     embodiment, trajectories = trajectories_of(options, options.max_seconds)
     size = {"width": options.width, "height": options.height}
     if output.suffix == ".png":

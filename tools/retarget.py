@@ -1,9 +1,9 @@
-"""Turn motion capture into motions of a muscle-driven body: `python tools/retarget.py input=walk.bvh output=clips`.
+"""Convert motion capture to motions of a muscle-driven body: `python tools/retarget.py input=walk.bvh output=clips`.
 
 Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers, and MuscleMimic's trajectory
-files, also of data sets on the Hugging Face hub. Into `output` go the clips (what motion= of train.py takes), and below
-`output/quality` a table (summary.csv), a JSON and a figure a clip, and what was rejected or failed and why. Run again,
-it makes only what is missing.
+files, also from data sets on the Hugging Face hub. Writes the clips (for motion= of train.py) to `output`, and to
+`output/quality` a table (summary.csv), a JSON file and a figure per clip, and the reasons for rejected and failed
+clips. A repeated run makes only what is missing.
 """
 
 import dataclasses
@@ -21,34 +21,36 @@ from muscle_torch.errors import InputError, nearest
 
 @dataclasses.dataclass(frozen=True)
 class RetargetToolOptions:
+    """Options of the program."""
+
     input: Any = key("", "file, folder, glob, data set hf://owner/name[/folder], or a list of these")
     output: str = key("clips", "folder for the clips")
     embodiment: str = key("fullbody", "fullbody or bimanual (relative to the thorax)")
     method: str = key("batch", "batch, gmr or mocap_body")
     group: str = key("", "only the clips of this list (cfg/motions/<group>.txt) below the folder input=")
-    workers: int = key(1, "processes side by side; 0: one a processor")
-    device: str = key("cpu", "batch: cpu, cuda or cuda:N")
+    workers: int = key(1, "worker processes; 0: one per core")
+    device: str = key("cpu", "device of method batch: cpu, cuda or cuda:N")
     cutoff: float = key(10.0, "low-pass of the fit", "Hz")
-    filter: bool = key(True, "fullbody: low-pass, and shift the pelvis so that the feet can carry the motion")
+    filter: bool = key(True, "fullbody: dynamic filter, which shifts the pelvis so that the feet support the motion")
     infeasible: str = key("keep", "fullbody: clips that no body can follow: keep (with a note) or reject")
     smpl: str = key("", "SMPL-H or SMPL-X body model (.npz file or folder) for AMASS files")
-    unit: float = key(0.0, "length of one unit of the file; 0: as the file says, or by the size of the body", "m")
-    rate: float = key(0.0, "frames a second of the file; 0: as the file says", "Hz")
+    unit: float = key(0.0, "unit of length of the file; 0: as stated in the file, or by the size of the body", "m")
+    rate: float = key(0.0, "frame rate of the file; 0: as stated in the file", "Hz")
     up: str = key("", "vertical axis of the file: x, y, z, -x, -y or -z; empty: by format, rest pose and motion")
     angle_unit: str = key("auto", "angles of OpenSim files: deg, rad, or auto (by header and size)")
     markers: str = key("", "YAML file of role: marker name, for unusual marker sets")
     static: str = key("", "static trial (.trc, .c3d) of the same subject, for markers that a motion lacks")
     licence: str = key("", "licence of the recordings, stored in the clips")
-    figures: bool = key(True, "a figure a clip")
-    overwrite: bool = key(False, "make again what is there already")
-    thresholds: dict[str, float] = key({}, "largest value of a metric that passes, e.g. thresholds.rmse=0.03")
+    figures: bool = key(True, "write a figure per clip")
+    overwrite: bool = key(False, "remake existing clips")
+    thresholds: dict[str, float] = key({}, "largest passing value of a metric, e.g. thresholds.rmse=0.03")
 
 
 def main(words: Sequence[str]) -> int:
-    """Retargets everything that is asked for; 0: all passed, 1: some were rejected or failed."""
+    """Retarget all inputs; return 0 if all passed, 1 if some were rejected or failed."""
     options = parse_words(RetargetToolOptions, words)
     if not options.input:
-        raise InputError("no input given: write input=<file, folder or glob>")
+        raise InputError("no input: set input=<file, folder or glob>")
     from muscle_torch.retargeting.run import find_jobs, run
 
     jobs = find_jobs(_local(options.input), _group(options.group) if options.group else None)
@@ -64,7 +66,7 @@ def main(words: Sequence[str]) -> int:
             for note in record.get("notes", ()):
                 bar.write(f"note: {record['name']}: {note}", file=sys.stderr)
             if record["status"] == "skipped":
-                bar.write(f"{record['count']} clips are there already", file=sys.stderr)
+                bar.write(f"{record['count']} clips exist already", file=sys.stderr)
             elif record["status"] == "failed":
                 bar.write(f"failed: {record['name']}: {record['error']}", file=sys.stderr)
             elif record["status"] == "rejected":
@@ -98,7 +100,7 @@ def _plan(options: RetargetToolOptions, count: int) -> Any:
     if options.up:
         check_axis(options.up)
     if options.cutoff <= 0 or options.unit < 0 or options.rate < 0:
-        raise InputError("cutoff must be more than 0, unit and rate 0 or more")
+        raise InputError("cutoff must be positive, unit and rate must not be negative")
     return RunOptions(
         output=Path(options.output),
         embodiment=options.embodiment,
@@ -137,13 +139,13 @@ def _group(name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-def _local(given: Any) -> Any:
-    """Paths as text; data sets of the Hugging Face hub are downloaded first."""
+def _local(source: Any) -> Any:
+    """Return paths as text, after downloading data sets of the Hugging Face hub."""
     from muscle_torch.published.hub import download, is_hub
 
-    if not isinstance(given, str | int | float):
-        return [_local(one) for one in given]
-    return str(download(str(given), kind="dataset")) if is_hub(str(given)) else str(given)
+    if not isinstance(source, str | int | float):
+        return [_local(one) for one in source]
+    return str(download(str(source), kind="dataset")) if is_hub(str(source)) else str(source)
 
 
 if __name__ == "__main__":

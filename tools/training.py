@@ -1,4 +1,4 @@
-"""The steps of train.py: open the run folder, fit into memory, build, validate, evaluate, film."""
+"""The steps of train.py: open the run folder, fit into memory, build, validate, evaluate, render."""
 
 import dataclasses
 import os
@@ -30,29 +30,33 @@ from muscle_torch.physics.memory import estimate, fitting, free_memory, full_mem
 from muscle_torch.rl import Trainer, rows_at_once
 from muscle_torch.rl.process_group import ProcessGroup
 from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
-from muscle_torch.storage.run_folder import find_run, fine_tuning, write_facts
+from muscle_torch.storage.run_folder import create_run_folder, find_run, fine_tuning
 
 VALIDATION_VIDEO_SECONDS, VIDEO_SECONDS = 10.0, 60.0  # of a trial
-MOST_PLANNED = 20_000  # frames that muscle control follows at the end of a run
-PLANNING = 0.012  # [s] that it takes for one
+MAX_PLANNED_FRAMES = 20_000  # for muscle control at the end of a run
+PLANNING_TIME = 0.012  # [s] per frame
 
 
 class Run(NamedTuple):
-    """A run folder and what it starts from."""
+    """A run folder and its starting point."""
 
     config: Config
     folder: Path
-    resumed: dict[str, Any] | None  # checkpoint that is continued exactly
-    weights: dict[str, Any] | None  # checkpoint that a new run starts from
+    resumed: dict[str, Any] | None  # checkpoint to resume exactly
+    weights: dict[str, Any] | None  # checkpoint to initialize a new run from
 
 
 def open_run(cfg: Config, words: Sequence[str]) -> Run:
-    """Find the run folder, and the checkpoint to continue or to start from.
+    """Determine the run folder, and the checkpoint to resume or to start from.
+
+    Args:
+        cfg: The requested config.
+        words: Command line arguments.
 
     Raises:
-        InputError: The folder is missing, taken, or holds no checkpoint.
+        InputError: The folder is missing, already contains a run, or has no checkpoint.
     """
-    # Absolute, so that a run can be continued and evaluated from any folder.
+    # Absolute, so that a run can be resumed and evaluated from any folder.
     paths = {name: absolute_paths(getattr(cfg, name), cfg.embodiment.name) for name in ("motion", "validation_motion")}
     partner = str(Path(cfg.partner).absolute()) if cfg.partner else ""
     cfg, folder, resumed = find_run(dataclasses.replace(cfg, **paths, partner=partner), words)
@@ -61,14 +65,25 @@ def open_run(cfg: Config, words: Sequence[str]) -> Run:
 
 
 def make_environment(cfg: Config, num_envs: int | None = None, device: str | None = None, **options: Any) -> Any:
-    """Return the environment of a config; with `partner=`, the learner's view of it."""
+    """Return the environment of a config; with `partner=`, the learner's view of it.
+
+    Args:
+        cfg: The config.
+        num_envs: Number of environments; None: the config's.
+        device: Device; None: the config's.
+        **options: Further arguments of `make_env`.
+    """
     if cfg.partner:
         return make_partner_env(cfg, load_policy(cfg.partner), num_envs, device=device, **options)
     return make_env(cfg, num_envs, device, **options)
 
 
 def fit_num_envs(cfg: Config, processes: ProcessGroup) -> tuple[Config, Any]:
-    """Estimate the memory, with `num_envs=max` choose the largest number, and load what environments share.
+    """Estimate the memory, resolve `num_envs=max`, and load the assets that environments share.
+
+    Args:
+        cfg: The config.
+        processes: The process group.
 
     Returns:
         The config with a number of environments, and the goal's assets.
@@ -79,7 +94,7 @@ def fit_num_envs(cfg: Config, processes: ProcessGroup) -> tuple[Config, Any]:
 
     def measure() -> tuple[int, Any]:
         device = processes.device or resolved_device(cfg)
-        # One environment on the CPU shows how large everything is; random numbers are left as they were.
+        # One environment on the CPU shows the size of everything; the random state is preserved.
         probe = make_environment(cfg, 1, "cpu", backend="mujoco", threads=1)
         with torch.random.fork_rng(devices=[]):
             policy = make_policy(cfg.policy, probe, cfg.exploration)
@@ -95,7 +110,14 @@ def fit_num_envs(cfg: Config, processes: ProcessGroup) -> tuple[Config, Any]:
 
 
 def build(cfg: Config, run: Run, assets: Any, processes: ProcessGroup) -> tuple[Any, Any]:
-    """Return this process's environments and the policy, with the weights that the run starts from."""
+    """Return this process's environments and the policy, initialized with the run's weights.
+
+    Args:
+        cfg: The config with a number of environments.
+        run: Starting point.
+        assets: The goal's shared assets.
+        processes: The process group.
+    """
     torch.manual_seed(cfg.seed)
     env = make_environment(processes.shard(cfg), assets=assets)
     policy = make_policy(cfg.policy, env, cfg.exploration).to(env.device)
@@ -105,17 +127,23 @@ def build(cfg: Config, run: Run, assets: Any, processes: ProcessGroup) -> tuple[
 
 
 def begin(trainer: Trainer, run: Run, processes: ProcessGroup) -> None:
-    """Continue the stored run, or create the run folder; print what is trained."""
+    """Resume the stored run, or create the run folder; print a summary of the policy.
+
+    Args:
+        trainer: The trainer.
+        run: Starting point.
+        processes: The process group.
+    """
     if run.resumed is not None:
         trainer.load_state(run.resumed)
     else:
-        trainer.run_dir = processes.broadcast(lambda: write_facts(trainer.cfg, run.folder))
+        trainer.run_dir = processes.broadcast(lambda: create_run_folder(trainer.cfg, run.folder))
     if not processes.first:
         return
     counts = [sum(p.numel() for p in part.parameters()) for part in (trainer.policy.actor, trainer.policy.critic)]
     print(f"{trainer.cfg.policy.name}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
     if trainer.step:
-        print(f"continuing {run.folder} after {trainer.step:,} steps")
+        print(f"resuming {run.folder} at {trainer.step:,} steps")
 
 
 def report_out_of_memory(cfg: Config) -> Any:
@@ -124,7 +152,7 @@ def report_out_of_memory(cfg: Config) -> Any:
 
 
 def make_validation(trainer: Trainer) -> Validation | None:
-    """Return what evaluates the policy every `validation_interval` updates; None if the interval is 0."""
+    """Return the periodic validation; None if `validation_interval` is 0."""
     cfg, assets, folder = trainer.cfg, trainer.env.goal.assets, trainer.run_dir
     if not cfg.validation_interval or folder is None:
         return None
@@ -133,12 +161,12 @@ def make_validation(trainer: Trainer) -> Validation | None:
     count = cfg.validation_clips if cfg.validation_motion else min(cfg.validation_clips, trials)
     env = make_environment(cfg, count or None, evaluation=True, **motion)
     film = _film_of_one(env.embodiment) if cfg.capture_video else None
-    options = {"interval": cfg.validation_interval, "most": cfg.validation_clips, "keep_videos": cfg.keep_videos}
+    options = {"interval": cfg.validation_interval, "max_trials": cfg.validation_clips, "keep_videos": cfg.keep_videos}
     return Validation(env, trainer.env, PolicyController(trainer.policy), folder, film=film, **options)
 
 
 def evaluate(trainer: Trainer) -> None:
-    """Compare the trained policy with the untrained one and with doing nothing, trial by trial; film it if asked."""
+    """Compare the trained policy with the untrained one and with baselines, trial by trial; render it if requested."""
     cfg, folder = trainer.cfg, trainer.run_dir
     assert folder is not None, "a run that writes has a folder"
     if not (cfg.evaluate or cfg.capture_video):
@@ -160,26 +188,32 @@ def evaluate(trainer: Trainer) -> None:
 
 
 def comparable(cfg: Config, env: Any) -> list[str]:
-    """Return the controllers to compare with; muscle control is left out, with a line, if it would take very long."""
+    """Return the controllers to compare with, without muscle control (and a message) if it would take very long."""
     frames = int(env.goal.trials.lengths.sum())
-    if "muscle_control" in cfg.evaluation_controllers and frames > MOST_PLANNED:
+    if "muscle_control" in cfg.evaluation_controllers and frames > MAX_PLANNED_FRAMES:
         print(
-            f"eval/muscle_control is left out: {frames:,} frames take about {frames * PLANNING / 60:.0f} minutes; "
-            "see them with tools/evaluate.py policy=muscle_control"
+            f"eval/muscle_control is skipped: {frames:,} frames take about {frames * PLANNING_TIME / 60:.0f} minutes; "
+            "run it with tools/evaluate.py policy=muscle_control"
         )
         return [name for name in cfg.evaluation_controllers if name != "muscle_control"]
     return list(cfg.evaluation_controllers)
 
 
 def report_robustness(env: Any, controller: Any, path: Path) -> None:
-    """Run every motion under every disturbance; print the table and write its rows."""
+    """Run every motion under every disturbance; print the table and write its rows.
+
+    Args:
+        env: Made with `evaluation=True`.
+        controller: Chooses the actions.
+        path: The file.
+    """
     rows = robustness_rows(robustness(env, controller))
     print(f"\nunder disturbances:\n{robustness_table(rows)}")
     write_evaluation(path, {"robustness": rows})
 
 
 def last_lines(trainer: Trainer, seconds: float) -> str:
-    """Return what a finished run prints last: how long it took, where it is, and what to do next, ready to copy."""
+    """Return the last lines of a finished run: its duration, its folder, and the next commands."""
     cfg, run = trainer.cfg, trainer.run_dir
     tools = Path(__file__).resolve().parent
     view, render = (
@@ -193,13 +227,17 @@ def last_lines(trainer: Trainer, seconds: float) -> str:
 
 
 def _shown(path: Path) -> str:
-    """Return a path relative to the working directory where that is shorter."""
+    """Return a path relative to the working directory if that is shorter."""
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)
 
 
 def _film_of_one(embodiment: Any) -> Callable[[Any, Path], None]:
-    """Return what films one trajectory; raise InputError now if nothing can be drawn, before training begins."""
+    """Return the function that films one trajectory.
+
+    Raises:
+        InputError: No graphics backend works; raised before training begins.
+    """
     from muscle_torch.rendering.scene import choose_gl
     from muscle_torch.rendering.video import film
 
@@ -208,7 +246,7 @@ def _film_of_one(embodiment: Any) -> Callable[[Any, Path], None]:
 
 
 def _film(env: Any, trainer: Trainer, path: Path) -> None:
-    """Film the trained policy; if that fails, the run is complete all the same."""
+    """Render the trained policy; a failure is only a warning, because the run is complete."""
     from muscle_torch.rendering.video import film
 
     trajectories = play(env, PolicyController(trainer.policy), max_seconds=VIDEO_SECONDS)

@@ -1,7 +1,7 @@
-"""Makes `.typing/muscle_torch`: links that show editors and pyright the package as it is installed.
+"""Create `.typing/muscle_torch`: links that show editors and pyright the package as it is installed.
 
-`envs/`, `models/`, `cfg/` and `tools/` stand at the root but are `muscle_torch.envs` and so on. setuptools resolves
-them at run time; a type checker reads folders only. Run again after adding a file to `muscle_torch/`.
+`envs/`, `models/`, `cfg/` and `tools/` are at the root but are imported as `muscle_torch.envs` and so on. setuptools
+resolves them at run time, while a type checker reads only folders. Run again after adding a file to `muscle_torch/`.
 """
 
 import os
@@ -14,7 +14,7 @@ INSIDE = ("envs", "models", "cfg", "tools")
 
 
 def make_links(root: Path = ROOT) -> Path:
-    """Renews the links below `root`; returns the folder for the type checker's search path."""
+    """Renew the links below `root`; return the folder for the type checker's search path."""
     package = root / ".typing" / "muscle_torch"
     if package.exists():
         shutil.rmtree(package)
@@ -27,11 +27,11 @@ def make_links(root: Path = ROOT) -> Path:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:  # runs without muscle_torch, and takes no options
+    if len(sys.argv) > 1:  # runs without muscle_torch and has no options
         print(f"{__doc__}\nUsage: python tools/typing_links.py")
         sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
     try:
-        print(f"links made in {make_links()}")
+        print(f"links created in {make_links()}")
     except OSError as error:
-        print(f"error: cannot make links: {error} (on Windows, turn on developer mode)", file=sys.stderr)
+        print(f"error: cannot create links: {error} (on Windows, turn on developer mode)", file=sys.stderr)
         sys.exit(2)

@@ -1,9 +1,9 @@
-"""Watch a policy in the browser: motions, pause, scrub, the reference as a ghost, muscles by activation.
+"""Watch a policy in the browser: motions, pause, scrub, the reference as a ghost, muscles colored by activation.
 
-`python tools/view.py checkpoint=runs/my_run` plays every motion with the run's policy and opens a page at
-http://localhost:8080 (Ctrl-C ends it). `policy=zero task=toy_arm` plays a controller without a checkpoint;
-`task=bimanual motion=wave` without either shows the motions alone.
-On a machine elsewhere: `ssh -L 8080:localhost:8080 machine` there, and the same page here.
+`python tools/view.py checkpoint=runs/my_run` plays every motion with the run's policy and serves a page at
+http://localhost:8080 (Ctrl-C to stop). `policy=zero task=toy_arm` plays a controller without a checkpoint;
+`task=bimanual motion=wave` without either shows only the motions. For a remote machine run `ssh -L 8080:localhost:8080
+machine` and open the same page locally.
 """
 
 import dataclasses
@@ -12,23 +12,25 @@ from typing import Any
 
 from muscle_torch.config import Config, key, parse_words, run_command
 from muscle_torch.errors import InputError
-from muscle_torch.tools.controlled_env import ControlOptions, control_config, motions_alone, trajectories_of
+from muscle_torch.tools.controlled_env import ControlOptions, control_config, motion_trajectories, trajectories_of
 
-ALONE = "motion alone"
+MOTION_ONLY = "motion only"
 
 
 @dataclasses.dataclass(frozen=True)
 class ViewOptions(ControlOptions):
-    max_seconds: float = key(20.0, "at most so much of each motion", "s")
-    port: int = key(8080, "port of the page; the next free one where it is taken")
-    host: str = key("127.0.0.1", "who may look: 127.0.0.1 this machine only, 0.0.0.0 everyone who reaches it")
+    """Options of the program."""
+
+    max_seconds: float = key(20.0, "maximum duration of each motion", "s")
+    port: int = key(8080, "port of the page; the next free one if it is in use")
+    host: str = key("127.0.0.1", "address to listen on: 127.0.0.1 this machine only, 0.0.0.0 all networks")
 
 
 def main(words: Sequence[str]) -> int:
-    """Serves the page until Ctrl-C; returns the exit code."""
+    """Serve the page until Ctrl-C; return the exit code."""
     options = parse_words(ViewOptions, words)
     viewer = make_viewer(options)
-    print(f"{len(viewer.player.clip_names)} motions at {viewer.url} (Ctrl-C ends it)", flush=True)
+    print(f"{len(viewer.player.clip_names)} motions at {viewer.url} (Ctrl-C to stop)", flush=True)
     try:
         viewer.run()
     finally:
@@ -37,9 +39,9 @@ def main(words: Sequence[str]) -> int:
 
 
 def make_viewer(options: ViewOptions) -> Any:
-    """The page, served but not playing yet."""
+    """Return the page, served but not yet playing. Raises InputError if the viewer is not installed."""
     if options.max_seconds <= 0:
-        raise InputError(f"max_seconds={options.max_seconds}: must be more than 0")
+        raise InputError(f"max_seconds={options.max_seconds}: must be positive")
     try:
         from muscle_torch.rendering.viewer import Viewer
     except ImportError as error:
@@ -53,24 +55,30 @@ def make_viewer(options: ViewOptions) -> Any:
 
 
 def sources(options: ViewOptions, cfg: Config, embodiment: Any) -> dict[str, Callable[[], list[Any]]]:
-    """What can be chosen as policy: the one asked for, the checkpoints of its run, and the motions, if any, alone."""
+    """Return the selectable sources: the chosen policy, the other checkpoints of its run, and the motions only.
+
+    Args:
+        options: Options of the program.
+        cfg: Config of the environment.
+        embodiment: The body.
+    """
 
     def played(**changes: Any) -> Callable[[], list[Any]]:
         chosen = dataclasses.replace(options, **changes)
         return lambda: trajectories_of(chosen, options.max_seconds)[1]
 
-    offered: dict[str, Callable[[], list[Any]]] = {}
+    available: dict[str, Callable[[], list[Any]]] = {}
     if options.policy:
-        offered[options.policy] = played()
+        available[options.policy] = played()
     if options.checkpoint:
         from muscle_torch.storage.checkpoint import find_checkpoint
 
         chosen = find_checkpoint(options.checkpoint)
-        others = [path for path in sorted(chosen.parent.glob("*.pt")) if path != chosen]
-        offered |= {path.stem: played(checkpoint=str(path), policy="") for path in (chosen, *others)}
+        siblings = [path for path in sorted(chosen.parent.glob("*.pt")) if path != chosen]
+        available |= {path.stem: played(checkpoint=str(path), policy="") for path in (chosen, *siblings)}
     if cfg.motion:
-        offered[ALONE] = lambda: motions_alone(cfg, embodiment, options.max_seconds)
-    return offered
+        available[MOTION_ONLY] = lambda: motion_trajectories(cfg, embodiment, options.max_seconds)
+    return available
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Biomechanics: recordings, gait cycles, EMG, muscle checks, inverse dynamics. Nothing is imported until asked for."""
+"""Biomechanics: recordings, gait cycles, EMG, muscle checks, inverse dynamics. Import the submodules you need."""

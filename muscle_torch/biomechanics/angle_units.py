@@ -1,4 +1,4 @@
-"""Whether the angles of an OpenSim table are degrees or radians: what its header states, held against their size."""
+"""Unit of the angles in an OpenSim table: what its header states, checked against the size of the angles."""
 
 import re
 from pathlib import Path
@@ -7,19 +7,19 @@ import numpy as np
 
 from muscle_torch.errors import InputError, nearest
 
-# Joints that no body bends beyond half a turn. Pelvis and shoulders may turn further.
+# Joints that never bend beyond half a turn, unlike pelvis and shoulders.
 BENDING = re.compile(
     r"(hip_(flexion|adduction|rotation)|knee_angle|ankle_angle|subtalar_angle|elbow_flex(ion)?"
     r"|lumbar_(extension|bending|rotation))(_[rl])?"
 )
 FLAG = re.compile(r"indegrees\s*[=:]?\s*(\w+)")
 YES, NO = ("yes", "y", "true", "1"), ("no", "n", "false", "0")
-TRAVEL = 0.3  # [m]; who gets so far bends joints by more than 3 degrees
+TRAVEL = 0.3  # [m]; a body that travels this far bends its joints by more than 3 degrees
 CHOICES = ("auto", "deg", "rad")
 
 
 def stated_degrees(header: str) -> bool | None:
-    """Return what a storage file's header says: `inDegrees=...` or a sentence; None if it says nothing."""
+    """Return what a storage file's header states (`inDegrees=...` or a sentence); None if it states nothing."""
     header = header.lower()
     line = FLAG.search(header)
     if line and line.group(1) in (*YES, *NO):
@@ -32,17 +32,17 @@ def stated_degrees(header: str) -> bool | None:
 def angles_in_degrees(
     path: Path, flag: bool | None, names: list[str], values: np.ndarray, choice: str = "auto"
 ) -> tuple[bool, tuple[str, ...]]:
-    """Return whether angles are degrees, and in words what was assumed.
+    """Return whether angles are in degrees, and notes on what was assumed.
 
     Args:
-        path: the file, for messages.
-        flag: what its header says; None if nothing, as in the old motion files that OpenSim takes for degrees.
-        names: coordinates, one a column of `values` (T, C).
-        values: angles in the file's unit.
-        choice: `deg` or `rad` decides; `auto` leaves it to header and size.
+        path: The file, for messages.
+        flag: What its header states; None if nothing, as in old motion files, which OpenSim reads as degrees.
+        names: Coordinates, one per column of `values`.
+        values: Angles in the file's unit, (T, C).
+        choice: `deg` or `rad` to override; `auto` to use header and size.
 
     Raises:
-        InputError: the header contradicts the size of the angles, or `choice` is unknown.
+        InputError: The header contradicts the size of the angles, or `choice` is unknown.
     """
     if choice not in CHOICES:
         raise InputError(f"angle_unit={choice!r}{nearest(choice, CHOICES)}")
@@ -57,16 +57,17 @@ def angles_in_degrees(
     small = 0.0 < largest <= np.pi
     if flag is None:
         unit = "radians" if small else "degrees"
-        return not small, (f"{path}: says no unit of its angles: {joint} reaches {largest:.3g}, taken for {unit}",)
+        return not small, (f"{path}: states no unit of angle: {joint} reaches {largest:.3g}, assumed to be {unit}",)
     if not flag and largest > np.pi:
         raise InputError(
-            f"{path}: the header says radians, but {joint} reaches {largest:.3g}, which no joint does: degrees? "
-            "set angle_unit=deg, or write inDegrees=yes into the header"
+            f"{path}: the header states radians, but {joint} reaches {largest:.3g}, which is impossible: if these are "
+            "degrees, set angle_unit=deg or write inDegrees=yes into the header"
         )
     if not flag or not small:
         return flag, ()
-    message = f"{path}: the header says degrees, but no joint bends by more than {largest:.2g} ({joint}): radians?"
-    place = [values[:, i] for i, name in enumerate(names) if name in ("pelvis_tx", "pelvis_tz")]
-    if any(np.ptp(path_) > TRAVEL for path_ in place):
-        raise InputError(f"{message} set angle_unit=rad, or write inDegrees=no into the header")
-    return True, (f"{message} then write inDegrees=no into the header",)
+    bend = f"{largest:.2g} ({joint})"
+    message = f"{path}: the header states degrees, but no joint bends by more than {bend}: if these are radians,"
+    pelvis = [values[:, i] for i, name in enumerate(names) if name in ("pelvis_tx", "pelvis_tz")]
+    if any(np.ptp(position) > TRAVEL for position in pelvis):
+        raise InputError(f"{message} set angle_unit=rad or write inDegrees=no into the header")
+    return True, (f"{message} write inDegrees=no into the header",)

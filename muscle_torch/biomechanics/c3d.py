@@ -1,4 +1,4 @@
-"""C3D files: analog channels, markers and force plates. Needs the extra `biomech` (ezc3d)."""
+"""C3D files: analog channels, markers and force plates. Requires the extra `biomech` (ezc3d)."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,41 +10,42 @@ from muscle_torch.errors import InputError
 from .c3d_file import metres, open_c3d, rate_of, texts
 from .series import TimeSeries
 
-PLATE_CHANNELS = {1: 6, 2: 6, 3: 8, 4: 6}  # force plate type -> its analog channels
+PLATE_CHANNELS = {1: 6, 2: 6, 3: 8, 4: 6}  # force plate type -> number of analog channels
 VOLTS = ("v", "mv", "volt", "volts")
 
 
 class Points(NamedTuple):
-    """The markers of a C3D file."""
+    """Markers of a C3D file."""
 
     labels: tuple[str, ...]
-    points: np.ndarray  # (T, M, 3) [m], NaN if hidden
+    points: np.ndarray  # (T, M, 3) [m] in the laboratory frame, NaN if hidden
     rate: float  # [Hz]
     first_frame: int
 
 
 def read_c3d_points(path: str | Path, unit: float = 0.0) -> Points:
-    """Read the markers of a C3D file in the axes of the laboratory.
+    """Read the markers of a C3D file in the laboratory frame.
+
+    A marker is hidden if its residual is negative or all its coordinates are 0.
 
     Args:
         path: The file.
-        unit: Length of one unit in metres; 0: as POINT:UNITS states, millimetres if it states nothing.
+        unit: Unit of length [m]; 0: as stated by POINT:UNITS, or millimetres if it is missing.
 
     Returns:
-        Labels, positions, rate and the number of the first frame. A marker is hidden if its residual is negative or
-        all its coordinates are 0.
+        Labels, positions, rate and the number of the first frame.
 
     Raises:
-        InputError: The file cannot be read, holds no markers, or its unit of length is unknown.
+        InputError: The file cannot be read, contains no markers, or its unit of length is unknown.
     """
     file = open_c3d(path)
     points = file["data"]["points"][:3].transpose(2, 1, 0).astype(float)
     if points.size == 0:
-        raise InputError(f"{path}: holds no markers")
+        raise InputError(f"{path}: contains no markers; export it with point data")
     stated = (texts(file, "POINT", "UNITS") or [""])[0] or "mm"
     scale = unit or metres(stated)
     if scale is None:
-        raise InputError(f"{path}: unknown unit of length {stated!r}; set unit= to its length in metres")
+        raise InputError(f"{path}: unknown unit of length {stated!r}; set unit= to its size in metres")
     hidden = (points == 0).all(axis=-1) | (file["data"]["meta_points"]["residuals"][0].T < 0)
     points[hidden] = np.nan
     labels = _filled(texts(file, "POINT", "LABELS"), points.shape[1], "marker_")
@@ -52,12 +53,20 @@ def read_c3d_points(path: str | Path, unit: float = 0.0) -> Points:
 
 
 def read_c3d_analog(path: str | Path) -> TimeSeries:
-    """Every analog channel, (T, C), in the units the file states; time starts where the recording does."""
+    """Read all analog channels (T, C), in the units stated in the file; time begins with the recording.
+
+    Raises:
+        InputError: The file cannot be read or contains no analog channels.
+    """
     return _analog(open_c3d(path), path)
 
 
 def read_c3d_markers(path: str | Path) -> TimeSeries:
-    """Markers as columns `<label>_x/_y/_z` [m]; gaps are NaN. Axes are the laboratory's."""
+    """Read markers as columns `<label>_x/_y/_z` [m] in the laboratory frame; gaps are NaN.
+
+    Raises:
+        InputError: See `read_c3d_points`.
+    """
     labels, points, rate, first = read_c3d_points(path)
     names = tuple(f"{label}_{axis}" for label in labels for axis in "xyz")
     time = (first + np.arange(len(points))) / rate
@@ -65,20 +74,20 @@ def read_c3d_markers(path: str | Path) -> TimeSeries:
 
 
 def read_c3d_vertical_forces(path: str | Path) -> TimeSeries:
-    """Vertical force on the body of every force plate [N], upwards positive, `plate_1`, `plate_2`, ...
+    """Read the vertical force of every force plate on the body [N], upwards positive: `plate_1`, `plate_2`, ...
 
-    Types 1 and 2 have it in their third channel, type 3 in four (Fz1 to Fz4), type 4 by its calibration matrix.
-    Whether a plate counts down or up is decided by the sign where the force is largest.
+    Plates of types 1 and 2 measure it in their third channel, type 3 in four channels (Fz1 to Fz4), type 4 through its
+    calibration matrix. The sign is chosen such that the largest force is positive.
 
     Raises:
-        InputError: The file names no plates, a plate of another type, channels that it lacks, or channels in volts
-            that no calibration matrix converts.
+        InputError: There are no plates, a plate has another type or missing channels, or channels are in volts without
+            a calibration matrix.
     """
     file = open_c3d(path)
     plates = file["parameters"].get("FORCE_PLATFORM", {})
     used = int((_values(plates, "USED") or [0])[0])
     if used == 0:
-        raise InputError(f"{path}: names no force plates")
+        raise InputError(f"{path}: defines no force plates; use a recording with FORCE_PLATFORM parameters")
     analog = _analog(file, path)
     columns = [_vertical(plates, plate, analog, path) for plate in range(used)]
     names = tuple(f"plate_{i + 1}" for i in range(used))
@@ -86,21 +95,21 @@ def read_c3d_vertical_forces(path: str | Path) -> TimeSeries:
 
 
 def _vertical(plates: Any, plate: int, analog: TimeSeries, path: str | Path) -> np.ndarray:
-    """(T,) [N], positive where it is largest."""
+    """Return the vertical force (T,) [N], positive at its largest magnitude."""
     where = f"{path}: plate {plate + 1}"
     types = _values(plates, "TYPE")
     kind = int(types[plate]) if plate < len(types) else 2
     if kind not in PLATE_CHANNELS:
         known = ", ".join(map(str, PLATE_CHANNELS))
-        raise InputError(f"{where} is of type {kind}; types {known} are read: export its forces as type 2, in newtons")
+        raise InputError(f"{where} is of type {kind}, supported are {known}: export its forces as type 2, in newtons")
     channels = np.asarray(plates["CHANNEL"]["value"])
     count = PLATE_CHANNELS[kind]
     if channels.ndim != 2 or channels.shape[0] < count or channels.shape[1] <= plate:
-        raise InputError(f"{where} is of type {kind} and needs {count} channels; CHANNEL is {channels.shape}")
+        raise InputError(f"{where} is of type {kind} and needs {count} channels, but CHANNEL is {channels.shape}")
     ids = channels[:count, plate].astype(int) - 1
     for index in ids:
         if not 0 <= index < len(analog.names):
-            raise InputError(f"{where} names analog channel {index + 1}, which is not in the file")
+            raise InputError(f"{where} refers to analog channel {index + 1}, which is not in the file")
     unit = analog.units[int(ids[4 if kind == 3 else 2])]
     signals = analog.values[:, ids]
     matrix = _calibration(plates, plate) if kind == 4 else None
@@ -115,18 +124,18 @@ def _vertical(plates: Any, plate: int, analog: TimeSeries, path: str | Path) -> 
 
 
 def _calibration(plates: Any, plate: int) -> np.ndarray | None:
-    """(6, 6) from the channels of a plate of type 4 to its three forces and three moments; None if not stored."""
+    """Return the matrix (6, 6) from channels to forces and moments of a type 4 plate; None if it is not stored."""
     stored = np.asarray(plates["CAL_MATRIX"]["value"] if "CAL_MATRIX" in plates else (), dtype=float)
     if stored.ndim == 2:
         stored = stored[..., None]
-    whole = stored.ndim == 3 and stored.shape[:2] == (6, 6) and stored.shape[2] > plate
-    return stored[..., plate] if whole else None
+    is_complete = stored.ndim == 3 and stored.shape[:2] == (6, 6) and stored.shape[2] > plate
+    return stored[..., plate] if is_complete else None
 
 
 def _analog(file: Any, path: str | Path) -> TimeSeries:
     analogs, points = file["data"]["analogs"][0], file["header"]["points"]
     if analogs.size == 0:
-        raise InputError(f"{path}: holds no analog channels")
+        raise InputError(f"{path}: contains no analog channels; export it with analog data")
     frame_rate = rate_of(file)
     samples = analogs.shape[1] / max(file["data"]["points"].shape[2], 1)
     whole = frame_rate > 0 and samples >= 1
@@ -143,5 +152,5 @@ def _values(group: Any, name: str) -> list[float]:
 
 
 def _filled(labels: list[str], count: int, prefix: str) -> tuple[str, ...]:
-    """`count` labels; missing ones are numbered."""
+    """Return `count` labels; missing ones are numbered."""
     return tuple(labels[:count] + [f"{prefix}{i + 1}" for i in range(len(labels), count)])

@@ -1,6 +1,6 @@
-"""What a C3D file states about itself, checked before ezc3d reads it. Needs the extra `biomech` (ezc3d).
+"""Checks of a C3D file's header before ezc3d reads it. Requires the extra `biomech` (ezc3d).
 
-The format: https://www.c3d.org (user guide). Blocks of 512 bytes; the header is the first, the parameters follow.
+Format: https://www.c3d.org (user guide). Blocks of 512 bytes; the first is the header, followed by the parameters.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from muscle_torch.errors import InputError
 
 BLOCK = 512
-INTEL, DEC, MIPS = 84, 85, 86  # the processor whose byte order and floating-point format the file has
+INTEL, DEC, MIPS = 84, 85, 86  # processor types: byte order and floating-point format of the file
 METRES = {
     **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e-3),
     **dict.fromkeys(("cm", "centimeter", "centimetre"), 1e-2),
@@ -25,28 +25,30 @@ METRES = {
 
 
 class Header(NamedTuple):
-    """The counts of the header block."""
+    """Counts of the header block."""
 
     points: int
-    analog: int  # analog values of a frame, all channels together
+    analog: int  # analog values per frame, over all channels
     frames: int
     scale: float  # of integer points; negative: points are floats
-    data_block: int  # the first block of data, counted from 1
-    analog_rate: int  # analog samples a frame
+    data_block: int  # first block of data, counted from 1
+    analog_rate: int  # analog samples per frame
 
 
 def open_c3d(path: str | Path) -> Any:
     """Read a C3D file with ezc3d.
 
-    ezc3d truncates ANALOG:RATE / POINT:RATE to get the analog samples of a frame, so that 1798.2 / 119.88 would give
-    14 instead of 15 and scramble all data; such a file is read from a copy whose ratio is slightly above the integer.
+    ezc3d truncates ANALOG:RATE / POINT:RATE to obtain the number of analog samples per frame, so 1798.2 / 119.88 would
+    give 14 instead of 15 and scramble all data. Such a file is read from a copy whose ratio is slightly above the
+    integer.
 
     Raises:
-        InputError: no such file, no C3D file, cut off, an unsupported byte order, or ezc3d is not installed.
+        InputError: The file is missing, truncated, not a C3D file or has an unsupported byte order, or ezc3d is not
+            installed.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path} does not exist (in {Path.cwd()})")
     try:
         import ezc3d
     except ImportError:
@@ -69,7 +71,7 @@ def open_c3d(path: str | Path) -> Any:
 
 
 def metres(unit: str) -> float | None:
-    """Length of a unit in metres by its name in any usual spelling (mm, Meters, centimetre, ...), or None."""
+    """Return a unit of length in metres by its name in any common spelling (mm, Meters, centimetre, ...), or None."""
     word = unit.strip().strip(".[]()").lower()
     return METRES.get(word, METRES.get(word.removesuffix("s")))
 
@@ -77,7 +79,12 @@ def metres(unit: str) -> float | None:
 def texts(file: Any, group: str, name: str) -> list[str]:
     """Return the strings of a parameter and of its continuations: LABELS, LABELS2, LABELS3, ...
 
-    A parameter holds at most 255 strings.
+    A parameter can store at most 255 strings.
+
+    Args:
+        file: Of `open_c3d`.
+        group: Parameter group, such as POINT.
+        name: Parameter, such as LABELS.
     """
     parameters = file["parameters"].get(group, {})
     strings: list[str] = []
@@ -89,7 +96,7 @@ def texts(file: Any, group: str, name: str) -> list[str]:
 
 
 def rate_of(file: Any) -> float:
-    """Frames a second [Hz], without the noise of the 32 bits that store it; 0 if the file states none."""
+    """Return the frame rate [Hz], rounded to the precision of its 32-bit storage; 0 if the file states none."""
     stored = file["parameters"]["POINT"].get("RATE", {"value": ()})["value"]
     value = float(stored[0]) if len(stored) else float(file["header"]["points"]["frame_rate"])
     return float(f"{value:.7g}")
@@ -98,23 +105,23 @@ def rate_of(file: Any) -> float:
 def _processor(content: bytes, path: Path) -> int:
     start = (content[0] - 1) * BLOCK if content else 0
     if len(content) < BLOCK or content[1] != 0x50 or start < 0 or len(content) < start + 4:
-        raise InputError(f"{path}: not a C3D file, or only a part of one; copy it again")
+        raise InputError(f"{path}: not a C3D file, or incomplete; copy it again")
     processor = content[start + 3]
     if processor == MIPS:
         raise InputError(
-            f"{path}: its numbers are big-endian (SGI, MIPS processors), which ezc3d does not support; export it again "
-            "as a C3D file for Intel (PC) processors"
+            f"{path}: big-endian numbers (SGI, MIPS processors) are not supported by ezc3d; export it again as a C3D "
+            "file for Intel (PC) processors"
         )
     if processor not in (INTEL, DEC):
         raise InputError(
-            f"{path}: states processor type {processor}; known are {INTEL} (Intel), {DEC} (DEC) and {MIPS} (SGI): the "
-            "file is damaged, or needs to be exported again"
+            f"{path}: unknown processor type {processor} (known: {INTEL} Intel, {DEC} DEC, {MIPS} SGI); the file may "
+            "be damaged: export it again"
         )
     return processor
 
 
 def _float(content: bytes, offset: int, processor: int) -> float:
-    """One number of 4 bytes: IEEE, or the F format of DEC (its halves swapped, its exponent larger by 2)."""
+    """Decode a 4-byte number: IEEE, or the DEC F format (halves swapped, exponent larger by 2)."""
     four = content[offset : offset + 4]
     if processor == DEC:
         return struct.unpack("<f", four[2:] + four[:2])[0] / 4
@@ -127,16 +134,18 @@ def _header(content: bytes, processor: int) -> Header:
 
 
 def _check_length(content: bytes, header: Header, path: Path) -> None:
-    """Compare the file's size with its header: ezc3d would read what is missing as zeros."""
+    """Check the file's size against its header, because ezc3d reads missing data as zeros."""
     width = 4 if header.scale < 0 else 2
     size = (header.data_block - 1) * BLOCK + header.frames * (4 * header.points + header.analog) * width
-    # The 16 bits of the frame numbers overflow in longer recordings.
+    # The 16-bit frame numbers overflow in longer recordings.
     if 0 < header.frames < 65000 and len(content) < size:
-        raise InputError(f"{path}: states {header.frames} frames and holds fewer: the file was cut off; copy it again")
+        raise InputError(
+            f"{path}: states {header.frames} frames but contains fewer: the file is truncated; copy it again"
+        )
 
 
 def _with_whole_ratio(content: bytes, processor: int, header: Header) -> bytes | None:
-    """The file with ANALOG:RATE larger by up to 2e-6 of itself, if it needs that; None if ezc3d reads it correctly."""
+    """Return the file with a slightly larger ANALOG:RATE if ezc3d would truncate the ratio; None if not needed."""
     places = _numbers(content)
     if not {"POINT:RATE", "ANALOG:RATE"} <= places.keys() or not header.analog:
         return None
@@ -155,7 +164,7 @@ def _with_whole_ratio(content: bytes, processor: int, header: Header) -> bytes |
 
 
 def _numbers(content: bytes) -> dict[str, int]:
-    """Offset in the file of every parameter that is one float, by `GROUP:NAME`."""
+    """Return the file offset of every parameter that is a single float, by `GROUP:NAME`."""
     at = (content[0] - 1) * BLOCK + 4
     groups: dict[int, str] = {}
     places: dict[tuple[int, str], int] = {}

@@ -1,11 +1,12 @@
-"""OpenSim's coordinates and the model's joints: the one place where names, signs and zeros are mapped.
+"""Mapping between OpenSim coordinates and model joints: the only place with names, signs and zeros.
 
-The legs of MyoFullBody come from the Rajagopal 2016 model: same joint centres and axes, so the zeros are the same.
-Positive, in the model: hip flexion, adduction and internal rotation; knee flexion; dorsiflexion; lumbar extension.
-OpenSim's older gait models (gait2392, gait2354) count knee flexion negative; `convention` tells.
+The legs of MyoFullBody are those of the Rajagopal 2016 model: same joint centres and axes, so the zeros are the same.
+Positive in the model: hip flexion, adduction and internal rotation; knee flexion; dorsiflexion; lumbar extension.
+OpenSim's older gait models (gait2392, gait2354) count knee flexion negative; see `convention`.
 The model bends its trunk at five levels that follow the lowest one, so an OpenSim lumbar angle is divided by
-1 + the sum of the others' factors. The ground frame of OpenSim is x forward, y up, z right; MuJoCo's is z up, and the
-body faces -y at the identity root orientation. Arms are described otherwise in the two: only the elbow is mapped.
+1 + the sum of the coupling factors. The ground frame of OpenSim is x forward, y up, z right; MuJoCo's is z up, and the
+body faces -y at the identity root orientation. Of the arms only the elbow is mapped, because the two models describe
+shoulder and wrist differently.
 """
 
 import mujoco
@@ -41,7 +42,17 @@ PELVIS_PLACE = ("pelvis_tx", "pelvis_ty", "pelvis_tz")
 
 
 def knee_convention(series: TimeSeries, convention: str = "auto") -> str:
-    """`auto`: knees bend far more than they overextend, so the sign of the larger side of the range tells."""
+    """Return the sign convention of knee flexion, a key of `CONVENTIONS`.
+
+    Knees flex far more than they hyperextend, so for `auto` the larger side of the range is flexion.
+
+    Args:
+        series: Coordinates.
+        convention: `auto`, or a key of `CONVENTIONS` to return unchanged.
+
+    Raises:
+        InputError: The convention is unknown.
+    """
     if convention != "auto":
         if convention not in CONVENTIONS:
             raise InputError(f"convention={convention!r}{nearest(convention, ('auto', *CONVENTIONS))}")
@@ -49,12 +60,17 @@ def knee_convention(series: TimeSeries, convention: str = "auto") -> str:
     knees = [series[name] for name in ("knee_angle_r", "knee_angle_l", "knee_angle") if name in series]
     if not knees:
         return "rajagopal"
-    everything = np.concatenate(knees)
-    return "rajagopal" if np.nanmax(everything) >= -np.nanmin(everything) else "gait2392"
+    angles = np.concatenate(knees)
+    return "rajagopal" if np.nanmax(angles) >= -np.nanmin(angles) else "gait2392"
 
 
 def in_model_signs(series: TimeSeries, convention: str = "auto") -> TimeSeries:
-    """Angles [rad] or moments of an OpenSim table with the model's signs; degrees become radians, `_moment` goes."""
+    """Convert an OpenSim table to the model's signs and to radians; the suffix `_moment` is removed.
+
+    Args:
+        series: Angles or joint moments under OpenSim's names.
+        convention: Sign of knee flexion: a key of `CONVENTIONS`, or `auto`.
+    """
     knee = CONVENTIONS[knee_convention(series, convention)]
     columns, names, units = [], [], []
     for name, unit, column in zip(series.names, series.units, series.values.T, strict=True):
@@ -67,17 +83,25 @@ def in_model_signs(series: TimeSeries, convention: str = "auto") -> TimeSeries:
 
 
 def model_frame(embodiment: Embodiment) -> Rotation:
-    """The rotation of OpenSim's ground frame into the model's world: the pelvis' own at the identity root."""
+    """Return the rotation from OpenSim's ground frame to the model's world: the pelvis' at the identity root pose."""
     return Rotation.from_quat(_pelvis_in_root(embodiment), scalar_first=True)
 
 
 def to_model(
     series: TimeSeries, embodiment: Embodiment, convention: str = "auto", scale: float = 1.0
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """qpos (T, nq) of an OpenSim motion, and in words what the model has no joint for.
+    """Convert an OpenSim motion to qpos (T, nq), with notes on coordinates without a joint.
 
-    `scale` multiplies places (the model's leg length over the subject's). Joints without a column rest at the
-    reference; coupled joints follow. Raises InputError where no coordinate is known, or the pelvis is missing.
+    Joints without a column stay at the reference posture; coupled joints follow.
+
+    Args:
+        series: Coordinates under OpenSim's names.
+        embodiment: The body.
+        convention: Sign of knee flexion: a key of `CONVENTIONS`, or `auto`.
+        scale: Factor of positions: the model's leg length over the subject's.
+
+    Raises:
+        InputError: No coordinate is known, or a pelvis coordinate is missing.
     """
     angles = in_model_signs(series, convention)
     model = embodiment.model
@@ -92,24 +116,38 @@ def to_model(
         elif name not in (*PELVIS_ANGLES, *PELVIS_PLACE) and not name.endswith(("_speed", "_beta")):
             left_out.append(name)
     if len(left_out) == len(angles.names):
-        raise InputError(f"{series.source}: no coordinate that {embodiment.name} knows, e.g. hip_flexion_r")
+        raise InputError(
+            f"{series.source}: no coordinate of {embodiment.name}; columns need OpenSim's names, e.g. hip_flexion_r"
+        )
     if embodiment.root_joint is not None:
         missing = [name for name in (*PELVIS_ANGLES, *PELVIS_PLACE) if name not in angles]
         if missing:
             raise InputError(f"{series.source}: the pelvis needs {missing[0]!r}{nearest(missing[0], angles.names)}")
         ground = model_frame(embodiment)
         place = np.stack([angles[name] for name in PELVIS_PLACE], axis=1)
-        # Rajagopal and gait2392 turn the pelvis about its own z, x and y, in this order.
+        # Rajagopal and gait2392 rotate the pelvis about its z, x and y axes, in this order.
         turn = Rotation.from_euler("ZXY", np.stack([angles[name] for name in PELVIS_ANGLES], axis=1))
         qpos[:, :3] = scale * ground.apply(place)
         pelvis = Rotation.from_quat(_pelvis_in_root(embodiment), scalar_first=True)
         qpos[:, 3:7] = (ground * turn * pelvis.inv()).as_quat(scalar_first=True)
-    told = (f"{embodiment.name} has no joint for {', '.join(left_out)}",) if left_out else ()
-    return embodiment.project(qpos), told
+    notes = (f"{embodiment.name} has no joint for {', '.join(left_out)}",) if left_out else ()
+    return embodiment.project(qpos), notes
 
 
 def from_model(qpos: np.ndarray, embodiment: Embodiment, rate: float, start: float = 0.0) -> TimeSeries:
-    """Angles [rad] of a model's motion under OpenSim's names and signs (knee flexion positive): the inverse."""
+    """Convert a model motion to angles [rad] with OpenSim's names and signs; the inverse of `to_model`.
+
+    Knee flexion is positive.
+
+    Args:
+        qpos: (T, nq).
+        embodiment: The body.
+        rate: Frame rate [Hz].
+        start: Time of the first frame [s].
+
+    Raises:
+        InputError: The body has no joint with an OpenSim name.
+    """
     model, columns, names = embodiment.model, [], []
     for name, (joint, sign, zero) in COORDINATES.items():
         if joint in embodiment.joint_names:
@@ -119,7 +157,6 @@ def from_model(qpos: np.ndarray, embodiment: Embodiment, rate: float, start: flo
     if embodiment.root_joint is not None:
         ground, pelvis = model_frame(embodiment), Rotation.from_quat(_pelvis_in_root(embodiment), scalar_first=True)
         turn = ground.inv() * Rotation.from_quat(qpos[:, 3:7], scalar_first=True) * pelvis
-        # Heading is counted from the mean direction: where a motion faces in the world says nothing about gait.
         columns += list(turn.as_euler("ZXY").T)
         columns += list(ground.inv().apply(qpos[:, :3]).T)
         names += [*PELVIS_ANGLES, *PELVIS_PLACE]
@@ -130,10 +167,15 @@ def from_model(qpos: np.ndarray, embodiment: Embodiment, rate: float, start: flo
 
 
 def leg_scale(series: TimeSeries, embodiment: Embodiment, convention: str = "auto") -> float:
-    """The model's leg length over the subject's: the factor on the pelvis' height at which the feet meet the floor.
+    """Return the model's leg length over the subject's: the scale of pelvis height at which the feet touch the floor.
 
-    For motions on the ground: the median over frames of how far the lower foot of the model hangs below its pelvis,
-    over the pelvis' height.
+    For motions on the ground: the median over frames of how far the model's lower foot is below its pelvis, divided by
+    the pelvis height.
+
+    Args:
+        series: Coordinates under OpenSim's names.
+        embodiment: The body.
+        convention: Sign of knee flexion: a key of `CONVENTIONS`, or `auto`.
     """
     qpos, _ = to_model(series, embodiment, convention)
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
@@ -147,7 +189,11 @@ def leg_scale(series: TimeSeries, embodiment: Embodiment, convention: str = "aut
 
 
 def lowest_point(model: mujoco.MjModel, data: mujoco.MjData) -> float:
-    """Height [m] of the lowest point of the feet's contact geometry (capsules and ellipsoids by their extent)."""
+    """Return the height [m] of the lowest point of the feet's contact geometry (capsules and ellipsoids exactly).
+
+    Raises:
+        InputError: The body has no feet.
+    """
     lowest = np.inf
     for geom in range(model.ngeom):
         body = model.body(model.geom_bodyid[geom]).name
@@ -163,18 +209,18 @@ def lowest_point(model: mujoco.MjModel, data: mujoco.MjData) -> float:
             extent = float(np.abs(size * down).sum())
         lowest = min(lowest, float(data.geom_xpos[geom, 2]) - extent)
     if not np.isfinite(lowest):
-        raise InputError("the body has no feet with contact geometry (bodies calcn_*, toes_*)")
+        raise InputError("the body has no feet with contact geometry (bodies calcn_*, toes_*); use a full body")
     return lowest
 
 
 def _pelvis_in_root(embodiment: Embodiment) -> np.ndarray:
     if "pelvis" not in [embodiment.model.body(i).name for i in range(embodiment.model.nbody)]:
-        raise InputError(f"{embodiment.name} has no pelvis: walking needs a full body")
+        raise InputError(f"{embodiment.name} has no pelvis: gait analysis needs a full body")
     return embodiment.model.body("pelvis").quat
 
 
 def _levels(embodiment: Embodiment, joint: str) -> float:
-    """1 + the factors of the spine's joints that follow `joint`; 1 for other joints."""
+    """Return 1 + the coupling factors of the spine joints that follow `joint`; 1 for other joints."""
     if joint not in {row[0] for row in TRUNK.values()}:
         return 1.0
     address = int(embodiment.model.jnt_qposadr[int(embodiment.resolve("joint", [joint])[0])])

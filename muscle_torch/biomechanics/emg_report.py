@@ -1,4 +1,4 @@
-"""Two recordings of muscle activity, muscle by muscle, and the page that `tools/emg.py` writes."""
+"""Comparison of two recordings of muscle activity, muscle by muscle, and the report of `tools/emg.py`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from .emg import EmgSettings
 from .report import Curve, Panel, Report, grid, pretty
 from .series import TimeSeries, common_clock
 
-# Opposite muscles round a joint; co-contraction is told for those that were recorded.
+# Antagonist pairs; co-contraction is reported for those that were recorded.
 ANTAGONISTS = (
     ("soleus", "tibialis_anterior"),
     ("gastrocnemius_medialis", "tibialis_anterior"),
@@ -23,8 +23,8 @@ ANTAGONISTS = (
     ("vastus_lateralis", "medial_hamstrings"),
     ("biceps_brachii", "triceps_brachii"),
 )
-SILENT = 1e-6  # activity of muscles that take no part
-LAG_LIMIT = 0.1  # [s]; an electromechanical delay is shorter
+SILENT = 1e-6  # muscles with less activity are considered inactive
+LAG_LIMIT = 0.1  # [s]; electromechanical delays are shorter
 
 CYCLE_COLUMNS = ("muscle", "peak [%]", "other peak [%]", "apart [%]", "r", "RMSE", "lag [%]", "r at lag", "ceiling r")
 TIME_COLUMNS = ("muscle", "compared with", "r", "RMSE", "lag [s]", "r at lag")
@@ -34,12 +34,14 @@ CO_CONTRACTION_COLUMNS = ("muscles", "co-contraction index")
 
 @dataclass(frozen=True, eq=False)
 class Table:
+    """A table of a report."""
+
     columns: tuple[str, ...]
     rows: list[tuple]
 
 
 def describe_cycles(cycles: Cycles) -> Table:
-    """Each muscle's peak and mean over the cycle, and how alike its cycles are."""
+    """Return each muscle's peak and mean over the cycle, and the agreement between its cycles."""
     rows = []
     for index, name in enumerate(cycles.names):
         mean = cycles.mean[:, index]
@@ -50,9 +52,9 @@ def describe_cycles(cycles: Cycles) -> Table:
 
 
 def compare_cycles(measured: Cycles, other: Cycles) -> Table:
-    """Muscles that both have, over the same number of points. Positive lag: `other` comes later.
+    """Compare the muscles that two recordings share, with the same number of points. Positive lag: `other` is later.
 
-    RMSE is over the mean curves, each in units of its own peak.
+    RMSE is between the mean curves, each normalized to its peak.
     """
     rows = []
     for name in measured.names:
@@ -60,17 +62,23 @@ def compare_cycles(measured: Cycles, other: Cycles) -> Table:
             continue
         first, second = measured.mean[:, measured.names.index(name)], other.mean[:, other.names.index(name)]
         peaks = [float(measured.percent[curve.argmax()]) for curve in (first, second)]
-        # The last of 101 points is the first again: a lag round the circle counts it once.
-        round_trip = slice(None, -1) if len(first) % 2 else slice(None)
-        lag = cyclic_lag(first[round_trip], second[round_trip])
-        apart = circular_distance(*peaks)
+        # The last of 101 points equals the first, so the cyclic lag must count it once.
+        loop = slice(None, -1) if len(first) % 2 else slice(None)
+        lag = cyclic_lag(first[loop], second[loop])
+        distance = circular_distance(*peaks)
         error = rmse(in_peaks(first), in_peaks(second))
-        rows.append((name, *peaks, apart, pearson(first, second), error, *lag, _ceiling(measured, name)))
+        rows.append((name, *peaks, distance, pearson(first, second), error, *lag, _ceiling(measured, name)))
     return Table(CYCLE_COLUMNS, rows)
 
 
 def compare_over_time(measured: TimeSeries, other: TimeSeries, pairs: dict[str, str]) -> Table:
-    """Columns of two recordings on the clock they share; `pairs`: column of `measured` -> column of `other`."""
+    """Compare columns of two recordings on their common clock.
+
+    Args:
+        measured: First recording.
+        other: Second recording.
+        pairs: Column of `measured` -> column of `other`.
+    """
     first, second = common_clock(measured.select(list(pairs)), other.select(list(dict.fromkeys(pairs.values()))))
     rows = []
     for name, partner in pairs.items():
@@ -81,7 +89,7 @@ def compare_over_time(measured: TimeSeries, other: TimeSeries, pairs: dict[str, 
 
 
 def co_contractions(activity: Cycles | TimeSeries) -> Table:
-    """The index of every pair of antagonists that was recorded on one side."""
+    """Return the co-contraction index of every antagonist pair that was recorded on one side."""
     values = activity.mean if isinstance(activity, Cycles) else activity.values
     rows = []
     for side in "rl":
@@ -96,37 +104,37 @@ def co_contractions(activity: Cycles | TimeSeries) -> Table:
 
 
 def in_peaks(curve: np.ndarray) -> np.ndarray:
-    """A curve in units of its own greatest absolute value."""
-    top = float(np.nanmax(np.abs(curve)))
-    return curve / top if top > 0 else curve
+    """Return a curve divided by its largest absolute value."""
+    peak = float(np.nanmax(np.abs(curve)))
+    return curve / peak if peak > 0 else curve
 
 
 def is_activations(series: TimeSeries, actuators: tuple[str, ...]) -> bool:
-    """Whether the columns are a model's actuators rather than EMG channels."""
-    known = sum(name in actuators for name in series.names)
-    return known > len(series.names) / 2
+    """Return whether the columns are a model's actuators, not EMG channels."""
+    matches = sum(name in actuators for name in series.names)
+    return matches > len(series.names) / 2
 
 
 def _ceiling(cycles: Cycles, name: str) -> float:
-    """Mean r of each cycle with the mean of the others; NaN for fewer than two."""
+    """Return the mean r of each cycle with the mean of the others; NaN for fewer than two cycles."""
     values = cycles.column(name)
-    return float(np.nanmean(noise_ceiling(values).left_out)) if len(values) > 1 else float("nan")
+    return float(np.nanmean(noise_ceiling(values).leave_one_out)) if len(values) > 1 else float("nan")
 
 
 CAPTIONS = {
-    "peak [%]": "per cent of the gait cycle at which the mean envelope is highest (0 and 100: the foot strikes)",
-    "apart [%]": "distance of the two peaks round the circle of the cycle",
-    "r": "Pearson's correlation of the two curves; 1 is the same shape",
-    "RMSE": "root mean squared difference, each curve in units of its own peak",
-    "lag [%]": "shift of the cycle at which the curves fit best; positive: the compared curve comes later",
-    "lag [s]": "shift at which the curves fit best, sought within 0.1 s; positive: the compared curve comes later",
-    "r at lag": "the correlation once that shift is undone",
-    "ceiling r": "mean correlation of each cycle with the mean of the others: a perfect model reaches about this",
-    "between cycles r": "mean correlation of each cycle with the mean of the others: 1 is the same every time",
-    "co-contraction index": "twice the common area over the sum of both (Falconer and Winter 1985): 0 never together, "
-    "1 always alike",
+    "peak [%]": "position of the maximum of the mean envelope in the gait cycle (0 and 100: foot strike)",
+    "apart [%]": "distance between the two peaks, around the cycle",
+    "r": "Pearson's correlation of the two curves; 1: same shape",
+    "RMSE": "root mean squared difference, each curve normalized to its peak",
+    "lag [%]": "shift of the cycle with the highest correlation; positive: the compared curve is later",
+    "lag [s]": "shift with the highest correlation, within 0.1 s; positive: the compared curve is later",
+    "r at lag": "correlation after removing that shift",
+    "ceiling r": "mean correlation of each cycle with the mean of the others: about the best that a model can reach",
+    "between cycles r": "mean correlation of each cycle with the mean of the others; 1: perfectly repeatable",
+    "co-contraction index": "twice the common area over the sum of both (Falconer and Winter 1985); 0: never active "
+    "together, 1: always equal",
 }
-MOST_SAMPLES = 1500  # in a picture over time
+MAX_SAMPLES = 1500  # in a figure over time
 
 
 def emg_report(
@@ -141,20 +149,33 @@ def emg_report(
     notes: list[str],
     pairs: Mapping[str, str],
 ) -> Report:
-    """Summary, pictures, tables, how it was made, what was left out; `labels` name the two recordings."""
+    """Return the report: summary, figures, tables, notes and processing settings.
+
+    Args:
+        title: Title of the report.
+        labels: Names of the two recordings in figures.
+        settings: Parameters of the processing steps.
+        measured: Envelopes of the recording.
+        cycles: Its cycles; None: no events.
+        other: The compared recording; None: no comparison.
+        other_cycles: Its cycles; None: no events.
+        tables: Comparison first; None: no table.
+        notes: What was left out or assumed.
+        pairs: Column of `measured` -> column of `other`.
+    """
     report = Report(f"Muscle activity: {title}", _summary(measured, cycles, other_cycles, tables[0]))
     report.heading("Curves")
-    report.figure(*_picture(labels, measured, cycles, other, other_cycles, pairs))
+    report.figure(*_curves(labels, measured, cycles, other, other_cycles, pairs))
     report.heading("Numbers")
     for table in tables:
         if table is not None and table.rows:
             report.table(table.columns, [_readable(row) for row in table.rows])
     used = [c for table in tables if table is not None and table.rows for c in table.columns]
     report.glossary([f"{column}: {text}" for column, text in CAPTIONS.items() if column in used])
-    report.heading("What was left out or assumed")
+    report.heading("Exclusions and assumptions")
     report.notes(notes)
-    report.heading("How the envelopes were made")
-    report.text("In this order: high-pass and low-pass filter, rectification, smoothing, normalisation.")
+    report.heading("Processing of the envelopes")
+    report.text("In this order: high-pass and low-pass filter, rectification, smoothing, normalization.")
     rows = [
         (f.name, getattr(settings, f.name), f.metadata.get("unit", ""), f.metadata["help"])
         for f in dataclasses.fields(EmgSettings)
@@ -176,7 +197,7 @@ def _summary(measured: TimeSeries, cycles: Cycles | None, other: Cycles | None, 
     return " ".join(parts)
 
 
-def _picture(
+def _curves(
     labels: tuple[str, str],
     measured: TimeSeries,
     cycles: Cycles | None,
@@ -193,22 +214,22 @@ def _picture(
                 column = other_cycles.names.index(name)
                 top = float(other_cycles.mean[:, column].max()) or 1.0
                 curves.append(Curve(labels[1], other_cycles.mean[:, column] / top, other_cycles.sd[:, column] / top))
-            panels.append(Panel(pretty(name), curves, "of its peak", floor=0.0))
+            panels.append(Panel(pretty(name), curves, "of peak", floor=0.0))
         return grid(
             panels, cycles.percent, "gait cycle [%]"
-        ), "Mean and one standard deviation over the cycles, in peaks."
+        ), "Mean and one standard deviation over the cycles, normalized to the peak."
     first, second = (measured, None) if other is None else common_clock(measured, other)
-    thin = max(len(first.time) // MOST_SAMPLES, 1)
+    thin = max(len(first.time) // MAX_SAMPLES, 1)
     partner = dict(pairs) if pairs else {name: name for name in first.names}
     panels = []
-    for name in sorted(first.names, key=lambda name: name not in partner):  # the compared ones first
+    for name in sorted(first.names, key=lambda name: name not in partner):  # compared muscles first
         curves = [Curve(labels[0], in_peaks(first[name])[::thin])]
         compared = partner.get(name, "")
         if second is not None and compared in second.names:
             curves.append(Curve(labels[1], in_peaks(second[compared])[::thin]))
         title = pretty(name) if compared in ("", name) else f"{pretty(name)}, {compared}"
-        panels.append(Panel(title, curves, "of its peak"))
-    return grid(panels, first.time[::thin], "time [s]"), "Envelopes over time, in peaks."
+        panels.append(Panel(title, curves, "of peak"))
+    return grid(panels, first.time[::thin], "time [s]"), "Envelopes over time, normalized to the peak."
 
 
 def _readable(row: tuple) -> tuple:

@@ -1,4 +1,4 @@
-"""Measured moment arms against the model's."""
+"""Comparison of measured moment arms with the model's."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -19,55 +19,70 @@ from .text_tables import decimal_mark, number, read_rows
 
 EXPERIMENT_COLUMNS = ("measured curve", "muscles", "about", "mean apart [mm]", "most apart [mm]", "r", "measured [mm]",
                       "model [mm]", "verdict")  # fmt: skip
-CLOSE = 0.010  # [m]; the spread of cadavers at one angle reaches it
+CLOSE = 0.010  # [m]; comparable to the spread of cadavers at one angle
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredArm:
-    """One curve: `degrees` (P,) of the joint moved, `arm` (P,) [m], signs the authors'; and the model's, same signs."""
+    """A measured moment arm curve and the model's."""
 
     name: str
     muscles: tuple[str, ...]
-    axis: str
+    axis: str  # joint about which the moment arm is taken
     source: str
-    degrees: np.ndarray
-    arm: np.ndarray
-    model: np.ndarray
+    degrees: np.ndarray  # (P,) angle of the joint that is moved [deg]
+    arm: np.ndarray  # (P,) [m], with the authors' sign
+    model: np.ndarray  # (P,) [m], with the same sign
 
 
 def compare_with_measured(embodiment: Embodiment, path: str | Path, mapping: str | Path = "") -> list[MeasuredArm]:
-    """The curves of a table (columns study, curve, <joint>_deg, moment_arm_m) that the body has muscles for.
+    """Compare measured moment arm curves with the body's muscles.
 
-    `mapping`: YAML like `experimental_arms.yaml`. Angles beyond the joint's range are left out. Raises InputError for
-    a table of another form, or where no curve belongs to the body.
+    Curves of muscles that the body lacks are skipped, and angles beyond a joint's range are left out.
+
+    Args:
+        embodiment: The body.
+        path: Table with the columns study, curve, <joint>_deg, moment_arm_m.
+        mapping: YAML like `experimental_arms.yaml`, on top of it.
+
+    Raises:
+        InputError: The table has another format, a curve has no mapping, or no curve applies to the body.
     """
-    curves, known = _read(Path(path)), _mapping(mapping)
-    unknown = [name for name in curves if name not in known]
+    curves, mappings = _read(Path(path)), _mapping(mapping)
+    unknown = [name for name in curves if name not in mappings]
     if unknown:
         raise InputError(
-            f"{path}: no mapping for {unknown[0]!r}{nearest(unknown[0], tuple(known))}; give mapping=<YAML>"
+            f"{path}: no mapping for {unknown[0]!r}{nearest(unknown[0], tuple(mappings))}; set mapping=<YAML>"
         )
-    found = []
+    compared = []
     for name, (degrees, arm) in curves.items():
-        row = known[name]
+        row = mappings[name]
         if any(m not in embodiment.muscle_names for m in row["muscles"]) or row["axis"] not in embodiment.joint_names:
             continue
         joint = int(embodiment.resolve("joint", [row["along"]])[0])
         low, high = np.degrees(embodiment.model.jnt_range[joint])
         inside = (degrees >= low) & (degrees <= high)
         model = row["sign"] * arms_about(embodiment, tuple(row["muscles"]), row["axis"], row["along"], degrees[inside])
-        found.append(
+        compared.append(
             MeasuredArm(name, tuple(row["muscles"]), row["axis"], row["source"], degrees[inside], arm[inside], model)
         )
-    if not found:
-        raise InputError(f"{path}: {embodiment.name} has none of the measured muscles")
-    return found
+    if not compared:
+        raise InputError(f"{path}: {embodiment.name} has none of the measured muscles; choose another body")
+    return compared
 
 
 def arms_about(
     embodiment: Embodiment, muscles: tuple[str, ...], axis: str, along: str, degrees: np.ndarray
 ) -> np.ndarray:
-    """(P,) moment arm [m] about `axis` while `along` moves through `degrees`; muscles weigh by maximal force."""
+    """Return the moment arm (P,) [m] of a group of muscles over a joint's range, weighted by maximal force.
+
+    Args:
+        embodiment: The body.
+        muscles: The muscles.
+        axis: Joint about which the moment arm is taken.
+        along: Joint that is moved.
+        degrees: Its angles, (P,) [deg].
+    """
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     ids = embodiment.resolve("actuator", muscles)
     columns, weights = embodiment.muscle_columns(muscles), np.array([peak_force(model, int(i)) for i in ids])
@@ -83,13 +98,16 @@ def arms_about(
 
 
 def experiment_rows(curves: list[MeasuredArm]) -> list[tuple]:
-    """One row a curve. `close`: on average within 10 mm; the sign is judged where both are longer than 5 mm."""
+    """Return one row (`EXPERIMENT_COLUMNS`) per curve.
+
+    `close` means within 10 mm on average; signs are compared if both arms are longer than 5 mm.
+    """
     rows = []
     for one in curves:
-        apart = np.abs(one.arm - one.model)
+        difference = np.abs(one.arm - one.model)
         long = (np.abs(one.arm) > 5e-3) & (np.abs(one.model) > 5e-3)
         opposite = float(np.mean(np.sign(one.arm[long]) != np.sign(one.model[long]))) if long.any() else 0.0
-        verdict = "close" if apart.mean() <= CLOSE else "apart"
+        verdict = "close" if difference.mean() <= CLOSE else "apart"
         if opposite > 0.1:
             verdict += f", opposite sign over {100 * opposite:.0f} %"
         rows.append(
@@ -97,8 +115,8 @@ def experiment_rows(curves: list[MeasuredArm]) -> list[tuple]:
                 one.name,
                 "+".join(one.muscles),
                 one.axis,
-                float(1e3 * apart.mean()),
-                float(1e3 * apart.max()),
+                float(1e3 * difference.mean()),
+                float(1e3 * difference.max()),
                 pearson(one.arm, one.model),
                 _span(one.arm),
                 _span(one.model),
@@ -133,9 +151,9 @@ def _mapping(path: str | Path) -> dict[str, Any]:
     assert isinstance(table, dict)
     if path:
         if not Path(path).is_file():
-            raise InputError(f"{path}: no such file")
-        own = OmegaConf.to_container(OmegaConf.load(Path(path)))
-        if not isinstance(own, dict):
-            raise InputError(f"{path}: not a table of curves")
-        table = table | own
+            raise InputError(f"{path} does not exist (in {Path.cwd()})")
+        custom = OmegaConf.to_container(OmegaConf.load(Path(path)))
+        if not isinstance(custom, dict):
+            raise InputError(f"{path}: not a table of curves; see experimental_arms.yaml for the format")
+        table = table | custom
     return {str(name): row for name, row in table.items()}

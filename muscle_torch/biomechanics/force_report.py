@@ -1,4 +1,4 @@
-"""Force plates alone: strides, stance and vertical force of a recording without motion."""
+"""Analysis of force plates without motion: strides, stance and vertical force."""
 
 from dataclasses import dataclass
 
@@ -19,44 +19,44 @@ DRAWN_SECONDS = 10.0
 
 @dataclass(frozen=True, eq=False)
 class ForceWalk:
-    """Contacts and vertical force over the stride of each foot, or of each plate if the plates tell no foot.
+    """Contacts and vertical force over the stride of each foot, or of each plate if the foot is unknown.
 
-    `columns`, `contacts`, `cycles` by key: r, l or a plate's name; forces in body weights if the mass [kg] is known.
+    `columns`, `contacts` and `cycles` have the keys r and l, or the plates' names.
     """
 
     forces: TimeSeries
-    columns: dict[str, str]
+    columns: dict[str, str]  # column of the vertical force
     contacts: dict[str, Contacts]
-    cycles: dict[str, Cycles]
-    mass: float
-    threshold: float
-    left_out: tuple[str, ...]
+    cycles: dict[str, Cycles]  # vertical force in body weights if the mass is known, else [N]
+    mass: float  # of the subject [kg]; 0: unknown
+    threshold: float  # [N]
+    left_out: tuple[str, ...]  # notes on exclusions and assumptions
 
     @property
     def labels(self) -> dict[str, str]:
-        """Key -> what a table or figure calls it: right, left, or the plate's name."""
+        """Key -> label in tables and figures: right, left, or the plate's name."""
         return {key: SIDES.get(key, key) for key in self.columns}
 
 
 def force_walk(forces: TimeSeries, mass: float = 0.0, threshold: float = 50.0, points: int = 101) -> ForceWalk:
-    """Return the contacts of a force recording.
+    """Compute the contacts of a force recording.
 
     Args:
-        forces: columns by their usual names (`plates.force_plates`).
-        mass: the subject's [kg]; 0: unknown, forces stay in newtons.
-        threshold: [N] above which a foot is on a plate.
-        points: of a normalised stride.
+        forces: Recording with plate columns (`plates.force_plates`).
+        mass: The subject's mass [kg]; 0: unknown, forces stay in newtons.
+        threshold: Vertical force [N] above which a foot is on a plate.
+        points: Number of points of a normalized stride.
 
     Returns:
-        Right and left if the names tell the feet or there are two plates, else each plate by itself; plates that
-        are unusable or were not stepped on are left out, and `left_out` says so.
+        Right and left if the names identify the feet or there are two plates, otherwise each plate by itself. Plates
+        that are unusable or unused are excluded, with a note in `left_out`.
 
     Raises:
-        InputError: no plate is usable.
+        InputError: No plate is usable.
     """
     columns, contacts, cycles = {}, {}, {}
     left_out = [*forces.notes, *_assumed(forces)]
-    complaints = []
+    issues = []
     unit, factor = ("BW", mass * GRAVITY) if mass else ("N", 1.0)
     check_rate(forces.rate, 20.0, forces.source)
     for key, column in vertical_columns(forces).items():
@@ -64,7 +64,7 @@ def force_walk(forces: TimeSeries, mass: float = 0.0, threshold: float = 50.0, p
         try:
             contacts[key] = force_contacts(forces, key, column, threshold)
         except InputError as error:
-            complaints.append(f"{label}: {error}")
+            issues.append(f"{label}: {error}")
             continue
         columns[key] = column
         left_out += [f"{label}: {note}" for note in contacts[key].left_out]
@@ -74,22 +74,21 @@ def force_walk(forces: TimeSeries, mass: float = 0.0, threshold: float = 50.0, p
             cycles[key] = cut_cycles(one, contacts[key].starts, points=points)
             left_out += [f"{label}: {note}" for note in cycles[key].left_out]
     if not columns:
-        raise InputError(complaints[0])
-    return ForceWalk(forces, columns, contacts, cycles, mass, threshold, (*complaints, *left_out))
+        raise InputError(issues[0])
+    return ForceWalk(forces, columns, contacts, cycles, mass, threshold, (*issues, *left_out))
 
 
 def _assumed(forces: TimeSeries) -> list[str]:
-    """In words, which foot was assumed on which plate, and which plates nobody stepped on."""
+    """Return notes on which foot was assumed on which plate, and on unused plates."""
     plates = {plate.name: plate.side for plate in force_plates(forces)}
-    notes = [f"{name}: nobody stepped on it (below {LOADED:.0f} N throughout)" for name in idle_plates(forces)]
+    notes = [f"{name}: unused (below {LOADED:.0f} N throughout)" for name in idle_plates(forces)]
     columns = vertical_columns(forces)
     if columns.keys() == {"r", "l"} and not any(plates.values()):
-        notes.append(
-            f"the names tell no foot: {columns['r']} is taken for the right one, {columns['l']} for the left one"
-        )
+        notes.append(f"the names do not identify the feet: {columns['r']} is assumed to be right, {columns['l']} left")
     elif not columns.keys() <= {"r", "l"}:
         notes.append(
-            "the names tell no foot, so each plate stands by itself: a stride is from contact to contact on it"
+            "the names do not identify the feet, so plates are analysed separately: a stride lasts from contact to "
+            "contact on the same plate"
         )
     return notes
 
@@ -103,11 +102,11 @@ def force_table(walk: ForceWalk) -> tuple[tuple[str, ...], list[tuple]]:
     def strides(key: str) -> np.ndarray:
         return walk.contacts[key].strides
 
-    def over(values: np.ndarray, how) -> float:
-        known = values[np.isfinite(values)]
-        return float(how(known)) if len(known) else float("nan")
+    def over(values: np.ndarray, statistic) -> float:
+        finite = values[np.isfinite(values)]
+        return float(statistic(finite)) if len(finite) else float("nan")
 
-    def odd(key: str) -> int:
+    def unusual(key: str) -> int:
         return int((~ordinary_durations(strides(key))).sum())
 
     weight = walk.mass * GRAVITY if walk.mass else 1.0
@@ -116,7 +115,7 @@ def force_table(walk: ForceWalk) -> tuple[tuple[str, ...], list[tuple]]:
         row("contacts", "", lambda k: len(walk.contacts[k].starts)),
         row("contact time, median", "s", lambda k: over(walk.contacts[k].ends - walk.contacts[k].starts, np.median)),
         row("strides", "", lambda k: len(strides(k))),
-        row("strides beyond 3 median deviations", "", odd),
+        row("strides beyond 3 median deviations", "", unusual),
         row("stride time, median", "s", lambda k: over(strides(k), np.median)),
         row("stride time, standard deviation", "s", lambda k: over(strides(k), np.std)),
         row("stance share, median", "% of stride", lambda k: 100 * over(walk.contacts[k].stance_share, np.median)),
@@ -129,14 +128,14 @@ def force_table(walk: ForceWalk) -> tuple[tuple[str, ...], list[tuple]]:
 
 
 def force_report(walk: ForceWalk, title: str) -> Report:
-    """Numbers, force over time with the contacts, force over the stride, what was left out."""
+    """Return the report: numbers, force over time with contacts, force over the stride, notes."""
     forces = walk.forces
     length = forces.time[-1] - forces.time[0]
     foot = "foot" if walk.columns.keys() <= SIDES.keys() else "plate"
     report = Report(
         f"Ground forces: {title}", f"{length:.1f} s at {forces.rate:.0f} Hz, vertical force of each {foot}."
     )
-    report.heading("The walk in numbers")
+    report.heading("Gait parameters")
     report.table(*force_table(walk))
     report.heading("Vertical force and the contacts")
     report.figure(_time_figure(walk), f"The first {min(length, DRAWN_SECONDS):.0f} s; shaded: on the ground.")
@@ -148,7 +147,7 @@ def force_report(walk: ForceWalk, title: str) -> Report:
         panel = Panel("vertical force", curves, first.units[0], floor=0.0, marks=leaves)
         figure = grid([panel], first.percent, "stride [%]", width=7.0)
         report.figure(figure, "Mean and one standard deviation; dotted: the feet leave the ground.")
-    report.heading("What was left out")
+    report.heading("Exclusions and assumptions")
     report.notes(walk.left_out)
     return report
 

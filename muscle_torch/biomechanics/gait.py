@@ -1,4 +1,4 @@
-"""Gait: a walk on the model, from OpenSim files, a motion clip or a rollout; its cycles and its numbers."""
+"""Gait analysis on the model, from OpenSim files, motion clips or rollouts: cycles and spatiotemporal parameters."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,45 +27,40 @@ MOMENTS = ("hip_flexion", "knee_angle", "ankle_angle")
 FORCES = ("fore-aft", "vertical", "lateral")
 SIDES = {"r": "right", "l": "left"}
 LEG_JOINTS = tuple(f"{joint}_{side}" for side in SIDES for joint in ANGLES)
-RUN_STANCE = 0.48  # of a stride; with a longer stance there is no flight to speak of
-MOST_HZ = 200.0  # faster motions are thinned: gait holds nothing above
+RUN_STANCE = 0.48  # fraction of a stride; a longer stance leaves no flight phase
+MAX_RATE = 200.0  # [Hz]; faster motions are downsampled, as gait has no higher frequencies
 
 
 @dataclass(frozen=True, eq=False)
 class Gait:
-    """One recorded or simulated walk. Angles [rad] under OpenSim's names, knee flexion positive.
-
-    `feet`: side -> heel and toe positions (T, 3) [m] in the world, `pelvis` (T, 3); `direction` (T, 2) where the body
-    goes; `belt` [m/s] along it, negative on a treadmill; `scale` the model's lengths over the subject's (NaN: unknown).
-    `moments` [Nm] under the model's joint names; `forces`: side -> (T, 3) [N] in OpenSim's axes. What is not known is
-    None or empty. `no_walk`: why the motion is neither walking nor running; `contacts` are empty then.
-    """
+    """One recorded or simulated walk of T frames. Unknown quantities are None or empty."""
 
     name: str
-    angles: TimeSeries
-    feet: dict[str, tuple[np.ndarray, np.ndarray]]
-    pelvis: np.ndarray
-    direction: np.ndarray
-    mass: float
-    leg_length: float
-    belt: float = 0.0
-    scale: float = float("nan")
-    moments: TimeSeries | None = None
-    forces: dict[str, np.ndarray] = field(default_factory=dict)
+    angles: TimeSeries  # [rad] under OpenSim's names, knee flexion positive
+    feet: dict[str, tuple[np.ndarray, np.ndarray]]  # side -> heel and toe positions, (T, 3) each, world [m]
+    pelvis: np.ndarray  # (T, 3) world [m]
+    direction: np.ndarray  # (T, 2) direction of travel
+    mass: float  # [kg]
+    leg_length: float  # hip to ankle [m]
+    belt: float = 0.0  # ground speed along `direction` [m/s], negative on a treadmill
+    scale: float = float("nan")  # lengths of the model over the subject's; NaN: unknown
+    moments: TimeSeries | None = None  # [Nm] under the model's joint names
+    forces: dict[str, np.ndarray] = field(default_factory=dict)  # side -> (T, 3) [N] in OpenSim's axes
     contacts: dict[str, Contacts] = field(default_factory=dict)
-    no_walk: str = ""
+    no_walk: str = ""  # why the motion is neither walking nor running; `contacts` are then empty
     notes: tuple[str, ...] = ()
 
     @property
     def rate(self) -> float:
+        """Frame rate [Hz]."""
         return self.angles.rate
 
     @property
     def is_run(self) -> bool:
-        """Whether each foot is on the ground for clearly less than half a stride, so that the body flies between."""
+        """Whether stances are clearly shorter than half a stride, so that there are flight phases."""
         shares = [one.stance_share for one in self.contacts.values()]
-        known = np.concatenate(shares) if shares else np.zeros(0)
-        return bool(np.isfinite(known).any() and np.nanmedian(known) < RUN_STANCE)
+        stance_shares = np.concatenate(shares) if shares else np.zeros(0)
+        return bool(np.isfinite(stance_shares).any() and np.nanmedian(stance_shares) < RUN_STANCE)
 
 
 def gait_of(
@@ -80,52 +75,55 @@ def gait_of(
     start: float = 0.0,
     scale: float = float("nan"),
 ) -> Gait:
-    """Return the gait in a motion of the model.
+    """Analyse the gait of a motion of the model.
 
     Args:
-        embodiment: a body with pelvis and feet.
+        embodiment: A body with pelvis and feet.
         qpos: (T, nq).
-        rate: [Hz].
-        name: what tables and figures call it.
-        mass: the subject's [kg]; 0: the model's own.
-        moments: joint moments [Nm].
-        forces: side -> (T, 3) ground forces [N], OpenSim's axes.
-        contacts: what plates or touch sensors saw of each foot.
-        start: [s] of the first frame.
-        scale: the model's lengths over the subject's; NaN: unknown.
+        rate: Frame rate [Hz].
+        name: Name in tables and figures.
+        mass: The subject's mass [kg]; 0: the model's.
+        moments: Joint moments [Nm].
+        forces: Side -> ground forces (T, 3) [N] in OpenSim's axes.
+        contacts: Side -> contacts measured by plates or touch sensors.
+        start: Time of the first frame [s].
+        scale: The model's lengths over the subject's; NaN: unknown.
 
     Raises:
-        InputError: the body has no feet, or the motion is too slowly sampled.
+        InputError: The body has no feet, or the frame rate is too low.
     """
     check_rate(rate, 10.0, name or "the motion")
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     ids = walking_bodies(embodiment)
-    places, rightward = np.zeros((len(qpos), model.nbody, 3)), np.zeros((len(qpos), 3))
+    positions, rightward = np.zeros((len(qpos), model.nbody, 3)), np.zeros((len(qpos), 3))
     for frame, posture in enumerate(qpos):
         data.qpos[:] = posture
         mujoco.mj_kinematics(model, data)
-        places[frame] = data.xpos
+        positions[frame] = data.xpos
         rightward[frame] = data.xmat[ids["pelvis"]].reshape(3, 3)[:, 2]  # the pelvis' z, as in OpenSim
-    feet = {side: (places[:, ids[f"calcn_{side}"]], places[:, ids[f"toes_{side}"]]) for side in "rl"}
+    feet = {side: (positions[:, ids[f"calcn_{side}"]], positions[:, ids[f"toes_{side}"]]) for side in "rl"}
     angles = from_model(qpos, embodiment, rate, start)
     leg = _leg_length(model, data)
     mass = mass or float(model.body_mass.sum())
-    one = Gait(name, angles, feet, places[:, ids["pelvis"]], headings(rightward, rate), mass, leg,
+    one = Gait(name, angles, feet, positions[:, ids["pelvis"]], headings(rightward, rate), mass, leg,
                scale=scale, moments=moments, forces=forces or {})  # fmt: skip
     return _with_events(one, contacts or {})
 
 
 def _with_events(gait: Gait, measured: dict[str, Contacts]) -> Gait:
-    """The gait with its direction, belt and contacts: as measured if both feet have two, else those of the feet's
-    motion refined by what was measured; none for a motion that is no walk."""
+    """Add direction, belt speed and contacts to a gait.
+
+    Contacts are those measured if there are two of each foot, else those from the feet's motion, refined by the
+    measured ones; a motion that is not a walk has none.
+    """
     rate, heading, pelvis, start = gait.rate, gait.direction, gait.pelvis, float(gait.angles.time[0])
     belt = belt_speed(gait.feet, pelvis, heading, rate)
     direction, backwards = travel_direction(pelvis, heading, belt, rate)
     belt = -belt if backwards else belt
-    notes = ["the body walks backwards: toes strike and heels leave"] if backwards else []
-    enough = bool(measured) and all(len(one.starts) >= 2 for one in measured.values())
+    notes = ["backward walking: toes strike and heels leave"] if backwards else []
+    is_complete = bool(measured) and all(len(one.starts) >= 2 for one in measured.values())
     contacts = dict(measured)
-    if not enough:
+    if not is_complete:
         feet = {side: (toe, heel) if backwards else (heel, toe) for side, (heel, toe) in gait.feet.items()}
         running = is_running(list(feet.values()), pelvis, direction, belt, rate)
         for side, (heel, toe) in feet.items():
@@ -134,7 +132,7 @@ def _with_events(gait: Gait, measured: dict[str, Contacts]) -> Gait:
             )
             contacts[side] = refined(moving, measured[side]) if side in measured else moving
         if measured:
-            notes.append("the force saw fewer than two strikes of each foot: the others are those of the feet's motion")
+            notes.append("fewer than two force-based strikes per foot: the others are from the motion of the feet")
     strikes = sum(len(one.starts) for one in contacts.values())
     on_ground = {side: over_ground(heel, direction, belt, rate) for side, (heel, _) in gait.feet.items()}
     contacts = {side: strides_only(one, on_ground[side], gait.leg_length, start, rate)
@@ -143,12 +141,18 @@ def _with_events(gait: Gait, measured: dict[str, Contacts]) -> Gait:
     reason = no_walk(on_ground, contacts, strikes, place, direction, gait.leg_length)
     if reason:
         contacts = {side: Contacts(np.zeros(0), np.zeros(0)) for side in contacts}
-        notes = [f"{gait.name or 'the motion'} is no walk: {reason}"]
+        notes = [f"{gait.name or 'the motion'} is not a walk: {reason}"]
     return replace(gait, direction=direction, belt=belt, contacts=contacts, no_walk=reason, notes=tuple(notes))
 
 
 def angle_cycles(gait: Gait, side: str, points: int = 101) -> Cycles:
-    """Angles [deg] of one leg, columns `ANGLES`, over the cycle from strike to strike."""
+    """Return the angles [deg] of one leg (`ANGLES`) over the gait cycle, from strike to strike.
+
+    Args:
+        gait: The gait.
+        side: r or l.
+        points: Points of the cycle.
+    """
     names = [f"{name}_{side}" for name in ANGLES]
     series = gait.angles.select(names)
     degrees = series.with_values(np.degrees(series.values), ("deg",) * len(names)).renamed(ANGLES)
@@ -156,7 +160,13 @@ def angle_cycles(gait: Gait, side: str, points: int = 101) -> Cycles:
 
 
 def moment_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
-    """Sagittal moments [Nm/kg], positive as the angles; None without moments."""
+    """Return the sagittal moments [Nm/kg] of one leg (`MOMENTS`) with the signs of the angles; None without moments.
+
+    Args:
+        gait: The gait.
+        side: r or l.
+        points: Points of the cycle.
+    """
     if gait.moments is None:
         return None
     series = gait.moments.select([f"{name}_{side}" for name in MOMENTS])
@@ -165,41 +175,47 @@ def moment_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
 
 
 def force_cycles(gait: Gait, side: str, points: int = 101) -> Cycles | None:
-    """Ground reaction force in body weights, columns `FORCES`; None without forces. Lateral: outwards, on each side."""
+    """Return the ground reaction force of one foot [BW] (`FORCES`, lateral: outward); None without forces.
+
+    Args:
+        gait: The gait.
+        side: r or l.
+        points: Points of the cycle.
+    """
     if side not in gait.forces:
         return None
-    outwards = np.array([1.0, 1.0, 1.0 if side == "r" else -1.0])  # the third axis points right
-    weights = outwards * gait.forces[side] / (gait.mass * GRAVITY)
-    # Touch sensors give the vertical force alone: what is nowhere but zero was not measured.
-    seen = [i for i in range(3) if weights[:, i].any()]
-    if not seen:
+    outward = np.array([1.0, 1.0, 1.0 if side == "r" else -1.0])  # the third axis points right
+    weights = outward * gait.forces[side] / (gait.mass * GRAVITY)
+    # Touch sensors measure only the vertical force: components that are always zero were not measured.
+    measured = [i for i in range(3) if weights[:, i].any()]
+    if not measured:
         return None
-    names = tuple(FORCES[i] for i in seen)
-    series = TimeSeries(gait.angles.time, weights[:, seen], names, ("BW",) * len(seen), gait.name)
+    names = tuple(FORCES[i] for i in measured)
+    series = TimeSeries(gait.angles.time, weights[:, measured], names, ("BW",) * len(measured), gait.name)
     return cut_cycles(series, gait.contacts[side].starts, points=points)
 
 
 def model_leg(embodiment: Embodiment) -> float:
-    """Return the model's leg length [m], hip to ankle, at the reference posture."""
+    """Return the model's leg length, hip to ankle [m]."""
     data = mujoco.MjData(embodiment.model)
     mujoco.mj_kinematics(embodiment.model, data)
     return _leg_length(embodiment.model, data)
 
 
 def _leg_length(model: mujoco.MjModel, data: mujoco.MjData) -> float:
-    """Hip to ankle along the bones [m]."""
+    """Return the leg length from hip to ankle along the bones [m]."""
     hip, knee, ankle = (data.body(f"{name}_r").xpos for name in ("femur", "tibia", "talus"))
     return float(np.linalg.norm(hip - knee) + np.linalg.norm(knee - ankle))
 
 
 def walking_bodies(embodiment: Embodiment) -> dict[str, int]:
-    """Name -> id of pelvis, heels and toes. Raises InputError for a body that cannot walk."""
+    """Return name -> id of pelvis, heels and toes. Raises InputError for a body without them."""
     model, names = embodiment.model, ("pelvis", "calcn_r", "toes_r", "calcn_l", "toes_l")
     ids = {name: mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name) for name in names}
     if min(ids.values()) < 0:
         raise InputError(
-            f"{embodiment.name} has no feet (bodies calcn_*, toes_*): gait needs a full body; compare the muscles of "
-            "other bodies with tools/emg.py"
+            f"{embodiment.name} has no feet (bodies calcn_*, toes_*): gait analysis needs a full body; to compare the "
+            "muscles of other bodies use tools/emg.py"
         )
     return ids
 
@@ -219,24 +235,28 @@ def opensim_gait(
     leg_length: float = 0.0,
     force_rate: float = 0.0,
 ) -> tuple[Gait, np.ndarray]:
-    """Return a coordinates file on the model, with inverse dynamics if there are forces; and its qpos.
+    """Analyse the gait of a coordinates file on the model, with inverse dynamics if there are forces.
 
     Args:
-        embodiment: a body with pelvis and feet.
-        motion: .mot, .sto or .mat.
-        forces: ground forces of the same trial.
-        mass: the subject's [kg]; 0: the model's own.
-        convention: sign of knee flexion: rajagopal (+), gait2392 (-) or auto.
-        swap_plates: exchange right and left of a force file that names the feet.
-        cutoff: [Hz] low-pass before inverse dynamics.
-        start, end: [s], 0: all; only the time that both files cover is used.
-        threshold: [N] above which a plate carries a foot.
-        angle_unit: deg, rad or auto, of the motion.
-        leg_length: the subject's, hip to ankle [m]; 0: from the height of the pelvis.
-        force_rate: [Hz] of `forces`; 0: as the file says.
+        embodiment: A body with pelvis and feet.
+        motion: .mot, .sto or .mat file.
+        forces: Ground forces of the same trial.
+        mass: The subject's mass [kg]; 0: the model's.
+        convention: Sign of knee flexion: rajagopal (+), gait2392 (-) or auto.
+        swap_plates: Exchange right and left of a force file whose names identify the feet.
+        cutoff: Low-pass before inverse dynamics [Hz].
+        start: First time [s]; 0: the beginning. Only the time covered by both files is used.
+        end: Last time [s]; 0: the end.
+        threshold: Vertical force [N] above which a foot is on a plate.
+        angle_unit: Unit of the motion's angles: deg, rad or auto.
+        leg_length: The subject's, hip to ankle [m]; 0: estimated from the pelvis height.
+        force_rate: Sampling rate of `forces` [Hz]; 0: as stated in the file.
+
+    Returns:
+        The gait and its qpos (T, nq).
 
     Raises:
-        InputError: a file cannot be read, or the two share no time.
+        InputError: A file cannot be read, or the two share no time.
     """
     series, holes = complete(_with_root(read_series(motion, angle_unit=angle_unit)))
     measured = None
@@ -255,17 +275,17 @@ def opensim_gait(
         solved = inverse_dynamics(embodiment, qpos, rate, feet, (), scale, mass, cutoff, float(at.time[0]))
         moments, grounds = solved.moments, {side: foot.force for side, foot in feet.items()}
         contacts = _plate_contacts(plates, threshold)
-        pushed = np.sqrt(np.mean(solved.residual[:, :3] ** 2))
-        residual = f"residual force at the pelvis {pushed:.0f} N (root mean square): what the ground does not give"
+        rms = np.sqrt(np.mean(solved.residual[:, :3] ** 2))
+        residual = f"residual force at the pelvis {rms:.0f} N (root mean square), not explained by ground forces"
         notes = (*notes, *plates.notes, residual)
     gait = gait_of(embodiment, qpos, rate, Path(motion).stem, mass, moments, grounds, contacts, float(at.time[0]),
                    scale)  # fmt: skip
-    notes = (*gait.notes, *notes, f"lengths scaled by {scale:.3f}: the model's legs over the subject's")
+    notes = (*gait.notes, *notes, f"lengths scaled by {scale:.3f}, the model's leg length over the subject's")
     return replace(gait, notes=notes), qpos
 
 
 def _plate_contacts(plates: PlatesOfFeet, threshold: float) -> dict[str, Contacts]:
-    """Side -> contacts, over all the time that the plates recorded."""
+    """Return side -> contacts over the whole force recording."""
     series = plates.series
     return {
         side: contacts_from_force(foot.force[:, 1], series.rate, threshold, start_time=float(series.time[0]),
@@ -277,18 +297,21 @@ def _plate_contacts(plates: PlatesOfFeet, threshold: float) -> dict[str, Contact
 def _shared_time(
     motion: str | Path, series: TimeSeries, forces: TimeSeries | None, start: float, end: float
 ) -> TimeSeries:
-    """The motion on an even clock over the time that both files cover, within `start` to `end` [s] (0: all)."""
+    """Return the motion on a regular clock over the time covered by both files, within start to end [s]."""
     first = max(series.time[0], start or -np.inf, forces.time[0] if forces else -np.inf)
     last = min(series.time[-1], end or np.inf, forces.time[-1] if forces else np.inf)
-    rate = min(series.rate, MOST_HZ)
+    rate = min(series.rate, MAX_RATE)
     check_rate(rate, 10.0, str(motion))
     if last - first < 5 / rate:
-        raise InputError(f"{motion}: {series.time[0]:g} to {series.time[-1]:g} s and its forces share no time")
+        raise InputError(
+            f"{motion}: {series.time[0]:g} to {series.time[-1]:g} s does not overlap its forces; check start=, end= "
+            "and the clocks of both files"
+        )
     return series.at(np.minimum(first + np.arange(int((last - first) * rate + 1e-6) + 1) / rate, series.time[-1]))
 
 
 def _with_root(series: TimeSeries) -> TimeSeries:
-    """With zero for horizontal places of the pelvis that a treadmill recording leaves out."""
+    """Add zeros for horizontal pelvis coordinates that a treadmill recording omits."""
     absent = [name for name in ("pelvis_tx", "pelvis_tz") if name not in series]
     if not absent or "pelvis_ty" not in series:
         return series
@@ -303,9 +326,14 @@ def _with_root(series: TimeSeries) -> TimeSeries:
 
 
 def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
-    """One episode: moments are those of the muscles, ground forces the touch sensors' (vertical only).
+    """Analyse the gait of an episode: joint moments of the muscles, vertical ground forces of the touch sensors.
 
-    Strikes come from the touch sensors where both feet have two of them, else from the feet's motion.
+    Strikes come from the touch sensors if each foot has two, else from the motion of the feet.
+
+    Args:
+        embodiment: The archive's body.
+        archive: Rollouts.
+        episode: Index of the episode.
     """
     one, rate = archive.episodes[episode], 1.0 / archive.dt
     forces, contacts, notes = {}, {}, []
@@ -323,31 +351,47 @@ def rollout_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) 
 
 
 def followed_gait(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> Gait:
-    """The motion that an episode was to follow, whole."""
+    """Analyse the gait of the whole motion that an episode followed.
+
+    Args:
+        embodiment: The archive's body.
+        archive: Rollouts.
+        episode: Index of the episode.
+
+    Raises:
+        InputError: The episode followed no motion.
+    """
     one = archive.episodes[episode]
     if not len(one.reference):
-        raise InputError(f"{one.name} followed no motion: there is nothing to compare its gait with")
+        raise InputError(
+            f"{one.name} followed no motion, so there is no gait to compare with; use a rollout of an imitation task"
+        )
     return gait_of(embodiment, one.reference.astype(float), 1.0 / archive.dt, f"{one.name} (followed)")
 
 
 def angle_error(gait: Gait, other: Gait) -> float:
-    """MPJAE [deg] of the legs' angles over the frames that both have."""
+    """Return the mean per-joint angle error [deg] of the legs over the frames that both gaits have."""
     frames = min(len(gait.pelvis), len(other.pelvis))
     first, second = (one.angles.select(LEG_JOINTS).values[:frames] for one in (gait, other))
     return float(np.degrees(mpjae(first, second)))
 
 
 def activation_series(archive: RolloutArchive, episode: int) -> TimeSeries:
-    """Activations of one episode, a column an actuator, on the clock of its motion."""
+    """Return the activations of an episode, one column per muscle, on the clock of its motion."""
     values = archive.episodes[episode].activation
     time = np.arange(len(values)) * archive.dt
     return TimeSeries(time, values, archive.muscle_names, ("",) * len(archive.muscle_names), archive.embodiment)
 
 
 def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> TimeSeries | None:
-    """Moments [Nm] of the muscles about the legs' joints, those about the joints coupled to them added.
+    """Return the moments [Nm] of the muscles about the leg joints, including those about coupled joints.
 
-    The archive's forces are of the frame after each control step; None for an episode of fewer than 3 frames.
+    The archive's forces are of the frame after each control step. None for an episode of fewer than 3 frames.
+
+    Args:
+        embodiment: The archive's body.
+        archive: Rollouts.
+        episode: Index of the episode.
     """
     one = archive.episodes[episode]
     if len(one.qpos) < 3:
@@ -364,10 +408,12 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
 
 
 def body_of(archive: RolloutArchive) -> Embodiment:
-    """The body that an archive holds rollouts of. Raises InputError where it is none of this package's."""
+    """Build the body of an archive. Raises InputError if this package has no such body."""
     if archive.embodiment not in EMBODIMENTS:
-        raise InputError(f"the archive's body {archive.embodiment} is none of {', '.join(EMBODIMENTS)}")
+        raise InputError(f"the archive's body {archive.embodiment} is unknown; known: {', '.join(EMBODIMENTS)}")
     body = make_embodiment(archive.embodiment, **archive.embodiment_options)
     if (body.joint_names, body.muscle_names) != (archive.joint_names, archive.muscle_names):
-        raise InputError(f"the archive's {archive.embodiment} has other joints or muscles than that of this version")
+        raise InputError(
+            f"the archive's {archive.embodiment} has other joints or muscles than this version's; evaluate again"
+        )
     return body

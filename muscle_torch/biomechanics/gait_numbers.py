@@ -1,4 +1,4 @@
-"""A walk in numbers: strides, speed, step length, stance, forces."""
+"""Spatiotemporal gait parameters: strides, speed, step length, stance, forces."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from .cycles import ordinary_durations
 from .gait import GRAVITY, SIDES, Gait
 from .walking import over_ground, place_at
 
-FLAT = 0.15  # [s] after a walker's strike the whole sole stands, and its heel is where the print is
+FLAT = 0.15  # [s] after a walker's strike the whole sole is on the ground, and the heel at its footprint
 NUMBER_COLUMNS = ("quantity", "right", "left", "unit")
 Row = tuple[float, float]
 
 
 def walk_numbers(gaits: Sequence[Gait]) -> list[tuple]:
-    """Return rows (quantity, right, left, unit), averaged over walks; NaN if a recording is too short to tell.
+    """Return rows (quantity, right, left, unit) averaged over walks; NaN if a recording is too short.
 
-    Speeds and lengths are in the subject's metres if the size of the subject is known, with the model's below them.
-    Motions that are no walk are left out; without any walk there are no rows.
+    Speeds and lengths are in the subject's metres if the subject's size is known, followed by the model's. Motions that
+    are not walks are excluded; without any walk there are no rows.
     """
     tables = [gait_numbers(gait) for gait in gaits if not gait.no_walk]
     rows = []
@@ -26,8 +26,8 @@ def walk_numbers(gaits: Sequence[Gait]) -> list[tuple]:
         if name == "strides":
             rows.append((name, *(int(n) for n in both.sum(axis=0)), unit))
             continue
-        known = [column[np.isfinite(column)] for column in both.T]
-        rows.append((name, *(float(column.mean()) if len(column) else float("nan") for column in known), unit))
+        finite = [column[np.isfinite(column)] for column in both.T]
+        rows.append((name, *(float(column.mean()) if len(column) else float("nan") for column in finite), unit))
     return rows
 
 
@@ -57,10 +57,10 @@ def gait_numbers(gait: Gait) -> dict[tuple[str, str], Row]:
 
 
 def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
-    """Return side -> (N,) [m of the model]: from the other foot's print to this one's, along the way the body goes.
+    """Return side -> step lengths (N,) [m of the model]: from the other foot's print to this one's, along the path.
 
-    Right and left together are the length of a stride. The other foot may have struck before the recording began: then
-    the place of its toe, which still stands while a walker strikes, tells that of its heel.
+    Right and left together are the stride length. If the other foot struck before the recording began, its heel is
+    inferred from its toe, which is still on the ground when a walker strikes.
     """
     start, rate = float(gait.angles.time[0]), gait.rate
     on_ground = {side: tuple(over_ground(part, gait.direction, gait.belt, rate) for part in parts)
@@ -73,31 +73,31 @@ def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
             earlier = gait.contacts[other].starts[gait.contacts[other].starts < time]
             previous = gait.contacts[side].starts[gait.contacts[side].starts < time]
             if len(earlier) and (not len(previous) or earlier[-1] > previous[-1]):
-                behind = place_at(on_ground[other][0], earlier[-1] + flat, start, rate)
+                other_heel = place_at(on_ground[other][0], earlier[-1] + flat, start, rate)
             elif not len(previous) and not len(earlier) and not gait.is_run:
-                behind = _standing_heel(gait, other, on_ground[other][1], time)
+                other_heel = _standing_heel(gait, other, on_ground[other][1], time)
             else:
                 continue
             direction = place_at(gait.direction, time, start, rate)
-            away = place_at(on_ground[side][0], time + flat, start, rate) - behind
-            lengths.append(float(away @ direction))
+            step = place_at(on_ground[side][0], time + flat, start, rate) - other_heel
+            lengths.append(float(step @ direction))
         steps[side] = np.array(lengths)
     return steps
 
 
 def _standing_heel(gait: Gait, side: str, toe: np.ndarray, time: float) -> np.ndarray:
-    """Where the heel (2,) of a foot stood whose toe is still on the ground: a foot's length behind it."""
+    """Return the heel position (2,) of a foot whose toe is still on the ground: a foot length behind it."""
     start, rate = float(gait.angles.time[0]), gait.rate
     foot = (gait.feet[side][1] - gait.feet[side][0])[:, :2]
-    flat = float(np.nanpercentile(np.linalg.norm(foot, axis=1), 95))
+    length = float(np.nanpercentile(np.linalg.norm(foot, axis=1), 95))
     pointing = place_at(foot, time, start, rate)
-    return place_at(toe, time, start, rate) - flat * pointing / max(float(np.linalg.norm(pointing)), 1e-9)
+    return place_at(toe, time, start, rate) - length * pointing / max(float(np.linalg.norm(pointing)), 1e-9)
 
 
 def walking_speed(gait: Gait) -> float:
-    """Return the speed [m/s of the model] of the pelvis over the ground, along its way from strike to strike.
+    """Return the speed [m/s of the model] of the pelvis over the ground, along its path from strike to strike.
 
-    It is the mean over strides of usual duration; over the whole recording if there is none.
+    The mean over strides of ordinary duration, or over the whole recording if there are none.
     """
     start, rate = float(gait.angles.time[0]), gait.rate
     place = over_ground(gait.pelvis, gait.direction, gait.belt, rate)
@@ -106,18 +106,18 @@ def walking_speed(gait: Gait) -> float:
     strikes = strikes[(strikes > start) & (strikes < end)]
     speeds = []
     for contacts in gait.contacts.values():
-        usual = ordinary_durations(np.diff(contacts.starts))
-        for first, last in zip(contacts.starts[:-1][usual], contacts.starts[1:][usual], strict=True):
+        ordinary = ordinary_durations(np.diff(contacts.starts))
+        for first, last in zip(contacts.starts[:-1][ordinary], contacts.starts[1:][ordinary], strict=True):
             if first >= start - 1e-6 and last <= end + 1e-6:
                 between = strikes[(strikes > first) & (strikes < last)]
-                speeds.append(_way(place, np.array([first, *between, last]), start, rate) / (last - first))
+                speeds.append(_path_length(place, np.array([first, *between, last]), start, rate) / (last - first))
     if speeds:
         return float(np.mean(speeds))
-    return _way(place, np.array([start, *strikes, end]), start, rate) / (end - start)
+    return _path_length(place, np.array([start, *strikes, end]), start, rate) / (end - start)
 
 
-def _way(place: np.ndarray, times: np.ndarray, start: float, rate: float) -> float:
-    """Length [m] of the way through the places at `times`: steps of it are straight, their sway is none of the way."""
+def _path_length(place: np.ndarray, times: np.ndarray, start: float, rate: float) -> float:
+    """Return the length [m] of the path through the positions at `times`, straight in between to exclude sway."""
     points = np.array([place_at(place, time, start, rate) for time in times])
     return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
 

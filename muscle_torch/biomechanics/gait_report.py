@@ -1,4 +1,4 @@
-"""The page that `tools/analyze.py` writes, and the numbers behind it."""
+"""The report of `tools/analyze.py` and its tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,33 +23,30 @@ EPISODE_COLUMNS = ("motion", "seed", "followed [s]", "of [s]", "strides right", 
 MOMENT_COLUMNS = ("joint", "r", "RMSE [Nm]", "range [Nm]")
 COLUMNS = ("curve", "unit", "cycles", "r", "RMSE", "of range [%]", "mean apart", "lag [%]", "r at lag", "ceiling r")
 ALONE_COLUMNS = ("curve", "unit", "cycles", "lowest", "at [%]", "highest", "at [%]", "range", "sd", "between cycles r")
-# What a curve is called: by its positive direction.
+# Names of curves: by their positive direction.
 NAMES = {"hip_rotation": "hip internal rotation", "knee_angle": "knee flexion", "ankle_angle": "ankle dorsiflexion"}
 QUANTITIES = {"angle": angle_cycles, "moment": moment_cycles, "force": force_cycles}
 
 
 @dataclass(frozen=True)
 class Walks:
-    """What is analysed: `gaits`, with the motions that a policy `followed` and the muscles' activity where known.
-
-    `episodes`: one row (`EPISODE_COLUMNS`) a rollout; `left_out` in words.
-    """
+    """The walks to analyse."""
 
     gaits: list[Gait]
-    followed: list[Gait] = field(default_factory=list)
+    followed: list[Gait] = field(default_factory=list)  # motions that a policy followed
     activity: MuscleActivity | None = None
-    episodes: list[tuple] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    episodes: list[tuple] = field(default_factory=list)  # one row (`EPISODE_COLUMNS`) per rollout
+    left_out: list[str] = field(default_factory=list)  # notes
 
 
 def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
-    """(quantity, side) -> cycles of what the recording holds; and in words what it does not."""
-    found: dict[tuple[str, str], Cycles] = {}
+    """Return (quantity, side) -> cycles of everything in the recording, and notes on what is missing."""
+    result: dict[tuple[str, str], Cycles] = {}
     notes: list[str] = []
     for side, leg in SIDES.items() if not gait.no_walk else ():
         strikes = len(gait.contacts[side].starts)
         if strikes < 2:
-            notes.append(f"{leg} leg: no complete cycle ({strikes} foot strikes, 2 are needed)")
+            notes.append(f"{leg} leg: no complete cycle ({strikes} foot strikes, at least 2 needed)")
             continue
         for quantity, cut in QUANTITIES.items():
             try:
@@ -58,31 +55,32 @@ def all_cycles(gait: Gait, points: int) -> tuple[dict[tuple[str, str], Cycles], 
                 notes.append(f"{quantity} of the {leg} leg: {error}")
                 continue
             if cycles is not None:
-                found[quantity, side] = cycles
+                result[quantity, side] = cycles
                 notes += [f"{quantity} of the {leg} leg: {note}" for note in cycles.left_out]
     order = {quantity: place for place, quantity in enumerate(QUANTITIES)}
-    return dict(sorted(found.items(), key=lambda item: order[item[0][0]])), notes
+    return dict(sorted(result.items(), key=lambda item: order[item[0][0]])), notes
 
 
 def pooled_cycles(gaits: Sequence[Gait], points: int) -> tuple[dict[tuple[str, str], Cycles], list[str]]:
-    """`all_cycles` of several walks (seeds, motions) together; notes say which walk they belong to."""
+    """Return `all_cycles` of several walks (seeds, motions) pooled; notes name the walk that they belong to."""
     parts: dict[tuple[str, str], list[Cycles]] = {}
     notes: list[str] = []
     for index, gait in enumerate(gaits):
-        found, left_out = all_cycles(gait, points)
+        cycles_of_walk, left_out = all_cycles(gait, points)
         label = f"walk {index + 1} ({gait.name}): " if len(gaits) > 1 else ""
         notes += [label + note for note in left_out]
-        for key, cycles in found.items():
+        for key, cycles in cycles_of_walk.items():
             parts.setdefault(key, []).append(cycles)
     return {key: pool(cycles) for key, cycles in parts.items()}, notes
 
 
 def named(curve: str) -> str:
+    """Return the display name of a curve."""
     return NAMES.get(curve, curve.replace("_", " "))
 
 
 def curves_of(cycles: dict[tuple[str, str], Cycles], source: str) -> ReferenceCurves:
-    """Cycles of a walk as something to compare with, right and left together."""
+    """Return the cycles of a walk as reference curves, right and left together."""
     curves: dict[tuple[str, str], list[np.ndarray]] = {}
     for (quantity, _), one in cycles.items():
         for name in one.names:
@@ -91,34 +89,34 @@ def curves_of(cycles: dict[tuple[str, str], Cycles], source: str) -> ReferenceCu
 
 
 def comparison_rows(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves) -> list[tuple]:
-    """Return one row a curve that the reference has too, `COLUMNS`."""
+    """Return one row (`COLUMNS`) per curve that the reference also has."""
     rows = []
     for (quantity, side), one in cycles.items():
         for index, name in enumerate(one.names):
             mean = one.mean[:, index]
-            theirs = reference.get(quantity, name, len(mean))
-            if theirs is None:
+            trials = reference.get(quantity, name, len(mean))
+            if trials is None:
                 continue
-            other = theirs.mean(axis=0)
+            other = trials.mean(axis=0)
             loop = slice(None, -1) if len(mean) % 2 else slice(None)
             lag = cyclic_lag(other[loop], mean[loop])
-            ceiling = float(np.mean(noise_ceiling(theirs).left_out)) if len(theirs) > 1 else float("nan")
-            apart = float((mean - other).mean())
+            ceiling = float(np.mean(noise_ceiling(trials).leave_one_out)) if len(trials) > 1 else float("nan")
+            offset = float((mean - other).mean())
             error = rmse(mean, other)
             rows.append((f"{named(name)} ({SIDES[side]})", one.units[index], len(one.values), pearson(mean, other),
-                         error, 100 * error / float(np.ptp(other)), apart, *lag, ceiling))  # fmt: skip
+                         error, 100 * error / float(np.ptp(other)), offset, *lag, ceiling))  # fmt: skip
     return rows
 
 
 def missing_curves(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves) -> list[str]:
-    """Return in words which curves the reference lacks."""
+    """Return a note on the curves that the reference lacks."""
     names = [f"{quantity} {named(name)}" for (quantity, _), one in cycles.items() for name in one.names
              if (quantity, name) not in reference.curves]  # fmt: skip
     return [f"{reference.source} has no {', '.join(dict.fromkeys(names))}: not compared"] if names else []
 
 
 def curve_rows(cycles: dict[tuple[str, str], Cycles]) -> list[tuple]:
-    """Return one row a curve by itself, `ALONE_COLUMNS`: its extremes, when they come, how its cycles scatter."""
+    """Return one row (`ALONE_COLUMNS`) per curve: extremes, their position, and the spread between cycles."""
     rows = []
     for (_, side), one in cycles.items():
         for index, name in enumerate(one.names):
@@ -129,18 +127,28 @@ def curve_rows(cycles: dict[tuple[str, str], Cycles]) -> list[tuple]:
                 (f"{named(name)} ({SIDES[side]})", one.units[index], len(values),
                  float(mean[low]), float(one.percent[low]), float(mean[high]), float(one.percent[high]),
                  float(np.ptp(mean)), float(one.sd[:, index].mean()) if several else float("nan"),
-                 float(np.nanmean(noise_ceiling(values).left_out)) if several else float("nan"))
+                 float(np.nanmean(noise_ceiling(values).leave_one_out)) if several else float("nan"))
             )  # fmt: skip
     return rows
 
 
 def moment_rows(gait: Gait, theirs: TimeSeries) -> list[tuple]:
-    """Our joint moments against another program's (model's signs) for the same motion, over the time both cover."""
+    """Compare joint moments with another program's for the same motion, over their common time.
+
+    Args:
+        gait: A gait with moments.
+        theirs: The other program's moments, in the model's signs.
+
+    Raises:
+        InputError: There are no moments to compare.
+    """
     if gait.moments is None:
-        raise InputError("no joint moments to compare: give forces= or an archive with kinetics")
+        raise InputError("no joint moments to compare: set forces= or use an archive with kinetics")
     shared = [name for name in LEG_JOINTS if name in theirs and name in gait.moments]
     if not shared:
-        raise InputError(f"{theirs.source}: no moment of a joint that the body has, e.g. hip_flexion_r_moment")
+        raise InputError(
+            f"{theirs.source}: no moment of the body's joints; columns are named like hip_flexion_r_moment"
+        )
     first, second = common_clock(gait.moments.select(shared), theirs.select(shared))
     return [
         (name, pearson(first[name], second[name]), rmse(first[name], second[name]), float(np.ptp(second[name])))
@@ -161,7 +169,17 @@ def gait_report(
     assumptions: list[str],
     other_moments: TimeSeries | None = None,
 ) -> Report:
-    """Numbers of the walk, curves over the reference, tables, what was left out and what was assumed."""
+    """Return the report: gait parameters, curves with the reference, tables, exclusions and assumptions.
+
+    Args:
+        walks: The walks; the first is shown over time if it has no complete cycle.
+        cycles: Of `pooled_cycles`.
+        reference: Curves to compare with; None: none.
+        extra_tables: Further tables: (title, columns, rows).
+        notes: What was left out.
+        assumptions: What was assumed.
+        other_moments: Joint moments of another program.
+    """
     gaits, gait = walks.gaits, walks.gaits[0]
     seconds = sum(one.angles.time[-1] - one.angles.time[0] for one in gaits)
     report = Report(
@@ -169,36 +187,24 @@ def gait_report(
         f"{seconds:.2f} s at {gait.rate:.0f} Hz, {_person(gait)}. {_summary(cycles, reference)}",
     )
     if walks.episodes:
-        report.heading("How far the motions were followed")
+        report.heading("Tracked motions")
         report.table(EPISODE_COLUMNS, walks.episodes)
-    report.heading("The walk in numbers")
-    if len(gaits) > 1:
-        report.text(f"Means over {len(gaits)} walks; the curves below pool the cycles of all.")
-    for one in gaits:
-        if one.no_walk:
-            report.text(f"{one.name or 'The motion'} is no walk: {one.no_walk}. Its angles are shown over time.")
-    numbers = walk_numbers(gaits)
-    if numbers:
-        report.table(NUMBER_COLUMNS, numbers)
-        report.text(
-            "Speed and step length are in the subject's metres if the subject's size is known, the model's beside "
-            "them. Step length: from the other foot's strike to this one's, along the way; with flight for runs."
-        )
+    _add_parameters(report, gaits)
     for quantity, title in (("angle", "Joint angles"), ("moment", "Joint moments"), ("force", "Ground reaction force")):
         figure = curve_figure(quantity, cycles, reference, toe_offs(gaits))
         if figure is not None:
             report.heading(title)
             report.figure(
                 figure,
-                f"{title} over the gait cycle, from strike to strike; bands are one standard deviation, dotted lines "
-                "the times at which the feet leave the ground.",
+                f"{title} over the gait cycle, from strike to strike. Bands: one standard deviation; dotted lines: "
+                "toe-off.",
             )
     if not any(quantity == "angle" for quantity, _ in cycles):
         report.heading("Over time")
         report.text("There is no complete gait cycle, so the first walk is shown over time.")
         if walks.followed:
-            report.figure(followed_figure(gait, walks.followed[0]), "Joint angles and the motion to be followed.")
-        report.figure(time_figure(gait), "Joint angles [deg] and, where they are known, moments [Nm/kg].")
+            report.figure(followed_figure(gait, walks.followed[0]), "Joint angles and their reference.")
+        report.figure(time_figure(gait), "Joint angles [deg] and, if known, moments [Nm/kg].")
     _add_curve_tables(report, cycles, reference)
     if other_moments is not None:
         report.heading(f"Joint moments against {Path(other_moments.source).name}")
@@ -207,49 +213,66 @@ def gait_report(
     for title, columns, table in extra_tables:
         report.heading(title)
         report.table(columns, table)
-    report.heading("What was left out")
+    report.heading("Exclusions")
     report.notes(notes)
-    report.heading("What was assumed")
+    report.heading("Assumptions")
     report.glossary(assumptions)
     return report
 
 
+def _add_parameters(report: Report, gaits: Sequence[Gait]) -> None:
+    """Add the table of gait parameters, and why motions are not walks."""
+    report.heading("Gait parameters")
+    if len(gaits) > 1:
+        report.text(f"Means over {len(gaits)} walks; the curves below pool the cycles of all walks.")
+    for one in gaits:
+        if one.no_walk:
+            report.text(f"{one.name or 'The motion'} is not a walk: {one.no_walk}. Its angles are shown over time.")
+    numbers = walk_numbers(gaits)
+    if numbers:
+        report.table(NUMBER_COLUMNS, numbers)
+        report.text(
+            "Speed and step length are in the subject's metres if the subject's size is known, followed by the "
+            "model's. Step length: from the other foot's strike to this one's, along the path, including flight."
+        )
+
+
 def _add_curve_tables(report: Report, cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> None:
-    """Every curve by itself, then against the reference."""
+    """Add the table of curves, then their comparison with the reference."""
     alone = curve_rows(cycles)
     if alone:
         report.heading("Curves")
         report.table(ALONE_COLUMNS, alone)
         report.text(
-            "lowest, highest: of the mean curve, and where in the cycle; sd: standard deviation between the cycles, "
-            "averaged over the cycle; between cycles r: each cycle with the mean of the others."
+            "lowest, highest: of the mean curve, with their position in the cycle; sd: standard deviation between "
+            "cycles, averaged over the cycle; between cycles r: of each cycle with the mean of the others."
         )
     rows = comparison_rows(cycles, reference) if reference is not None else []
     if rows:
-        report.heading("Against the reference")
+        report.heading("Comparison with the reference")
         report.table(COLUMNS, rows)
         report.text(
             "r: Pearson's correlation with the reference's mean; of range: RMSE over the reference's range; mean "
-            "apart: ours less theirs; lag: positive where ours comes later; ceiling r: how alike the reference's own "
-            "trials are."
+            "apart: mean difference from the reference; lag: positive if later than the reference; ceiling r: "
+            "agreement between the trials of the reference."
         )
 
 
 def _summary(cycles: dict[tuple[str, str], Cycles], reference: ReferenceCurves | None) -> str:
-    """The correlations of hip, knee and ankle in one sentence; empty without a reference."""
+    """Return the correlations of hip, knee and ankle in one sentence; empty without a reference."""
     if reference is None:
         return ""
     rows = {row[0]: row for row in comparison_rows(cycles, reference) if row[1] == "deg"}
-    told = []
+    parts = []
     for name in MOMENTS:
         rs = [rows[f"{named(name)} ({side})"][3] for side in SIDES.values() if f"{named(name)} ({side})" in rows]
         if rs and np.isfinite(rs).all():
-            told.append(f"{named(name)} {np.mean(rs):.2f}")
-    return f"Correlation with {reference.source}: {', '.join(told)}." if told else ""
+            parts.append(f"{named(name)} {np.mean(rs):.2f}")
+    return f"Correlation with {reference.source}: {', '.join(parts)}." if parts else ""
 
 
 def toe_offs(gaits: Sequence[Gait]) -> dict[str, float]:
-    """Return side -> when the foot leaves the ground [% of the cycle], on average; sides without are absent."""
+    """Return side -> mean time of toe-off [% of the cycle]; sides without one are absent."""
     shares = {side: np.concatenate([gait.contacts[side].stance_share for gait in gaits]) for side in SIDES}
     return {side: 100 * float(np.nanmean(share)) for side, share in shares.items() if np.isfinite(share).any()}
 
@@ -260,9 +283,13 @@ def curve_figure(
     reference: ReferenceCurves | None,
     marks: Mapping[str, float] = MappingProxyType({}),
 ) -> Any:
-    """Return one panel a curve, right and left over the reference, a dotted line at `marks` (side -> % of the cycle).
+    """Plot one panel per curve, right and left with the reference; None if there are no curves.
 
-    None if there are no curves.
+    Args:
+        quantity: A key of `QUANTITIES`.
+        cycles: Of `pooled_cycles`.
+        reference: Curves to compare with; None: none.
+        marks: Side -> position of a dotted line [% of the cycle].
     """
     sides = [side for side in "rl" if (quantity, side) in cycles]
     if not sides:
@@ -271,9 +298,9 @@ def curve_figure(
     panels = []
     for index, name in enumerate(first.names):
         curves = [Curve(SIDES[s], cycles[quantity, s].mean[:, index], cycles[quantity, s].sd[:, index]) for s in sides]
-        theirs = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
-        if reference is not None and theirs is not None:
-            curves.append(Curve(reference.source, theirs.mean(axis=0), theirs.std(axis=0), GREY, "--"))
+        trials = reference.get(quantity, name, first.values.shape[1]) if reference is not None else None
+        if reference is not None and trials is not None:
+            curves.append(Curve(reference.source, trials.mean(axis=0), trials.std(axis=0), GREY, "--"))
         lines = [marks.get(side, float("nan")) for side in sides]
         floor = 0.0 if name == "vertical" else -np.inf
         panels.append(Panel(named(name), curves, first.units[index], floor, lines))
@@ -281,7 +308,7 @@ def curve_figure(
 
 
 def time_figure(gait: Gait) -> Any:
-    """Angles and moments of both legs over time, sagittal."""
+    """Plot sagittal angles and moments of both legs over time."""
     panels = []
     for name in MOMENTS:
         curves = [Curve(SIDES[side], np.degrees(gait.angles[f"{name}_{side}"])) for side in SIDES]
@@ -295,20 +322,20 @@ def time_figure(gait: Gait) -> Any:
 
 
 def moment_figure(gait: Gait, theirs: TimeSeries) -> Any:
-    """Sagittal moments of each leg over another program's, over time."""
+    """Plot the sagittal moments of each leg over time, together with another program's."""
     assert gait.moments is not None
     shared = [f"{name}_{side}" for side in SIDES for name in MOMENTS if f"{name}_{side}" in theirs]
-    ours, others = common_clock(gait.moments.select(shared), theirs.select(shared))
+    ours, other = common_clock(gait.moments.select(shared), theirs.select(shared))
     panels = [
         Panel(f"{named(name[:-2])} ({SIDES[name[-1]]})",
-              [Curve("this model", ours[name]), Curve(Path(theirs.source).name, others[name], None, GREY, "--")], "Nm")
+              [Curve("this model", ours[name]), Curve(Path(theirs.source).name, other[name], None, GREY, "--")], "Nm")
         for name in shared
     ]  # fmt: skip
     return grid(panels, ours.time, "time [s]", columns=3, zero=True)
 
 
 def followed_figure(gait: Gait, followed: Gait) -> Any:
-    """Sagittal angles of each leg over the motion's, over time."""
+    """Plot the sagittal angles of each leg over time, together with the reference motion's."""
     motion = followed.angles.at(gait.angles.time)
     panels = [
         Panel(

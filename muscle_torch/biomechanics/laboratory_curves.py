@@ -1,8 +1,8 @@
-"""A rollout beside the laboratory's measurements of the same trial: curves on one clock, and how well they agree.
+"""Comparison of a rollout with laboratory measurements of the same trial: curves on one clock, and their agreement.
 
-Three columns of curves: measured, simulated, and what static optimisation of the recorded motion gives. Forces are in
-weights of the respective body, moments in Nm/kg of it; muscle activity has no common unit, so each curve is divided by
-its own peak within the time compared.
+Each curve has three versions: measured, simulated, and static optimisation of the recorded motion. Forces are in
+weights of the respective body, moments in Nm/kg; muscle activity has no common unit, so each curve is divided by its
+peak.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ from .rollout_dynamics import rollout_dynamics
 from .series import TimeSeries, butterworth
 
 LONGEST_LAG = 0.15  # [s]
-CUTOFFS = {"force": 20.0, "moment": 6.0, "muscle": 6.0}  # [Hz] low-pass of all curves of a kind, measured ones too
+CUTOFFS = {"force": 20.0, "moment": 6.0, "muscle": 6.0}  # [Hz] low-pass of all curves of a kind, including measured
 FORCES = ("vertical force", "fore-aft force")
 SHUFFLES = 10_000
-FEWEST = 20  # frames that all recordings have to share with the rollout
+MIN_FRAMES = 20  # common to the rollout and all recordings
 ROW = ("curve", "unit", "r", "RMSE", "lag [ms]", "r at lag")
 OPTIMISED = ("optimised r", "optimised RMSE", "optimised lag [ms]", "optimised r at lag")
 COLUMNS = {
@@ -41,75 +41,74 @@ COLUMNS = {
 
 @dataclass(frozen=True, eq=False)
 class ComparedCurve:
-    """Curves (T,) of one quantity in one unit; `optimised` is that of static optimisation, None where it gives none.
-
-    `scale`: what the measured, the simulated and the optimised curve were divided by.
-    """
+    """Measured and modelled curves of one quantity."""
 
     kind: str  # force, moment or muscle
     name: str
     unit: str
-    measured: np.ndarray
-    simulated: np.ndarray
-    optimised: np.ndarray | None
-    scale: tuple[float, float, float]
+    measured: np.ndarray  # (T,)
+    simulated: np.ndarray  # (T,)
+    optimised: np.ndarray | None  # (T,) static optimisation, if available
+    scale: tuple[float, float, float]  # divisor of each of the three curves
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """`time` (T,) [s] of the trial; masses [kg] of the subject and of the model."""
+    """Comparison of an episode with its trial."""
 
     name: str
-    time: np.ndarray
+    time: np.ndarray  # (T,) of the trial [s]
     curves: tuple[ComparedCurve, ...]
     clock: Clock
-    mass: float
-    model_mass: float
+    mass: float  # of the subject [kg]
+    model_mass: float  # [kg]
     notes: tuple[str, ...]
 
     @property
     def rate(self) -> float:
+        """Frame rate [Hz]."""
         return float(1.0 / (self.time[1] - self.time[0]))
 
     def of(self, kind: str) -> tuple[ComparedCurve, ...]:
+        """Return the curves of a kind: force, moment or muscle."""
         return tuple(curve for curve in self.curves if curve.kind == kind)
 
 
 @dataclass(frozen=True)
 class Chance:
-    """Mean r of muscles with their channels, and what random assignments of the muscles to the channels give."""
+    """Mean r of muscles with their EMG channels, compared with random assignments of muscles to channels."""
 
     r: float
     mean: float
     high: float  # 95th percentile
-    beaten: float  # share of the assignments that agree at least as well as the right one
+    beaten: float  # fraction of the assignments that agree at least as well as the true one
 
 
 def compare_with_laboratory(
     embodiment: Embodiment, archive: RolloutArchive, episode: int, laboratory: Laboratory, table: MuscleMap,
     mass: float = 0.0, cutoff: float = 6.0, swap_plates: bool = False,
 ) -> Comparison:  # fmt: skip
-    """Set an episode of a rollout beside its trial.
+    """Compare an episode of a rollout with its trial.
 
     Args:
-        embodiment: the archive's body.
-        archive: rollouts.
-        episode: which of them; it followed a clip of the trial.
-        laboratory: the trial.
-        table: names of EMG channels.
-        mass: the subject's [kg]; 0: as the force plates weigh it.
-        cutoff: [Hz] low-pass of the recorded motion before static optimisation.
-        swap_plates: exchange right and left of a force file that names the feet.
+        embodiment: The archive's body.
+        archive: Rollouts.
+        episode: Index of the episode, which followed a clip of the trial.
+        laboratory: The trial.
+        table: Names of EMG channels.
+        mass: The subject's mass [kg]; 0: from the force plates.
+        cutoff: Low-pass of the recorded motion before static optimisation [Hz].
+        swap_plates: Exchange right and left of a force file whose names identify the feet.
 
     Raises:
-        InputError: the clip is of another trial, the clocks do not meet, or the mass is not known.
+        InputError: The clip is of another trial, the clocks do not overlap, or the mass is unknown.
     """
     one = archive.episodes[episode]
     clock = _clock(embodiment, archive, episode, laboratory)
     time = clock.start + np.arange(len(one.qpos)) * archive.dt
     time, frames, notes = _measured_part(laboratory, time, one.name)
     if len(one.qpos) < len(one.reference) - 1:
-        notes.append(f"{one.name} was followed for {len(one.qpos)} of {len(one.reference) - 1} frames: the rest is not "
+        notes.append(f"{one.name} was followed for {len(one.qpos)} of {len(one.reference) - 1} frames; the rest is not "
                      "compared")  # fmt: skip
     mass = mass or subject_mass(laboratory)
     recorded = recorded_on_model(embodiment, laboratory, time, mass, cutoff, swap_plates)
@@ -133,9 +132,9 @@ def compare_with_laboratory(
 
 
 def chance_level(table: np.ndarray) -> Chance:
-    """Return the chance level of (M, M) correlations of channels (rows) with model muscles (columns), M at least 2.
+    """Compute the chance level of correlations between EMG channels (rows) and model muscles (columns), (M, M), M >= 2.
 
-    Up to `SHUFFLES` assignments are all counted, of more as many are drawn.
+    All assignments are counted if there are at most `SHUFFLES`, otherwise that many are drawn at random.
     """
     random, count = np.random.default_rng(0), len(table)
     if factorial(count) <= SHUFFLES:
@@ -143,16 +142,22 @@ def chance_level(table: np.ndarray) -> Chance:
     else:
         drawn = np.argsort(random.random((SHUFFLES, count)), axis=1)
     means = np.nanmean(table[np.arange(count), drawn], axis=1)
-    right = float(np.nanmean(np.diag(table)))
-    return Chance(right, float(means.mean()), float(np.percentile(means, 95)), float(np.mean(means >= right - 1e-12)))
+    true_mean = float(np.nanmean(np.diag(table)))
+    return Chance(
+        true_mean, float(means.mean()), float(np.percentile(means, 95)), float(np.mean(means >= true_mean - 1e-12))
+    )
 
 
 def correlations(
     curves: Sequence[ComparedCurve], rate: float, optimised: bool = False, at_lag: bool = False
 ) -> np.ndarray:
-    """Return (M, M) Pearson's r of each measured curve (row) with each model curve (column).
+    """Return Pearson's r of each measured curve (row) with each model curve (column), (M, M).
 
-    `optimised`: the model is static optimisation instead of the simulation; `at_lag`: at the best lag of each pair.
+    Args:
+        curves: M curves.
+        rate: Their rate [Hz].
+        optimised: Use static optimisation instead of the simulation.
+        at_lag: Use the best lag of each pair.
     """
     models = [curve.optimised if optimised and curve.optimised is not None else curve.simulated for curve in curves]
     if at_lag:
@@ -161,7 +166,7 @@ def correlations(
 
 
 def episode_of(embodiment: Embodiment, archive: RolloutArchive, laboratory: Laboratory) -> int:
-    """Return the first episode that followed a clip of the trial. Raises InputError if there is none."""
+    """Return the index of the first episode that followed a clip of the trial. Raises InputError if there is none."""
     reasons = []
     for index in range(len(archive.episodes)):
         try:
@@ -170,20 +175,20 @@ def episode_of(embodiment: Embodiment, archive: RolloutArchive, laboratory: Labo
             reasons.append(str(error))
             continue
         return index
-    more = f" (so are {len(reasons) - 1} more episodes)" if len(reasons) > 1 else ""
-    raise InputError(f"{reasons[0]}{more}" if reasons else "the archive holds no episode")
+    more = f" (the same holds for {len(reasons) - 1} more episodes)" if len(reasons) > 1 else ""
+    raise InputError(f"{reasons[0]}{more}" if reasons else "the archive contains no episodes; evaluate again")
 
 
 def _clock(embodiment: Embodiment, archive: RolloutArchive, episode: int, laboratory: Laboratory) -> Clock:
     one = archive.episodes[episode]
     if not len(one.reference):
-        raise InputError(f"{one.name} followed no motion: a rollout of a clip of the trial is needed")
+        raise InputError(f"{one.name} followed no motion; use a rollout of a clip of the trial")
     angles = from_model(one.reference.astype(float), embodiment, 1.0 / archive.dt)
     return find_clock(laboratory, angles, one.name)
 
 
 def agreement_rows(comparison: Comparison, kind: str) -> list[tuple]:
-    """Return one row (`COLUMNS[kind]`) a curve."""
+    """Return one row (`COLUMNS[kind]`) per curve."""
     curves, rows = comparison.of(kind), []
     for index, one in enumerate(curves):
         row = (one.name, one.unit, *_agreement(one.measured, one.simulated, comparison.rate))
@@ -197,16 +202,16 @@ def agreement_rows(comparison: Comparison, kind: str) -> list[tuple]:
         elif kind == "moment":
             row += (*peaks, *baseline)
         else:
-            others = [other for place, other in enumerate(curves) if place != index]
-            shuffled = [(pearson(one.measured, o.simulated), rmse(one.measured, o.simulated)) for o in others]
-            chance = np.nanmean(shuffled, axis=0).tolist() if others else [float("nan")] * 2
+            rest = [other for position, other in enumerate(curves) if position != index]
+            shuffled = [(pearson(one.measured, o.simulated), rmse(one.measured, o.simulated)) for o in rest]
+            chance = np.nanmean(shuffled, axis=0).tolist() if rest else [float("nan")] * 2
             row += (one.scale[1], *baseline, one.scale[2], *chance)
         rows.append(row)
     return rows
 
 
 def curve_series(comparison: Comparison) -> TimeSeries:
-    """Return all curves as columns over the trial's clock, `<curve>, measured` and so on."""
+    """Return all curves as columns `<curve>, measured` and so on, over the trial's clock."""
     names, units, columns = [], [], []
     for one in comparison.curves:
         for source in ("measured", "simulated", "optimised"):
@@ -219,19 +224,16 @@ def curve_series(comparison: Comparison) -> TimeSeries:
 
 
 def _agreement(measured: np.ndarray, model: np.ndarray, rate: float) -> tuple[float, float, float, float]:
-    """r, RMSE, lag [ms] (positive: the model comes later) and r once that is undone."""
+    """Return r, RMSE, lag [ms] (positive: the model is later) and r at that lag."""
     lag = best_lag(measured, model, rate, LONGEST_LAG)
     return pearson(measured, model), rmse(measured, model), 1e3 * lag.seconds, lag.r
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedOnModel:
-    """The recorded motion with its plates on the model, at the times compared.
+    """Static optimisation of the recorded motion with its force plates."""
 
-    `ground`: side -> (T, 2) upward and forward force [N]; `moments` and `activations` of static optimisation.
-    """
-
-    ground: dict[str, np.ndarray]
+    ground: dict[str, np.ndarray]  # side -> (T, 2) upward and forward force [N]
     moments: TimeSeries
     activations: TimeSeries
 
@@ -239,12 +241,21 @@ class RecordedOnModel:
 def recorded_on_model(
     embodiment: Embodiment, laboratory: Laboratory, time: np.ndarray, mass: float, cutoff: float, swap_plates: bool
 ) -> RecordedOnModel | str:
-    """Return inverse dynamics and static optimisation of the recorded motion at `time` (T,) [s] of the trial.
+    """Run inverse dynamics and static optimisation on the recorded motion.
 
-    If there are no force plates for it, return in words that there is none. `mass` [kg] of the subject, `cutoff` [Hz].
+    Args:
+        embodiment: The body.
+        laboratory: The trial.
+        time: Times of the trial, (T,) [s].
+        mass: The subject's mass [kg].
+        cutoff: Low-pass of the motion [Hz].
+        swap_plates: Exchange right and left of the force plates.
+
+    Returns:
+        The result, or a note if there are no force plates.
     """
     if laboratory.forces is None:
-        return "without force plates there is no static optimisation to compare with"
+        return "no static optimisation, because there are no force plates"
     margin = 1.0 / cutoff if cutoff else 0.0
     start, end = time[0] - margin, time[-1] + margin
     gait, qpos = opensim_gait(embodiment, laboratory.files["motion"], laboratory.files["forces"], mass,
@@ -265,34 +276,34 @@ def recorded_on_model(
 
 
 def _ahead(ends: np.ndarray) -> np.ndarray:
-    """(2,) unit vector from the first to the last place (2, 2) on the ground."""
-    way = ends[1] - ends[0]
-    length = float(np.linalg.norm(way))
+    """Return the unit vector (2,) from the first to the last of two positions (2, 2) on the ground."""
+    path = ends[1] - ends[0]
+    length = float(np.linalg.norm(path))
     if length < 0.3:
-        raise InputError(f"the body gets on by only {length:.2f} m: fore-aft forces need a walk over ground")
-    return way / length
+        raise InputError(f"the body travels only {length:.2f} m: fore-aft forces need overground walking")
+    return path / length
 
 
 def _measured_part(laboratory: Laboratory, time: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The times that every recording covers, the rollout's frames there, and in words what else there was."""
+    """Return the times covered by every recording, the rollout's frames at these times, and notes."""
     parts = {"motion": laboratory.angles, "force plates": laboratory.forces, "joint moments": laboratory.moments,
              "EMG": laboratory.emg}  # fmt: skip
-    if len(time) < FEWEST:
-        raise InputError(f"{name} was lost after {len(time)} frames: at least {FEWEST} are needed to compare it")
+    if len(time) < MIN_FRAMES:
+        raise InputError(f"{name} was lost after {len(time)} frames; a comparison needs at least {MIN_FRAMES}")
     inside = np.ones(len(time), dtype=bool)
     for what, series in parts.items():
         if series is None:
             continue
         covered = (time >= series.time[0] - 1e-9) & (time <= series.time[-1] + 1e-9)
-        if covered.sum() < FEWEST:
+        if covered.sum() < MIN_FRAMES:
             raise InputError(
-                f"{series.source}: its {what} cover {series.time[0]:.2f} to {series.time[-1]:.2f} s, the rollout of "
-                f"{name} is at {time[0]:.2f} to {time[-1]:.2f} s of the trial: another clock?"
+                f"{series.source}: its {what} cover {series.time[0]:.2f} to {series.time[-1]:.2f} s, but the rollout "
+                f"of {name} is at {time[0]:.2f} to {time[-1]:.2f} s of the trial: put them on the trial's clock"
             )
         inside &= covered
     frames = np.flatnonzero(inside)
-    if len(frames) < FEWEST:
-        raise InputError(f"trial={laboratory.folder}: its recordings share less than {FEWEST} frames with {name}")
+    if len(frames) < MIN_FRAMES:
+        raise InputError(f"trial={laboratory.folder}: its recordings share fewer than {MIN_FRAMES} frames with {name}")
     left_out = len(time) - len(frames)
     notes = [f"{left_out} of {len(time)} frames of {name} lie outside the recordings"] if left_out else []
     return time[frames], frames, notes
@@ -322,9 +333,9 @@ def _moments(
                 continue
             model = _smooth(simulated[:, LEG_JOINTS.index(name)], time, "moment") / masses[1]
             optimised = None if recorded is None else _smooth(recorded.moments[name], time, "moment") / masses[0]
-            theirs = _smooth(at[name], time, "moment") / masses[0]
+            reference = _smooth(at[name], time, "moment") / masses[0]
             title = f"{joint.split('_')[0]} moment ({leg})"
-            curves.append(ComparedCurve("moment", title, "Nm/kg", theirs, model, optimised, (*masses, masses[0])))
+            curves.append(ComparedCurve("moment", title, "Nm/kg", reference, model, optimised, (*masses, masses[0])))
     return curves
 
 
@@ -344,7 +355,7 @@ def _muscles(
         scaled = [values / peak for values, peak in zip(smooth, peaks, strict=True)]
         best, top = (scaled[2], peaks[2]) if optimised is not None else (None, float("nan"))
         scale = (peaks[0], peaks[1], top)
-        curves.append(ComparedCurve("muscle", name, "of its peak", scaled[0], scaled[1], best, scale))
+        curves.append(ComparedCurve("muscle", name, "of peak", scaled[0], scaled[1], best, scale))
     return curves, left_out
 
 

@@ -1,4 +1,4 @@
-"""The page that sets a rollout beside the laboratory's measurements: one figure, three tables, what it means."""
+"""Report of the comparison of a rollout with laboratory measurements."""
 
 from typing import Any
 
@@ -15,19 +15,19 @@ from .laboratory_curves import (
     chance_level,
     correlations,
 )
-from .report import COLOURS, GREY, Curve, Panel, Report, grid, pretty
+from .report import COLORS, GREY, Curve, Panel, Report, grid, pretty
 
 CAPTION = (
-    "Measured, simulated, and static optimisation of the recorded motion, over the trial's clock. Forces in weights of "
-    "the respective body, moments by its mass, each curve of activity in its own peak, whose activation is in the "
-    "title."
+    "Measured, simulated, and static optimisation of the recorded motion, over the trial's clock. Forces are in "
+    "weights of the respective body and moments divided by its mass; muscle activity is normalized to its peak, which "
+    "is stated in the title."
 )
 TITLES = {"force": "Ground force", "moment": "Joint moments", "muscle": "Muscle activity"}
 CHANCE_COLUMNS = ("activity from", "mean r", "shuffled: mean", "95th percentile", "at least as good [%]")
 
 
 def laboratory_report(comparison: Comparison) -> Report:
-    """Return the page of a comparison."""
+    """Return the report of a comparison."""
     one = comparison
     report = Report(
         f"{one.name}: simulation against measurement",
@@ -41,15 +41,15 @@ def laboratory_report(comparison: Comparison) -> Report:
             report.table(COLUMNS[kind], _readable(agreement_rows(one, kind)))
             if kind == "muscle" and len(one.of(kind)) > 1:
                 report.table(CHANCE_COLUMNS, chance_rows(one))
-    report.heading("What was left out or assumed")
+    report.heading("Exclusions and assumptions")
     report.notes([*one.notes, *_assumptions(one)])
-    report.heading("What the columns mean")
+    report.heading("Columns")
     report.glossary(GLOSSARY)
     return report
 
 
 def summary(comparison: Comparison) -> str:
-    """Return one sentence: the median r of each kind of curve, and that of static optimisation."""
+    """Return one sentence with the median r of each kind of curve, and that of static optimisation."""
     parts = []
     for kind, title in TITLES.items():
         rows = agreement_rows(comparison, kind)
@@ -66,7 +66,7 @@ def _median(rows: list[tuple], column: int) -> str:
 
 
 def chance_rows(comparison: Comparison) -> list[tuple]:
-    """Return rows (`CHANCE_COLUMNS`) for the simulation and static optimisation, as they are and at the best lags."""
+    """Return rows (`CHANCE_COLUMNS`) for simulation and static optimisation, without lag and at the best lags."""
     curves, rows = comparison.of("muscle"), []
     for name, optimised in (("simulation", False), ("static optimisation", True)):
         if optimised and any(curve.optimised is None for curve in curves):
@@ -78,15 +78,15 @@ def chance_rows(comparison: Comparison) -> list[tuple]:
 
 
 def figure(comparison: Comparison) -> Any:
-    """One panel a curve: forces, then moments, then muscles."""
+    """Plot one panel per curve: forces, then moments, then muscles."""
     panels = [_panel(curve) for curve in comparison.curves]
     return grid(panels, comparison.time, "time of the trial [s]", zero=True)
 
 
 def _panel(one: ComparedCurve) -> Panel:
-    curves = [Curve("measured", one.measured, colour=GREY), Curve("simulated", one.simulated, colour=COLOURS[0])]
+    curves = [Curve("measured", one.measured, color=GREY), Curve("simulated", one.simulated, color=COLORS[0])]
     if one.optimised is not None:
-        curves.append(Curve("static optimisation", one.optimised, colour=COLOURS[1], style="--"))
+        curves.append(Curve("static optimisation", one.optimised, color=COLORS[1], style="--"))
     title = pretty(one.name)
     if one.kind == "muscle":
         title += f"\npeak activation {one.scale[1]:.2f}"
@@ -100,25 +100,25 @@ def _readable(rows: list[tuple]) -> list[tuple]:
 
 def _assumptions(one: Comparison) -> list[str]:
     return [
-        f"clock: the clip's first frame is at {one.clock.start:.3f} s of the trial, where its hip, knee and ankle "
-        f"angles are nearest to the recorded ones ({one.clock.apart:.1f} deg root mean square)",
-        "simulated ground forces and moments: each state of the rollout put into the model again; moments are net, "
-        "ligaments and joint limits included, as inverse dynamics has them",
-        f"all curves, measured ones too, are low-passed: forces {CUTOFFS['force']:g} Hz, moments "
+        f"clock: the clip's first frame is at {one.clock.start:.3f} s of the trial, the best match of its hip, knee "
+        f"and ankle angles with the recorded ones ({one.clock.rms:.1f} deg root mean square)",
+        "simulated ground forces and moments are recomputed from the states of the rollout; moments are net, including "
+        "ligaments and joint limits, as in inverse dynamics",
+        f"all curves, including measured ones, are low-passed: forces {CUTOFFS['force']:g} Hz, moments "
         f"{CUTOFFS['moment']:g} Hz, activity {CUTOFFS['muscle']:g} Hz",
-        "EMG tells no level without maximal contractions: its envelope, the simulated and the optimised activation are "
-        "each divided by their own peak within the time compared",
+        "the level of EMG is unknown without maximal contractions: its envelope, the simulated and the optimised "
+        "activation are each divided by their peak within the time compared",
     ]
 
 
 GLOSSARY = (
     "r: Pearson's correlation over the trial's clock. RMSE: root mean square of the difference, in the row's unit.",
-    f"lag: the shift within {1e3 * LONGEST_LAG:.0f} ms at which the curves fit best; positive: the model comes later "
+    f"lag: the shift within {1e3 * LONGEST_LAG:.0f} ms with the highest correlation; positive: the model is later "
     "than the measurement. In muscle, force follows EMG by 30 to 100 ms.",
-    "optimised: static optimisation of the recorded motion with the measured ground forces, each frame by itself, legs "
-    "only. It knows the measured forces; the simulation does not.",
-    "shuffled r and RMSE: of the channel with the simulated curves of all other muscles, on average.",
+    "optimised: static optimisation of the recorded motion with the measured ground forces, frame by frame, legs only. "
+    "It uses the measured forces; the simulation does not.",
+    "shuffled r and RMSE: mean over the simulated curves of all other muscles.",
     f"chance level: mean r if the model's muscles are assigned to the channels at random ({SHUFFLES} times); at least "
-    "as good: the share of these assignments that reach the mean r of the right one.",
-    "RMSE [N] compares forces as they are, without division by weight.",
+    "as good: the fraction of these assignments that reach the mean r of the true one.",
+    "RMSE [N]: of the forces without division by weight.",
 )

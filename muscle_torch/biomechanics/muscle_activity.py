@@ -1,4 +1,4 @@
-"""What all muscles together do: effort, co-activation, metabolic power, synergies."""
+"""Quantities over all muscles: effort, co-activation, metabolic power, synergies."""
 
 import warnings
 from collections.abc import Sequence
@@ -19,22 +19,22 @@ from .report import pretty
 from .series import TimeSeries
 from .static_optimisation import static_optimisation
 
-ENOUGH = 0.90  # of the variability accounted for (Torres-Oviedo 2006)
+SUFFICIENT_VAF = 0.90  # variability accounted for (Torres-Oviedo 2006)
 
 
 @dataclass(frozen=True, eq=False)
 class MuscleActivity:
-    """`activations` and `velocities` [m/s] (T, muscles), a column a muscle; `residual` of static optimisation."""
+    """Muscle activity over T frames."""
 
     embodiment: Embodiment
-    activations: TimeSeries
-    velocities: np.ndarray
+    activations: TimeSeries  # (T, muscles)
+    velocities: np.ndarray  # (T, muscles) [m/s], lengthening positive
     source: str
-    residual: TimeSeries | None = None
+    residual: TimeSeries | None = None  # of static optimisation [Nm]
 
 
 def activity_of_rollouts(embodiment: Embodiment, archives: Sequence[RolloutArchive]) -> MuscleActivity:
-    """A policy's activations over all episodes, one after the other, with the muscles' velocities there."""
+    """Return a policy's activations over all episodes, concatenated, with the muscles' velocities."""
     episodes = [episode for archive in archives for episode in archive.episodes]
     values = np.concatenate([episode.activation for episode in episodes])
     velocities = [muscle_velocities(embodiment, episode.qpos, episode.qvel) for episode in episodes]
@@ -45,7 +45,14 @@ def activity_of_rollouts(embodiment: Embodiment, archives: Sequence[RolloutArchi
 
 
 def activity_of_motion(embodiment: Embodiment, qpos: np.ndarray, moments: TimeSeries, rate: float) -> MuscleActivity:
-    """Static optimisation of the legs' muscles for measured moments."""
+    """Run static optimisation of the leg muscles for measured moments.
+
+    Args:
+        embodiment: The body.
+        qpos: (T, nq).
+        moments: Joint moments [Nm] that include those of the legs.
+        rate: Frame rate [Hz].
+    """
     solved = static_optimisation(embodiment, qpos, moments.select(LEG_JOINTS), rate)
     return MuscleActivity(
         embodiment, solved.activations, solved.velocities, "static optimisation (legs)", solved.residual
@@ -53,7 +60,13 @@ def activity_of_motion(embodiment: Embodiment, qpos: np.ndarray, moments: TimeSe
 
 
 def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-    """(T, muscles) [m/s], lengthening positive."""
+    """Return the velocity of every muscle (T, muscles) [m/s], lengthening positive.
+
+    Args:
+        embodiment: The body.
+        qpos: (T, num_qpos).
+        qvel: (T, num_qvel).
+    """
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     rows = np.zeros((len(qpos), len(embodiment.muscle_ids)))
     for frame in range(len(qpos)):
@@ -67,7 +80,13 @@ def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray
 def activity_tables(
     activity: MuscleActivity, largest: int, mass: float
 ) -> list[tuple[str, tuple[str, ...], list[tuple]]]:
-    """(title, columns, rows) for the report; `mass` [kg] of the subject, up to `largest` synergies."""
+    """Return (title, columns, rows) of the report's tables.
+
+    Args:
+        activity: The activity.
+        largest: Maximum number of synergies; 0: none.
+        mass: The subject's mass [kg].
+    """
     body, values = activity.embodiment, activity.activations.values
     power = metabolic_power(body, values, activity.velocities[: len(values)]).sum(axis=1)
     rows: list[tuple] = [
@@ -75,26 +94,26 @@ def activity_tables(
         ("effort: mean squared activation", float(np.mean(values**2)), ""),
         ("mean activation of all muscles", float(values.mean()), ""),
         ("metabolic power of the muscles (Minetti and Alexander 1997)", float(power.mean()), "W"),
-        ("the same by body mass", float(power.mean()) / mass, "W/kg"),
+        ("metabolic power by body mass", float(power.mean()) / mass, "W/kg"),
     ]
     if activity.residual is not None:
         rms = np.sqrt(np.mean(activity.residual.values**2, axis=0))
         worst = int(rms.argmax())
         name = activity.residual.names[worst]
-        rows.append((f"largest moment the muscles miss, about {name}", float(rms[worst]), "Nm"))
+        rows.append((f"largest residual moment of the muscles, about {name}", float(rms[worst]), "Nm"))
     tables: list[tuple[str, tuple[str, ...], list[tuple]]] = [("Effort and cost", ("quantity", "value", "unit"), rows)]
     means = {group: _mean_activation(activity, names) for group, names in body.groups.items() if names}
     groups = [(group, len(body.groups[group]), mean) for group, mean in means.items() if mean > SILENT]
     tables.append(("Mean activation by group", ("group", "muscles", "activation"), groups))
-    wanted = tuple(f"{muscle}_{side}" for muscle in load_map().actuators for side in "rl")
-    mapped, _ = model_activity(activity.activations, wanted, load_map(), body)
-    together = [(" and ".join(map(pretty, pair.split(" and "))), index) for pair, index in co_contractions(mapped).rows]
-    tables.append(("Co-activation", CO_CONTRACTION_COLUMNS, together))
+    muscles = tuple(f"{muscle}_{side}" for muscle in load_map().actuators for side in "rl")
+    mapped, _ = model_activity(activity.activations, muscles, load_map(), body)
+    pairs = [(" and ".join(map(pretty, pair.split(" and "))), index) for pair, index in co_contractions(mapped).rows]
+    tables.append(("Co-activation", CO_CONTRACTION_COLUMNS, pairs))
     if largest and mapped.values.max() > 1e-3:
-        found = vaf_by_rank(np.maximum(mapped.values, 0.0), largest)
-        enough = enough_synergies(found)
-        title = f"Muscle synergies ({enough or f'more than {largest}'} for {100 * ENOUGH:.0f} %)"
-        vaf = [(rank, 100 * one.vaf, 100 * float(one.muscle_vaf.min())) for rank, one in enumerate(found, 1)]
+        by_rank = vaf_by_rank(np.maximum(mapped.values, 0.0), largest)
+        sufficient = sufficient_synergies(by_rank)
+        title = f"Muscle synergies ({sufficient or f'more than {largest}'} for {100 * SUFFICIENT_VAF:.0f} %)"
+        vaf = [(rank, 100 * one.vaf, 100 * float(one.muscle_vaf.min())) for rank, one in enumerate(by_rank, 1)]
         tables.append((title, ("synergies", "variability accounted for [%]", "of the worst muscle [%]"), vaf))
     return tables
 
@@ -105,10 +124,15 @@ def _mean_activation(activity: MuscleActivity, muscles: Sequence[str]) -> float:
 
 
 def metabolic_power(embodiment: Embodiment, activations: np.ndarray, velocities: np.ndarray) -> np.ndarray:
-    """(T, muscles) power [W] of every muscle: activation * F0 * vmax * phi(v / vmax).
+    """Return the metabolic power of every muscle (T, muscles) [W] (Minetti and Alexander 1997).
 
-    activations (T, muscles); velocities (T, muscles) of the actuators [m/s], lengthening positive as in MuJoCo. The
-    tendon is rigid, so the fibre has the actuator's velocity. Heat and work of the muscles alone: no basal rate.
+    activation * F0 * vmax * phi(v / vmax): heat and work of the muscles, without basal rate. The tendon is rigid, so
+    the fibre has the actuator's velocity.
+
+    Args:
+        embodiment: The body.
+        activations: (T, muscles).
+        velocities: Velocities of the actuators, lengthening positive as in MuJoCo, (T, muscles) [m/s].
     """
     model, muscles = embodiment.model, embodiment.muscle_ids.tolist()
     force = np.array([peak_force(model, i) for i in muscles])
@@ -117,33 +141,41 @@ def metabolic_power(embodiment: Embodiment, activations: np.ndarray, velocities:
 
 
 def energy_rate(shortening: np.ndarray) -> np.ndarray:
-    """phi of the shortening velocity over the maximal one (clipped to -1..1): the paper's fit to measured rates."""
+    """Return phi of the shortening velocity over its maximum (clipped to [-1, 1]): the fit of Minetti and Alexander."""
     x = np.clip(shortening, -1.0, 1.0)
     return (0.054 + 0.506 * x + 2.46 * x**2) / (1.0 - 1.13 * x + 12.8 * x**2 - 1.64 * x**3)
 
 
 @dataclass(frozen=True, eq=False)
 class Synergies:
-    """activity (T, M) ~ timing (T, K) @ weights (K, M); `vaf` of the whole, `muscle_vaf` (M,) of each muscle."""
+    """K synergies of M muscles: activity (T, M) ~ timing @ weights."""
 
-    timing: np.ndarray
-    weights: np.ndarray
-    vaf: float
-    muscle_vaf: np.ndarray
+    timing: np.ndarray  # (T, K)
+    weights: np.ndarray  # (K, M)
+    vaf: float  # variability accounted for
+    muscle_vaf: np.ndarray  # (M,) of each muscle
 
 
 def extract_synergies(activity: np.ndarray, rank: int, seed: int = 0) -> Synergies:
-    """`rank` synergies of `activity` (T, M), not negative. Each synergy's largest weight is 1; order by their share.
+    """Extract synergies by non-negative matrix factorization, ordered by contribution, with a largest weight of 1 each.
 
-    Raises InputError for negative or constant-zero input, or a rank that the data cannot have.
+    Args:
+        activity: Non-negative, (T, M).
+        rank: Number of synergies.
+        seed: Seed of the initialization.
+
+    Raises:
+        InputError: The activity is negative or all zero, or the rank is impossible.
     """
     activity = np.asarray(activity, dtype=float)
     if (activity < -1e-9).any():
-        raise InputError("synergies need activity that is not negative: use envelopes or activations")
+        raise InputError("synergies need non-negative activity: use envelopes or activations")
     if not 1 <= rank <= min(activity.shape):
-        raise InputError(f"{rank} synergies of {activity.shape[1]} muscles in {activity.shape[0]} samples")
+        raise InputError(
+            f"cannot extract {rank} synergies of {activity.shape[1]} muscles from {activity.shape[0]} samples"
+        )
     if not activity.any():
-        raise InputError("synergies need some activity: everything is zero")
+        raise InputError("synergies need non-zero activity; check the recording")
     try:
         from sklearn.decomposition import NMF
         from sklearn.exceptions import ConvergenceWarning
@@ -151,7 +183,9 @@ def extract_synergies(activity: np.ndarray, rank: int, seed: int = 0) -> Synergi
         raise InputError("synergies need scikit-learn: pip install 'muscle_torch[biomech]'") from None
     model = NMF(n_components=rank, init="nndsvda", max_iter=1000, tol=1e-5, random_state=seed)  # pyright: ignore[reportArgumentType]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the variability accounted for tells how good the fit is
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # the quality of the fit is reported as variability accounted for
         timing = model.fit_transform(np.maximum(activity, 0.0))
     weights = model.components_
     top = weights.max(axis=1)
@@ -159,21 +193,27 @@ def extract_synergies(activity: np.ndarray, rank: int, seed: int = 0) -> Synergi
     timing, weights = timing * top, weights / top[:, None]
     order = np.argsort(-(timing.sum(axis=0) * weights.sum(axis=1)))
     timing, weights = timing[:, order], weights[order]
-    rest = (activity - timing @ weights) ** 2
-    each = 1.0 - rest.sum(axis=0) / np.maximum((activity**2).sum(axis=0), 1e-12)
-    return Synergies(timing, weights, variability_accounted_for(activity, timing @ weights), each)
+    error = (activity - timing @ weights) ** 2
+    muscle_vaf = 1.0 - error.sum(axis=0) / np.maximum((activity**2).sum(axis=0), 1e-12)
+    return Synergies(timing, weights, variability_accounted_for(activity, timing @ weights), muscle_vaf)
 
 
 def variability_accounted_for(activity: np.ndarray, rebuilt: np.ndarray) -> float:
-    """VAF, uncentred: 1 - sum of squared errors over sum of squares (Torres-Oviedo 2006)."""
+    """Return the uncentred VAF: 1 - sum of squared errors over sum of squares (Torres-Oviedo 2006)."""
     return float(1.0 - np.sum((activity - rebuilt) ** 2) / np.sum(activity**2))
 
 
 def vaf_by_rank(activity: np.ndarray, largest: int, seed: int = 0) -> list[Synergies]:
-    """Synergies of rank 1, 2, ... `largest`."""
+    """Return the synergies of rank 1, 2, ... `largest`.
+
+    Args:
+        activity: Non-negative, (T, M).
+        largest: Maximum rank.
+        seed: Seed of the initialization.
+    """
     return [extract_synergies(activity, rank, seed) for rank in range(1, min(largest, *activity.shape) + 1)]
 
 
-def enough_synergies(found: list[Synergies], vaf: float = ENOUGH) -> int:
-    """The least rank that accounts for `vaf`; 0 where none does."""
-    return next((rank for rank, one in enumerate(found, 1) if one.vaf >= vaf), 0)
+def sufficient_synergies(by_rank: list[Synergies], vaf: float = SUFFICIENT_VAF) -> int:
+    """Return the smallest rank that accounts for `vaf`; 0 if none does."""
+    return next((rank for rank, one in enumerate(by_rank, 1) if one.vaf >= vaf), 0)

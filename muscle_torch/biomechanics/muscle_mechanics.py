@@ -9,27 +9,34 @@ from muscle_torch.embodiments import Embodiment, moment_matrix
 from muscle_torch.embodiments.independent import IndependentJoints
 
 STEP = 1e-4  # [rad] or [m] of the central difference
-NO_ARM = 1e-5  # [m]; a muscle whose arm stays below does not cross the joint
+NO_ARM = 1e-5  # [m]; a muscle with smaller moment arms does not cross the joint
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """One joint moved through its range, all other independent joints at the reference posture.
+    """One joint moved through P positions of its range, with the other independent joints at the reference posture.
 
     Moment arms are `-dL/dq` (positive: the muscle pulls the joint towards larger q), (P, muscles), in metres for
-    hinges. Coupled joints follow, so an arm is the total one: it holds the path's way over the joints that move along.
+    hinges. Coupled joints follow, so an arm includes the path over the joints that move along.
     """
 
     joint: str
     positions: np.ndarray  # (P,) [rad] or [m]
     lengths: np.ndarray  # (P, muscles) [m]
-    by_definition: np.ndarray  # (P, muscles)
-    by_moment: np.ndarray  # (P, muscles)
-    wrap_changes: np.ndarray  # (P, muscles) bool: another wrapping pattern within the difference or at a neighbour
+    by_definition: np.ndarray  # (P, muscles) central difference of the length
+    by_moment: np.ndarray  # (P, muscles) from MuJoCo's moment matrix
+    wrap_changes: np.ndarray  # (P, muscles) bool: the wrapping changes within the difference or at a neighbour
 
 
 def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 0.0) -> Sweep:
-    """Moves `joint` through its range (unlimited hinges: half a turn each way), `margin` [rad] short of its ends."""
+    """Move a joint through its range (unlimited hinges: half a turn to each side).
+
+    Args:
+        embodiment: The body.
+        joint: An independent joint.
+        points: Number of positions P.
+        margin: Distance kept from the ends of the range [rad].
+    """
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     joint_id = int(embodiment.resolve("joint", [joint])[0])
     address = int(model.jnt_qposadr[joint_id])
@@ -58,10 +65,10 @@ def sweep(embodiment: Embodiment, joint: str, points: int = 41, margin: float = 
 
 
 def length_jumps(one: Sweep, tolerance: float = 5e-4) -> np.ndarray:
-    """(muscles,) the largest part [m] of a length's change between neighbours that its moment arms do not explain.
+    """Return the largest change of each muscle's length not explained by its moment arms, (muscles,) [m].
 
-    The arms at both ends give two estimates of the change; only what lies outside both by more than `tolerance`
-    counts, so a steep arm is no jump.
+    The arms at both ends of a step give two estimates of the change. Only what lies outside both by more than
+    `tolerance` [m] counts, so a steep moment arm is not a jump.
     """
     change = np.diff(one.lengths, axis=0)
     steps = np.diff(one.positions)[:, None]
@@ -72,32 +79,32 @@ def length_jumps(one: Sweep, tolerance: float = 5e-4) -> np.ndarray:
 
 
 def arm_jumps(one: Sweep) -> np.ndarray:
-    """(muscles,) by how much the change of a moment arm [m] between neighbours exceeds the changes on both sides of it.
+    """Return by how much the largest change of each moment arm exceeds its neighbouring changes, (muscles,) [m].
 
-    A steep but smooth arm changes much at every step; a jump stands alone, however fine the steps are.
+    A steep but smooth arm changes at every step; a jump is isolated, however fine the steps.
     """
     change = np.abs(np.diff(one.by_moment, axis=0))
     padded = np.pad(change, ((1, 1), (0, 0)), mode="edge")
-    beside = np.maximum(padded[:-2], padded[2:])
-    beside[[0, -1]] = change[[1, -2]]
-    return (change - beside).max(axis=0, initial=0.0)
+    neighbours = np.maximum(padded[:-2], padded[2:])
+    neighbours[[0, -1]] = change[[1, -2]]
+    return (change - neighbours).max(axis=0, initial=0.0)
 
 
 def disagreement(one: Sweep) -> np.ndarray:
-    """(muscles,) the largest difference [m] of the two moment arms where no wrap changes."""
-    away = np.where(one.wrap_changes, 0.0, np.abs(one.by_definition - one.by_moment))
-    return away.max(axis=0, initial=0.0)
+    """Return the largest difference of the two moment arms at positions without wrapping changes, (muscles,) [m]."""
+    difference = np.where(one.wrap_changes, 0.0, np.abs(one.by_definition - one.by_moment))
+    return difference.max(axis=0, initial=0.0)
 
 
 def crosses(one: Sweep) -> np.ndarray:
-    """(muscles,) whether the joint moves the muscle at all."""
+    """Return whether the joint moves each muscle, (muscles,) bool."""
     return np.abs(one.by_moment).max(axis=0, initial=0.0) > NO_ARM
 
 
 def mirrored_joint(embodiment: Embodiment, joint: str) -> tuple[str, float]:
-    """The joint that mirrors `joint` across the sagittal plane, and the sign between their positions.
+    """Return the mirror image of a joint across the sagittal plane, and the sign between their positions.
 
-    `..._r` mirrors `..._l` with +1; a joint of the trunk mirrors itself, -1 where mirroring turns it round (side
+    `..._r` mirrors `..._l` with +1. A joint of the trunk mirrors itself, with -1 if mirroring reverses it (lateral
     bending, rotation). The models' lateral axis is z.
     """
     if joint.endswith("_r") and joint[:-2] + "_l" in embodiment.joint_names:
@@ -111,7 +118,7 @@ def mirrored_joint(embodiment: Embodiment, joint: str) -> tuple[str, float]:
 
 
 def asymmetry(embodiment: Embodiment, sweeps: dict[str, Sweep]) -> dict[str, tuple[float, str]]:
-    """Left muscle -> the largest difference [m] of its moment arms from its right partner's, and the joint where."""
+    """Return left muscle -> largest difference [m] of its moment arms from its right partner's, and the joint."""
     worst: dict[str, tuple[float, str]] = {}
     for left, right in embodiment.left_right:
         i, j = embodiment.muscle_columns((left, right))
@@ -124,27 +131,35 @@ def asymmetry(embodiment: Embodiment, sweeps: dict[str, Sweep]) -> dict[str, tup
             arms = other.by_moment[:, j] if sign > 0 else -other.by_moment[::-1, j]
             positions = other.positions if sign > 0 else -other.positions[::-1]
             if positions.shape != one.positions.shape or np.abs(positions - one.positions).max() > 1e-9:
-                continue  # ranges differ: told by `range_differences`
-            away = float(np.abs(one.by_moment[:, i] - arms).max())
-            if away > worst[left][0]:
-                worst[left] = (away, joint)
+                continue  # ranges differ: reported by `range_differences`
+            difference = float(np.abs(one.by_moment[:, i] - arms).max())
+            if difference > worst[left][0]:
+                worst[left] = (difference, joint)
     return worst
 
 
 def range_differences(embodiment: Embodiment) -> list[str]:
-    """Joints whose mirrored partner has another range, in words."""
-    found, model = [], embodiment.model
+    """Return a message for each joint whose mirrored partner has another range."""
+    messages, model = [], embodiment.model
     for joint in IndependentJoints(embodiment).joints if embodiment.left_right else ():
         partner, sign = mirrored_joint(embodiment, joint)
         first, second = (model.jnt_range[int(embodiment.resolve("joint", [n])[0])] for n in (joint, partner))
         expected = second if sign > 0 else -second[::-1]
         if joint <= partner and np.abs(first - expected).max() > 1e-9:
-            found.append(f"{joint}: range {first.round(3).tolist()} mirrors {expected.round(3).tolist()} of {partner}")
-    return found
+            messages.append(
+                f"{joint}: range {first.round(3).tolist()} mirrors {expected.round(3).tolist()} of {partner}"
+            )
+    return messages
 
 
 def path_state(embodiment: Embodiment, data: mujoco.MjData, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Muscle lengths (muscles,) and a number (muscles,) that tells wrapping patterns apart."""
+    """Return the muscle lengths (muscles,) [m] and a hash of each muscle's wrapping pattern (muscles,).
+
+    Args:
+        embodiment: The body.
+        data: Filled with the posture.
+        qpos: (num_qpos,).
+    """
     model, muscles = embodiment.model, embodiment.muscle_ids
     data.qpos[: embodiment.num_qpos] = qpos
     mujoco.mj_kinematics(model, data)
@@ -162,17 +177,17 @@ def path_state(embodiment: Embodiment, data: mujoco.MjData, qpos: np.ndarray) ->
 
 
 def _moved(embodiment: Embodiment, posture: np.ndarray, address: int, by: float) -> np.ndarray:
-    moved = posture.copy()
-    moved[address] += by
-    return embodiment.project(moved)
+    result = posture.copy()
+    result[address] += by
+    return embodiment.project(result)
 
 
-WEAK = 0.05  # active force below this part of the maximum counts as none
+WEAK = 0.05  # fraction of the maximal force; less active force counts as none
 
 
 @dataclass(frozen=True, eq=False)
 class MuscleCurves:
-    """Of one muscle; lengths in optimal fibre lengths L0, velocities in parts of the maximal one, forces in F0."""
+    """Curves of one muscle. Lengths in optimal fibre lengths L0, velocities relative to the maximum, forces in F0."""
 
     lengths: np.ndarray
     active: np.ndarray  # force-length
@@ -182,7 +197,7 @@ class MuscleCurves:
 
 
 def optimal_length(model: mujoco.MjModel, actuator: int) -> tuple[float, float]:
-    """(L0, LT) [m] optimal fibre length and tendon length, as MuJoCo derives them from the length range."""
+    """Return the optimal fibre length L0 and the tendon length LT [m], as MuJoCo derives them from the length range."""
     low, high = model.actuator_lengthrange[actuator]
     first, last = model.actuator_gainprm[actuator, :2]
     fibre = (high - low) / max(last - first, 1e-12)
@@ -190,51 +205,71 @@ def optimal_length(model: mujoco.MjModel, actuator: int) -> tuple[float, float]:
 
 
 def peak_force(model: mujoco.MjModel, actuator: int) -> float:
-    """F0 [N]."""
+    """Return the maximal isometric force F0 [N] of an actuator."""
     force, scale = model.actuator_gainprm[actuator, 2], model.actuator_gainprm[actuator, 3]
     return float(force if force >= 0 else scale / max(model.actuator_acc0[actuator], 1e-12))
 
 
 def normalised_lengths(model: mujoco.MjModel, actuator: int, lengths: np.ndarray) -> np.ndarray:
-    """Actuator lengths [m] in optimal fibre lengths."""
+    """Convert actuator lengths [m] to optimal fibre lengths.
+
+    Args:
+        model: The model.
+        actuator: Id of the muscle.
+        lengths: Actuator lengths [m].
+    """
     fibre, tendon = optimal_length(model, actuator)
     return (lengths - tendon) / fibre
 
 
 def muscle_curves(model: mujoco.MjModel, actuator: int, points: int = 61) -> MuscleCurves:
-    """The curves from MuJoCo's own gain and bias functions."""
+    """Compute a muscle's curves with MuJoCo's gain and bias functions.
+
+    Args:
+        model: The model.
+        actuator: Id of the muscle.
+        points: Points of each curve.
+    """
     fibre, tendon = optimal_length(model, actuator)
     prm, lengthrange = model.actuator_gainprm[actuator, :9], model.actuator_lengthrange[actuator]
-    acc0, top = model.actuator_acc0[actuator], peak_force(model, actuator)
+    acc0, peak = model.actuator_acc0[actuator], peak_force(model, actuator)
     lengths, velocities = np.linspace(0.3, 1.9, points), np.linspace(-1.2, 1.2, points)
     fastest = prm[6] * fibre
 
     def gain(length: float, velocity: float) -> float:
-        return -mujoco.mju_muscleGain(tendon + length * fibre, velocity * fastest, lengthrange, acc0, prm) / top
+        return -mujoco.mju_muscleGain(tendon + length * fibre, velocity * fastest, lengthrange, acc0, prm) / peak
 
     active = np.array([gain(length, 0.0) for length in lengths])
     bias = model.actuator_biasprm[actuator, :9]
-    passive = np.array([-mujoco.mju_muscleBias(tendon + x * fibre, lengthrange, acc0, bias) / top for x in lengths])
+    passive = np.array([-mujoco.mju_muscleBias(tendon + x * fibre, lengthrange, acc0, bias) / peak for x in lengths])
     speed = np.array([gain(1.0, velocity) for velocity in velocities])
     return MuscleCurves(lengths, active, passive, velocities, speed)
 
 
 def active_share(model: mujoco.MjModel, actuator: int, lengths: np.ndarray) -> float:
-    """Share of the given actuator lengths [m] at which the muscle can pull with more than `WEAK` of F0."""
+    """Return the fraction of lengths at which a muscle can produce more than `WEAK` of F0.
+
+    Args:
+        model: The model.
+        actuator: Id of the muscle.
+        lengths: Actuator lengths [m].
+    """
     curve = muscle_curves(model, actuator, 161)
     force = np.interp(normalised_lengths(model, actuator, lengths), curve.lengths, curve.active, left=0.0, right=0.0)
     return float(np.mean(force > WEAK))
 
 
 def parameter_asymmetry(embodiment: Embodiment) -> dict[str, str]:
-    """Left muscles whose force, length range or curve differs from the right one's, in words."""
-    model, found = embodiment.model, {}
+    """Return left muscle -> how its force, length range or curve differs from the right one's."""
+    model, differences = embodiment.model, {}
     for left, right in embodiment.left_right:
         i, j = embodiment.resolve("actuator", (left, right))
         if abs(peak_force(model, i) - peak_force(model, j)) > 1e-6 * peak_force(model, j):
-            found[left] = f"F0 {peak_force(model, i):.4g} N, right {peak_force(model, j):.4g} N"
+            differences[left] = f"F0 {peak_force(model, i):.4g} N, right {peak_force(model, j):.4g} N"
         elif np.abs(model.actuator_lengthrange[i] - model.actuator_lengthrange[j]).max() > 1e-6:
-            found[left] = f"length range {model.actuator_lengthrange[i]} m, right {model.actuator_lengthrange[j]} m"
+            differences[left] = (
+                f"length range {model.actuator_lengthrange[i]} m, right {model.actuator_lengthrange[j]} m"
+            )
         elif np.abs(model.actuator_gainprm[i, :9] - model.actuator_gainprm[j, :9]).max() > 1e-6:
-            found[left] = "other curve parameters than the right one"
-    return found
+            differences[left] = "curve parameters differ from the right one's"
+    return differences

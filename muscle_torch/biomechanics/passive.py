@@ -1,7 +1,7 @@
-"""What a body's muscles do without being excited: passive force and torque over the postures of a motion.
+"""Passive muscle forces: force and torque of unexcited muscles over the postures of a motion.
 
-A stretched muscle pulls although nothing excites it. Over a motion these torques are what a policy has to fight, or
-gets for nothing; springs of the joints and ligaments add to them.
+A stretched muscle pulls without being excited. Over a motion, a policy must overcome these torques or can exploit them;
+springs of joints and ligaments add to them.
 """
 
 from dataclasses import dataclass
@@ -17,26 +17,25 @@ from .static_optimisation import muscle_forces
 
 JOINT_COLUMNS = ("joint", "unit", "mean", "lowest", "highest", "most by", "its mean", "springs, ligaments")
 MUSCLE_COLUMNS = ("muscle", "mean [N]", "highest [N]", "of F0 [%]", "most about", "mean there", "unit")
-LISTED = 24  # rows of each table
-FRAMES = 200  # of a longer motion, evenly spaced
+MAX_ROWS = 24  # of each table
+FRAMES = 200  # maximum number of postures of a motion, evenly spaced
 
 
 @dataclass(frozen=True, eq=False)
 class PassiveForces:
-    """Over P postures. `forces` (P, muscles) [N], pull positive; `torques` (P, J, muscles) [Nm, N] about independent
-    joints, positive towards larger positions; `springs` (P, J) of joint springs, tendon springs and ligaments."""
+    """Passive forces in P postures, for J independent joints."""
 
     joints: tuple[str, ...]
-    units: tuple[str, ...]
-    forces: np.ndarray
-    torques: np.ndarray
-    springs: np.ndarray
+    units: tuple[str, ...]  # of the torques: Nm, N for slides
+    forces: np.ndarray  # (P, muscles) [N], pull positive
+    torques: np.ndarray  # (P, J, muscles), positive towards larger positions
+    springs: np.ndarray  # (P, J) of joint springs, tendon springs and ligaments
 
 
 def passive_forces(embodiment: Embodiment, qpos: np.ndarray) -> PassiveForces:
-    """Return passive forces and torques at rest in postures (P, num_qpos)."""
+    """Compute passive forces and torques at rest in postures (P, num_qpos)."""
     model, data, muscles = embodiment.model, mujoco.MjData(embodiment.model), embodiment.muscle_ids
-    independent, still = IndependentJoints(embodiment), np.zeros(len(muscles))
+    independent, at_rest = IndependentJoints(embodiment), np.zeros(len(muscles))
     joints = independent.joints
     forces = np.zeros((len(qpos), len(muscles)))
     torques = np.zeros((len(qpos), len(joints), len(muscles)))
@@ -45,7 +44,7 @@ def passive_forces(embodiment: Embodiment, qpos: np.ndarray) -> PassiveForces:
         data.qpos[: embodiment.num_qpos] = posture
         mujoco.mj_fwdPosition(model, data)
         mujoco.mj_fwdVelocity(model, data)
-        _, passive = muscle_forces(embodiment, data.actuator_length[muscles], still)
+        _, passive = muscle_forces(embodiment, data.actuator_length[muscles], at_rest)
         tangent = independent.along(posture, joints)
         forces[row] = -passive
         torques[row] = (moment_matrix(embodiment, data) @ tangent).T * passive
@@ -55,16 +54,22 @@ def passive_forces(embodiment: Embodiment, qpos: np.ndarray) -> PassiveForces:
     return PassiveForces(joints, units, forces, torques, springs)
 
 
-def evenly_spaced(qpos: np.ndarray, most: int = FRAMES) -> np.ndarray:
-    """Return at most `most` of the postures (P, num_qpos), evenly spaced."""
-    return qpos[np.unique(np.linspace(0, len(qpos) - 1, most).astype(int))]
+def evenly_spaced(qpos: np.ndarray, limit: int = FRAMES) -> np.ndarray:
+    """Return at most `limit` of the postures (P, num_qpos), evenly spaced."""
+    return qpos[np.unique(np.linspace(0, len(qpos) - 1, limit).astype(int))]
 
 
-def joint_rows(embodiment: Embodiment, passive: PassiveForces, most: int = LISTED) -> list[tuple]:
-    """Return `JOINT_COLUMNS` of the joints with the greatest mean torque of muscles, greatest first."""
+def joint_rows(embodiment: Embodiment, passive: PassiveForces, limit: int = MAX_ROWS) -> list[tuple]:
+    """Return rows (`JOINT_COLUMNS`) of the joints with the largest mean muscle torque, largest first.
+
+    Args:
+        embodiment: The body.
+        passive: Its passive forces.
+        limit: Maximum number of rows.
+    """
     totals, parts = passive.torques.sum(axis=2), passive.torques.mean(axis=0)
     rows = []
-    for joint in np.argsort(-np.abs(totals.mean(axis=0)))[:most]:
+    for joint in np.argsort(-np.abs(totals.mean(axis=0)))[:limit]:
         main = int(np.abs(parts[joint]).argmax())
         rows.append((passive.joints[joint], passive.units[joint], float(totals[:, joint].mean()),
                      float(totals[:, joint].min()), float(totals[:, joint].max()), embodiment.muscle_names[main],
@@ -72,11 +77,17 @@ def joint_rows(embodiment: Embodiment, passive: PassiveForces, most: int = LISTE
     return rows
 
 
-def muscle_rows(embodiment: Embodiment, passive: PassiveForces, most: int = LISTED) -> list[tuple]:
-    """Return `MUSCLE_COLUMNS` of the muscles with the greatest mean passive force, greatest first."""
+def muscle_rows(embodiment: Embodiment, passive: PassiveForces, limit: int = MAX_ROWS) -> list[tuple]:
+    """Return rows (`MUSCLE_COLUMNS`) of the muscles with the largest mean passive force, largest first.
+
+    Args:
+        embodiment: The body.
+        passive: Its passive forces.
+        limit: Maximum number of rows.
+    """
     parts, means = passive.torques.mean(axis=0), passive.forces.mean(axis=0)
     rows = []
-    for muscle in np.argsort(-means)[:most]:
+    for muscle in np.argsort(-means)[:limit]:
         strength = peak_force(embodiment.model, int(embodiment.muscle_ids[muscle]))
         joint = int(np.abs(parts[:, muscle]).argmax())
         if means[muscle] > 0:

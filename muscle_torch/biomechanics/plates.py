@@ -1,4 +1,4 @@
-"""Force plates in a table: which columns belong to one plate, and which foot it is under if the names tell."""
+"""Force plates in a table: the columns of each plate, and the foot on it if the names identify the foot."""
 
 import re
 from collections.abc import Iterable
@@ -14,28 +14,28 @@ AXES = "xyz"
 SIDE_WORDS = {"r": "r", "right": "r", "rt": "r", "l": "l", "left": "l", "lt": "l"}
 # OpenSim: `ground_force_r_vx`, `1_ground_force_vx`, `ground_force_2_vx`, `ground_force_vx_1`
 OPENSIM = re.compile(r"(?P<head>.*force.*?)v(?P<axis>[xyz])(?P<tail>[_\d]*[a-z]*)")
-# Others: `Fx1`, `Force.Fx1`, `FP1_Fx`, `plate_1` (vertical alone, of a C3D file)
+# Others: `Fx1`, `Force.Fx1`, `FP1_Fx`, `plate_1` (only vertical, from a C3D file)
 NUMBERED = (
     re.compile(r"(?:force[._ ]*)?f(?P<axis>[xyz])[._ ]*(?P<plate>\d*)"),
     re.compile(r"(?:fp|plate|force)[._ ]*(?P<plate>\d+)[._ ]*f(?P<axis>[xyz])"),
 )
 VERTICAL_ONLY = re.compile(r"plate_(?P<plate>\d+)")
-LOADED = 50.0  # [N]; a plate that never carries so much was not stepped on
+LOADED = 50.0  # [N]; a plate that never carries this much is unused
 
 
 @dataclass(frozen=True)
 class Plate:
-    """Columns of one force plate by axis (x, y, z), '' for what the table lacks; `side` r, l or '' (not named)."""
+    """Columns of one force plate by axis (x, y, z); "" for missing ones."""
 
     name: str
-    side: str
+    side: str  # r, l or "" (unknown)
     force: tuple[str, ...]
     point: tuple[str, ...] = ("", "", "")
     torque: tuple[str, ...] = ("", "", "")
 
 
 def force_plates(series: TimeSeries) -> tuple[Plate, ...]:
-    """Return the plates whose columns a table holds, in its order."""
+    """Return the plates whose columns a table contains, in its order."""
     columns = {name.lower(): name for name in series.names}
     axes_of: dict[str, dict[str, str]] = {}  # template of the name -> axis -> column
     for lower, name in columns.items():
@@ -53,12 +53,12 @@ def force_plates(series: TimeSeries) -> tuple[Plate, ...]:
             Plate(_shared(axes.values()), "", tuple(axes.get(axis, "") for axis in AXES))
             for axes in axes_of.values()
         )  # fmt: skip
-    alone = [name for lower, name in columns.items() if VERTICAL_ONLY.fullmatch(lower)]
-    return tuple(Plate(name, "", ("", name, "")) for name in alone)
+    vertical_only = [name for lower, name in columns.items() if VERTICAL_ONLY.fullmatch(lower)]
+    return tuple(Plate(name, "", ("", name, "")) for name in vertical_only)
 
 
 def vertical_axis(series: TimeSeries, plates: Iterable[Plate]) -> int:
-    """Return the axis (0, 1, 2) that carries the most force: a body's weight. Recordings differ in y or z up."""
+    """Return the axis (0, 1, 2) with the largest mean force, which carries the body weight; y or z may be up."""
     loads = np.zeros(3)
     for plate in plates:
         for axis, name in enumerate(plate.force):
@@ -68,21 +68,24 @@ def vertical_axis(series: TimeSeries, plates: Iterable[Plate]) -> int:
 
 
 def vertical_columns(series: TimeSeries) -> dict[str, str]:
-    """Return key -> column of the vertical force. Keys: r and l for feet that have one plate, else the plate's name.
+    """Return the columns of vertical force: r and l for feet with one plate, otherwise the plates' names.
 
-    Two plates that name no foot are taken for right and left, in the table's order. Plates that were not stepped on are
-    left out. Raises InputError for a table without plates.
+    Two plates whose names do not identify the feet are assumed to be right and left, in the table's order. Unused
+    plates are excluded.
+
+    Raises:
+        InputError: The table has no plates.
     """
     plates = force_plates(series)
     if not plates:
         raise InputError(
-            f"{series.source}: which column is the vertical force? set force_column, or name it as OpenSim does, "
-            f"e.g. ground_force_r_vy; it has {', '.join(series.names[:12])}"
+            f"{series.source}: no column of vertical force; set force_column, or name it as in OpenSim, e.g. "
+            f"ground_force_r_vy; found {', '.join(series.names[:12])}"
         )
     axis = vertical_axis(series, plates)
     columns = {plate: plate.force[axis] for plate in plates if plate.force[axis]}
     loaded = {plate: name for plate, name in columns.items() if np.nanmax(np.abs(series[name])) >= LOADED}
-    columns = loaded or columns  # none: volts or body weights, which the reader of the column says
+    columns = loaded or columns  # none loaded: volts or body weights, which the caller reports
     sides = [plate.side for plate in columns]
     if sides == ["", ""]:
         return dict(zip("rl", columns.values(), strict=True))
@@ -92,7 +95,7 @@ def vertical_columns(series: TimeSeries) -> dict[str, str]:
 
 
 def idle_plates(series: TimeSeries) -> list[str]:
-    """Return the names of the plates that carry less than `LOADED` throughout, if others carry more."""
+    """Return the names of the plates that always carry less than `LOADED`, if others carry more."""
     plates = force_plates(series)
     axis = vertical_axis(series, plates)
     loads = {p.name: float(np.nanmax(np.abs(series[p.force[axis]]))) for p in plates if p.force[axis]}
@@ -117,7 +120,7 @@ def _opensim_plate(template: str, axes: dict[str, str], columns: dict[str, str])
 
 
 def _shared(names: Iterable[str]) -> str:
-    """What people would call the plate: the column's name without its axis."""
+    """Return a name for the plate: the column's name without its axis."""
     name = next(iter(names))
     plain = re.sub(r"(?i)_?v[xyz](?=[_\d]*[a-z]*$)", "", name)
     return plain if plain != name else re.sub(r"(?i)(?<=f)[xyz]", "", name)

@@ -1,4 +1,4 @@
-"""Recordings in files: OpenSim storage (.sto, .mot), CSV, C3D, MATLAB tables; read and written by suffix."""
+"""Recordings in files: OpenSim storage (.sto, .mot), CSV, C3D, MATLAB tables. The suffix selects the format."""
 
 import csv
 import re
@@ -19,18 +19,25 @@ from .text_tables import SAMPLE, Row, decimal_mark, numbers, read_table, read_te
 
 
 def read_storage(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") -> TimeSeries:
-    """Return an OpenSim .sto or .mot file: a header up to `endheader`, then names, then rows (tabs, blanks or commas).
+    """Read an OpenSim .sto or .mot file: a header up to `endheader`, then names, then rows (tabs, spaces or commas).
 
     Coordinate paths (`/jointset/hip_r/hip_flexion_r/value`) are shortened to the coordinate's name; speeds get the
-    suffix `_speed`. Angles have the unit `deg` or `rad` if their name tells that they are angles: as the header states
-    (old headers that state nothing: by their size), or as `angle_unit` says. `rate` [Hz] overrides the time column.
+    suffix `_speed`. Columns named as angles get the unit `deg` or `rad`.
+
+    Args:
+        path: The file.
+        rate: Sampling rate [Hz], overrides the time column; 0: use the column.
+        angle_unit: deg, rad, or auto: as stated in the header, or else by the size of the angles.
+
+    Raises:
+        InputError: The file is not a storage file, or a cell is not a number.
     """
     path = Path(path)
     lines = read_text(path).splitlines()
     end = next((i for i, line in enumerate(lines) if line.strip().rstrip(",;\t ").lower() == "endheader"), None)
     body = [(n, line) for n, line in enumerate(lines, 1) if end is not None and n > end + 1 and line.strip(" \t\r,;")]
     if len(body) < 2:
-        raise InputError(f"{path}: no `endheader` line followed by a table: not an OpenSim storage file")
+        raise InputError(f"{path}: not an OpenSim storage file, it has no `endheader` line followed by a table")
     separator = separator_of([line for _, line in body[-SAMPLE:]])
     rows = [Row(n, split(line, separator)) for n, line in body]
     names = [short_name(name) for name in rows[0].cells]
@@ -43,7 +50,17 @@ def read_storage(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") 
 
 
 def write_storage(path: str | Path, series: TimeSeries, name: str = "", degrees: bool = False) -> Path:
-    """Writes a .sto or .mot file (version 1, tabs)."""
+    """Write a .sto or .mot file (version 1, tabs).
+
+    Args:
+        path: The file.
+        series: The columns.
+        name: First line of the header; empty: the file's name.
+        degrees: Whether the header states that angles are in degrees.
+
+    Returns:
+        The path.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = [
@@ -63,29 +80,46 @@ def write_storage(path: str | Path, series: TimeSeries, name: str = "", degrees:
 
 
 def read_csv(path: str | Path, rate: float = 0.0) -> TimeSeries:
-    """Return a table with one line of names (`text_tables` says which dialects are read).
+    """Read a text table with one line of names (dialects: see `text_tables`).
 
-    The time is the column called `time` (or `t`, `seconds`, `time_ms`, ...), in the unit that its name, brackets or a
-    row of units state; without one, rows are `rate` [Hz] apart. `rate` decides if both are there. A time of whole
-    numbers that counts samples needs it. `name [unit]` gives a column its unit.
+    The time is the column called `time` (or `t`, `seconds`, `time_ms`, ...), in the unit stated by its name, brackets
+    or a row of units. `name [unit]` sets a column's unit.
+
+    Args:
+        path: The file.
+        rate: Sampling rate [Hz], overrides the time column; needed if there is none, or if it counts samples.
+
+    Raises:
+        InputError: The file is not such a table, or has no usable clock.
     """
     table = read_table(path)
     return with_clock(Path(path), list(table.names), list(table.units), table.values, rate, table.notes)
 
 
 def read_matlab(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") -> TimeSeries:
-    """Return a MATLAB file (up to version 7) with one table: a struct of `colheaders` and `data`, time first, as
-    MATLAB's `importdata` makes of a storage file. Angles are degrees or radians by their size, or `angle_unit`."""
+    """Read a MATLAB file (up to version 7) with one table.
+
+    The table is a struct of `colheaders` and `data`, time first, as created by MATLAB's `importdata` from a storage
+    file.
+
+    Args:
+        path: The file.
+        rate: Sampling rate [Hz], overrides the time column; 0: use the column.
+        angle_unit: deg, rad, or auto: by the size of the angles.
+
+    Raises:
+        InputError: The file has another format.
+    """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path} does not exist (in {Path.cwd()})")
     try:
         stored = loadmat(path, squeeze_me=True, struct_as_record=False)
     except (ValueError, TypeError, NotImplementedError, MatReadError) as error:
         raise InputError(f"{path}: not a readable MATLAB file ({str(error).splitlines()[0]})") from None
     tables = [value for value in stored.values() if hasattr(value, "colheaders") and hasattr(value, "data")]
     if len(tables) != 1:
-        raise InputError(f"{path}: {len(tables)} structs with colheaders and data, 1 is needed")
+        raise InputError(f"{path}: {len(tables)} structs with colheaders and data; save exactly one")
     names = [short_name(str(name)) for name in tables[0].colheaders]
     values = np.atleast_2d(tables[0].data).astype(float)
     degrees, notes = angles_in_degrees(path, None, names, values, angle_unit)
@@ -93,7 +127,7 @@ def read_matlab(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") -
 
 
 def write_csv(path: str | Path, series: TimeSeries) -> Path:
-    """Writes `time` and the columns; units in square brackets."""
+    """Write `time` and the columns as CSV, with units in square brackets; return the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     titles = [f"{n} [{u}]" if u else n for n, u in zip(series.names, series.units, strict=True)]
@@ -121,29 +155,29 @@ WRITERS: dict[str, Callable[[Path, TimeSeries], Path]] = {
 
 
 def read_series(path: str | Path, rate: float = 0.0, angle_unit: str = "auto") -> TimeSeries:
-    """Return a recording, read by its suffix.
+    """Read a recording; the suffix selects the format.
 
     Args:
-        path: .sto, .mot, .csv, .tsv, .txt, .c3d (analog channels) or .mat.
-        rate: [Hz]; decides about the clock if it is not 0, for tables without a time column or with a wrong one.
-        angle_unit: of the angles of .sto, .mot and .mat: deg, rad, or auto (as the header states).
+        path: .sto, .mot, .csv, .tsv, .txt, .c3d (analog channels) or .mat file.
+        rate: Sampling rate [Hz], overrides the time column; 0: use the column. Needed for tables without a time column.
+        angle_unit: Unit of the angles in .sto, .mot and .mat: deg, rad, or auto (as the header states).
 
     Returns:
-        The columns over time; its `notes` say what was assumed.
+        The columns over time; `notes` lists what was assumed.
 
     Raises:
-        InputError: the file cannot be read, with the line or column that is wrong.
+        InputError: The file cannot be read; the message names the line or column.
     """
     path = Path(path)
     if path.suffix.lower() not in READERS:
         raise InputError(f"{path}: cannot read {path.suffix or 'a file without suffix'}; known: {', '.join(READERS)}")
     if rate < 0:
-        raise InputError(f"rate={rate:g}: a rate in Hz is positive; 0: as the file says")
+        raise InputError(f"rate={rate:g}: must be positive [Hz], or 0 to use the file's clock")
     return READERS[path.suffix.lower()](path, rate, angle_unit)
 
 
 def write_series(path: str | Path, series: TimeSeries) -> Path:
-    """Writes by suffix: .sto, .mot or .csv."""
+    """Write a recording as .sto, .mot or .csv, by suffix; return the path. Raises InputError for other suffixes."""
     path = Path(path)
     if path.suffix.lower() not in WRITERS:
         raise InputError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; known: {', '.join(WRITERS)}")
@@ -151,7 +185,10 @@ def write_series(path: str | Path, series: TimeSeries) -> Path:
 
 
 def short_name(name: str) -> str:
-    """`/jointset/hip_r/hip_flexion_r/value` -> `hip_flexion_r`; `.../speed` -> `..._speed`; others unchanged."""
+    """Shorten a coordinate path such as `/jointset/hip_r/hip_flexion_r/value` to `hip_flexion_r`.
+
+    Names of speeds get the suffix `_speed`; other names are unchanged.
+    """
     parts = name.strip().strip("/").split("/")
     if len(parts) > 1 and parts[-1] == "value":
         return parts[-2]
@@ -161,7 +198,7 @@ def short_name(name: str) -> str:
 
 
 def storage_unit(name: str, degrees: bool) -> str:
-    """The unit that OpenSim's naming gives a column; '' where it does not tell."""
+    """Return the unit implied by a column's OpenSim name; "" if unknown."""
     if name.endswith("_moment") or "torque" in name:
         return "Nm"
     if re.search(r"force_(.*_)?v[xyz]$", name) or name.endswith("_force"):

@@ -1,4 +1,4 @@
-"""A report in one HTML file: text, tables and pictures inside it, no network needed."""
+"""Reports as a single self-contained HTML file with text, tables and figures."""
 
 import base64
 import html
@@ -25,19 +25,22 @@ td{white-space:nowrap}td.wide{white-space:normal;min-width:120px}
 
 
 class Report:
-    """Collects sections in order; `write` makes the file. All text is escaped."""
+    """Collects sections in order; `write` creates the file. All text is escaped."""
 
     def __init__(self, title: str, lead: str) -> None:
+        """Start with a title and a summary below it."""
         self.title, self._parts = title, [f"<h1>{_safe(title)}</h1><p class='lead'>{_safe(lead)}</p>"]
 
     def heading(self, text: str) -> None:
+        """Add a section heading."""
         self._parts.append(f"<h2>{_safe(text)}</h2>")
 
     def text(self, *paragraphs: str) -> None:
+        """Add paragraphs."""
         self._parts += [f"<p>{_safe(text)}</p>" for text in paragraphs]
 
-    def notes(self, lines: Sequence[str], none: str = "Nothing was left out.") -> None:
-        """What was left out, or a sentence that nothing was."""
+    def notes(self, lines: Sequence[str], none: str = "None.") -> None:
+        """Add a list of notes, or the sentence `none` if there are none."""
         if not lines:
             self._parts.append(f"<p>{_safe(none)}</p>")
             return
@@ -45,11 +48,12 @@ class Report:
         self._parts.append(f"<div class='note'><ul>{items}</ul></div>")
 
     def glossary(self, lines: Sequence[str]) -> None:
-        """What words and columns mean, or what holds throughout."""
+        """Add a list of definitions or assumptions."""
         self._parts.append("<ul class='gloss'>" + "".join(f"<li>{_safe(line)}</li>" for line in lines) + "</ul>")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        # Sentences stand left and may break; numbers stand right.
+        """Add a table."""
+        # Text is left-aligned and may wrap; numbers are right-aligned.
         wide = [any(isinstance(row[i], str) and len(row[i]) > 24 for row in rows) for i in range(len(columns))]
         kinds = [" class='wide'" if one else "" for one in wide]
         head = "".join(f"<th{kind}>{_safe(name)}</th>" for kind, name in zip(kinds, columns, strict=True))
@@ -61,7 +65,7 @@ class Report:
         self._parts.append(f"<div class='scroll'><table><tr>{head}</tr>{body}</table></div>")
 
     def figure(self, figure: Any, text: str) -> None:
-        """A matplotlib figure, put in as a picture."""
+        """Add a matplotlib figure as an image, with a caption."""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         data = base64.b64encode(buffer.getvalue()).decode()
@@ -70,6 +74,7 @@ class Report:
         )
 
     def write(self, path: str | Path) -> Path:
+        """Write the HTML file; return its path."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         body = "\n".join(self._parts)
@@ -83,7 +88,7 @@ class Report:
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """The same table for a terminal."""
+    """Return a table as text for a terminal."""
     cells = [list(columns), *([shown(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
@@ -92,7 +97,13 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def write_table(path: str | Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Path:
-    """The same table as CSV, numbers in full."""
+    """Write a table as CSV with numbers in full precision; return the path.
+
+    Args:
+        path: The file.
+        columns: Headings.
+        rows: Cells of each row.
+    """
     import csv
 
     path = Path(path)
@@ -103,6 +114,7 @@ def write_table(path: str | Path, columns: Sequence[str], rows: Sequence[Sequenc
 
 
 def shown(cell: Any) -> str:
+    """Return a cell as text: three significant digits, "-" for NaN."""
     if isinstance(cell, float):
         return "-" if cell != cell else f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
     return str(cell)
@@ -112,37 +124,42 @@ def _safe(text: str) -> str:
     return html.escape(str(text), quote=True)
 
 
-GREY = "#4a535d"  # of what is compared with
-COLOURS = ("#1f5fa8", "#d1495b", "#2a9d6f", "#8a5fb0", "#c78a1b")
+GREY = "#4a535d"  # for references
+COLORS = ("#1f5fa8", "#d1495b", "#2a9d6f", "#8a5fb0", "#c78a1b")
 
 
 class Curve(NamedTuple):
-    """One line with a band of one standard deviation. `mean`, `sd` (P,); the n-th curve has the n-th colour."""
+    """One line with a band of one standard deviation."""
 
     label: str
-    mean: np.ndarray
-    sd: np.ndarray | None = None
-    colour: str = ""
+    mean: np.ndarray  # (P,)
+    sd: np.ndarray | None = None  # (P,)
+    color: str = ""  # empty: the n-th curve has the n-th color
     style: str = "-"
 
 
 class Panel(NamedTuple):
-    """One pair of axes. Bands end at `floor`: what cannot be negative has no band below zero. `marks`: x of dotted
-    vertical lines with the colours of the curves, such as the times at which the feet leave the ground."""
+    """One pair of axes."""
 
     title: str
     curves: Sequence[Curve]
     unit: str = ""
-    floor: float = -np.inf
-    marks: Sequence[float] = ()
+    floor: float = -np.inf  # lower limit of bands, such as 0 for non-negative quantities
+    marks: Sequence[float] = ()  # x of dotted vertical lines in the colors of the curves, such as toe-off
 
 
 def grid(
     panels: Sequence[Panel], x: np.ndarray, x_label: str, columns: int = 4, zero: bool = False, width: float = 0.0
 ) -> Any:
-    """A figure of panels that share their x axis `x` (P,); one legend on top; `zero` draws the zero line.
+    """Plot panels that share their x axis, with one legend on top.
 
-    `width` [in]; 0: by the number of columns.
+    Args:
+        panels: The panels.
+        x: (P,).
+        x_label: Label of the x axis.
+        columns: Maximum number of columns.
+        zero: Whether to draw the zero line.
+        width: Of the figure [in]; 0: by the number of columns.
     """
     from matplotlib.figure import Figure
 
@@ -154,14 +171,14 @@ def grid(
     handles: dict[str, Any] = {}
     for axis, panel in zip(axes, panels, strict=False):
         for index, curve in enumerate(panel.curves):
-            colour = curve.colour or COLOURS[index % len(COLOURS)]
-            (line,) = axis.plot(x, curve.mean, color=colour, lw=1.7, ls=curve.style)
+            color = curve.color or COLORS[index % len(COLORS)]
+            (line,) = axis.plot(x, curve.mean, color=color, lw=1.7, ls=curve.style)
             handles.setdefault(curve.label, line)
             if curve.sd is not None:
                 low = np.maximum(curve.mean - curve.sd, np.minimum(curve.mean, panel.floor))
-                axis.fill_between(x, low, curve.mean + curve.sd, color=colour, alpha=0.18, lw=0)
-        for place, curve_colour in zip(panel.marks, COLOURS, strict=False):
-            axis.axvline(place, color=curve_colour, lw=0.9, ls=":", zorder=1)
+                axis.fill_between(x, low, curve.mean + curve.sd, color=color, alpha=0.18, lw=0)
+        for place, curve_color in zip(panel.marks, COLORS, strict=False):
+            axis.axvline(place, color=curve_color, lw=0.9, ls=":", zorder=1)
         axis.set_title(panel.title, fontsize=9.5)
         axis.set_ylabel(panel.unit, fontsize=8)
         axis.tick_params(labelsize=7.5)
@@ -179,6 +196,6 @@ def grid(
 
 
 def pretty(name: str) -> str:
-    """`tibialis_anterior_r` -> `tibialis anterior (right)`."""
+    """Convert `tibialis_anterior_r` to `tibialis anterior (right)`."""
     stem, _, side = name.rpartition("_")
     return f"{stem.replace('_', ' ')} ({ {'r': 'right', 'l': 'left'}[side] })" if side in ("r", "l") else name

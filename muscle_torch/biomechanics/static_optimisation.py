@@ -1,9 +1,9 @@
-"""Static optimisation: the activations of least effort that give the joint moments of a measured motion.
+"""Static optimisation: the activations of least effort that produce the joint moments of a measured motion.
 
-At every frame apart, without activation dynamics: minimise sum a^2 + penalty * sum (residual moment [Nm])^2 with
-0 <= a <= 1, the classical baseline (Crowninshield and Brand 1981; Anderson and Pandy 2001). Force is linear in
-activation at a given length and velocity: F = active(l, v) a + passive(l). All frames are solved together: a batched
-quadratic programme with bounds.
+Every frame separately, without activation dynamics: minimize sum a^2 + penalty * sum (residual moment [Nm])^2 subject
+to 0 <= a <= 1, the classical baseline (Crowninshield and Brand 1981; Anderson and Pandy 2001). Force is linear in
+activation at a given length and velocity: F = active(l, v) a + passive(l). All frames are solved together as a batch of
+box-constrained quadratic programs.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from .series import TimeSeries
 
 @dataclass(frozen=True, eq=False)
 class Optimised:
-    """`activations` (T, muscles) a column a muscle; `residual` (T, joints) [Nm] of the moments not reached."""
+    """Result of static optimisation over T frames."""
 
-    activations: TimeSeries
-    residual: TimeSeries
+    activations: TimeSeries  # (T, muscles)
+    residual: TimeSeries  # (T, joints) moments that the muscles do not produce [Nm]
     lengths: np.ndarray  # (T, muscles) [m]
     velocities: np.ndarray  # (T, muscles) [m/s]
 
@@ -37,13 +37,23 @@ def static_optimisation(
     rate: float,
     penalty: float = 1.0,
 ) -> Optimised:
-    """Activations for a motion (T, num_qpos) at `rate` [Hz] whose independent joints need `moments` (T, joints) [Nm].
+    """Compute the muscle activations for a motion.
 
-    `penalty` [1/Nm^2] weighs the moments' squared residual against squared activation: large, so that moments are met
-    where muscles can; what they cannot (reserve actuators elsewhere) is `residual`.
+    Args:
+        embodiment: The body.
+        qpos: (T, num_qpos).
+        moments: Moments required at independent joints, (T, joints) [Nm].
+        rate: Frame rate [Hz].
+        penalty: Weight of the squared residual moment against squared activation [1/Nm^2]; large, so that moments are
+            met if possible. The remainder, elsewhere provided by reserve actuators, is `residual`.
+
+    Raises:
+        InputError: Motion and moments differ in length.
     """
     if len(moments.time) != len(qpos):
-        raise InputError(f"{len(qpos)} frames of motion, {len(moments.time)} of moments")
+        raise InputError(
+            f"{len(qpos)} frames of motion but {len(moments.time)} of moments: resample them to the same clock"
+        )
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     independent = IndependentJoints(embodiment)
     qvel, _ = derivatives(model, qpos, rate)
@@ -59,13 +69,13 @@ def static_optimisation(
         lengths[frame], velocities[frame] = data.actuator_length[muscles], data.actuator_velocity[muscles]
         active[frame], passive[frame] = muscle_forces(embodiment, lengths[frame], velocities[frame])
         arms[frame] = (moment_matrix(embodiment, data) @ independent.along(qpos[frame], moments.names)).T
-    needed = moments.values - np.einsum("tju,tu->tj", arms, passive)
+    required = moments.values - np.einsum("tju,tu->tj", arms, passive)
     matrix = arms * active[:, None, :]
-    found = solve_boxed(torch.from_numpy(matrix), torch.from_numpy(needed), penalty).numpy()
-    residual = needed - np.einsum("tju,tu->tj", matrix, found)
+    activations = solve_boxed(torch.from_numpy(matrix), torch.from_numpy(required), penalty).numpy()
+    residual = required - np.einsum("tju,tu->tj", matrix, activations)
     names = embodiment.muscle_names
     return Optimised(
-        TimeSeries(moments.time, found, names, ("",) * nu, "static optimisation"),
+        TimeSeries(moments.time, activations, names, ("",) * nu, "static optimisation"),
         moments.with_values(residual),
         lengths,
         velocities,
@@ -73,7 +83,13 @@ def static_optimisation(
 
 
 def muscle_forces(embodiment: Embodiment, lengths: np.ndarray, velocities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(muscles,) force at full activation without the passive one, and passive force [N]; negative: muscles pull."""
+    """Return active force at full activation, and passive force, (muscles,) each [N]; negative: muscles pull.
+
+    Args:
+        embodiment: The body.
+        lengths: Actuator lengths, (muscles,) [m].
+        velocities: Actuator velocities, (muscles,) [m/s].
+    """
     model, muscles = embodiment.model, embodiment.muscle_ids
     active, passive = np.zeros(len(muscles)), np.zeros(len(muscles))
     for i, actuator in enumerate(muscles):
@@ -85,10 +101,19 @@ def muscle_forces(embodiment: Embodiment, lengths: np.ndarray, velocities: np.nd
 
 
 def solve_boxed(matrix: torch.Tensor, needed: torch.Tensor, penalty: float, iterations: int = 100) -> torch.Tensor:
-    """min |a|^2 + penalty |matrix a - needed|^2 over 0 <= a <= 1, every row of the batch apart.
+    """Solve min |a|^2 + penalty |matrix a - needed|^2 over 0 <= a <= 1 for each row of a batch.
 
-    matrix (T, J, U), needed (T, J) in Nm -> (T, U). By its dual: at the optimum a = clip(matrix' y, 0, 1) with
-    y = penalty (needed - matrix a), so that only the J numbers y are sought, by Newton's method with step halving.
+    Solves the dual: at the optimum a = clip(matrix' y, 0, 1) with y = penalty (needed - matrix a), so only the J
+    numbers y are sought, by Newton's method with step halving.
+
+    Args:
+        matrix: (T, J, U) [Nm].
+        needed: (T, J) [Nm].
+        penalty: [1/Nm^2].
+        iterations: Maximum number of Newton steps.
+
+    Returns:
+        (T, U).
     """
     eye = torch.eye(matrix.shape[1], dtype=matrix.dtype).expand(len(matrix), -1, -1)
 

@@ -1,6 +1,6 @@
-"""Delimited text tables as laboratories and spreadsheets write them.
+"""Delimited text tables as written by laboratories and spreadsheets.
 
-Read are UTF-8, UTF-16 and Windows code page 1252; tabs, semicolons, commas, bars or blanks between the columns; decimal
+Supports UTF-8, UTF-16 and Windows code page 1252; tabs, semicolons, commas, bars or spaces between columns; decimal
 commas; quoted names; Excel's `sep=` line; lines above the names; a row of units below them; words for missing values.
 """
 
@@ -28,12 +28,12 @@ UNIT = re.compile(
     re.IGNORECASE,
 )
 SIDE_WORDS = frozenset(("r", "l", "right", "left", "rt", "lt", "dx", "sx"))
-SAMPLE = 20  # last lines that tell the separator: names and preambles stand at the top
+SAMPLE = 20  # last lines from which the separator is detected: names and preambles are at the top
 COMMENT = "#"
 
 
 class Row(NamedTuple):
-    """The cells of one line, stripped of blanks and quotes; `line` counts from 1."""
+    """Cells of one line, without surrounding spaces and quotes; `line` counts from 1."""
 
     line: int
     cells: list[str]
@@ -41,18 +41,18 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TextTable:
-    """Numbers under names. `values` (T, C), NaN for missing values; `units` '' if not stated; `notes` in words."""
+    """A table of T rows and C columns."""
 
     names: tuple[str, ...]
-    units: tuple[str, ...]
-    values: np.ndarray
-    notes: tuple[str, ...] = ()
+    units: tuple[str, ...]  # "" if not stated
+    values: np.ndarray  # (T, C), NaN for missing values
+    notes: tuple[str, ...] = ()  # what was skipped or assumed
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8, UTF-16 (with its mark) or code page 1252. Raises InputError for others."""
+    """Read a text file in UTF-8, UTF-16 (with BOM) or code page 1252. Raises InputError for other files."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path} does not exist (in {Path.cwd()})")
     data = path.read_bytes()
     try:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -61,12 +61,12 @@ def read_text(path: Path) -> str:
             raise InputError(f"{path}: not a text file; export it as text (tables as CSV)")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # Five bytes have no sign in code page 1252; they never stand in a number.
+        # Five bytes are undefined in code page 1252; they never occur in a number.
         return data.decode("cp1252", errors="replace")
 
 
 def read_rows(path: str | Path) -> tuple[list[Row], list[Row], str]:
-    """Return the rows of cells, the commented rows (#) above them, and the separator ('' for blanks)."""
+    """Return the rows of cells, the commented rows (#) above them, and the separator ("" for spaces)."""
     lines = read_text(Path(path)).splitlines()
     first = 0
     separator = ""
@@ -82,22 +82,22 @@ def read_rows(path: str | Path) -> tuple[list[Row], list[Row], str]:
 
 
 def separator_of(lines: list[str]) -> str:
-    """Return what stands between the columns of lines of numbers: tab, `;`, `|`, `,` or '' for blanks."""
+    """Return the separator between the columns of lines of numbers: tab, `;`, `|`, `,` or "" for spaces."""
     for separator in ("\t", ";", "|", ","):
         if not lines or sum(separator in line for line in lines) < 0.8 * len(lines):
             continue
-        # `0,01 0,52`: blanks between decimal commas.
+        # `0,01 0,52`: decimal commas separated by spaces.
         words = [word for line in lines for word in line.split()]
-        between_blanks = len(words) > len(lines) and all(
+        decimal_commas = len(words) > len(lines) and all(
             DECIMAL_COMMA.fullmatch(word) or WHOLE.fullmatch(word) for word in words
         )
-        if separator != "," or not between_blanks:
+        if separator != "," or not decimal_commas:
             return separator
     return ""
 
 
 def split(line: str, separator: str) -> list[str]:
-    """Return the cells of one line, quotes and blanks around them taken off."""
+    """Return the cells of one line without surrounding quotes and spaces."""
     if not separator:
         return line.split()
     if '"' not in line:
@@ -108,6 +108,7 @@ def split(line: str, separator: str) -> list[str]:
 
 
 def is_number(cell: str, decimal: str = ".") -> bool:
+    """Return whether a cell is a number or a missing value."""
     try:
         number(cell, decimal)
     except ValueError:
@@ -116,29 +117,31 @@ def is_number(cell: str, decimal: str = ".") -> bool:
 
 
 def number(cell: str, decimal: str = ".") -> float:
-    """Return the value of a cell, NaN for a missing one. Raises ValueError for words."""
+    """Return the value of a cell, NaN for a missing one. Raises ValueError if it is not a number."""
     if cell.lower() in MISSING:
         return float("nan")
     return float(cell.replace("\u2212", "-").replace(decimal, "."))
 
 
 def decimal_mark(rows: list[Row], separator: str) -> str:
-    """Return ',' if the numbers have decimal commas, else '.'."""
+    """Return "," if the numbers have decimal commas, otherwise "."."""
     cells = [cell for row in rows[-SAMPLE:] for cell in row.cells]
     commas = any(DECIMAL_COMMA.fullmatch(cell) for cell in cells)
     return "," if commas and not any(DECIMAL_POINT.fullmatch(cell) for cell in cells) else "."
 
 
 def read_table(path: str | Path) -> TextTable:
-    """Return the numbers of a table with one line of names, units taken from brackets or from a row of units.
+    """Read a table with one line of names and units from brackets or a row of units.
 
-    Lines above the names are skipped, and a note says so. Raises InputError for a file that is no such table, with the
-    line that is wrong.
+    Lines above the names are skipped, with a note.
+
+    Raises:
+        InputError: The file is not such a table; the message names the line.
     """
     path = Path(path)
     rows, comments, separator = read_rows(path)
     if len(rows) + len(comments) < 2:
-        raise InputError(f"{path}: {max(len(rows) - 1, 0)} rows below the names, a recording needs at least 2")
+        raise InputError(f"{path}: {max(len(rows) - 1, 0)} rows below the names; a recording needs at least 2")
     decimal = decimal_mark(rows, separator)
     first = _first_of_numbers(rows, decimal)
     if first is None:
@@ -149,24 +152,36 @@ def read_table(path: str | Path) -> TextTable:
     names, units, values = _without_empty_ends(names, units, values)
     notes = []
     if skipped:
-        notes.append(f"{path}: lines 1 to {skipped[-1].line} stand above the names and are not read")
+        notes.append(f"{path}: lines 1 to {skipped[-1].line} above the names are skipped")
     if decimal == ",":
         notes.append(f"{path}: read with decimal commas")
     return TextTable(tuple(names), tuple(units), values, tuple(notes))
 
 
 def numbers(path: Path, rows: list[Row], columns: int, decimal: str = ".") -> np.ndarray:
-    """Return (T, columns), NaN for missing cells. Raises InputError with the line and the cell."""
+    """Convert rows to numbers (T, columns); NaN for missing cells.
+
+    Args:
+        path: The file, for messages.
+        rows: The rows.
+        columns: Number of columns.
+        decimal: Decimal mark.
+
+    Raises:
+        InputError: A cell is not a number, or a row has another number of columns; the message names the line.
+    """
     values = []
     for line, cells in rows:
         while len(cells) > columns and not cells[-1]:
             cells = cells[:-1]
         if len(cells) != columns:
             doubled = len(cells) in (2 * columns, 2 * columns - 1) and columns > 1
-            hint = "; decimal commas between commas? export with semicolons between the columns" if doubled else ""
-            raise InputError(f"{path}: line {line} has {len(cells)} values, the names say {columns}{hint}")
+            hint = "; if it has decimal commas, export it with semicolons between the columns" if doubled else ""
+            raise InputError(f"{path}: line {line} has {len(cells)} values, but there are {columns} names{hint}")
         try:
-            values.append([float(cell) for cell in cells])  # nearly all rows; missing values and commas take longer
+            values.append(
+                [float(cell) for cell in cells]
+            )  # fast path for rows without missing values or decimal commas
         except ValueError:
             try:
                 values.append([number(cell, decimal) for cell in cells])
@@ -177,7 +192,7 @@ def numbers(path: Path, rows: list[Row], columns: int, decimal: str = ".") -> np
 
 
 def name_and_unit(title: str) -> tuple[str, str]:
-    """Return `("force", "N")` of `force [N]`. Round brackets around anything but a unit belong to the name."""
+    """Split `force [N]` into `("force", "N")`. Round brackets that contain no unit belong to the name."""
     match = BRACKETED.match(title)
     if not match or not match.group(1) or match.group(2).strip().lower() in SIDE_WORDS:
         return title, ""
@@ -186,12 +201,12 @@ def name_and_unit(title: str) -> tuple[str, str]:
 
 
 def _first_of_numbers(rows: list[Row], decimal: str) -> int | None:
-    """Index of the first row that holds numbers, as wide as the last rows are."""
+    """Return the index of the first row of numbers that is as wide as the last rows; None if there is none."""
     widths = [len(row.cells) for row in rows[-SAMPLE:]]
     width = max(set(widths), key=widths.count)
     for index, row in enumerate(rows):
-        known = [cell for cell in row.cells if cell.lower() not in MISSING]
-        if len(row.cells) == width and known and all(is_number(cell, decimal) for cell in known):
+        present = [cell for cell in row.cells if cell.lower() not in MISSING]
+        if len(row.cells) == width and present and all(is_number(cell, decimal) for cell in present):
             return index
     return None
 
@@ -199,17 +214,17 @@ def _first_of_numbers(rows: list[Row], decimal: str) -> int | None:
 def _head(
     path: Path, above: list[Row], comments: list[Row], first: Row
 ) -> tuple[list[str], list[str], list[Row]]:  # fmt: skip
-    """Names, units and skipped rows of what stands above the first row of numbers."""
-    if not above:  # numpy writes the names behind a #
+    """Return names, units and skipped rows from the rows above the first row of numbers."""
+    if not above:  # numpy writes the names after a #
         commented = [row for row in comments if row.line < first.line and len(row.cells) == len(first.cells)]
         if not commented or all(is_number(cell) for cell in commented[-1].cells):
-            raise InputError(f"{path}: the first line holds numbers; give the columns names there")
+            raise InputError(f"{path}: the first line contains numbers; write the column names there")
         above = commented[-1:]
     titles, unit_cells = above[-1].cells, None
     if len(above) > 1 and len(above[-2].cells) == len(titles):
         if _are_units(titles):
             titles, unit_cells, above = above[-2].cells, titles, above[:-1]
-        elif is_number(titles[0]) and titles[0]:  # not the names: a row with a word among its numbers
+        elif is_number(titles[0]) and titles[0]:  # not names, but a row with a word among its numbers
             bad = next(cell for cell in titles if not is_number(cell))
             raise InputError(f"{path}: line {above[-1].line}: {bad!r} is not a number")
     while len(titles) > len(first.cells) and not titles[-1]:
@@ -223,15 +238,15 @@ def _head(
 
 
 def _are_units(cells: list[str]) -> bool:
-    """Whether a row below the names holds units: nothing but units and empty cells."""
-    known = [cell.strip("[]()") for cell in cells if cell.lower() not in MISSING]
-    return bool(known) and all(UNIT.fullmatch(cell) for cell in known)
+    """Return whether a row consists only of units and empty cells."""
+    present = [cell.strip("[]()") for cell in cells if cell.lower() not in MISSING]
+    return bool(present) and all(UNIT.fullmatch(cell) for cell in present)
 
 
 def _without_empty_ends(
     names: list[str], units: list[str], values: np.ndarray
 ) -> tuple[list[str], list[str], np.ndarray]:  # fmt: skip
-    """Without the nameless, empty columns that separators at the ends of lines make."""
+    """Remove nameless, empty columns caused by separators at the ends of lines."""
     while len(names) > 1 and names[-1] == f"column_{len(names)}" and np.isnan(values[:, -1]).all():
         names, units, values = names[:-1], units[:-1], values[:, :-1]
     return names, units, values

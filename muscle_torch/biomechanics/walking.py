@@ -1,4 +1,4 @@
-"""Where a body goes and how: its heading frame by frame, the belt under it, and whether it walks, runs or does neither.
+"""Locomotion of a body: heading, treadmill speed, and whether it walks, runs or does neither.
 
 Positions are (T, 3) [m] with the last axis up, directions (T, 2) unit vectors in the ground plane.
 """
@@ -10,22 +10,26 @@ import numpy as np
 from .gait_events import Contacts, smoothed
 from .series import butterworth
 
-TURNING = 0.5  # [Hz]; the pelvis turns with every step, a walker turns more slowly
-LOW = 0.015  # [m]; a toe this near its lowest place stands, or swings through
-BELT = 0.5  # of the speed; feet that stand move with a treadmill's whole speed, or hardly
+TURNING = 0.5  # [Hz]; the pelvis rotates with every step, while changes of direction are slower
+LOW = 0.015  # [m]; a toe this near its lowest height stands, or swings through
+BELT = 0.5  # fraction of the speed; standing feet move with a treadmill's full speed, or hardly at all
 SLOWEST = 0.2  # [m/s] of a belt
-STAYS = 0.2  # of the leg length; a foot that does not get further makes no stride
-STRIDES = 0.5  # of the leg length; a body that does not get further makes no strides
-TOGETHER = 0.15  # of a stride; feet that land nearer to each other jump
-SIDEWAYS = 0.5  # of the way that leads ahead; below, the body goes sideways
+STAYS = 0.2  # of the leg length; a foot that travels less makes no stride
+STRIDES = 0.5  # of the leg length; a body that travels less makes no strides
+TOGETHER = 0.15  # of a stride; feet that land closer in time are jumping
+SIDEWAYS = 0.5  # forward fraction of the path; below, the body moves sideways
 
 Feet = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def headings(rightward: np.ndarray, rate: float) -> np.ndarray:
-    """Return (T, 2) where the pelvis faces, from the axis (T, 3) that points to its right; without its steps' twist.
+    """Return the heading of the pelvis (T, 2), without the rotation of each step.
 
-    The axis to the right stays level if the body bends forward, the one ahead does not.
+    Computed from the rightward axis, because it stays level when the body bends forward, unlike the forward axis.
+
+    Args:
+        rightward: Axis that points to the right of the pelvis, (T, 3).
+        rate: Frame rate [Hz].
     """
     facing = _unit(np.stack([-rightward[:, 1], rightward[:, 0]], axis=1))
     if len(facing) < 1.5 * rate or rate <= 2.2 * TURNING:
@@ -34,14 +38,20 @@ def headings(rightward: np.ndarray, rate: float) -> np.ndarray:
 
 
 def belt_speed(feet: Feet, pelvis: np.ndarray, heading: np.ndarray, rate: float) -> float:
-    """Return the speed [m/s] at which the ground moves along `heading`: negative on a treadmill, 0 over ground.
+    """Return the speed [m/s] of the ground along the heading: negative on a treadmill, 0 overground.
 
-    It is the median speed of the toes while they are low. Feet that slide a little do not make a treadmill.
+    The median speed of the toes while they are low; slight sliding of the feet does not count as a treadmill.
+
+    Args:
+        feet: Side -> heel and toe positions, (T, 3) each.
+        pelvis: (T, 3).
+        heading: (T, 2).
+        rate: Frame rate [Hz].
     """
     speeds = []
     for _, toe in feet.values():
-        known = np.isfinite(toe).all(axis=1)
-        low = known & (toe[:, 2] < np.nanpercentile(toe[:, 2], 5) + LOW)
+        finite = np.isfinite(toe).all(axis=1)
+        low = finite & (toe[:, 2] < np.nanpercentile(toe[:, 2], 5) + LOW)
         speeds.append(along(toe, heading, rate)[low])
     belt = float(np.nanmedian(np.concatenate(speeds)))
     speed = float(np.nanmean(along(pelvis, heading, rate))) - belt
@@ -49,35 +59,60 @@ def belt_speed(feet: Feet, pelvis: np.ndarray, heading: np.ndarray, rate: float)
 
 
 def along(points: np.ndarray, heading: np.ndarray, rate: float) -> np.ndarray:
-    """Return (T,) the speed [m/s] of a point along the heading."""
+    """Return the speed of a point along the heading, (T,) [m/s].
+
+    Args:
+        points: (T, 3).
+        heading: (T, 2).
+        rate: Frame rate [Hz].
+    """
     return np.sum(np.gradient(smoothed(points[:, :2], rate, 20.0), axis=0) * rate * heading, axis=1)
 
 
 def over_ground(points: np.ndarray, heading: np.ndarray, belt: float, rate: float) -> np.ndarray:
-    """Return (T, 2) the place on the ground that moves with the belt: where a treadmill walker would have got."""
+    """Return the position relative to the moving belt, (T, 2): where a treadmill walker would be overground.
+
+    Args:
+        points: (T, 3).
+        heading: (T, 2).
+        belt: Ground speed along the heading [m/s].
+        rate: Frame rate [Hz].
+    """
     travel = np.cumsum(heading, axis=0) - heading[0]
     return points[:, :2] - belt / rate * travel
 
 
 def travel_direction(pelvis: np.ndarray, heading: np.ndarray, belt: float, rate: float) -> tuple[np.ndarray, bool]:
-    """Return (T, 2) where the body goes, and whether that is backwards: the heading, or its opposite."""
+    """Return the direction of travel (T, 2), the heading or its opposite, and whether it is backwards.
+
+    Args:
+        pelvis: (T, 3).
+        heading: (T, 2).
+        belt: Ground speed along the heading [m/s].
+        rate: Frame rate [Hz].
+    """
     backwards = float(np.nanmean(along(pelvis, heading, rate))) - belt < 0
     return (-heading if backwards else heading), backwards
 
 
 def strides_only(contacts: Contacts, heel: np.ndarray, leg: float, start: float, rate: float) -> Contacts:
-    """Return the contacts without those whose foot did not get on since the one before.
+    """Exclude contacts in which the foot has not moved forward since the previous one.
 
-    `heel` (T, 2) is its place on the ground, `leg` [m] the leg's length, `start` [s] the first frame.
+    Args:
+        contacts: Contacts of one foot.
+        heel: Position of the heel on the ground, (T, 2) [m].
+        leg: Leg length [m].
+        start: Time of the first frame [s].
+        rate: Frame rate [Hz].
     """
     strides: list[int] = []
     left_out = list(contacts.left_out)
     for index, time in enumerate(contacts.starts):
-        place = place_at(heel, time, start, rate)
+        position = place_at(heel, time, start, rate)
         if strides:
-            away = float(np.linalg.norm(place - place_at(heel, contacts.starts[strides[-1]], start, rate)))
-            if away < STAYS * leg:
-                left_out.append(f"strike at {time:.2f} s: the foot got on by only {away:.2f} m")
+            distance = float(np.linalg.norm(position - place_at(heel, contacts.starts[strides[-1]], start, rate)))
+            if distance < STAYS * leg:
+                left_out.append(f"strike at {time:.2f} s: the foot moved only {distance:.2f} m")
                 continue
         strides.append(index)
     return Contacts(contacts.starts[strides], contacts.ends[strides], tuple(left_out))
@@ -87,44 +122,51 @@ def no_walk(
     feet: Mapping[str, np.ndarray], contacts: Mapping[str, Contacts], strikes: int, pelvis: np.ndarray,
     heading: np.ndarray, leg: float,
 ) -> str:  # fmt: skip
-    """Return why a motion is neither walking nor running; '' if it is one.
+    """Return why a motion is neither walking nor running; "" if it is one of them.
 
     Args:
-        feet: side -> (T, 2) place of the heel on the ground [m].
-        contacts: side -> contacts after `strides_only`.
-        strikes: number of strikes before that.
-        pelvis: (T, 2) its place on the ground [m].
-        heading: (T, 2) where it faces.
-        leg: length of the leg [m].
+        feet: Side -> position of the heel on the ground, (T, 2) [m].
+        contacts: Side -> contacts after `strides_only`.
+        strikes: Number of strikes before `strides_only`.
+        pelvis: Its position on the ground, (T, 2) [m].
+        heading: (T, 2).
+        leg: Leg length [m].
     """
     furthest = max(_extent(place) for place in feet.values())
     if furthest < STAYS * leg:
-        return f"the feet stay where they are (within {furthest:.2f} m)"
+        return f"the feet stay in place (within {furthest:.2f} m)"
     starts = [contacts[side].starts for side in contacts]
     if all(len(one) < 2 for one in starts):
         if strikes > len(starts):
-            return "no foot gets ahead from one strike to the next"
+            return "no foot moves forward between strikes"
         if _extent(pelvis) < STRIDES * leg:  # a kick, a lunge, a single step
-            return f"the body stays where it is (within {_extent(pelvis):.2f} m)"
+            return f"the body stays in place (within {_extent(pelvis):.2f} m)"
     steps = np.diff(pelvis, axis=0)
     ahead = np.abs(np.sum(steps * heading[1:], axis=1)).sum() / max(np.linalg.norm(steps, axis=1).sum(), 1e-9)
     if ahead < SIDEWAYS:
-        return "the body goes sideways"
+        return "the body moves sideways"
     if all(len(one) > 1 for one in starts):
         stride = float(np.median(np.concatenate([np.diff(one) for one in starts])))
-        apart = np.abs(starts[0][:, None] - starts[1][None]).min(axis=1)
-        if float(np.median(apart)) < TOGETHER * stride:
+        delay = np.abs(starts[0][:, None] - starts[1][None]).min(axis=1)
+        if float(np.median(delay)) < TOGETHER * stride:
             return "both feet land together"
     return ""
 
 
 def _extent(place: np.ndarray) -> float:
-    """Diagonal [m] of the smallest box, along the axes, around places (T, 2)."""
+    """Return the diagonal of the axis-aligned bounding box of positions (T, 2) [m]."""
     return float(np.linalg.norm(np.nanmax(place, axis=0) - np.nanmin(place, axis=0)))
 
 
 def place_at(points: np.ndarray, time: float, start: float, rate: float) -> np.ndarray:
-    """Return the place (2,) or (3,) at `time` [s], between frames; the first or last frame's beyond them."""
+    """Return the position (2,) or (3,) at a time, interpolated between frames and constant beyond them.
+
+    Args:
+        points: (T, 2) or (T, 3).
+        time: [s].
+        start: Time of the first frame [s].
+        rate: Frame rate [Hz].
+    """
     frame = np.clip((time - start) * rate, 0, len(points) - 1)
     return np.array([np.interp(frame, np.arange(len(points)), column) for column in points.T])
 

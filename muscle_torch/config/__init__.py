@@ -1,4 +1,4 @@
-"""Configuration: a documented, strict schema; YAML and `key=value` words on top."""
+"""Configuration: a documented, strict schema, filled from YAML files and `key=value` arguments."""
 
 from .command import explain_library, help_text, run_command
 from .kinds import Choice, Row, import_object

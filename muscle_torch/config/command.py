@@ -1,4 +1,4 @@
-"""What every command line program shares: `--help`, `--list`, one-line errors, exit codes."""
+"""Shared entry point of all command line programs: `--help`, `--list`, one-line errors, exit codes."""
 
 import dataclasses
 import os
@@ -16,21 +16,30 @@ from .opengl import check_opengl
 from .schema import Config
 from .words import plain_words
 
-# What a first run changes; `--help` begins with these.
+# Keys that a first run is likely to change; `--help` lists them first.
 IMPORTANT = ("task", "motion", "num_envs", "total_steps", "device", "threads", "seed", "experiment", "checkpoint")
 IMPORTANT += ("resume", "preset", "capture_video", "policy", "actions", "goal", "embodiment")
 HELP, LIST, VERSION = ("-h", "--help", "help"), ("--list", "list"), ("--version",)
-FORMS = "Every option is a `key=value` word; `--key=value` and `--key value` mean the same."
+FORMS = "Options are written `key=value`; `--key=value` and `--key value` are equivalent."
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], help_schema: type, description: str) -> None:
-    """Run a command line program: `--help`, `--list`, one-line errors with exit code 2, Ctrl-C with 130."""
+    """Run a command line program and exit.
+
+    Handles `--help`, `--list` and `--version`. Exits with code 2 after an InputError, which is printed as one line, and
+    with 130 after Ctrl-C. MUSCLE_TORCH_DEBUG=1 also prints the traceback.
+
+    Args:
+        main: The program; takes the arguments as `key=value` words and returns the exit code (None: 0).
+        help_schema: Dataclass whose keys `--help` lists.
+        description: First lines of the help text.
+    """
     words = sys.argv[1:]
     try:
         check_opengl()
-        _answer(words, help_schema, description)
+        _print_information(words, help_schema, description)
         code = main(plain_words(words)) or 0
-    except _Answered:
+    except _InformationPrinted:
         code = 0
     except InputError as error:
         if os.environ.get("MUSCLE_TORCH_DEBUG"):
@@ -43,12 +52,12 @@ def run_command(main: Callable[[Sequence[str]], int | None], help_schema: type, 
     sys.exit(code)
 
 
-class _Answered(Exception):
-    """The words asked for help, a list or the version, which was printed."""
+class _InformationPrinted(Exception):
+    """Help, a list or the version was requested and has been printed."""
 
 
-def _answer(words: Sequence[str], schema: type, description: str) -> None:
-    """Print what `--help`, `--list` or `--version` among the words asks for, and raise `_Answered`."""
+def _print_information(words: Sequence[str], schema: type, description: str) -> None:
+    """Handle `--help`, `--list` or `--version`; raise `_InformationPrinted` if one of them was among the words."""
     rest = [word for word in words if word not in (*HELP, *LIST, *VERSION)]
     if any(word in HELP for word in words):
         config = load_config(words=rest) if schema is Config else None
@@ -62,29 +71,34 @@ def _answer(words: Sequence[str], schema: type, description: str) -> None:
         print(f"muscle_torch {metadata.version('muscle_torch')}")
     else:
         return
-    raise _Answered
+    raise _InformationPrinted
 
 
 def _choices(config: Config | None) -> str:
-    from .listing import choices  # imports the tables' modules
+    from .listing import choices  # imports the modules of all tables
 
     return choices(config)
 
 
 def explain_library(description: str, command: str) -> None:
-    """What a file in tools/ that is no program prints if it is run; `command` is the program that uses it."""
+    """Print what a file in tools/ is for if it is a library that is run as a script, then exit.
+
+    Args:
+        description: The file's docstring.
+        command: Path of the program that uses it.
+    """
     print(f"{description.strip()}\n\nThis file is a library, not a program: `python {command} --help`.")
     sys.exit(0 if any(word in HELP for word in sys.argv[1:]) else 2)
 
 
 def help_text(schema: type, values: Any = None, prefix: str = "", first: Sequence[str] = ()) -> str:
-    """Return one line a key: name, value, meaning, unit, type.
+    """Return the help text: per key one line with name, value, meaning, unit and type.
 
     Args:
         schema: Dataclass whose fields were made with `key` and `kind`.
-        values: Instance whose values are shown, and whose chosen rows' options are listed; None: the defaults.
-        prefix: What the names begin with.
-        first: Keys to begin with; the others follow in their order.
+        values: Instance whose values and chosen options are shown; None: the defaults.
+        prefix: Prefix of the key names, such as "ppo.".
+        first: Keys to list first; the others follow in field order.
     """
     fields = {field.name: field for field in dataclasses.fields(schema)}
     names = [name for name in first if name in fields]
@@ -109,7 +123,7 @@ def _field_lines(field: dataclasses.Field, values: Any, prefix: str) -> list[str
 
 
 def _kind_lines(field: dataclasses.Field, chosen: Choice | tuple[Choice, ...] | None) -> list[str]:
-    """Return the line of a key that chooses, and one line for each option of what it chose."""
+    """Return the line of a key that chooses rows of a table, then one line for each option of the chosen rows."""
     key, several = field.name, KINDS[field.name].several
     names = field.metadata["kind"] if several else [field.metadata["kind"]]
     if chosen is None:

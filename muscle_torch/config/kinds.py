@@ -1,8 +1,8 @@
-"""Kinds: a key that chooses a row of a table, and that row's own options.
+"""Kinds: keys that choose a row of a table, and the options of that row.
 
 `policy=mlp` chooses, `policy.hidden=[64,64]` sets an option of the chosen row; `actions=[muscles,motors]` chooses
-several, `actions.motors.limit=0.5` sets an option of one of them. The order of the words does not matter. Tables hold
-import paths and torch-free option classes, so nothing heavy is imported before a row is used.
+several, `actions.motors.limit=0.5` sets an option of one of them. The order of the arguments does not matter. Tables
+hold import paths and torch-free option classes, so nothing heavy is imported before a row is used.
 """
 
 import dataclasses
@@ -41,11 +41,11 @@ class Choice:
 
 
 class Kind(NamedTuple):
-    """Where the table of a key is, and what may be chosen besides its rows."""
+    """Where the table of a key is defined, and what else may be chosen."""
 
     table: str  # "package.module:TABLE", a dict of name -> Row
     several: bool = False  # whether the key chooses a list
-    user_class: str = ""  # row whose options a user's own class takes ("module:Class"); empty: rows only
+    user_class: str = ""  # row whose options a user-defined class ("module:Class") takes; empty: rows only
 
 
 KINDS: dict[str, Kind] = {
@@ -59,17 +59,17 @@ KINDS: dict[str, Kind] = {
 
 
 class Layer(NamedTuple):
-    """One layer of settings. Later layers win."""
+    """One layer of settings; later layers override earlier ones."""
 
     values: Mapping[str, Any]
-    strict: bool  # written by the user: an option that the chosen row lacks is an error
+    strict: bool  # from the user: an option that the chosen row does not have is an error
 
 
 def import_object(path: str) -> Any:
-    """Return the object that "package.module:name" or "folder/file.py:name" names.
+    """Return the object named by "package.module:name" or "folder/file.py:name".
 
     Raises:
-        InputError: There is no such file, module or name.
+        InputError: The file, module or name does not exist.
     """
     where, _, name = path.rpartition(":")
     module = _module(where, path)
@@ -80,14 +80,18 @@ def import_object(path: str) -> Any:
 
 
 def table(key: str) -> dict[str, Row]:
-    """Return the table of a kind."""
+    """Return the table of a kind: name -> row."""
     return import_object(KINDS[key].table)
 
 
 def row(key: str, name: str) -> Row:
-    """Return the row `name` of a kind's table, or a row for a user's own class.
+    """Return a row of a kind's table, or a row for a user-defined class.
 
-    A user's class may declare its options as a dataclass in its attribute `Options`.
+    A user-defined class may declare its options as a dataclass in the attribute `Options`.
+
+    Args:
+        key: The kind, a key of `KINDS`.
+        name: Name of the row, or "module:Class" if the kind allows it.
 
     Raises:
         InputError: The table has no such row.
@@ -97,14 +101,22 @@ def row(key: str, name: str) -> Row:
         return rows[name]
     if kind.user_class and ":" in name:
         return Row(name, getattr(import_object(name), "Options", rows[kind.user_class].options))
-    hint = "; a class of your own is module:Class or file.py:Class" if kind.user_class else ""
+    hint = "; name your own class as module:Class or file.py:Class" if kind.user_class else ""
     raise InputError(f"unknown {key} {name!r}{nearest(name, list(rows))}; choose from {', '.join(rows)}{hint}")
 
 
 def choose(key: str, default: str, layers: Sequence[Layer]) -> Choice:
-    """Return the row that the last layer names, with the options of all layers.
+    """Return the row that the last layer names, with the options merged over all layers.
 
-    Options stay when another row is chosen, as far as that row has them.
+    If a later layer names another row, options of earlier layers are kept as far as that row has them.
+
+    Args:
+        key: The kind.
+        default: Row to use if no layer names one.
+        layers: Settings in order of increasing priority.
+
+    Raises:
+        InputError: The row or an option of a strict layer is unknown.
     """
     stated = [_single(key, layer.values[key]) for layer in layers if key in layer.values]
     name = next((str(values[NAME]) for values in reversed(stated) if NAME in values), default)
@@ -114,18 +126,27 @@ def choose(key: str, default: str, layers: Sequence[Layer]) -> Choice:
 
 
 def choose_several(key: str, default: Sequence[str], layers: Sequence[Layer]) -> tuple[Choice, ...]:
-    """Return the rows that the last layer names, each with its options of all layers."""
+    """Return the rows that the last layer names, each with its options merged over all layers.
+
+    Args:
+        key: The kind.
+        default: Rows to use if no layer names any.
+        layers: Settings in order of increasing priority.
+
+    Raises:
+        InputError: The list is empty, names a row twice, or sets options of a row that is not in it.
+    """
     stated = [(_list(key, layer.values[key]), layer.strict) for layer in layers if key in layer.values]
     names = [str(n) for n in next((v[NAMES] for v, _ in reversed(stated) if NAMES in v), default)]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"{key}={names}: {name!r} is named twice: leave one out")
+            raise InputError(f"{key}={names}: {name!r} is listed twice: remove one")
     if not names:
         raise InputError(f"{key} is empty: choose from {', '.join(table(key))}")
     for values, strict in stated:
         for name in values:
             if name != NAMES and name not in names and (strict or name not in table(key)):
-                raise InputError(f"{key}.{name}: {name!r} is not among {key}={names}: add it, or leave its options out")
+                raise InputError(f"{key}.{name}: {name!r} is not in {key}={names}: add it, or remove its options")
     choices = []
     for name in names:
         options = [(values[name], strict) for values, strict in stated if name in values]
@@ -134,7 +155,7 @@ def choose_several(key: str, default: Sequence[str], layers: Sequence[Layer]) ->
 
 
 def to_plain(value: Any) -> Any:
-    """Return dataclasses, choices and enums as plain containers: for YAML, JSON and checkpoints."""
+    """Return dataclasses, choices and enums as plain containers, for YAML, JSON and checkpoints."""
     if isinstance(value, Choice):
         return {NAME: value.name, **to_plain(value.options)}
     if dataclasses.is_dataclass(value):
@@ -147,7 +168,12 @@ def to_plain(value: Any) -> Any:
 
 
 def structured(schema: type, values: Sequence[Mapping[str, Any]], prefix: str = "") -> Any:
-    """Return an instance of a dataclass from its defaults and `values`, type-checked; the later of `values` win.
+    """Return a type-checked instance of a dataclass.
+
+    Args:
+        schema: The dataclass.
+        values: Layers of values on top of its defaults; later layers override earlier ones.
+        prefix: Prefix of the key names in error messages.
 
     Raises:
         InputError: A value has the wrong type.
@@ -161,17 +187,17 @@ def structured(schema: type, values: Sequence[Mapping[str, Any]], prefix: str = 
 
 
 def _with_lists(schema: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values in which a single number or word of a list-valued key is a list of one: `policy.hidden=256`."""
+    """Wrap single numbers and words of list-valued keys in a list: `policy.hidden=256` becomes [256]."""
     types = {field.name: field.type for field in dataclasses.fields(schema)}
-    made = {}
+    wrapped = {}
     for name, value in values.items():
         kind = types.get(name)
         if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
             value = _with_lists(kind, value)
         elif get_origin(kind) is list and isinstance(value, int | float | str) and not _is_reference(value):
             value = [value]
-        made[name] = value
-    return made
+        wrapped[name] = value
+    return wrapped
 
 
 def _is_reference(value: Any) -> bool:
@@ -179,7 +205,17 @@ def _is_reference(value: Any) -> bool:
 
 
 def check_keys(schema: type, values: Mapping[str, Any], what: str, prefix: str = "") -> None:
-    """Raise InputError for a key that a dataclass and the dataclasses inside it do not have."""
+    """Check that a dataclass, including nested dataclasses, has all keys of `values`.
+
+    Args:
+        schema: The dataclass.
+        values: Values to check, nested like the dataclass.
+        what: What a key is called in the error message, such as "option".
+        prefix: Prefix of the key names in the error message.
+
+    Raises:
+        InputError: A key is unknown; the message suggests the nearest ones.
+    """
     known = {field.name: field for field in dataclasses.fields(schema)}
     for name, value in values.items():
         if name not in known:
@@ -205,18 +241,18 @@ def _options(key: str, name: str, prefix: str, layers: Sequence[tuple[Mapping[st
 def _unknown_option(key: str, name: str, word: str, option: str, names: set[str]) -> InputError:
     rows = _rows_with(key, option)
     if rows:
-        return InputError(f"unknown option {word!r}: {key}={name} does not have it, {' and '.join(rows)} would")
+        return InputError(f"unknown option {word!r}: {key}={name} does not have it, but {' and '.join(rows)} would")
     options = f"; {key}={name} takes {', '.join(sorted(names))}" if names else f"; {key}={name} takes no options"
     return InputError(f"unknown option {word!r}{nearest(option, sorted(names))}{options}")
 
 
 def _rows_with(key: str, option: str) -> list[str]:
-    """Names of the rows that have an option."""
+    """Return the names of the rows that have an option."""
     return [n for n, r in table(key).items() if option in {field.name for field in dataclasses.fields(r.options)}]
 
 
 def _single(key: str, value: Any) -> dict[str, Any]:
-    """Return {"name": ..., options}, whichever way it was written."""
+    """Return {"name": ..., options...} for any of the accepted forms."""
     if isinstance(value, Choice):
         return to_plain(value)
     if isinstance(value, Mapping):
@@ -227,7 +263,7 @@ def _single(key: str, value: Any) -> dict[str, Any]:
 
 
 def _list(key: str, value: Any) -> dict[str, Any]:
-    """Return {"names": [...], name: options}, whichever way it was written."""
+    """Return {"names": [...], name: options} for any of the accepted forms."""
     if isinstance(value, Mapping):
         return {name: inner if name == NAMES else dict(inner or {}) for name, inner in value.items()}
     if isinstance(value, str):
@@ -255,4 +291,4 @@ def _module(where: str, path: str) -> Any:
         spec.loader.exec_module(module)
         return module
     except ModuleNotFoundError as error:
-        raise InputError(f"cannot import {path!r}: {error} (a file is given as path/to/file.py:Class)") from None
+        raise InputError(f"cannot import {path!r}: {error} (write a file as path/to/file.py:Class)") from None

@@ -1,4 +1,4 @@
-"""Packages whose public names are imported on first use, so that their torch-free parts load without torch."""
+"""Lazy package exports: public names are imported on first use, so torch-free parts load without torch."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def lazy_exports(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return a package's `__getattr__` and `__dir__` (PEP 562).
+    """Return `__getattr__` and `__dir__` for a package (PEP 562).
 
     Args:
         package: The package's `__name__`.

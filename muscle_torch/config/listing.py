@@ -1,4 +1,4 @@
-"""What can be chosen: `--list` prints every table, `--help` those of the chosen task."""
+"""Available choices: `--list` prints every table, `--help` those of the selected task."""
 
 import textwrap
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from .kinds import KINDS, import_object, row, table
 from .loading import names_in, tasks
 from .schema import Config
 
-# Heading -> table whose keys are listed, "package.module:NAME". Imported when they are printed.
+# Heading -> table whose keys are listed, "package.module:NAME". Imported only when printed.
 TABLES = {
     "stages": "muscle_torch.rl.algorithms:ALGORITHMS",
     "controllers (policy= of evaluate, render, view)": "muscle_torch.evaluation.controller:CONTROLLERS",
@@ -24,10 +24,10 @@ WIDTH = 118
 
 
 def choices(config: Config | None = None) -> str:
-    """Return what can be chosen, a paragraph a table.
+    """Return the available choices as text, one paragraph per table.
 
     Args:
-        config: Only the motions and muscle groups of its body and the terms of its goal; None: those of all.
+        config: List only the motions and muscle groups of its body and the terms of its goal; None: list all.
     """
     bodies = [config.embodiment.name] if config else list(table("embodiment"))
     goals = [config.goal.name] if config else list(table("goal"))

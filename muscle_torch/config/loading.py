@@ -1,7 +1,7 @@
-"""Layers of configuration; later ones win.
+"""Load configurations from layers; later layers override earlier ones.
 
 Dataclass default < `cfg/task/<task>.yaml` < `cfg/preset/<preset>.yaml` < `cfg/profile/<observation.profile>.yaml` <
-`key=value` words. Unknown keys stop with the nearest known name.
+`key=value` arguments. An unknown key is an error that suggests the nearest known name.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ def load_config(task: str | None = None, words: Sequence[str] = (), **overrides:
     """Return the training config of a task.
 
     Args:
-        task: Name of a file in cfg/task; `task=` among the words wins.
-        words: `key=value` words; nested keys are dotted (`"ppo.epochs=2"`).
+        task: Name of a file in cfg/task; `task=` in `words` takes precedence.
+        words: Command line arguments `key=value`; nested keys are dotted (`"ppo.epochs=2"`).
         **overrides: The same as keywords; nested keys are dicts (`ppo={"epochs": 2}`) or dotted (`"ppo.epochs": 2`).
 
     Raises:
@@ -47,25 +47,29 @@ def load_config(task: str | None = None, words: Sequence[str] = (), **overrides:
 
 
 def with_overrides(config: Config, **overrides: Any) -> Config:
-    """Return a config with some keys changed, checked like `load_config`'s."""
+    """Return a copy of a config with some keys changed, checked as by `load_config`."""
     return _build(Config, [Layer(to_plain(config), False), Layer(_overrides(overrides), True)])
 
 
 def parse_words(schema: type[Schema], words: Sequence[str]) -> Schema:
-    """Return a tool's options: the frozen dataclass `schema` filled from `key=value` words."""
+    """Return a tool's options: the frozen dataclass `schema` filled from `key=value` arguments.
+
+    Raises:
+        InputError: Unknown key, or a value of the wrong type.
+    """
     return _build(schema, [Layer(_words(schema, words), True)])
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """Return a config as plain containers: for YAML, JSON and checkpoints."""
+    """Return a config as plain containers, for YAML, JSON and checkpoints."""
     return to_plain(config)
 
 
 def config_from_dict(values: Mapping[str, Any]) -> Config:
-    """Invert `config_to_dict`.
+    """Rebuild a config from the output of `config_to_dict`.
 
     Raises:
-        InputError: The keys are those of another version.
+        InputError: The dict was written by a version with other keys.
     """
     values = _without_mixing(values)
     check_keys(Config, values, "stored config")
@@ -73,15 +77,15 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def _without_mixing(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a stored config without the options by which the environment once mixed muscles."""
+    """Return a stored config without the action options of versions in which the environment mixed muscles."""
     actions = values.get("actions")
     if not isinstance(actions, list):
         return values
     for one in actions:
         if one.get("synergy_mixing") or one.get("action_bias"):
             raise InputError(
-                "this checkpoint was trained when the environment mixed muscles; now the policy does: train it anew "
-                "(exploration.synergy_mixing, exploration.action_bias)"
+                "this checkpoint is from a version in which the environment mixed muscles; now the policy does: "
+                "retrain it (exploration.synergy_mixing, exploration.action_bias)"
             )
     removed = ("synergy_mixing", "action_bias")
     kept = [{name: value for name, value in one.items() if name not in removed} for one in actions]
@@ -94,7 +98,7 @@ def tasks() -> list[str]:
 
 
 def names_in(folder: str) -> list[str]:
-    """Return the names of the files in cfg/<folder>."""
+    """Return the names of the YAML files in cfg/<folder>."""
     return sorted(p.name.removesuffix(".yaml") for p in _folder(folder).iterdir() if p.name.endswith(".yaml"))
 
 
@@ -118,7 +122,7 @@ def _yaml_layer(folder: str, name: str) -> Layer:
 
 
 def _by_task(folder: str, name: str, task: str) -> Layer:
-    """Return the block of a preset or profile for a task, on top of the block `all`."""
+    """Return a preset's or profile's block for a task, merged on top of its block `all`."""
     blocks = _yaml(folder, name)
     if task not in blocks and "all" not in blocks:
         raise InputError(f"{folder} {name!r} has no settings for task {task!r}")
@@ -130,7 +134,7 @@ def _by_task(folder: str, name: str, task: str) -> Layer:
 
 
 def _last(layers: Sequence[Layer], *path: str) -> Any:
-    """Return the value at a path of keys in the last layer that has it; None if none has."""
+    """Return the value at a path of keys from the last layer that has it; None if none does."""
     for layer in reversed(layers):
         value: Any = layer.values
         for name in path:
@@ -141,7 +145,7 @@ def _last(layers: Sequence[Layer], *path: str) -> Any:
 
 
 def _words(schema: type, words: Sequence[str]) -> dict[str, Any]:
-    """Return `key=value` words as nested dicts."""
+    """Parse `key=value` arguments into nested dicts."""
     words = plain_words(words)
     for word in words:
         if "=" not in word or word.startswith("-"):
@@ -157,7 +161,7 @@ def _words(schema: type, words: Sequence[str]) -> dict[str, Any]:
 
 
 def _chosen(schema: type, word: str) -> str:
-    """Write `policy=mlp` as `policy.name=mlp`, so that a word for an option does not replace the choice."""
+    """Rewrite `policy=mlp` as `policy.name=mlp`, so that setting an option does not replace the choice."""
     name, value = word.split("=", 1)
     if name not in _kinds(schema):
         return word
@@ -173,13 +177,13 @@ def _overrides(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kinds(schema: type) -> dict[str, Any]:
-    """Return the fields that choose rows of a table, with what they choose by default."""
+    """Return the fields that choose rows of a table, with their default choice."""
     return {f.name: f.metadata["kind"] for f in dataclasses.fields(schema) if "kind" in f.metadata}
 
 
 @functools.cache
 def _plain(schema: type) -> type:
-    """Return the dataclass without the fields that choose rows: what OmegaConf can type-check."""
+    """Return the dataclass without the fields that choose rows, which OmegaConf cannot type-check."""
     if not _kinds(schema):
         return schema
     fields = [f for f in dataclasses.fields(schema) if "kind" not in f.metadata]
@@ -212,8 +216,8 @@ def _build(schema: type[Schema], layers: Sequence[Layer]) -> Schema:
 
 
 def _as_list(value: Any) -> list[str]:
-    """Return a list of words; one word or path stands for a list of one."""
-    if value is None:  # what the word `motion=` reads as
+    """Return a list of words; a single word or path becomes a list of one."""
+    if value is None:  # `motion=` without a value
         return []
     many = value if isinstance(value, list | tuple) else [value] if str(value) else []
     return [str(one) for one in many]

@@ -1,4 +1,4 @@
-"""OpenGL without a screen: what MuJoCo needs to draw, and the sentence if it is missing."""
+"""OpenGL without a display: the check for a missing library, and the error message."""
 
 import ctypes
 import ctypes.util
@@ -15,7 +15,7 @@ NO_OPENGL = (
 
 
 def check_opengl() -> None:
-    """Raise InputError if MUJOCO_GL=osmesa names a library that is missing: `import mujoco` would fail on it."""
+    """Raise InputError if MUJOCO_GL=osmesa but the library is missing, because `import mujoco` would fail."""
     if platform.system() != "Linux" or os.environ.get("MUJOCO_GL", "").lower() != "osmesa":
         return
     for name in (ctypes.util.find_library(LIBRARY), f"lib{LIBRARY}.so", f"lib{LIBRARY}.so.8", f"lib{LIBRARY}.so.6"):
@@ -24,4 +24,4 @@ def check_opengl() -> None:
                 return
         except OSError:
             continue
-    raise InputError(f"{NO_OPENGL}; MUJOCO_GL=osmesa allows only that one (unset MUJOCO_GL to let muscle_torch choose)")
+    raise InputError(f"{NO_OPENGL}; MUJOCO_GL=osmesa allows only OSMesa (unset MUJOCO_GL to let muscle_torch choose)")

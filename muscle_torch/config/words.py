@@ -1,4 +1,4 @@
-"""The words of a command line: `key=value`, `--key=value` and `--key value` mean the same."""
+"""Command line arguments: `key=value`, `--key=value` and `--key value` are equivalent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from .kinds import KINDS, NAME, NAMES
 
 
 def plain_words(words: Sequence[str]) -> list[str]:
-    """Return words as `key=value`. A `--key` that no value follows stands for `key=true`."""
+    """Return the arguments as `key=value`. A `--key` without a value becomes `key=true`."""
     plain: list[str] = []
     rest = list(words)
     while rest:
@@ -25,20 +25,20 @@ def plain_words(words: Sequence[str]) -> list[str]:
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return keyword arguments with dotted keys as nested dicts: `{"env.horizon": 5}` -> `{"env": {"horizon": 5}}`.
 
-    A dotted key sets one value; what stands beside it stays.
+    A dotted key sets one value and leaves its siblings unchanged.
     """
-    made = {name: value for name, value in values.items() if "." not in name}
+    result = {name: value for name, value in values.items() if "." not in name}
     for dotted, value in values.items():
         if "." not in dotted:
             continue
         first, *path = dotted.split(".")
-        made[first] = inner = _opened(first, made.get(first))
+        result[first] = inner = _opened(first, result.get(first))
         for name in path[:-1]:
             below = inner.get(name)
             inner[name] = dict(below) if isinstance(below, Mapping) else {}
             inner = inner[name]
         inner[path[-1]] = value
-    return made
+    return result
 
 
 def _is_option(word: str) -> bool:
@@ -47,7 +47,7 @@ def _is_option(word: str) -> bool:
 
 
 def _opened(name: str, value: Any) -> dict[str, Any]:
-    """Return a value as a dict that options can be written into; a choice keeps its name."""
+    """Return a value as a dict to which options can be added; a choice keeps its name."""
     if isinstance(value, Mapping):
         return dict(value)
     if name in KINDS and value is not None:

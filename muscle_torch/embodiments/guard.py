@@ -4,8 +4,8 @@ Tendon wrapping changed between MuJoCo versions by up to 150 mm without a word, 
 muscle lengths at fixed poses are compared with `muscle_lengths.json`. The table holds, for each body with fingers,
 poses by joint name [rad, m] and the lengths of all muscles in them [m]; a body without fingers has a part of it.
 
-After a deliberate change of MuJoCo or of the models, write the table anew:
-`python -c "from muscle_torch.embodiments import guard; guard.write_table()"`
+After a deliberate change of MuJoCo or of the models, write the table anew: `python -c "from muscle_torch.embodiments
+import guard; guard.write_table()"`
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Evaluation of policies and controllers: every trial from its start to its end, tables, archives, validation."""
+"""Evaluation of policies and controllers: complete trials, tables, rollout archives, validation."""
 
 from .callback import EvaluationCallback
 from .controller import CONTROLLERS, Controller, PolicyController, ZeroController, make_controller

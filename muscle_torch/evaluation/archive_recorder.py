@@ -19,9 +19,9 @@ AFTER = {"excitation": "ctrl", "joint_force": "qfrc_actuator", "sensor_force": "
 
 
 class ArchiveRecorder(EvaluationCallback):
-    """Keeps what an archive holds: `evaluate(env, controller, callbacks=[ArchiveRecorder(env)])`.
+    """Callback that records rollouts: `evaluate(env, controller, callbacks=[ArchiveRecorder(env)])`.
 
-    About 5 kB a frame of the full body stay in memory.
+    Needs about 5 kB of memory per frame of the full body.
     """
 
     def __init__(self, env: Any):
@@ -50,18 +50,18 @@ class ArchiveRecorder(EvaluationCallback):
         columns = {name: torch.stack([step[name] for step in self._steps], dim=1) for name in self._steps[0]}
         for world, (trial, count) in enumerate(zip(self._trials, steps, strict=True)):
             rows = {name: values[world, :count].clone().numpy() for name, values in columns.items()}
-            # An environment that diverged holds NaN in its last row.
+            # The last row of an environment that diverged contains NaN.
             count = _finite_rows(rows)
             self._episodes[trial] = self._episode(env, trial, {name: v[:count] for name, v in rows.items()})
         return ()
 
     @property
     def broken(self) -> list[str]:
-        """Names of the trials that broke (NaN) in their first step: there is nothing of them to store."""
+        """Names of the trials that diverged (NaN) in their first step, so that there is nothing to store."""
         return [episode.name for episode in self._episodes.values() if not len(episode.qpos)]
 
     def archive(self, motion_group: str = "") -> RolloutArchive:
-        """Return all episodes so far, in the order of the trials, but for the `broken` ones."""
+        """Return all recorded episodes in the order of the trials, without the `broken` ones."""
         body = self._body
         model, joints = body.model, body.scalar_joint_ids
         slide = model.jnt_type[joints] == mujoco.mjtJoint.mjJNT_SLIDE
@@ -85,7 +85,7 @@ class ArchiveRecorder(EvaluationCallback):
         library, reference = motions_of(env), np.zeros((0, rows["qpos"].shape[1]), np.float32)
         if library is not None:
             reference = library.qpos[library.clip_rows(trial)].cpu().numpy()
-            if self._body.has_root:  # the environment puts the start of each clip at the origin
+            if self._body.has_root:  # the environment moves the start of each clip to the origin
                 rows["qpos"][:, :2] += reference[0, :2]
         steps = np.arange(1, len(rows["qpos"]) + 1)
         name = env.goal.trials.names[trial]
@@ -93,6 +93,6 @@ class ArchiveRecorder(EvaluationCallback):
 
 
 def _finite_rows(rows: Mapping[str, np.ndarray]) -> int:
-    """Return how many rows from the start hold only finite numbers."""
-    good = np.all([np.isfinite(v).reshape(len(v), -1).all(axis=1) for v in rows.values()], axis=0)
-    return len(good) if good.all() else int(np.argmin(good))
+    """Return the number of leading rows that contain only finite numbers."""
+    finite = np.all([np.isfinite(v).reshape(len(v), -1).all(axis=1) for v in rows.values()], axis=0)
+    return len(finite) if finite.all() else int(np.argmin(finite))

@@ -5,22 +5,22 @@ from typing import Any
 
 
 class EvaluationCallback:
-    """Observes every control step of an evaluation; a subclass overrides what it needs."""
+    """Observer of an evaluation; subclasses override the hooks they need."""
 
     def on_batch_begin(self, env: Any, trials: Sequence[int]) -> None:
-        """Trials (at most W, one an environment) were put at their start."""
+        """Handle the reset of up to W trials to their start, one per environment."""
 
     def on_step_begin(self, env: Any) -> None:
-        """A control step is about to be made."""
+        """Handle the start of a control step."""
 
     def on_step_end(self, env: Any, transition: Any) -> None:
-        """A control step was made (`muscle_torch.envs.Transition`)."""
+        """Handle the end of a control step, with its `muscle_torch.envs.Transition`."""
 
     def on_batch_end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
-        """Return what each trial's row of the evaluation should hold in addition; empty: nothing.
+        """Return entries to add to the row of each trial in the evaluation; empty: none.
 
         Args:
             env: The environment.
-            steps: Control steps of each trial that count: up to where it was lost, broke or ended.
+            steps: Control steps of each trial that count: until it was lost, diverged or ended.
         """
         return ()

@@ -1,6 +1,6 @@
-"""Controllers: what chooses the actions in evaluation, validation, rendering, the viewer and rollout archives.
+"""Controllers: they choose the actions in evaluation, validation, rendering, the viewer and rollout archives.
 
-A controller may read everything of the environment, its physics and its goal included; a policy reads the observation.
+A controller may read all of the environment, including its physics and goal; a policy reads only the observation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,21 +16,31 @@ from muscle_torch.errors import InputError, nearest
 
 
 class Policy(Protocol):
-    """What `PolicyController` needs of a policy: an `nn.Module` that gives actions a distribution."""
+    """The interface of a policy that `PolicyController` uses: an `nn.Module` with an action distribution."""
 
     def distribution(self, observation: Tensor) -> Distribution:
-        """Return the distribution of actions (W, actions) for observations (W, D)."""
+        """Return the action distribution (W, actions) for observations (W, D)."""
         ...
 
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-    def modules(self) -> Iterator[nn.Module]: ...
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Iterate over the parameters."""
+        ...
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Iterate over all modules, itself included."""
+        ...
 
 
 class Controller(Protocol):
     """Chooses an action for every environment at every control step."""
 
     def begin(self, env: Any, worlds: Tensor) -> None:
-        """Prepare for the episodes that have just begun in the environments `worlds`, bool (W,)."""
+        """Prepare for new episodes.
+
+        Args:
+            env: The environment, after its reset.
+            worlds: Environments whose episode has just begun, bool (W,).
+        """
         ...
 
     def act(self, env: Any) -> Tensor:
@@ -39,26 +49,27 @@ class Controller(Protocol):
 
 
 class ZeroController:
-    """The action that does nothing: muscles are not excited, motors do not push."""
+    """Outputs the action that does nothing: muscles get no excitation, motors no torque."""
 
     def begin(self, env: Any, worlds: Tensor) -> None:
-        pass
+        """Do nothing."""
 
     def act(self, env: Any) -> Tensor:
+        """Return the zero action for every environment, (W, actions)."""
         return env.zero_action.expand(env.num_envs, -1)
 
 
 class PolicyController:
-    """A policy, its normalizer frozen, without gradients: the mode of its distribution, or samples from it."""
+    """Acts with a policy, without gradients and with its normalizer frozen: the distribution's mode, or samples."""
 
     def __init__(self, policy: Policy, *, stochastic: bool = False, seed: int = 0):
         """Wrap a policy.
 
         Args:
-            policy: An actor-critic, or what `load_policy` returns. It stays where it is: observations are moved to
-                its device. On the CPU the random numbers are the same whatever the environment's device.
+            policy: An actor-critic, or the result of `load_policy`. It stays on its device, and observations are moved
+                there. On the CPU the random numbers do not depend on the environment's device.
             stochastic: Sample, as while training, instead of taking the mode.
-            seed: Of the controller's own random numbers; those of the process are left as they are.
+            seed: Seed of the controller's random numbers; the global generators are not touched.
         """
         self.policy, self._modules = policy, list(policy.modules())
         parameter = next(policy.parameters(), None)
@@ -66,14 +77,15 @@ class PolicyController:
         self._generator = torch.Generator(self._device).manual_seed(seed) if stochastic else None
 
     def reseed(self, seed: int) -> None:
-        """Sample from now on as if made with this seed."""
+        """Restart the random numbers from `seed`."""
         self._generator = torch.Generator(self._device).manual_seed(seed)
 
     def begin(self, env: Any, worlds: Tensor) -> None:
-        pass
+        """Do nothing: a policy has no state between steps."""
 
     @torch.no_grad()
     def act(self, env: Any) -> Tensor:
+        """Return the mode of the policy's distribution, or a sample, (W, actions)."""
         with _evaluation_mode(self._modules):
             distribution = self.policy.distribution(env.observation.to(self._device))
             if self._generator is None:
@@ -82,7 +94,7 @@ class PolicyController:
                 return distribution.sample()
 
 
-# name -> import path of a class that is made from its options, if it has any; nothing is imported until it is chosen
+# Name -> import path of a class, constructed with its options if it has any. Imported only when chosen.
 CONTROLLERS: dict[str, str] = {
     "zero": "muscle_torch.evaluation.controller:ZeroController",
     "muscle_control": "muscle_torch.control:MuscleController",
@@ -93,29 +105,29 @@ def make_controller(name: str, options: Mapping[str, Any] | None = None) -> Cont
     """Return the controller of a row of `CONTROLLERS`.
 
     Args:
-        name: The row.
-        options: Options of a controller that takes some, such as `{"infeasible": "reject"}`.
+        name: Name of the row.
+        options: Options of a configurable controller, such as `{"infeasible": "reject"}`.
 
     Raises:
         InputError: There is no such controller, or it has no such option.
     """
     if name not in CONTROLLERS:
         raise InputError(
-            f"unknown controller policy={name}{nearest(name, list(CONTROLLERS))}; a trained policy is named by "
+            f"unknown controller policy={name}{nearest(name, list(CONTROLLERS))}; choose a trained policy with "
             "checkpoint=<run folder or checkpoint file>"
         )
     if not options:
         return import_object(CONTROLLERS[name])()
     if name == "zero":
-        raise InputError(f"policy=zero takes no options; leave control.{next(iter(options))} out")
+        raise InputError(f"policy=zero takes no options; remove control.{next(iter(options))}")
     return import_object(CONTROLLERS[name])(options)
 
 
 @contextmanager
 def _evaluation_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Switch modules to evaluation mode, and back those that were training."""
+    """Switch modules to evaluation mode, and afterwards restore those that were in training mode."""
     training = [module for module in modules if module.training]
-    for module in training:  # `eval()` would walk through all of them at every control step
+    for module in training:  # `eval()` would visit all modules at every control step
         module.training = False
     try:
         yield
@@ -126,7 +138,7 @@ def _evaluation_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def _random_numbers_of(generator: torch.Generator) -> Iterator[None]:
-    """Let distributions, which take no generator, draw from this one."""
+    """Make distributions, which accept no generator, draw from this one."""
     device = generator.device
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):

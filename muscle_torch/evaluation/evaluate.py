@@ -1,8 +1,8 @@
-"""Evaluation: every trial once, from its start to its end, and what learning brought.
+"""Evaluation: every trial once, from start to end, and the comparison with baselines.
 
-Errors are averaged over whole trials: a body that has lost its motion is kept going, so a policy cannot look precise by
-falling early. Rates, coverage, length and return stop where the evaluation thresholds were first exceeded. Definitions:
-the per-step errors and reward terms of the environment (MuscleMimic's info keys).
+Errors are averaged over complete trials: a body that has lost its motion is simulated to the end, so a policy cannot
+look precise by falling early. Rates, coverage, length and return count only until the evaluation thresholds are first
+exceeded. The per-step errors and reward terms are those of the environment (MuscleMimic's info keys).
 """
 
 import json
@@ -28,7 +28,7 @@ HEADINGS = {
     "zero": "zero excitation",
     "muscle_control": "muscle control",
     "final": "trained",
-}  # of the comparison's columns
+}  # column headings of the comparison
 Progress = Callable[[int], object]
 
 
@@ -40,22 +40,21 @@ def evaluate(
     callbacks: Sequence[EvaluationCallback] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Play every trial of the environment's goal from start to end; return the evaluation file's contents.
+    """Play every trial of the environment's goal from start to end; return the contents of the evaluation file.
 
     Args:
-        env: Made with `make_env(..., evaluation=True)`, so that `terminated` means its evaluation thresholds. It is
-            never restarted within a trial, and neither its horizon nor its number of environments limits what is
-            evaluated.
+        env: Made with `make_env(..., evaluation=True)`, so that `terminated` refers to its evaluation thresholds. It is
+            never reset within a trial, and neither its horizon nor its number of environments limits the evaluation.
         controller: Chooses the actions.
-        trials: Which ones; None: all.
-        callbacks: Observe every control step.
-        progress: Called with the number of trials that each batch finished, as `tqdm.update` takes it.
+        trials: Indices of the trials to play; None: all.
+        callbacks: Observers of every control step.
+        progress: Called with the number of trials finished in each batch, such as `tqdm.update`.
 
     Returns:
-        Metrics of all trials together and, under `per_clip` (other goals than motions: `per_trial`), of each.
+        Metrics over all trials (SI units) and, under `per_clip` (goals other than motions: `per_trial`), of each trial.
 
     Raises:
-        InputError: The controller's action has another shape than the environment's.
+        InputError: The controller's action has the wrong shape.
     """
     rows = run_trials(env, controller, trials, callbacks, progress=progress)
     return summarize([rows[trial] for trial in sorted(rows)], env.goal.trials.unit, env.goal.headline)
@@ -71,9 +70,24 @@ def run_trials(
     progress: Progress | None = None,
     max_steps: int | None = None,
 ) -> dict[int, dict[str, Any]]:
-    """Play trials in batches; return their rows by trial. max_steps: of each trial at most so many control steps."""
+    """Play trials in batches.
+
+    Args:
+        env: Made with `make_env(..., evaluation=True)`.
+        controller: Chooses the actions.
+        trials: Indices of the trials; None: all.
+        callbacks: Observers of every control step.
+        progress: Called with the number of trials finished in each batch.
+        max_steps: Maximum number of control steps per trial; None: no limit.
+
+    Returns:
+        Trial index -> row of the evaluation file.
+
+    Raises:
+        InputError: The controller's action has the wrong shape.
+    """
     lengths = env.goal.trials.lengths.tolist()
-    # Long trials share a batch, so that few environments wait for the longest one.
+    # Batch trials of similar length, so that few environments wait for the longest one.
     order = sorted(range(len(lengths)) if trials is None else trials, key=lambda trial: -lengths[trial])
     rows: dict[int, dict[str, Any]] = {}
     for first in range(0, len(order), env.num_envs):
@@ -85,24 +99,28 @@ def run_trials(
 
 
 def _run_batch(
-    env: Any, controller: Controller, batch: Sequence[int], callbacks: Sequence[EvaluationCallback], most: int | None
+    env: Any,
+    controller: Controller,
+    batch: Sequence[int],
+    callbacks: Sequence[EvaluationCallback],
+    max_steps: int | None,
 ) -> list[dict[str, Any]]:
-    """One trial an environment; idle environments repeat the last one and are not counted."""
+    """Play one trial per environment; spare environments repeat the last trial and are not counted."""
     trials = env.goal.trials
     ids = torch.tensor([*batch, *[batch[-1]] * (env.num_envs - len(batch))], device=env.device)
     last_step = trials.lengths[ids] - 1
     longest = int(last_step.max())
     begin_trials(env, ids)
     controller.begin(env, torch.ones(env.num_envs, dtype=torch.bool, device=env.device))
-    tally = Tally.of(env.num_envs, env.device)
+    tally = Tally.empty(env.num_envs, env.device)
     for callback in callbacks:
         callback.on_batch_begin(env, batch)
-    for step in range(1, (longest if most is None else min(longest, most)) + 1):
+    for step in range(1, (longest if max_steps is None else min(longest, max_steps)) + 1):
         action = controller.act(env)
         if action.shape != (env.num_envs, env.action_size):
             raise InputError(
                 f"{type(controller).__name__}.act returned an action of shape {tuple(action.shape)}; return "
-                f"{(env.num_envs, env.action_size)}: one row an environment"
+                f"{(env.num_envs, env.action_size)}: one row per environment"
             )
         for callback in callbacks:
             callback.on_step_begin(env)
@@ -120,13 +138,13 @@ def _run_batch(
 def compare_controllers(
     env: Any, controllers: Mapping[str, Controller], folder: Path, headings: Mapping[str, str] | None = None
 ) -> str:
-    """Evaluate several controllers on the same trials; return their table.
+    """Evaluate several controllers on the same trials; return the comparison table.
 
     Args:
         env: Made with `make_env(..., evaluation=True)`.
         controllers: Name -> controller, the trained one last. Each writes `folder/<name>/metrics.json`.
-        folder: `eval` of the run folder.
-        headings: Name -> heading of its column, if it is another one than `HEADINGS` has.
+        folder: The run folder's `eval`.
+        headings: Name -> column heading, to override `HEADINGS`.
     """
     shown = HEADINGS | dict(headings or {})
     columns: dict[str, dict[str, Any]] = {}
@@ -140,8 +158,8 @@ def compare_controllers(
 
 
 def write_evaluation(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Write the evaluation file whole or not at all. Raises InputError if it cannot be written."""
-    # Turned to text first: a value that JSON cannot hold must not leave a file behind.
+    """Write the evaluation file atomically. Raises InputError if it cannot be written."""
+    # Serialize first: a value that JSON cannot represent must not leave a file.
     text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

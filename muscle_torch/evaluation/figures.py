@@ -1,4 +1,4 @@
-"""Figures of what was played."""
+"""Figures of evaluated trials."""
 
 import mujoco
 import numpy as np
@@ -9,12 +9,12 @@ from muscle_torch.embodiments.independent import IndependentJoints
 
 from .playback import Trajectory
 
-PANELS = 12  # joints in a figure
+PANELS = 12  # maximum number of joints in a figure
 TRACKED, REFERENCE = "#c0392b", "#34495e"
 
 
 def joint_figure(embodiment: Embodiment, trajectory: Trajectory) -> Figure:
-    """Draw the angles of the hinges that move most, tracked and (if there is one) reference, against time."""
+    """Plot the joint angles over time, tracked and reference (if there is one), of the hinges that move most."""
     model, reference = embodiment.model, trajectory.reference
     shown = _joints_that_move_most(embodiment, trajectory.qpos if reference is None else reference)
     columns = min(3, len(shown))
@@ -27,9 +27,9 @@ def joint_figure(embodiment: Embodiment, trajectory: Trajectory) -> Figure:
         address = model.jnt_qposadr[joint]
         tracked, title = np.degrees(trajectory.qpos[:, address]), embodiment.joint_names[joint]
         if reference is not None:
-            wanted = np.degrees(reference[:, address])
-            axis.plot(time, wanted, color=REFERENCE, linestyle="--", linewidth=1.2, label="reference")
-            title += f"   (rms {np.sqrt(np.mean((tracked - wanted) ** 2)):.1f} deg)"
+            target = np.degrees(reference[:, address])
+            axis.plot(time, target, color=REFERENCE, linestyle="--", linewidth=1.2, label="reference")
+            title += f"   (rms {np.sqrt(np.mean((tracked - target) ** 2)):.1f} deg)"
         axis.plot(time, tracked, color=TRACKED, linewidth=1.2, label="tracked")
         axis.set_title(title, fontsize=8, loc="left")
         axis.tick_params(labelsize=7)
@@ -46,10 +46,10 @@ def joint_figure(embodiment: Embodiment, trajectory: Trajectory) -> Figure:
 
 
 def _joints_that_move_most(embodiment: Embodiment, qpos: np.ndarray) -> list[int]:
-    """Return joint ids, at most `PANELS`, in model order."""
+    """Return the ids of the joints with the largest range, at most `PANELS`, in model order."""
     model = embodiment.model
     hinges = [j for j in embodiment.scalar_joint_ids if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE]
-    # A joint that an equality ties to another would only repeat it.
+    # A joint that is coupled to another would only repeat its curve.
     independent = IndependentJoints(embodiment).joints
     free = [j for j in hinges if embodiment.joint_names[j] in independent]
     ranges = {j: np.ptp(qpos[:, model.jnt_qposadr[j]]) for j in free}

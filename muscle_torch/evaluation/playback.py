@@ -1,4 +1,4 @@
-"""Trajectories: trials played by a controller, or motions as they are, for videos, the viewer and figures."""
+"""Trajectories for videos, the viewer and figures: trials played by a controller, or motions without simulation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,19 @@ from .progress import ProgressBar
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Poses over time, L frames at `frequency` [Hz]; frame 0 is the start."""
+    """Poses over time: L frames at `frequency` [Hz]; frame 0 is the start."""
 
     name: str
     qpos: np.ndarray  # (L, nq)
     frequency: float
-    reference: np.ndarray | None = None  # pose that the body should have, drawn as a ghost, (L, nq)
-    activation: np.ndarray | None = None  # in [0, 1]; None: muscles in one colour, (L, nu)
-    landmarks: np.ndarray | None = None  # recorded points or targets, drawn as small spheres [m], (L, K, 3)
-    steps_followed: int | None = None  # control steps until the trial was lost or ended; None: nothing was simulated
+    reference: np.ndarray | None = None  # (L, nq) target pose, drawn as a ghost
+    activation: np.ndarray | None = None  # (L, muscles) in [0, 1]; None: all muscles in one color
+    landmarks: np.ndarray | None = None  # (L, K, 3) [m] recorded points or targets, drawn as small spheres
+    steps_followed: int | None = None  # control steps until the trial was lost or ended; None: not simulated
 
     @property
     def seconds(self) -> float:
+        """Time from the first to the last frame [s]."""
         return (len(self.qpos) - 1) / self.frequency
 
     @property
@@ -36,7 +37,7 @@ class Trajectory:
         return self.steps_followed is not None and self.steps_followed < len(self.qpos) - 1
 
     def at(self, time: float) -> dict[str, Any]:
-        """Return what `SceneRenderer.draw` needs for the frame nearest to `time` [s]."""
+        """Return the arguments of `SceneRenderer.draw` for the frame nearest to `time` [s]."""
         frame = min(round(time * self.frequency), len(self.qpos) - 1)
         rows = {"qpos": self.qpos, "reference": self.reference, "activation": self.activation}
         rows["landmarks"] = self.landmarks
@@ -44,14 +45,14 @@ class Trajectory:
 
     @classmethod
     def of_clip(cls, clip: MotionClip, max_seconds: float) -> "Trajectory":
-        """Return a motion as it is: the body is put on it, nothing is simulated."""
+        """Return the first `max_seconds` [s] of a motion without simulating it."""
         shown = slice(0, int(max_seconds * clip.frequency) + 1)
         landmarks = None if clip.landmarks is None else clip.landmarks[shown]
         return cls(clip.name, clip.qpos[shown], clip.frequency, landmarks=landmarks)
 
 
 class PlaybackRecorder(EvaluationCallback):
-    """Keeps a trajectory of every trial: `trajectories`, by trial."""
+    """Callback that records the trajectory of every trial in `trajectories`, by trial index."""
 
     def __init__(self) -> None:
         self.trajectories: dict[int, Trajectory] = {}
@@ -65,7 +66,7 @@ class PlaybackRecorder(EvaluationCallback):
 
     def on_batch_end(self, env: Any, steps: Sequence[int]) -> Sequence[Mapping[str, float | None]]:
         trials, frequency = env.goal.trials, env.embodiment.control_frequency
-        # An environment that diverged holds NaN, which cannot be drawn.
+        # An environment that diverged contains NaN, which cannot be drawn.
         series = {name: np.nan_to_num(np.stack([f[name] for f in self._frames], axis=1)) for name in self._frames[0]}
         for world, (trial, followed) in enumerate(zip(self._trials, steps, strict=True)):
             frames = slice(0, int(trials.lengths[trial]))
@@ -76,7 +77,7 @@ class PlaybackRecorder(EvaluationCallback):
         return ()
 
     def _read(self, env: Any) -> dict[str, np.ndarray]:
-        """Return copies of this moment's poses and activations, on the host."""
+        """Return copies of the current poses and activations, on the host."""
         muscles = env.embodiment.field_rows.get("act")  # motors may have activations too
         values = {"qpos": env.physics.field("qpos"), "activation": env.physics.field("act", muscles)}
         values |= {"reference": env.goal.ghost(), "landmarks": env.goal.markers()}
@@ -85,14 +86,14 @@ class PlaybackRecorder(EvaluationCallback):
 
 
 def play(env: Any, controller: Controller, max_seconds: float) -> list[Trajectory]:
-    """Play every trial once from its start; return their trajectories in the order of the trials.
+    """Play every trial once from its start; return the trajectories in the order of the trials.
 
-    A body that has lost its motion is kept going: the picture should show how.
+    A body that has lost its motion is simulated to the end, so that a video shows how it was lost.
 
     Args:
         env: Made with `make_env(..., evaluation=True)`.
         controller: Chooses the actions.
-        max_seconds: At most so much of each trial [s].
+        max_seconds: Maximum duration of each trial [s].
     """
     recorder, steps = PlaybackRecorder(), int(max_seconds * env.embodiment.control_frequency)
     with ProgressBar(env, "playing", max_steps=steps) as bar:

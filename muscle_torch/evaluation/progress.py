@@ -1,4 +1,4 @@
-"""Progress of an evaluation: a bar on a terminal, one line elsewhere."""
+"""Progress of an evaluation: a bar on a terminal, a single line otherwise."""
 
 import sys
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ from .callback import EvaluationCallback
 
 
 class ProgressBar(EvaluationCallback):
-    """Shows how many control steps of all batches are done: `with ProgressBar(env, "evaluating") as bar:`."""
+    """Shows the completed control steps of all batches: `with ProgressBar(env, "evaluating") as bar:`."""
 
     def __init__(self, env: Any, label: str, trials: Sequence[int] | None = None, max_steps: int | None = None):
-        """Count the control steps to come.
+        """Compute the total number of control steps.
 
         Args:
-            env: Whose trials are played.
-            label: What is done, such as "evaluating trained".
-            trials: Which ones; None: all.
-            max_steps: Of each trial at most so many control steps.
+            env: The environment whose trials are played.
+            label: Description such as "evaluating trained".
+            trials: Indices of the trials; None: all.
+            max_steps: Maximum number of control steps per trial; None: no limit.
         """
         lengths = env.goal.trials.lengths.tolist()
         steps = sorted((lengths[i] - 1 for i in (range(len(lengths)) if trials is None else trials)), reverse=True)
-        most = steps[0] if max_steps is None else max_steps
-        total = sum(min(longest, most) for longest in steps[:: env.num_envs])  # a batch takes as long as its longest
+        limit = steps[0] if max_steps is None else max_steps
+        total = sum(min(longest, limit) for longest in steps[:: env.num_envs])  # a batch takes as long as its longest
         unit = env.goal.trials.unit
         self._text = f"{label}: {len(steps)} {unit}{'' if len(steps) == 1 else 's'}"
         self._bar = tqdm(total=total, desc=self._text, unit="step", disable=None, leave=False)

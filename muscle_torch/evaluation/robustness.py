@@ -1,4 +1,4 @@
-"""How much a controller bears: noise at the start, any start frame, pushes, weak and strong muscles; one table."""
+"""Robustness of a controller: start noise, start frame, pushes, weaker and stronger muscles, in one table."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from .trials import CLIP
 
 SEEDS = (1, 2, 3, 4, 5)
 ROOT_NOISE, JOINT_NOISE = 0.05, 0.1  # [m/s] and [rad/s] of the root, [rad/s] of the joints: standard deviations
-STARTS = 5  # frames to start on, evenly over the first three quarters of a clip
-IMPULSES = (5.0, 10.0, 15.0, 20.0)  # [N s] through the mass centre
+STARTS = 5  # start frames, evenly spaced over the first three quarters of a clip
+IMPULSES = (5.0, 10.0, 15.0, 20.0)  # [N s] through the centre of mass
 PUSH_STEPS = 20  # control steps over which a push acts
 PUSH_TIME = 0.6  # [s] after the start, but within the first third of a clip
 DIRECTIONS = ((1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))  # along and across the root's heading
@@ -27,33 +27,33 @@ STRENGTHS = (0.8, 1.2)
 
 @dataclass(frozen=True)
 class Disturbance:
-    """What makes a run harder than the clip; the default is nothing."""
+    """A modification of a run; the default changes nothing."""
 
-    kind: str  # row of the table that it belongs to
-    seed: int | None = None  # of noise on the velocities at the start; None: no noise
+    kind: str  # its row of the table
+    seed: int | None = None  # seed of noise on the initial velocities; None: no noise
     start: int = 0  # frame of the clip
     push: tuple[float, float] = (0.0, 0.0)  # [N s] along and across the root's heading
-    strength: float = 1.0  # of every muscle
+    strength: float = 1.0  # factor of every muscle's maximal force
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of one clip."""
+    """Result of one run of one clip."""
 
     disturbance: Disturbance
     clip: str
     survived: int  # control steps before the thresholds were exceeded
-    possible: int  # control steps to the clip's end
+    possible: int  # control steps to the end of the clip
     site_error: float  # [m] mean over the control steps survived
 
     @property
     def coverage(self) -> float:
-        """Share of the control steps that were survived."""
+        """Fraction of the control steps that were survived."""
         return self.survived / self.possible
 
 
 def disturbances(length: int, has_root: bool) -> list[Disturbance]:
-    """Return the runs of a clip of `length` frames; a body that is fixed to the world is not pushed."""
+    """Return all disturbances of a clip of `length` frames; a body without a free root is not pushed."""
     starts = np.linspace(0, 0.75 * length, STARTS + 1)[1:].astype(int).tolist()
     runs = [Disturbance("none")]
     runs += [Disturbance("velocity noise at the start", seed=seed) for seed in SEEDS]
@@ -69,21 +69,21 @@ def robustness(env: Any, controller: Controller, *, progress: Callable[[int], ob
     """Run every clip of an imitation environment under every disturbance.
 
     Args:
-        env: Made with `make_env(..., evaluation=True)`: its thresholds say when a run is lost.
-        controller: Chooses the actions; it knows nothing of the disturbances.
-        progress: Called with the number of runs that each batch finished.
+        env: Made with `make_env(..., evaluation=True)`; its thresholds define when a run is lost.
+        controller: Chooses the actions, without access to the disturbances.
+        progress: Called with the number of runs finished in each batch.
 
     Returns:
-        One outcome a clip and disturbance.
+        One outcome per clip and disturbance.
 
     Raises:
-        InputError: The environment's goal is not to follow motions.
+        InputError: The environment's goal is not motion imitation.
     """
     if env.goal.trials.unit != CLIP:
-        raise InputError("robustness=true disturbs imitation; this task follows no motion")
+        raise InputError("robustness=true applies to motion imitation only; leave it out for this task")
     lengths = env.goal.trials.lengths.tolist()
     runs = [(clip, run) for clip, length in enumerate(lengths) for run in disturbances(length, env.embodiment.has_root)]
-    runs.sort(key=lambda one: one[1].start - lengths[one[0]])  # long runs share a batch
+    runs.sort(key=lambda run: run[1].start - lengths[run[0]])  # batch runs of similar length
     outcomes: list[Outcome] = []
     try:
         for first in range(0, len(runs), env.num_envs):
@@ -97,32 +97,32 @@ def robustness(env: Any, controller: Controller, *, progress: Callable[[int], ob
 
 
 def number_of_runs(env: Any) -> int:
-    """Return how many runs `robustness` takes."""
+    """Return the number of runs of `robustness`."""
     return sum(len(disturbances(length, env.embodiment.has_root)) for length in env.goal.trials.lengths.tolist())
 
 
 def robustness_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Return the rows of the evaluation file: one a kind of disturbance, over all its runs and clips."""
+    """Return the rows of the evaluation file: one per kind of disturbance, over all its runs and clips."""
     kinds = dict.fromkeys(outcome.disturbance.kind for outcome in sorted(outcomes, key=_order))
     rows = []
     for kind in kinds:
-        own = [outcome for outcome in outcomes if outcome.disturbance.kind == kind]
-        coverage = [outcome.coverage for outcome in own]
+        runs = [outcome for outcome in outcomes if outcome.disturbance.kind == kind]
+        coverage = [outcome.coverage for outcome in runs]
         rows.append(
             {
                 "disturbance": kind,
-                "num_runs": len(own),
-                "num_whole": sum(outcome.survived == outcome.possible for outcome in own),
+                "num_runs": len(runs),
+                "num_whole": sum(outcome.survived == outcome.possible for outcome in runs),
                 "frame_coverage": float(np.mean(coverage)),
                 "least_coverage": min(coverage),
-                "err_site_abs": float(np.mean([outcome.site_error for outcome in own])),
+                "err_site_abs": float(np.mean([outcome.site_error for outcome in runs])),
             }
         )
     return rows
 
 
 def robustness_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as aligned text."""
+    """Return the rows as an aligned text table."""
     heading = ("disturbance", "runs", "whole", "covered [%]", "least [%]", "site error [mm]")
     lines = [heading] + [
         (
@@ -148,7 +148,7 @@ def _order(outcome: Outcome) -> int:
 
 
 def _run_batch(env: Any, controller: Controller, batch: Sequence[tuple[int, Disturbance]]) -> list[Outcome]:
-    """One run an environment; idle environments repeat the last one and are not counted."""
+    """Play one run per environment; spare environments repeat the last run and are not counted."""
     filled = [*batch, *[batch[-1]] * (env.num_envs - len(batch))]
     clip = torch.tensor([index for index, _ in filled], device=env.device)
     start = torch.tensor([run.start for _, run in filled], device=env.device)
@@ -181,7 +181,7 @@ def _run_batch(env: Any, controller: Controller, batch: Sequence[tuple[int, Dist
 
 
 def _noise(env: Any, runs: Sequence[Disturbance]) -> Tensor:
-    """Changes of the velocities at the start (W, nv); coupled joints follow."""
+    """Return random changes of the initial velocities (W, nv); coupled joints follow."""
     body = env.embodiment
     joints = IndependentJoints(body)
     deviation = np.full(len(joints.dofs), JOINT_NOISE)
@@ -196,9 +196,9 @@ def _noise(env: Any, runs: Sequence[Disturbance]) -> Tensor:
 
 
 def _pushes(env: Any, runs: Sequence[tuple[int, Disturbance]]) -> tuple[Tensor, Tensor]:
-    """(change of velocity (W, nv) by each push, control step (W,) at which it begins).
+    """Return each push's velocity change (W, nv) and the control step (W,) at which it begins.
 
-    An impulse through the mass centre moves the whole body alike, so only the root's velocity changes.
+    An impulse through the centre of mass accelerates the whole body equally, so only the root's velocity changes.
     """
     body = env.embodiment
     change = torch.zeros(env.num_envs, body.model.nv, device=env.device)

@@ -1,4 +1,4 @@
-"""From rows of trials to one summary, and from several seeds to their mean."""
+"""Summaries: from trials to one summary, and from several seeds to their mean."""
 
 import math
 import statistics
@@ -9,25 +9,25 @@ from .tally import file_key
 from .trials import CLIP, Headline
 
 PLAIN = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return")  # means over trials
-COUNTS = ("nan_worlds", "early_termination_count")  # added up over trials
-SHARED = ("name", "headline", "num_clips", "num_frames", "num_trials", "num_steps")  # alike in all seeds
+COUNTS = ("nan_worlds", "early_termination_count")  # sums over trials
+SHARED = ("name", "headline", "num_clips", "num_frames", "num_trials", "num_steps")  # equal for all seeds
 PER_TRIAL = ("per_clip", "per_trial")
 
 
 def summarize(rows: Sequence[Mapping[str, Any]], unit: str, headline: Headline) -> dict[str, Any]:
-    """Return the evaluation file's contents.
+    """Return the contents of the evaluation file.
 
-    Rates and lengths are means over trials; coverage, errors and reward terms are weighted by time, as in MuscleMimic's
-    `evaluate_all`.
+    Rates and lengths are means over trials; coverage, errors and reward terms are weighted by duration, as in
+    MuscleMimic's `evaluate_all`.
 
     Args:
-        rows: One a trial, of `Tally.row`.
-        unit: What a trial is called; motions keep the keys of the published evaluation.
-        headline: The error that the file of another goal names as `headline`.
+        rows: One per trial, of `Tally.row`.
+        unit: Name of a trial; for "clip" the keys are those of the published evaluation.
+        headline: The error that files of other goals name as `headline`.
     """
     steps = [row["num_frames"] - 1 if unit == CLIP else row["num_steps"] for row in rows]
-    known = ("name", "num_frames", "num_steps", "frame_coverage", *COUNTS, *PLAIN)
-    by_time = [name for name in rows[0] if name not in known]
+    excluded = ("name", "num_frames", "num_steps", "frame_coverage", *COUNTS, *PLAIN)
+    by_time = [name for name in rows[0] if name not in excluded]
     counts = {name: sum(row[name] for row in rows) for name in COUNTS}
     means = {name: _mean(rows, name) for name in PLAIN}
     weighted = {name: _mean(rows, name, steps) for name in by_time}
@@ -51,7 +51,7 @@ def wilson_interval(successes: int, trials: int) -> list[float]:
 
 
 def average(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return several evaluations of the same trials (seeds) as one: means, standard deviations, and each summary."""
+    """Average evaluations of the same trials (seeds): means, standard deviations, and each summary."""
     per_trial = next(name for name in PER_TRIAL if name in evaluations[0])
     summaries = [{name: value for name, value in one.items() if name != per_trial} for one in evaluations]
     spread = [name for name, value in summaries[0].items() if name not in (*COUNTS, *SHARED, "success_interval")]
@@ -70,23 +70,23 @@ def average(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str, weights: Sequence[float] | None = None) -> float | None:
     weights = weights or [1.0] * len(rows)
-    known = [(row[name], weight) for row, weight in zip(rows, weights, strict=True) if row[name] is not None]
-    return math.fsum(v * w for v, w in known) / math.fsum(w for _, w in known) if known else None
+    present = [(row[name], weight) for row, weight in zip(rows, weights, strict=True) if row[name] is not None]
+    return math.fsum(v * w for v, w in present) / math.fsum(w for _, w in present) if present else None
 
 
 def _mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Key by key; names and sizes, which all share, are taken from the first."""
+    """Return the mean of each key; names and sizes, which are equal in all rows, are taken from the first."""
     means: dict[str, Any] = {}
     for name, first in rows[0].items():
-        known = [row[name] for row in rows if row[name] is not None]
+        present = [row[name] for row in rows if row[name] is not None]
         if name in SHARED or isinstance(first, list):
             means[name] = first
         else:
-            means[name] = math.fsum(known) / len(known) if known else None
+            means[name] = math.fsum(present) / len(present) if present else None
     return means
 
 
 def _standard_deviation(values: Sequence[float | None]) -> float | None:
-    """Over the seeds (n - 1)."""
-    known = [value for value in values if value is not None]
-    return statistics.stdev(known) if len(known) > 1 else None
+    """Return the sample standard deviation (n - 1) over the seeds; None for fewer than two values."""
+    present = [value for value in values if value is not None]
+    return statistics.stdev(present) if len(present) > 1 else None

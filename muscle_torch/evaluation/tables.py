@@ -1,4 +1,4 @@
-"""Evaluations as text: what learning brought, trial by trial, backend against backend."""
+"""Evaluations as text tables: comparison of controllers, trial by trial, backend against backend."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from .trials import Headline
 
 
 class Quantity(NamedTuple):
-    """How a table shows a key of the evaluation file."""
+    """How a table displays a key of the evaluation file."""
 
     label: str
-    unit: str  # that is shown; empty: as in the file, SI
-    factor: float  # from the file's SI unit to the shown one
-    heading: str = ""  # of a narrow column
+    unit: str  # displayed unit; empty: that of the file (SI)
+    factor: float  # from the file's SI unit to the displayed one
+    heading: str = ""  # short heading for a narrow column
 
 
-# Errors of motion goals; another goal's headline brings its own label and unit.
+# Errors of motion goals; the headline of another goal defines its label and unit.
 MOTION_ERRORS = {
     "err_site_abs": Quantity("site position error", "mm", 1e3, "site"),
     "err_rpos": Quantity("site error relative to anchor", "mm", 1e3, "relative"),
@@ -33,25 +33,25 @@ RATES = {
     "mean_episode_return": Quantity("episode return", "", 1.0),
 }
 CLIP_RATES = RATES | {"success_rate": Quantity("clips followed to the end", "%", 1e2)}
-NARROW_ERRORS = 3  # errors in the table of trials
+NARROW_ERRORS = 3  # number of errors in the table of trials
 
 
 def quantities(metrics: Mapping[str, Any], headline: Headline | None = None) -> dict[str, Quantity]:
-    """Return the errors that an evaluation holds, each with its label and unit, the most telling first."""
+    """Return the errors in an evaluation with their label and unit, the most informative first."""
     chosen = {key: quantity for key, quantity in MOTION_ERRORS.items() if key in metrics}
     if headline is not None and (key := file_key(headline.name)) in metrics and key not in chosen:
         chosen = {key: Quantity(headline.label, headline.unit, headline.factor), **chosen}
-    others = [key for key in metrics if key.startswith("err_") and key not in chosen]
-    return chosen | {key: Quantity(key.removeprefix("err_").replace("_", " ") + " error", "", 1.0) for key in others}
+    remaining = [key for key in metrics if key.startswith("err_") and key not in chosen]
+    return chosen | {key: Quantity(key.removeprefix("err_").replace("_", " ") + " error", "", 1.0) for key in remaining}
 
 
 def comparison_table(columns: Mapping[str, Mapping[str, Any]], headline: Headline | None = None) -> str:
-    """Return what learning brought, one row a quantity.
+    """Return the comparison of controllers, one row per quantity.
 
     Args:
-        columns: Heading -> evaluation, the trained controller last. The table's last column is its error's reduction
-            against the best of the others.
-        headline: Of the goal.
+        columns: Heading -> evaluation, the trained controller last. The table's last column is the reduction of its
+            error relative to the best of the other columns.
+        headline: Headline of the goal.
     """
     final = list(columns.values())[-1]
     rates = CLIP_RATES if "num_clips" in final else RATES
@@ -75,7 +75,7 @@ def comparison_table(columns: Mapping[str, Mapping[str, Any]], headline: Headlin
 
 
 def trial_table(metrics: Mapping[str, Any], headline: Headline | None = None) -> str:
-    """Return one line a trial, worst first: lost motions by coverage, failed trials, then by the main error."""
+    """Return one line per trial, worst first: lost motions by coverage, failed trials, then by the main error."""
     clips = "per_clip" in metrics
     rows = metrics["per_clip" if clips else "per_trial"]
     size, rate = ("num_frames", "frame_coverage") if clips else ("num_steps", "success_rate")
@@ -109,19 +109,19 @@ def trial_table(metrics: Mapping[str, Any], headline: Headline | None = None) ->
 
 
 def backend_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return two backends' summaries side by side, one row a metric, in SI units: name -> summary, baseline first."""
+    """Return two backends' summaries side by side, one row per metric, in SI units: name -> summary, baseline first."""
     (one, first), (two, second) = evaluations.items()
-    away = difference(first, second)
-    width = max(len(name) for name in away)
+    change = difference(first, second)
+    width = max(len(name) for name in change)
     lines = [f"{'':{width}s}{one:>14s}{two:>14s}{'difference':>14s}"]
-    for name, value in away.items():
+    for name, value in change.items():
         cells = "".join(f"{_number(v, 1):>14s}" for v in (first[name], second[name], value))
         lines.append(f"{name:{width}s}{cells}")
     return "\n".join(lines)
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return other - one of every number that is not a count of trials or frames."""
+    """Return other - one for every number that is not a count of trials or frames."""
     names = [name for name, value in one.items() if isinstance(value, int | float) and not name.startswith("num_")]
     return {name: None if other[name] is None else other[name] - one[name] for name in names}
 

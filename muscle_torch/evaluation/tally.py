@@ -1,4 +1,4 @@
-"""Running sums of a batch of trials, and the row of the evaluation file that each becomes."""
+"""Running sums over a batch of trials, and the evaluation row of each trial."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,26 +8,26 @@ from torch import Tensor
 
 from .trials import CLIP, Trials
 
-# Every row of a motion has these, without a value if the body has no root.
+# Errors in every row of a motion; null if the body has no root.
 MOTION_ERRORS = ("joint_pos", "joint_vel", "root_xyz", "root_yaw", "rpos", "site_abs")
 
 
 @dataclass
 class Tally:
-    """Running sums of one batch, one row an environment, on its device; read once, at the end."""
+    """Running sums of one batch, one entry per environment, on its device; read only once, at the end."""
 
-    alive: Tensor  # thresholds not exceeded yet, bool (W,)
-    early: Tensor  # exceeded within the trial, bool (W,)
-    broken: Tensor  # held NaN within the trial, bool (W,)
-    success: Tensor  # the goal was met at the last step that counts, bool (W,)
-    length: Tensor  # control steps until then, (W,)
-    episode_return: Tensor  # reward until then, (W,)
+    alive: Tensor  # thresholds not exceeded so far, bool (W,)
+    early: Tensor  # thresholds exceeded within the trial, bool (W,)
+    broken: Tensor  # NaN within the trial, bool (W,)
+    success: Tensor  # the goal was met at the last step alive, bool (W,)
+    length: Tensor  # control steps alive, (W,)
+    episode_return: Tensor  # reward while alive, (W,)
     counted: Tensor  # control steps of the whole trial before any NaN, (W,)
-    sums: dict[str, Tensor]  # of errors, reward and its terms over those, float64 (W,)
+    sums: dict[str, Tensor]  # sums of errors, reward and its terms over `counted` steps, float64 (W,)
 
     @classmethod
-    def of(cls, num_envs: int, device: torch.device) -> "Tally":
-        """Return a tally of nothing yet."""
+    def empty(cls, num_envs: int, device: torch.device) -> "Tally":
+        """Return a tally with all sums at zero."""
 
         def zeros(dtype: torch.dtype) -> Tensor:
             return torch.zeros(num_envs, dtype=dtype, device=device)
@@ -44,7 +44,13 @@ class Tally:
         )
 
     def add(self, transition: Any, inside: Tensor, success: Tensor) -> None:
-        """Count one transition of the environments whose trial is not over, `inside` (W,)."""
+        """Add one transition.
+
+        Args:
+            transition: Of all environments.
+            inside: Environments whose trial is not over, bool (W,).
+            success: Whether the goal is met, bool (W,).
+        """
         self.broken |= transition.broken & inside
         running = self.alive & inside
         self.length += running
@@ -53,15 +59,21 @@ class Tally:
         self.success = torch.where(running, success & ~over, self.success)
         self.early |= over
         self.alive &= ~over
-        known = inside & ~self.broken  # what follows NaN means nothing
-        self.counted += known
+        counted = inside & ~self.broken  # values after a NaN are meaningless
+        self.counted += counted
         for name, value in (transition.terms | {"reward/total": transition.reward}).items():
             if name not in self.sums:
                 self.sums[name] = torch.zeros_like(self.episode_return)
-            self.sums[name] += torch.where(known, value, 0.0)
+            self.sums[name] += torch.where(counted, value, 0.0)
 
     def row(self, trials: Trials, world: int, trial: int) -> dict[str, Any]:
-        """Return one trial, under the same names as the summary of all."""
+        """Return the evaluation row of a trial, with the same keys as the summary.
+
+        Args:
+            trials: Trials of the goal.
+            world: Environment that played the trial.
+            trial: Index of the trial.
+        """
         frames, early = int(trials.lengths[trial]), bool(self.early[world])
         row: dict[str, Any] = {"name": trials.names[trial]}
         row |= {"num_frames": frames} if trials.unit == CLIP else {"num_steps": frames - 1}
@@ -72,7 +84,7 @@ class Tally:
             "early_termination_count": int(early),
         }
         if trials.unit == CLIP:
-            # Of the frames that can be reached: the first one is given.
+            # The first frame is the start state, so it does not count.
             row["frame_coverage"] = int(self.length[world]) / (frames - 1)
         row |= {
             "mean_episode_length": float(self.length[world]),
@@ -87,5 +99,5 @@ class Tally:
 
 
 def file_key(term: str) -> str:
-    """Return the name in the evaluation file of a term of the environment."""
+    """Return the key of an environment's term in the evaluation file."""
     return {"penalty": "penalty_total"}.get(term, term.replace("/", "_"))

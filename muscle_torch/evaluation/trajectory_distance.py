@@ -1,6 +1,6 @@
-"""How far apart two movements are as a whole: point by point, and after the best alignment in time.
+"""Distance between two movements as a whole: frame by frame, and after the best alignment in time.
 
-A movement that is right but late has a large distance point by point and a small one by dynamic time warping; the
+A movement that is correct but late has a large frame-by-frame distance and a small dynamic time warping distance; the
 discrete Frechet distance is the worst moment of the best alignment (the measures of MuscleMimic's validation).
 """
 
@@ -13,39 +13,46 @@ import torch
 from .callback import EvaluationCallback
 from .trials import motions_of
 
-# quantity -> MjData field it is read from; the relative sites come from the sites
+# Quantity -> MjData field; the relative sites are computed from the sites.
 FIELDS = {"joint_pos": "qpos", "joint_vel": "qvel", "site_pos": "site_xpos"}
 
 
 def distances(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """`euclidean`, `dtw` and `frechet` of two movements (T, E, D): E elements (joints, sites) of D coordinates.
+    """Compute the `euclidean`, `dtw` and `frechet` distance of two movements.
 
     The distance of two frames is the mean over elements of the Euclidean distance. euclidean: its mean over time. dtw:
-    its sum along the cheapest monotone alignment, divided by T, so that it never exceeds the former. frechet: the least
-    possible largest one along an alignment. All in the unit of the movements.
+    its sum along the cheapest monotone alignment, divided by T, so that it never exceeds euclidean. frechet: the
+    smallest possible maximum along an alignment.
+
+    Args:
+        one: (T, E, D): E elements (joints, sites) with D coordinates.
+        other: The other movement, the same shape.
+
+    Returns:
+        Measure -> distance, in the unit of the movements.
     """
     if one.shape != other.shape or one.ndim != 3 or not len(one):
         raise ValueError(f"movements of shapes {one.shape} and {other.shape}: both must be (T, E, D), T at least 1")
     count = len(one)
-    # By diagonals (i + j = k), each from the two before: nothing of size T x T is ever held. Row 0 is the border.
+    # By diagonals (i + j = k), each from the two before: no T x T array is needed. Row 0 is the border.
     older, newer = (np.full((2, count + 1), np.inf) for _ in range(2))
     for k in range(2 * count - 1):
         i = np.arange(max(0, k - count + 1), min(count - 1, k) + 1)
-        apart = np.linalg.norm(one[i] - other[k - i], axis=2).mean(axis=1)
+        gap = np.linalg.norm(one[i] - other[k - i], axis=2).mean(axis=1)
         best = np.minimum(np.minimum(older[:, i], newer[:, i]), newer[:, i + 1]) if k else np.zeros((2, 1))
         newest = np.full_like(newer, np.inf)
-        newest[0, i + 1] = apart + best[0]
-        newest[1, i + 1] = np.maximum(apart, best[1])
+        newest[0, i + 1] = gap + best[0]
+        newest[1, i + 1] = np.maximum(gap, best[1])
         older, newer = newer, newest
     straight = np.linalg.norm(one - other, axis=2).mean()
     return {"euclidean": float(straight), "dtw": float(newer[0, -1] / count), "frechet": float(newer[1, -1])}
 
 
 class Distances(EvaluationCallback):
-    """Adds to the row of each motion; rows of other goals stay as they are.
+    """Callback that adds trajectory distances to the row of each motion; rows of other goals are unchanged.
 
-    `<measure>_<quantity>` for joint_pos [rad], joint_vel [rad/s], site_pos and relative_site_pos [m], over the whole
-    clip without its first frame, on which it begins.
+    Adds `<measure>_<quantity>` for joint_pos [rad], joint_vel [rad/s], site_pos and relative_site_pos [m] over the
+    whole clip except its first frame, which is the start state.
     """
 
     def on_batch_begin(self, env: Any, trials: Sequence[int]) -> None:
@@ -83,7 +90,7 @@ def _row(
         pairs["relative_site_pos"] = (sites[0][:, 1:] - sites[0][:, :1], sites[1][:, 1:] - sites[1][:, :1])
     row: dict[str, float | None] = {}
     for name, pair in pairs.items():
-        finite = np.isfinite(pair[0]).all()  # a body that broke has no distance
-        found = distances(*pair) if finite else dict.fromkeys(("euclidean", "dtw", "frechet"))
-        row |= {f"{measure}_{name}": value for measure, value in found.items()}
+        finite = np.isfinite(pair[0]).all()  # undefined for an environment that diverged
+        measures = distances(*pair) if finite else dict.fromkeys(("euclidean", "dtw", "frechet"))
+        row |= {f"{measure}_{name}": value for measure, value in measures.items()}
     return row

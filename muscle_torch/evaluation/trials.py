@@ -1,4 +1,4 @@
-"""The trials of an environment's goal, as evaluation plays them."""
+"""The trials of an environment's goal, as played by an evaluation."""
 
 from typing import Any, Protocol
 
@@ -10,36 +10,58 @@ CLIP = "clip"  # unit of a motion goal's trials
 
 
 class Trials(Protocol):
-    """`muscle_torch.envs.goals.goal.Trials`: what an evaluation plays."""
+    """The interface of `muscle_torch.envs.goals.goal.Trials`."""
 
     @property
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """Names of the T trials."""
+        ...
+
     @property
-    def lengths(self) -> Tensor: ...  # frames: control steps + 1, (T,)
+    def lengths(self) -> Tensor:
+        """Frames of each trial, control steps + 1, (T,)."""
+        ...
+
     @property
-    def starts(self) -> tuple[Tensor, ...]: ...  # each (T,)
+    def starts(self) -> tuple[Tensor, ...]:
+        """Arguments of `env.assign` for each trial, (T,) each."""
+        ...
+
     @property
-    def unit(self) -> str: ...  # "clip" or "trial"
+    def unit(self) -> str:
+        """What a trial is called: "clip" or "trial"."""
+        ...
 
 
 class Headline(Protocol):
-    """`muscle_torch.envs.goals.goal.Headline`: the error that says how well a goal is met."""
+    """The interface of `muscle_torch.envs.goals.goal.Headline`: the goal's main error."""
 
     @property
-    def name(self) -> str: ...  # "err/<name>"
+    def name(self) -> str:
+        """Name of the term, "err/<name>"."""
+        ...
+
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """Description for tables."""
+        ...
+
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str:
+        """Displayed unit."""
+        ...
+
     @property
-    def factor(self) -> float: ...  # from the SI unit to `unit`
+    def factor(self) -> float:
+        """Factor from the SI unit to `unit`."""
+        ...
 
 
 def begin_trials(env: Any, ids: Tensor) -> None:
-    """Put environment i at the start of trial ids[i], (W,)."""
+    """Reset environment i to the start of trial ids[i], (W,)."""
     env.assign(tuple(column[ids] for column in env.goal.trials.starts))
 
 
 def motions_of(env: Any) -> MotionLibrary | None:
-    """Return the motions that are followed, clip i being trial i; None if the goal is another one."""
+    """Return the library of a motion goal, whose clip i is trial i; None for other goals."""
     return env.goal.assets if env.goal.trials.unit == CLIP else None

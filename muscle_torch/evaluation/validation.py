@@ -1,7 +1,7 @@
-"""Periodic validation: every so many updates the controller plays a few trials from start to end.
+"""Periodic validation during training: every `interval` updates, play a few trials from start to end.
 
-To TensorBoard: the evaluation's numbers, joint angles against their reference, which groups fail how often; to the run
-folder: `eval/step_<N>/metrics.json` and, if videos are wanted, `videos/step_<N>.mp4`. Learning is not touched.
+Writes to TensorBoard the evaluation's metrics, joint angles against their reference, and the groups that fail most; to
+the run folder `eval/step_<N>/metrics.json` and, if requested, `videos/step_<N>.mp4`. Training is not affected.
 """
 
 import sys
@@ -22,23 +22,34 @@ from .playback import PlaybackRecorder, Trajectory
 from .progress import ProgressBar
 from .tables import trial_table
 
-FAILING_MOST = 20  # groups that are listed
+MAX_LISTED_GROUPS = 20
 
-# Films a trajectory into a file; raises InputError if no video can be made.
+# Renders a trajectory to a video file; raises InputError if that fails.
 Film = Callable[[Trajectory, Path], None]
 
 
-class Board(Protocol):
-    """Where results go: `muscle_torch.rl.Logger`."""
+class MetricsWriter(Protocol):
+    """The interface of `muscle_torch.rl.Logger` that validation uses; `step` is in control steps."""
 
-    def scalars(self, step: int, metrics: dict[str, float]) -> None: ...
-    def histogram(self, name: str, values: Tensor, step: int) -> None: ...
-    def figure(self, name: str, figure: Figure, step: int) -> None: ...
-    def text(self, name: str, text: str, step: int) -> None: ...
+    def scalars(self, step: int, metrics: dict[str, float]) -> None:
+        """Write numbers by name."""
+        ...
+
+    def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Write the distribution of `values` (N,) under `name` at `step`."""
+        ...
+
+    def figure(self, name: str, figure: Figure, step: int) -> None:
+        """Write a Matplotlib figure under `name` at `step`."""
+        ...
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """Write Markdown `text` under `name` at `step`."""
+        ...
 
 
 class Validation:
-    """Called after each update; evaluates the controller at every `interval`-th."""
+    """Callable for the end of each update: evaluates the controller at every `interval`-th update."""
 
     def __init__(
         self,
@@ -48,7 +59,7 @@ class Validation:
         run_dir: Path,
         *,
         interval: int,
-        most: int = 0,
+        max_trials: int = 0,
         film: Film | None = None,
         keep_videos: int = 0,
     ):
@@ -56,46 +67,47 @@ class Validation:
 
         Args:
             env: Made with `evaluation=True`.
-            training_env: Whose failures are shown.
-            controller: Chooses the actions; of the policy that learns, its mode.
+            training_env: The environment whose failure rates are reported.
+            controller: Chooses the actions, usually the mode of the policy in training.
             run_dir: The run folder.
-            interval: Updates between two validations.
-            most: Trials at most, evenly spaced; 0: all.
-            film: Makes a video of the worst trial each time; None: no video.
-            keep_videos: The newest so many are kept; 0: all.
+            interval: Updates between validations.
+            max_trials: Maximum number of trials, evenly spaced; 0: all.
+            film: Renders a video of the worst trial each time; None: no videos.
+            keep_videos: Number of videos to keep, the newest; 0: all.
         """
         self.env, self.training_env, self.controller = env, training_env, controller
         self.interval, self.run_dir, self.film, self.keep_videos = interval, run_dir, film, keep_videos
-        self.trials = spread(len(env.goal.trials.names), most)
+        self.trials = evenly_spaced(len(env.goal.trials.names), max_trials)
 
-    def __call__(self, update: int, step: int, board: Board) -> None:
-        """After update number `update`, at `step` control steps."""
+    def __call__(self, update: int, step: int, writer: MetricsWriter) -> None:
+        """Validate if it is due after update number `update`, at `step` control steps."""
         if update % self.interval:
             return
         recorder, headline, unit = PlaybackRecorder(), self.env.goal.headline, self.env.goal.trials.unit
         with ProgressBar(self.env, f"validating after {step:,} steps", self.trials) as bar:
             metrics = evaluate(self.env, self.controller, callbacks=[recorder, bar], trials=self.trials)
         write_evaluation(self.run_dir / "eval" / f"step_{step}" / "metrics.json", metrics)
-        numbers = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not k.startswith("num_")}
-        board.scalars(step, {f"validation/{name}": float(value) for name, value in numbers.items()})
-        board.text(f"validation/{unit}s", _preformatted(trial_table(metrics, headline)), step)
-        self._failures(step, board, unit)
+        scalars = {k: v for k, v in metrics.items() if isinstance(v, int | float) and not k.startswith("num_")}
+        writer.scalars(step, {f"validation/{name}": float(value) for name, value in scalars.items()})
+        writer.text(f"validation/{unit}s", _preformatted(trial_table(metrics, headline)), step)
+        self._write_failure_rates(step, writer, unit)
         played = recorder.trajectories
         worst = min(self.trials, key=lambda trial: _fraction_followed(played[trial]))
         for title, trial in (("first", self.trials[0]), ("worst", worst)):
-            board.figure(f"joint_angles/{title}_{unit}", joint_figure(self.env.embodiment, played[trial]), step)
+            writer.figure(f"joint_angles/{title}_{unit}", joint_figure(self.env.embodiment, played[trial]), step)
         self._film(played[worst], step)
 
     def close(self) -> None:
+        """Close the validation environment."""
         self.env.close()
 
-    def _failures(self, step: int, board: Board, unit: str) -> None:
-        """Of everything that is trained on, whether or not it is validated."""
+    def _write_failure_rates(self, step: int, writer: MetricsWriter, unit: str) -> None:
+        """Write the failure rates of all groups in training, validated or not."""
         names, rate = self.training_env.goal.groups, self.training_env.failure_rate
-        board.histogram(f"{unit}s/failure_rate", rate, step)
-        worst = torch.argsort(rate, descending=True)[:FAILING_MOST].tolist()
+        writer.histogram(f"{unit}s/failure_rate", rate, step)
+        worst = torch.argsort(rate, descending=True)[:MAX_LISTED_GROUPS].tolist()
         lines = [f"{100 * float(rate[group]):5.1f} %  {names[group]}" for group in worst]
-        board.text(f"{unit}s/failing_most", _preformatted("\n".join(lines)), step)
+        writer.text(f"{unit}s/failing_most", _preformatted("\n".join(lines)), step)
 
     def _film(self, trajectory: Trajectory, step: int) -> None:
         if self.film is None:
@@ -105,16 +117,16 @@ class Validation:
             self.film(trajectory, path)
         except InputError as error:
             self.film = None
-            print(f"warning: no video from now on: {error}", file=sys.stderr)
+            print(f"warning: validation videos are disabled: {error}", file=sys.stderr)
         if self.keep_videos:
-            made = sorted(path.parent.glob("step_*.mp4"), key=lambda p: p.stat().st_mtime)
-            for old in made[: -self.keep_videos]:
+            videos = sorted(path.parent.glob("step_*.mp4"), key=lambda p: p.stat().st_mtime)
+            for old in videos[: -self.keep_videos]:
                 old.unlink()
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` (0: all) of the numbers below `count`, evenly spaced, the first always among them."""
-    chosen = count if most == 0 else min(most, count)
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """Return at most `limit` (0: all) of the numbers below `count`, evenly spaced and starting at 0."""
+    chosen = count if limit == 0 else min(limit, count)
     return [index * count // chosen for index in range(chosen)]
 
 
@@ -123,5 +135,5 @@ def _fraction_followed(trajectory: Trajectory) -> float:
 
 
 def _preformatted(text: str) -> str:
-    """TensorBoard reads Markdown: four spaces keep a table as it is."""
+    """Indent text by four spaces: TensorBoard renders Markdown, which would break a table."""
     return "\n".join("    " + line for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""Reference motion: clips and their files, resampling, the library on the device, generated motions, sampling."""
+"""Reference motion: clips and their files, resampling, the motion library, generated motions, sampling."""
 
 from .clip import MotionClip
 from .failures import FailureRates

@@ -1,4 +1,4 @@
-"""Forward kinematics kept on disk, so that a second start is quick. Losing it, or any file of it, costs only time."""
+"""On-disk cache of forward kinematics, for faster restarts. Deleting it, or any of its files, only costs time."""
 
 import hashlib
 import os
@@ -14,26 +14,31 @@ from muscle_torch.errors import InputError
 
 from .clip import UNREADABLE, write_arrays
 
-FORMAT = 1  # raise it when what is stored, or how it is computed, changes
+FORMAT = 1  # increment when the contents or their computation change
 MAX_BYTES = 4 << 30
 KINEMATIC_FIELDS = (
     *("body_parentid", "body_pos", "body_quat", "body_ipos", "body_mass", "jnt_type", "jnt_bodyid", "jnt_pos"),
     *("jnt_axis", "qpos0", "site_bodyid", "site_pos", "site_quat"),
-    # of the muscles' paths
+    # muscle paths
     *("geom_bodyid", "geom_pos", "geom_quat", "geom_size", "tendon_adr", "tendon_num", "wrap_type", "wrap_objid"),
     *("wrap_prm", "actuator_trntype", "actuator_trnid", "actuator_gear", "actuator_dyntype"),
 )
 
 
 def cache_folder() -> Path:
-    """`$MUSCLE_TORCH_CACHE`, or muscle_torch in the user's cache folder."""
+    """Return `$MUSCLE_TORCH_CACHE`, or `muscle_torch` in the user's cache folder."""
     if "MUSCLE_TORCH_CACHE" in os.environ:
         return Path(os.environ["MUSCLE_TORCH_CACHE"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "muscle_torch"
 
 
 def body_key(embodiment: Embodiment, more: Sequence[str] = ()) -> bytes:
-    """A digest of all that forward kinematics depends on besides the motion, and of `more` fields of the model."""
+    """Return a digest of everything but the motion that forward kinematics depends on.
+
+    Args:
+        embodiment: The body.
+        more: Further fields of the model to include.
+    """
     digest = hashlib.sha256(f"{FORMAT} {mujoco.__version__} {embodiment.control_frequency}".encode())
     for field in (*KINEMATIC_FIELDS, *more):
         digest.update(np.ascontiguousarray(getattr(embodiment.model, field)).tobytes())
@@ -42,7 +47,14 @@ def body_key(embodiment: Embodiment, more: Sequence[str] = ()) -> bytes:
 
 
 def clip_key(body: bytes, interpolation: str, frequency: float, arrays: list[np.ndarray | None]) -> str:
-    """The name of a clip's entry: changes with the body, the motion and how it is resampled."""
+    """Return the file name of a clip's cache entry.
+
+    Args:
+        body: Of `body_key`.
+        interpolation: How the clip is resampled.
+        frequency: Of the clip [Hz].
+        arrays: The clip's data.
+    """
     digest = hashlib.sha256(body + f"{interpolation} {frequency!r}".encode())
     for array in arrays:
         digest.update(b"none" if array is None else repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
@@ -50,34 +62,34 @@ def clip_key(body: bytes, interpolation: str, frequency: float, arrays: list[np.
 
 
 def load(key: str) -> dict[str, np.ndarray] | None:
-    """The entry, or None where there is none that can be read."""
+    """Return a cache entry, or None if there is no readable one."""
     path = _path(key)
     try:
         with np.load(path, allow_pickle=False) as stored:
             entry = dict(stored)
-        os.utime(path)  # the least recently used go first
+        os.utime(path)  # mark as recently used
     except UNREADABLE:
         return None
     return entry
 
 
 def store(key: str, entry: dict[str, np.ndarray]) -> bool:
-    """Writes an entry; False, with a warning, where the folder cannot be written."""
+    """Write a cache entry. Returns False, with a warning, if the folder is not writable."""
     try:
         write_arrays(_path(key), entry, compress=False)
     except InputError as error:
-        warnings.warn(f"motion cache {cache_folder()} is not written ({error}); set MUSCLE_TORCH_CACHE", stacklevel=2)
+        warnings.warn(f"motion cache {cache_folder()} is not writable ({error}); set MUSCLE_TORCH_CACHE", stacklevel=2)
         return False
     return True
 
 
 def prune(max_bytes: int = MAX_BYTES) -> None:
-    """Deletes the least recently used entries until the cache fits into `max_bytes`."""
+    """Delete the least recently used entries until the cache is at most `max_bytes` large."""
     entries = []
     for path in (cache_folder() / "motion").glob("*.npz"):
         try:
             status = path.stat()
-        except FileNotFoundError:  # another process prunes too
+        except FileNotFoundError:  # deleted by another process
             continue
         entries.append((status.st_mtime, status.st_size, path))
     excess = sum(size for _, size, _ in entries) - max_bytes

@@ -1,4 +1,4 @@
-"""MotionClip: one motion of one body as a plain .npz without pickles."""
+"""MotionClip: one motion of one body, stored as a plain .npz file without pickles."""
 
 import zipfile
 import zlib
@@ -20,23 +20,42 @@ UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.
 
 @dataclass(frozen=True, repr=False)
 class MotionClip:
-    """Positions over time at a constant rate. Building one checks nothing; `validate`, `save` and `load` do."""
+    """Positions over time at a constant rate.
+
+    The constructor checks nothing; `validate`, `save` and `load` do. A free joint comes first; its 7 columns of qpos
+    are position [m] and quaternion (w, x, y, z) in the world frame, its 6 columns of qvel are linear velocity [m/s] in
+    the world frame and angular velocity [rad/s] in the body frame, as in MuJoCo. Hinges are in rad, slides in m.
+
+    Attributes:
+        name: Name in tables and reports.
+        qpos: (T, num_qpos) float32, columns in the order of `joint_names`.
+        frequency: Frame rate [Hz].
+        joint_names: Names of the joints.
+        embodiment: `Embodiment.name`, for example "MyoBimanualArm".
+        model_version: Version of the body's package.
+        source: Where the motion comes from.
+        licence: Its licence.
+        qvel: (T, num_qvel) float32; None: the derivative of qpos is used.
+        landmarks: (T, K, 3) float32 [m], targets from the recorded points, for display only.
+        landmark_names: K names.
+        scale: Leg length of the body over that of the recorded person; NaN: unknown.
+    """
 
     name: str
-    qpos: np.ndarray  # (T, num_qpos) float32, columns in the order of joint_names; a free joint is first and takes 7
-    frequency: float  # [Hz]
+    qpos: np.ndarray
+    frequency: float
     joint_names: tuple[str, ...]
-    embodiment: str  # `Embodiment.name`, e.g. "MyoBimanualArm"
+    embodiment: str
     model_version: str
     source: str = ""
     licence: str = ""
-    qvel: np.ndarray | None = None  # (T, num_qvel) float32; None: the derivative of qpos is used
-    landmarks: np.ndarray | None = None  # (T, K, 3) float32 [m], where recorded points wanted the body: to look at
+    qvel: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
     landmark_names: tuple[str, ...] = ()
-    scale: float = float("nan")  # leg of the body over that of the person recorded; NaN: unknown
+    scale: float = float("nan")
 
     def __repr__(self) -> str:
-        """Say what moves and for how long, without the numbers."""
+        """Return name, body, length and rate, without the data."""
         return (
             f"MotionClip({self.name!r} of {self.embodiment}: {self.num_frames} frames at {self.frequency:g} Hz, "
             f"{len(self.joint_names)} joints)"
@@ -44,20 +63,31 @@ class MotionClip:
 
     @property
     def num_frames(self) -> int:
+        """Number of frames T."""
         return len(self.qpos)
 
     @property
     def duration(self) -> float:
-        """From the first frame to the last [s]."""
+        """Time from the first to the last frame [s]."""
         return (self.num_frames - 1) / self.frequency
 
     @property
     def has_root(self) -> bool:
-        """Whether the first joint is free: it takes 7 columns of qpos and 6 of qvel."""
+        """Whether the first joint is free, with 7 columns of qpos and 6 of qvel."""
         return self.qpos.shape[1] == len(self.joint_names) + 6
 
     def validate(self, where: str = "") -> "MotionClip":
-        """Raises InputError with what is wrong; `where` names the file."""
+        """Check shapes, rate, finite values and the root quaternion.
+
+        Args:
+            where: File name for error messages.
+
+        Returns:
+            The clip itself.
+
+        Raises:
+            InputError: The clip is invalid; the message says what is wrong.
+        """
         where = where or f"motion {self.name!r}"
         _check_shapes(self, where)
         if not np.isfinite(self.frequency) or self.frequency <= 0:
@@ -76,7 +106,17 @@ class MotionClip:
         return self
 
     def save(self, path: str | Path) -> Path:
-        """Writes the clip; a half-written file never stands under `path`. Returns the path."""
+        """Write the clip to an .npz file, atomically.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: The clip is invalid or the file cannot be written.
+        """
         self.validate()
         arrays = {
             "format": np.array(FORMAT),
@@ -100,13 +140,21 @@ class MotionClip:
 
     @classmethod
     def load(cls, path: str | Path) -> "MotionClip":
-        """Reads what `save` wrote."""
+        """Read a clip written by `save`.
+
+        Raises:
+            InputError: The file is missing, damaged or not a motion clip.
+        """
         path = Path(path)
         return cls.from_arrays(read_arrays(path, STORED), path)
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], path: Path) -> "MotionClip":
-        """The clip in the arrays that were read from `path`."""
+        """Return the clip with the arrays that were read from `path`.
+
+        Raises:
+            InputError: Arrays are missing or invalid.
+        """
         missing = [key for key in REQUIRED if key not in arrays]
         if missing:
             raise InputError(f"{path}: not a motion clip, it lacks {', '.join(missing)}")
@@ -127,21 +175,22 @@ class MotionClip:
         return clip.validate(str(path))
 
 
-def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
-    """Those of the `wanted` arrays that an .npz has. Nothing is unpickled; an array that needs it counts as absent.
+def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Read those of the arrays `names` that an .npz file has. Nothing is unpickled; object arrays count as absent.
 
-    Raises InputError for what is not an .npz.
+    Raises:
+        InputError: The file is missing, damaged or not an .npz file.
     """
     if not path.is_file():
         raise InputError(f"motion file {path} does not exist" + (" (it is a folder)" if path.is_dir() else ""))
     if path.stat().st_size == 0:
         raise InputError(f"motion file {path} is empty")
     if not zipfile.is_zipfile(path):
-        raise InputError(f"motion file {path} is not an .npz file, or only a part of one; copy or download it again")
+        raise InputError(f"motion file {path} is not an .npz file, or is incomplete; copy or download it again")
     arrays: dict[str, np.ndarray] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
-            for key in set(wanted) & set(stored.files):
+            for key in set(names) & set(stored.files):
                 try:
                     arrays[key] = stored[key]
                 except ValueError as error:
@@ -153,23 +202,44 @@ def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], compress: bool = True) -> Path:
-    """Write an .npz file whole or not at all; return its path. Raises InputError if it cannot be written."""
+    """Write an .npz file atomically.
+
+    Args:
+        path: The file.
+        arrays: Name -> array.
+        compress: Whether to compress it.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     with write_atomically(path) as temporary, open(temporary, "wb") as file:
         (np.savez_compressed if compress else np.savez)(file, **arrays)  # type: ignore[arg-type]
     return path
 
 
 def as_numbers(array: np.ndarray, key: str, path: Path) -> np.ndarray:
-    """float32, or an InputError where `array` holds something else than numbers."""
+    """Return a numeric array as float32.
+
+    Args:
+        array: The array.
+        key: Its name, for the error message.
+        path: Its file, for the error message.
+
+    Raises:
+        InputError: The array is not numeric.
+    """
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {key} must be an array of numbers, it is {array.dtype} {array.shape}")
+        raise InputError(f"{path}: {key} must be an array of numbers, but is {array.dtype} {array.shape}")
     return array.astype(np.float32)
 
 
 def as_frequency(array: np.ndarray, path: Path) -> float:
-    """A scalar, also where it was stored as an array of one [Hz]."""
+    """Return a frame rate [Hz] stored as a scalar or an array of one. Raises InputError for anything else."""
     if array.dtype.kind not in "fiu" or array.size != 1:
-        raise InputError(f"{path}: frequency must be one number [Hz], it is {array.dtype} {array.shape}")
+        raise InputError(f"{path}: frequency must be one number [Hz], but is {array.dtype} {array.shape}")
     return float(array.reshape(-1)[0])
 
 
@@ -178,20 +248,22 @@ def _check_shapes(clip: MotionClip, where: str) -> None:
     if clip.qpos.ndim != 2 or clip.qpos.shape[1] not in (joints, joints + 6):
         raise InputError(
             f"{where}: qpos has shape {clip.qpos.shape}; {joints} joints need (frames, {joints}), "
-            f"or (frames, {joints + 6}) where the first joint is free"
+            f"or (frames, {joints + 6}) if the first joint is free"
         )
     if clip.num_frames < MIN_FRAMES:
-        found = "1 frame" if clip.num_frames == 1 else f"{clip.num_frames} frames"
-        raise InputError(f"{where}: has {found}, a motion needs at least {MIN_FRAMES}")
+        frames = "1 frame" if clip.num_frames == 1 else f"{clip.num_frames} frames"
+        raise InputError(f"{where}: has {frames}, a motion needs at least {MIN_FRAMES}")
     if len(set(clip.joint_names)) != joints:
-        twice = next(name for name in clip.joint_names if clip.joint_names.count(name) > 1)
-        raise InputError(f"{where}: joint {twice!r} is there twice")
-    wanted = (clip.num_frames, clip.qpos.shape[1] - clip.has_root)
+        repeated = next(name for name in clip.joint_names if clip.joint_names.count(name) > 1)
+        raise InputError(f"{where}: joint_names contains {repeated!r} twice")
+    qvel_shape = (clip.num_frames, clip.qpos.shape[1] - clip.has_root)
     points = (clip.num_frames, len(clip.landmark_names), 3)
     if clip.landmarks is not None and clip.landmarks.shape != points:
-        raise InputError(f"{where}: landmarks has shape {clip.landmarks.shape}, their names and qpos ask for {points}")
-    if clip.qvel is not None and clip.qvel.shape != wanted:
-        raise InputError(f"{where}: qvel has shape {clip.qvel.shape}, qpos asks for {wanted}")
+        raise InputError(
+            f"{where}: landmarks has shape {clip.landmarks.shape}, but its names and qpos require {points}"
+        )
+    if clip.qvel is not None and clip.qvel.shape != qvel_shape:
+        raise InputError(f"{where}: qvel has shape {clip.qvel.shape}, but qpos requires {qvel_shape}")
 
 
 def _check_finite(

@@ -1,9 +1,9 @@
-"""Dynamic filter: a clip that the ground can carry, as near as can be to the recorded one.
+"""Dynamic filter: the clip nearest to the recorded one that the ground can support.
 
-Recorded motion, on a body of other masses and differentiated twice, needs forces that no floor gives: its zero-moment
-point lies outside the feet. The filter low-passes the motion, shifts the pelvis horizontally by as little as takes that
-point into the support (a quadratic programme, `balance.plan_shift`; after Yamane and Nakamura 2003), and lets the legs
-follow by inverse kinematics, so that the feet stay where they are.
+A recorded motion, transferred to a body with other masses and differentiated twice, needs forces that no floor can
+exert: its zero-moment point lies outside the feet. The filter low-passes the motion, shifts the pelvis horizontally by
+the smallest amount that moves this point into the support (a quadratic program, `balance.plan_shift`; after Yamane and
+Nakamura 2003), and recomputes the legs by inverse kinematics, so that the feet stay in place.
 """
 
 import dataclasses
@@ -25,52 +25,52 @@ from .low_pass import low_pass
 from .resample import at_control_rate
 from .support import Soles
 
-VERSION = 2  # raise it when the filter computes something else
-# What the filter depends on besides the kinematics.
+VERSION = 2  # increment when the filter's result changes
+# Model fields that the filter depends on in addition to the kinematic ones.
 DYNAMIC_FIELDS = (
     *("body_inertia", "body_iquat", "jnt_range", "eq_data", "geom_type", "geom_size", "geom_pos", "geom_quat"),
     *("geom_bodyid", "geom_contype", "geom_conaffinity"),
 )
-BENT = 0.03  # [rad] that the legs' joints keep from their limits: at them a stretched knee cannot follow smoothly
-HEIGHT_ROUNDS, REACHED = 4, 2e-4  # rounds in which the root sinks or rises; feet this near their places are there [m]
-WIDE = 8  # frames on both sides over which it does
+LIMIT_MARGIN = 0.03  # [rad] between leg joints and their limits: a fully extended knee cannot follow smoothly
+HEIGHT_ROUNDS, REACHED = 4, 2e-4  # rounds of adjusting the root height; tolerance of the feet's position [m]
+SMOOTHING_FRAMES = 8  # frames on both sides over which the root height is adjusted
 
 
 @dataclass(frozen=True)
 class FilterOptions:
-    """How a clip is filtered."""
+    """Options of the dynamic filter."""
 
-    cutoff: float = 6.0  # [Hz] low-pass of root, trunk and arms; 0: none
-    foot_cutoff: float = 10.0  # [Hz] low-pass of the feet's poses; 0: none
-    margin: float = 0.01  # [m] that the zero-moment point keeps from the border of the support
-    rounds: int = 4  # of programme and inverse kinematics; 0: low-pass only
+    cutoff: float = 6.0  # [Hz] low-pass of root, trunk and arms; 0: off
+    foot_cutoff: float = 10.0  # [Hz] low-pass of the feet's poses; 0: off
+    margin: float = 0.01  # [m] between the zero-moment point and the border of the support
+    rounds: int = 4  # rounds of quadratic program and inverse kinematics; 0: low-pass only
 
 
 class FilteredMotion(NamedTuple):
-    """A clip of L frames made feasible."""
+    """A filtered clip of L frames."""
 
     clip: MotionClip  # at the control rate
-    zmp_distance: np.ndarray  # (L,) [m] of the zero-moment point from the support after filtering
-    support: np.ndarray  # (L, feet) bool, which feet stand
-    shift: np.ndarray  # (L, 2) [m] of the pelvis
+    zmp_distance: np.ndarray  # (L,) [m] from the zero-moment point to the support after filtering
+    support: np.ndarray  # (L, feet) bool, standing feet
+    shift: np.ndarray  # (L, 2) [m] horizontal shift of the pelvis
 
 
 def filter_clip(
     clip: MotionClip, embodiment: Embodiment, options: FilterOptions | None = None, cache: bool = True
 ) -> FilteredMotion:
-    """Return the clip at the control rate, low-passed, with its zero-moment point in the support of its feet.
+    """Filter a clip so that its zero-moment point lies within the support of its feet.
 
     Args:
         clip: Any motion of the body.
         embodiment: A body with feet.
         options: Cutoffs, margin and rounds; None: the defaults.
-        cache: Keep the result on disk, and take it from there.
+        cache: Whether to use the on-disk cache.
 
     Returns:
-        The filtered clip, what is left of the distance, the standing feet and the shift.
+        The filtered clip at the control rate, the remaining distance, the standing feet and the shift.
 
     Raises:
-        InputError: If the body has no feet, or the clip is too short or of another body.
+        InputError: The body has no feet, or the clip is too short or of another body.
     """
     options = options or FilterOptions()
     soles, fitted = Soles.of(embodiment), fit_to(clip, embodiment)
@@ -104,7 +104,7 @@ def filter_clip(
 
 
 def _fits(entry: dict[str, np.ndarray], embodiment: Embodiment, soles: Soles) -> bool:
-    """Whether a file from the cache holds what it should: it may have been damaged."""
+    """Return whether a cache entry has the expected contents; the file may be damaged."""
     if entry.keys() != {"qpos", "distance", "stands", "shift"}:
         return False
     frames = len(entry["qpos"])
@@ -116,7 +116,18 @@ def _fits(entry: dict[str, np.ndarray], embodiment: Embodiment, soles: Soles) ->
 def filter_motion(
     embodiment: Embodiment, qpos: np.ndarray, rate: float, options: FilterOptions, soles: Soles
 ) -> tuple[np.ndarray, np.ndarray, GroundReaction]:
-    """Return (qpos (T, nq), shift (T, 2) [m], its ground reaction) of a motion (T, nq) at `rate` [Hz]."""
+    """Filter a motion.
+
+    Args:
+        embodiment: A body with feet.
+        qpos: (T, nq).
+        rate: Frame rate [Hz].
+        options: Cutoffs, margin and rounds.
+        soles: Soles of the body.
+
+    Returns:
+        Filtered qpos (T, nq), shift (T, 2) [m], and the ground reaction of the filtered motion.
+    """
     feet = _smooth(embodiment, qpos, rate, options.foot_cutoff)
     legs = [_Leg(embodiment, foot, feet) for foot in soles.feet]
     base = _smooth(embodiment, qpos, rate, options.cutoff)
@@ -131,14 +142,14 @@ def filter_motion(
 
 
 def _smooth(embodiment: Embodiment, qpos: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
-    """`low_pass`, without overshoot: joints stay within the range that the motion itself uses."""
+    """Low-pass without overshoot: joints stay within the range of the unfiltered motion."""
     out, joints = low_pass(embodiment, qpos, rate, cutoff), embodiment.joint_qpos_ids
     out[:, joints] = np.clip(out[:, joints], qpos[:, joints].min(axis=0), qpos[:, joints].max(axis=0))
     return embodiment.project(out)
 
 
 class _Leg:
-    """A leg that keeps its foot, toes included, where it is in a motion (T, nq) while the root is shifted."""
+    """A leg whose foot, including the toes, keeps its pose in a motion (T, nq) while the root is shifted."""
 
     def __init__(self, embodiment: Embodiment, foot: str, qpos: np.ndarray) -> None:
         self._chain = Chain(embodiment, foot)
@@ -149,29 +160,29 @@ class _Leg:
         self._toes = qpos[:, self._beyond]
 
     def follow(self, qpos: np.ndarray) -> np.ndarray:
-        """Return qpos (T, nq) with this leg's joints such that the foot is on its place, or as near as it comes."""
+        """Return qpos (T, nq) with this leg's joints placing the foot at its target, or as close as possible."""
         place = self._place
         out = self._chain.reach(qpos, self._joints, place.pos, place.mat, exactly=False, limits=self._limits)
         out[:, self._beyond] = self._toes
         return out
 
     def height_errors(self, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return by how much the root must sink, or rise, for this leg to reach its foot's place, both (T,) [m].
+        """Return how far the root must sink, and rise, for this leg to reach its target, both (T,) [m].
 
-        A foot above its place hangs on a leg that is too short; one below it is pushed down by an ankle or a hip at
-        its limit.
+        A foot above its target is attached to a leg that is too short; one below it is pushed down by an ankle or hip
+        at its limit.
         """
-        away = self._place.pos - self._chain.place(qpos).pos
-        length = np.linalg.norm(away, axis=1)
-        above = (away[:, 2] < -0.5 * length) & (length > REACHED)
-        sink = np.where(above, length**2 / np.maximum(-away[:, 2], 1e-9), 0.0)
-        return sink, np.where(away[:, 2] > REACHED, away[:, 2], 0.0)
+        error = self._place.pos - self._chain.place(qpos).pos
+        length = np.linalg.norm(error, axis=1)
+        above = (error[:, 2] < -0.5 * length) & (length > REACHED)
+        sink = np.where(above, length**2 / np.maximum(-error[:, 2], 1e-9), 0.0)
+        return sink, np.where(error[:, 2] > REACHED, error[:, 2], 0.0)
 
 
 def _on_feet(legs: list[_Leg], qpos: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Return qpos (T, nq) with the root moved by `shift` (T, 2) [m] and the feet on their places.
+    """Return qpos (T, nq) with the root moved by `shift` (T, 2) [m] and the feet at their targets.
 
-    Where legs at their limits would not reach, the root sinks or rises, smoothly over time.
+    If legs at their limits do not reach, the root height is adjusted smoothly over time.
     """
     out = np.array(qpos)
     out[:, :2] += shift
@@ -181,20 +192,20 @@ def _on_feet(legs: list[_Leg], qpos: np.ndarray, shift: np.ndarray) -> np.ndarra
         sink, rise = np.max([leg.height_errors(out) for leg in legs], axis=0)
         if not sink.any() and not rise.any():
             break
-        out[:, 2] += _around(rise) - _around(sink)
+        out[:, 2] += _smooth_envelope(rise) - _smooth_envelope(sink)
     return out
 
 
-def _around(peaks: np.ndarray) -> np.ndarray:
-    """A smooth path (T,) that is about as high as the peaks (T,) of some frames."""
-    return gaussian_filter1d(maximum_filter1d(peaks, 2 * WIDE + 1), WIDE / 2, mode="nearest")
+def _smooth_envelope(peaks: np.ndarray) -> np.ndarray:
+    """Return a smooth curve (T,) about as high as isolated peaks (T,)."""
+    return gaussian_filter1d(maximum_filter1d(peaks, 2 * SMOOTHING_FRAMES + 1), SMOOTHING_FRAMES / 2, mode="nearest")
 
 
 def _limits(embodiment: Embodiment, names: tuple[str, ...], qpos: np.ndarray) -> np.ndarray:
-    """(n, 2): the joints' limits less `BENT`, or as near to them as the motion (T, nq) itself comes."""
+    """Return (n, 2): the joint limits less `LIMIT_MARGIN`, or as close to the limits as the motion (T, nq) comes."""
     joints = [embodiment.model.joint(name) for name in names]
     values = qpos[:, [int(joint.qposadr[0]) for joint in joints]]
     low, high = np.array([joint.range for joint in joints]).T
-    lowest = np.maximum(low, np.minimum(low + BENT, values.min(axis=0)))
-    highest = np.minimum(high, np.maximum(high - BENT, values.max(axis=0)))
+    lowest = np.maximum(low, np.minimum(low + LIMIT_MARGIN, values.min(axis=0)))
+    highest = np.minimum(high, np.maximum(high - LIMIT_MARGIN, values.max(axis=0)))
     return np.column_stack((lowest, highest))

@@ -1,4 +1,4 @@
-"""How often each group of episodes (motions: each clip) fails, and how often it is drawn because of that."""
+"""Failure rates of episode groups (motions: clips), and the sampling weights derived from them."""
 
 from typing import Any
 
@@ -9,51 +9,59 @@ from muscle_torch.config import SamplingConfig
 from muscle_torch.errors import InputError
 
 EPSILON = 1e-6
-FEWEST = 1e-4  # running episodes; a group that is not drawn for long keeps its rate but loses its inertia
+MIN_EPISODES = 1e-4  # lower bound of a running count: a group not drawn for long keeps its rate but adapts quickly
 
 
 class FailureRates:
-    """Running counts of episodes and failures of each group, and weights that grow with the failure rate.
+    """Running counts of episodes and failures per group, and sampling weights that increase with the failure rate.
 
-    Each update the counts move by `smoothing` towards the newest rollout's. Weight: a uniform share, and the rest in
-    proportion to rate ^ sharpness. As MuscleMimic's adaptive sampling, whose weights have no effect there.
+    Each update moves the counts by `smoothing` towards those of the newest rollout. A weight is a uniform share plus a
+    share proportional to rate ^ sharpness, as in MuscleMimic's adaptive sampling (where the weights have no effect).
     """
 
     def __init__(self, config: SamplingConfig, num_groups: int):
+        """Start from the prior counts. Raises InputError for options out of range."""
         _check(config)
         self.config = config
         self.episodes = torch.full((num_groups,), float(config.prior_episodes), dtype=torch.float64)
         self.failures = torch.full((num_groups,), float(config.prior_failures), dtype=torch.float64)
 
     def observe(self, episodes: Tensor, failures: Tensor) -> None:
-        """Counts of one rollout's ended episodes and of those that failed, each (G,)."""
+        """Update the counts.
+
+        Args:
+            episodes: Episodes of each group that ended in the newest rollout, (G,).
+            failures: Those that failed, (G,).
+        """
         share = self.config.smoothing
         self.episodes.mul_(1 - share).add_(episodes.cpu(), alpha=share)
         self.failures.mul_(1 - share).add_(failures.cpu(), alpha=share)
-        lift = (FEWEST / self.episodes.clamp(min=1e-12)).clamp(min=1.0)
+        lift = (MIN_EPISODES / self.episodes.clamp(min=1e-12)).clamp(min=1.0)
         self.episodes *= lift
         self.failures *= lift
 
     @property
     def rate(self) -> Tensor:
-        """Failures an episode, (G,); a group never drawn has that of the prior."""
+        """Failures per episode, (G,); the prior's for groups never drawn."""
         return self.failures / (self.episodes + EPSILON)
 
     @property
     def weights(self) -> Tensor:
-        """Probability of each group, (G,)."""
+        """Sampling probability of each group, (G,)."""
         hardness = (self.rate + EPSILON) ** self.config.sharpness
         uniform = torch.full_like(hardness, 1 / len(hardness))
-        hard = hardness / hardness.sum() if hardness.sum() > 0 else uniform  # a large power may leave only zeros
+        hard = hardness / hardness.sum() if hardness.sum() > 0 else uniform  # a large exponent may underflow to zero
         return torch.lerp(hard, uniform, self.config.uniform_share)
 
     def state(self) -> dict[str, Any]:
+        """Return the counts, for exact resume."""
         return {"episodes": self.episodes.clone(), "failures": self.failures.clone()}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Restore the output of `state`. Raises InputError if the number of groups differs."""
         if state["episodes"].shape != self.episodes.shape:
             raise InputError(
-                f"stored failure rates are of {len(state['episodes'])} groups, not of {len(self.episodes)}; "
+                f"stored failure rates are of {len(state['episodes'])} groups, this run has {len(self.episodes)}; "
                 "resume with the same motion="
             )
         self.episodes.copy_(state["episodes"])

@@ -1,8 +1,8 @@
-"""The force that a motion needs from the ground, its zero-moment point, and the support under it.
+"""The ground force that a motion requires, its zero-moment point, and the support of the feet.
 
-Newton and Euler over the whole body (recursive, without muscles, springs and contacts) give the force and the moment
-that must act on the root for the motion to happen as it is. Only the ground can give them: its pressure must then have
-its centre, the zero-moment point, inside the polygon that the standing feet span (Vukobratovic and Borovac 2004).
+Recursive Newton-Euler over the whole body (without muscles, springs and contacts) gives the force and moment that must
+act on the root to produce the motion. Only the ground can exert them, so the centre of its pressure, the zero-moment
+point, must lie inside the support polygon of the standing feet (Vukobratovic and Borovac 2004).
 """
 
 from dataclasses import dataclass
@@ -15,62 +15,62 @@ from muscle_torch.embodiments import Embodiment
 from .low_pass import derivatives
 from .support import NEAR, BodySurface, Soles, distance, hull, standing_feet, support_mask
 
-UNLOADED = 0.1  # of the body's weight: with less force the ground is not needed, and the zero-moment point undefined
+UNLOADED = 0.1  # fraction of body weight: with less ground force the zero-moment point is undefined
 
 
 @dataclass(frozen=True, eq=False)
 class GroundReaction:
-    """Of a motion of T frames; world axes, the floor at z = 0."""
+    """Ground reaction required by a motion of T frames; world axes, the floor at z = 0."""
 
-    force: np.ndarray  # (T, 3) [N] that the ground must give
-    moment: np.ndarray  # (T, 3) [Nm] about the world's origin
+    force: np.ndarray  # (T, 3) [N] required ground force
+    moment: np.ndarray  # (T, 3) [Nm] about the world origin
     mass: float  # of the body [kg]
     weight: float  # of the body [N]
     mass_centre: np.ndarray  # (T, 3) [m]
-    points: np.ndarray  # (T, P, 3) [m] lowest places of the soles' points
-    stands: np.ndarray  # (T, F) bool, feet
-    corners: tuple[np.ndarray, ...]  # T polygons (K, 2) [m] of the standing feet; K = 0 if none stands
-    other_contact: np.ndarray  # (T,) bool, another part of the body (hand, knee, back) is on the floor
+    points: np.ndarray  # (T, P, 3) [m] lowest surface points of the soles
+    stands: np.ndarray  # (T, F) bool, standing feet
+    corners: tuple[np.ndarray, ...]  # T support polygons (K, 2) [m]; K = 0 if no foot stands
+    other_contact: np.ndarray  # (T,) bool, another body part (hand, knee, back) touches the floor
 
     @property
     def loaded(self) -> np.ndarray:
-        """(T,) frames in which the ground must carry more than a tenth of the weight."""
+        """Frames in which the ground carries more than a tenth of the body weight, (T,) bool."""
         return self.force[:, 2] > UNLOADED * self.weight
 
     @property
     def zero_moment_point(self) -> np.ndarray:
-        """(T, 2) [m] on the floor; NaN where the ground is not needed."""
+        """Zero-moment point on the floor, (T, 2) [m]; NaN if the ground is unloaded."""
         up = np.where(self.loaded, self.force[:, 2], np.nan)
         return np.column_stack((-self.moment[:, 1] / up, self.moment[:, 0] / up))
 
     @property
     def supported(self) -> np.ndarray:
-        """(T,) frames in which a foot stands, touches the floor, and no other part of the body does.
+        """Frames in which a foot stands and no other part of the body touches the floor, (T,) bool.
 
-        What a hand or a knee carries is unknown, so a body on all fours is not judged.
+        The load on a hand or a knee is unknown, so a body on all fours is not assessed.
         """
         return np.array([len(polygon) > 0 for polygon in self.corners], dtype=bool) & ~self.other_contact
 
     @property
     def unsupported(self) -> np.ndarray:
-        """(T,) frames in which the ground must carry the body and no part of it touches the floor."""
+        """Frames in which the ground must carry the body but no part of it touches the floor, (T,) bool."""
         return self.loaded & ~self.supported & ~self.other_contact
 
     @property
     def distance(self) -> np.ndarray:
-        """(T,) [m] of the zero-moment point from the support polygon.
+        """Distance from the zero-moment point to the support polygon, (T,) [m].
 
-        0 inside, where the ground is not needed, where no foot stands (`unsupported`), and where other parts touch the
-        floor: there is no polygon then.
+        0 inside the polygon, and 0 if there is none to compare with: unloaded ground, no standing foot (`unsupported`),
+        or another part of the body on the floor.
         """
-        out, places = np.zeros(len(self.force)), self.zero_moment_point
+        out, points = np.zeros(len(self.force)), self.zero_moment_point
         for frame in np.flatnonzero(self.loaded & self.supported):
-            out[frame] = distance(self.corners[frame], places[frame])
+            out[frame] = distance(self.corners[frame], points[frame])
         return out
 
     @property
     def friction_demand(self) -> np.ndarray:
-        """(T,) horizontal over vertical force; 0 where the ground is not needed."""
+        """Horizontal over vertical force, (T,); 0 if the ground is unloaded."""
         up = np.where(self.loaded, self.force[:, 2], np.inf)
         return np.linalg.norm(self.force[:, :2], axis=1) / up
 
@@ -78,20 +78,20 @@ class GroundReaction:
 def ground_reaction(
     embodiment: Embodiment, qpos: np.ndarray, rate: float, soles: Soles | None = None
 ) -> GroundReaction:
-    """Compute what a motion needs from the ground, and the support that its feet offer.
+    """Compute the ground reaction that a motion requires, and the support of its feet.
 
     Args:
         embodiment: A body with feet.
         qpos: Positions (T, nq), float64, T at least 7. Velocities and accelerations are central differences, so noise
-            of a recording shows as noise of the force.
-        rate: Frames a second [Hz].
-        soles: `Soles.of(embodiment)`, if made before.
+            in a recording appears as noise in the force.
+        rate: Frame rate [Hz].
+        soles: `Soles.of(embodiment)`, if already computed.
 
     Returns:
         Force, moment, centre of mass and support of each frame.
 
     Raises:
-        InputError: If the body has no feet, or the motion is too short.
+        InputError: The body has no feet, or the motion is too short.
     """
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     soles = soles or Soles.of(embodiment)
@@ -109,12 +109,12 @@ def ground_reaction(
         mujoco.mj_comVel(model, data)
         mujoco.mj_rne(model, data, 1, needed)
         force[t] = needed[:3]
-        turned = data.xmat[root].reshape(3, 3) @ needed[3:6]  # a free joint's moment is in the body's axes
-        moment[t] = turned + np.cross(data.xpos[root], force[t])
+        root_moment = data.xmat[root].reshape(3, 3) @ needed[3:6]  # a free joint's moment is in the body frame
+        moment[t] = root_moment + np.cross(data.xpos[root], force[t])
         centre[t] = data.subtree_com[root]
         points[t] = soles.lowest(data)
         other_contact[t] = rest.lowest(data) < NEAR
-        # cvel's linear part is that of the point of the body that is at the subtree's centre of mass.
+        # The linear part of cvel is the velocity of the body point at the subtree's centre of mass.
         velocity = data.cvel[bodies, 3:] + np.cross(data.cvel[bodies, :3], points[t] - centre[t])
         speed[t] = np.linalg.norm(velocity[:, :2], axis=1)
     stands = standing_feet(points, speed, soles, rate)

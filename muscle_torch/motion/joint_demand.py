@@ -1,11 +1,11 @@
-"""The joint moments that a motion needs beside those that the body's muscles can give.
+"""The joint moments that a motion requires, compared with those that the body's muscles can produce.
 
-In every frame the ground's forces are estimated first: pushes within the friction cones at the points that bear on the
-floor, by non-negative least squares on the force and moment that the root needs. What the joints then need of muscles
-(inertia, gravity and ground, less springs and dampers) is compared, joint by joint, with the least and the largest
-moment that they give: maximal isometric force at the muscles' lengths times moment arms, passive force included. Each
-joint is taken alone, so a motion within these bounds may still ask too much of muscles that cross two joints; one
-beyond them is out of reach.
+First the ground forces of every frame are estimated: forces within the friction cones at the points in contact with the
+floor, by non-negative least squares on the force and moment required at the root. The moments that the joints then
+require of muscles (inertia, gravity and ground, minus springs and dampers) are compared, joint by joint, with the
+smallest and largest moment that the muscles can produce: maximal isometric force at their lengths times moment arms,
+plus passive force. Joints are considered independently, so a motion within these bounds may still overload muscles that
+cross two joints; a motion beyond them is impossible.
 """
 
 from dataclasses import dataclass
@@ -21,34 +21,34 @@ from .ground_reaction import GroundReaction
 from .low_pass import derivatives
 from .support import Soles, support_mask
 
-MOMENT_WEIGHT = 2.0  # [1/m] of the moment against the force: half a metre is a large arm in a body
-EVEN = 1e-3  # pull towards an even distribution of the ground's force over the points
+MOMENT_WEIGHT = 2.0  # [1/m] weight of moment against force: half a metre is a large lever arm in a body
+REGULARIZATION = 1e-3  # favours an even distribution of the ground force over the points
 
 
 @dataclass(frozen=True, eq=False)
 class JointDemand:
-    """Of a motion of T frames and the body's J independent joints."""
+    """Required and available moments of a motion of T frames, for the body's J independent joints."""
 
     joints: tuple[str, ...]
-    needed: np.ndarray  # (T, J) [Nm], [N] for slides: what muscles must give
-    least: np.ndarray  # (T, J) what they can give at least
-    most: np.ndarray  # (T, J) and at most
-    root_residual: np.ndarray  # (T, 6) force [N] and moment [Nm] at the root that no push of the ground gives
+    needed: np.ndarray  # (T, J) required of the muscles [Nm], [N] for slides
+    least: np.ndarray  # (T, J) smallest that they can produce
+    most: np.ndarray  # (T, J) largest that they can produce
+    root_residual: np.ndarray  # (T, 6) force [N] and moment [Nm] at the root that the ground cannot exert
 
     @property
     def excess(self) -> np.ndarray:
-        """(T, J) how far the needed moment lies outside what muscles can give [Nm]; 0 inside."""
+        """How far the required moment lies outside the muscles' capacity, (T, J) [Nm]; 0 inside."""
         return np.maximum(np.maximum(self.needed - self.most, self.least - self.needed), 0.0)
 
 
 class _Muscles:
-    """What muscles can give in a pose, by MuJoCo's own forces."""
+    """Moments that the muscles can produce in a pose, from MuJoCo's muscle forces."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         self._embodiment = embodiment
 
     def bounds(self, data: mujoco.MjData, tangent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the least and the largest generalised force (n,) of isometric muscles in the pose of `data`."""
+        """Return the smallest and largest generalized force (n,) of isometric muscles in the pose of `data`."""
         forces = []
         data.ctrl[:] = 0.0
         for activation in (0.0, 1.0):
@@ -64,17 +64,17 @@ class _Muscles:
 def joint_demand(
     embodiment: Embodiment, qpos: np.ndarray, rate: float, reaction: GroundReaction, soles: Soles | None = None
 ) -> JointDemand:
-    """Compute what a motion needs of the muscles of every independent joint, and what they can give.
+    """Compute the moments that a motion requires of the muscles at every independent joint, and their bounds.
 
     Args:
         embodiment: A body with feet.
         qpos: Positions (T, nq), as for `ground_reaction`.
-        rate: Frames a second [Hz].
-        reaction: Of the same motion.
-        soles: `Soles.of(embodiment)`, if made before.
+        rate: Frame rate [Hz].
+        reaction: Ground reaction of the same motion.
+        soles: `Soles.of(embodiment)`, if already computed.
 
     Returns:
-        Needed moments, bounds, and what the ground leaves at the root.
+        Required moments, their bounds, and the residual at the root.
     """
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
     soles = soles or Soles.of(embodiment)
@@ -97,7 +97,7 @@ def joint_demand(
         joints = inverse - data.qfrc_passive
         root = np.concatenate((reaction.force[t], reaction.moment[t]))
         points = np.flatnonzero(bears[t])
-        for point, push in zip(points, _pushes(reaction.points[t, points], edges, root), strict=True):
+        for point, push in zip(points, _contact_forces(reaction.points[t, points], edges, root), strict=True):
             mujoco.mj_applyFT(model, data, -push, np.zeros(3), reaction.points[t, point], int(bodies[point]), joints)
         tangent = independent.tangent(qpos[t])
         needed[t] = tangent.T @ joints
@@ -110,26 +110,32 @@ def joint_demand(
 
 
 def _friction(embodiment: Embodiment, soles: Soles) -> float:
-    """Coefficient of friction of the soles on the floor, by MuJoCo's rule: the larger of the two geoms'."""
+    """Return the friction coefficient between soles and floor, by MuJoCo's rule: the larger of the two geoms'."""
     model = embodiment.model
     planes = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
     return float(max(model.geom_friction[soles.geom, 0].min(), model.geom_friction[planes, 0].max(initial=0.0)))
 
 
 def _friction_edges(friction: float) -> np.ndarray:
-    """(4, 3): the edges of the friction pyramid on a level floor."""
+    """Return the edges (4, 3) of the friction pyramid on a level floor."""
     return np.array([[friction, 0, 1], [-friction, 0, 1], [0, friction, 1], [0, -friction, 1]], dtype=float)
 
 
-def _pushes(points: np.ndarray, edges: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """(K, 3) [N] at points (K, 3) on the floor whose force and moment about the origin are nearest to root (6,)."""
+def _contact_forces(points: np.ndarray, edges: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Return the ground forces (K, 3) [N] at points (K, 3) that best match a force and moment.
+
+    Args:
+        points: Positions on the floor [m].
+        edges: Edges (4, 3) of the friction pyramid.
+        root: Required force and moment about the origin, (6,).
+    """
     if not len(points):
         return np.zeros((0, 3))
     force = np.tile(edges, (len(points), 1))
     middle = points.mean(axis=0)
     moment = np.cross(np.repeat(points - middle, len(edges), axis=0), force)
-    wanted = np.concatenate((root[:3], MOMENT_WEIGHT * (root[3:] - np.cross(middle, root[:3]))))
+    target = np.concatenate((root[:3], MOMENT_WEIGHT * (root[3:] - np.cross(middle, root[:3]))))
     rows = np.concatenate((force, MOMENT_WEIGHT * moment), axis=1).T
-    rows = np.vstack((rows, EVEN * np.eye(rows.shape[1])))
-    amount, _ = nnls(rows, np.concatenate((wanted, np.zeros(rows.shape[1]))))
+    rows = np.vstack((rows, REGULARIZATION * np.eye(rows.shape[1])))
+    amount, _ = nnls(rows, np.concatenate((target, np.zeros(rows.shape[1]))))
     return (amount[:, None] * force).reshape(len(points), len(edges), 3).sum(axis=1)

@@ -1,4 +1,4 @@
-"""A clip's columns in the order of a body, joints matched by name."""
+"""Match a clip's columns to a body's joints by name."""
 
 import dataclasses
 import warnings
@@ -10,26 +10,35 @@ from muscle_torch.errors import InputError, nearest
 
 from .clip import MotionClip
 
-# Fingers are welded in one variant of each body and movable in the other: a clip may have them or not.
+# Each body has variants with welded and with movable fingers: a clip may or may not have finger joints.
 FINGER_PREFIXES = ("cmc_", "mp_", "ip_", "mcp", "pm", "md")
 
 
 def is_finger(joint: str) -> bool:
+    """Return whether a joint name is that of a finger joint."""
     return joint.startswith(FINGER_PREFIXES)
 
 
 def fit_to(clip: MotionClip, embodiment: Embodiment, where: str = "") -> MotionClip:
-    """`clip` with exactly the embodiment's joints: others are dropped, missing ones rest at zero or follow couplings.
+    """Return a clip with exactly the embodiment's joints.
 
-    Raises InputError for a clip of another body or another version of it.
+    Additional joints are dropped. Missing joints follow their coupling, or stay at zero.
+
+    Args:
+        clip: The clip.
+        embodiment: The body.
+        where: File name for error messages.
+
+    Raises:
+        InputError: The clip is of another body or another version of it.
     """
     where = where or f"motion {clip.name!r}"
     if clip.embodiment != embodiment.name:
-        raise InputError(f"{where}: is a motion of {clip.embodiment}, the body is {embodiment.name}; retarget it")
+        raise InputError(f"{where}: is a motion of {clip.embodiment}, but the body is {embodiment.name}; retarget it")
     if clip.model_version != embodiment.model_version:
         raise InputError(
             f"{where}: made for version {clip.model_version} of {clip.embodiment}, installed is "
-            f"{embodiment.model_version}; retarget it, or install the other version of the body"
+            f"{embodiment.model_version}; retarget it, or install that version of the body"
         )
     if clip.joint_names == embodiment.joint_names and clip.has_root == embodiment.has_root:
         return clip
@@ -59,27 +68,27 @@ def fit_to(clip: MotionClip, embodiment: Embodiment, where: str = "") -> MotionC
 
 
 def _check_joints(clip: MotionClip, embodiment: Embodiment, where: str) -> set[str]:
-    """The embodiment's joints that the clip lacks, if it can do without them."""
+    """Return the embodiment's joints that the clip lacks. Raises InputError if too many are missing."""
     root = embodiment.root_joint
     if clip.has_root and clip.joint_names[0] != root:
         raise InputError(f"{where}: has a free joint {clip.joint_names[0]!r}, {embodiment.name} has {root or 'none'}")
     if root is not None and not clip.has_root:
         raise InputError(f"{where}: lacks the free joint {root!r} of {embodiment.name}; it is a motion of another body")
-    needed = [name for name in embodiment.joint_names if not is_finger(name)]
+    required = [name for name in embodiment.joint_names if not is_finger(name)]
     missing = [name for name in embodiment.joint_names if name not in clip.joint_names]
-    lacked = [name for name in needed if name in missing]
+    absent = [name for name in required if name in missing]
     coupled = _coupled_joints(embodiment)
-    free = [name for name in needed if name not in coupled]
-    found = len(free) - sum(name in lacked for name in free)
-    if 2 * found <= len(free):
-        shown = ", ".join(lacked[:6]) + (", ..." if len(lacked) > 6 else "")
+    free = [name for name in required if name not in coupled]
+    present = len(free) - sum(name in absent for name in free)
+    if 2 * present <= len(free):
+        shown = ", ".join(absent[:6]) + (", ..." if len(absent) > 6 else "")
         raise InputError(
-            f"{where}: joints of another body: {len(lacked)} of {len(needed)} joints of {embodiment.name} are missing: "
-            f"{shown}; the file has {clip.joint_names[0]!r}{nearest(clip.joint_names[0], needed)}"
+            f"{where}: joints of another body: {len(absent)} of {len(required)} joints of {embodiment.name} are "
+            f"missing: {shown}; the file has {clip.joint_names[0]!r}{nearest(clip.joint_names[0], required)}"
         )
-    held = [name for name in lacked if name not in coupled]
-    if held:
-        warnings.warn(f"{where}: lacks {', '.join(held)} of {embodiment.name}; held at zero", stacklevel=3)
+    fixed = [name for name in absent if name not in coupled]
+    if fixed:
+        warnings.warn(f"{where}: lacks {', '.join(fixed)} of {embodiment.name}; held at zero", stacklevel=3)
     return set(missing)
 
 
@@ -90,7 +99,7 @@ def _coupled_joints(embodiment: Embodiment) -> set[str]:
 
 
 def _follow_couplings(qpos: np.ndarray, embodiment: Embodiment, missing: set[str]) -> np.ndarray:
-    """Missing joints that an equality ties to others follow it; joints that the clip has stay as they are."""
+    """Return qpos with missing coupled joints computed from their coupling; joints of the clip are unchanged."""
     projected = embodiment.project(qpos)
     for name in missing & _coupled_joints(embodiment):
         address = embodiment.model.jnt_qposadr[embodiment.joint_names.index(name)]

@@ -1,4 +1,4 @@
-"""Where the tracked sites are, how they move and how long the muscles are, by MuJoCo's forward kinematics."""
+"""Forward kinematics with MuJoCo: poses and velocities of the tracked sites, lengths and velocities of the muscles."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from muscle_torch.embodiments import Embodiment
 
 
 class SiteMotion(NamedTuple):
-    """Tracked sites over time, world axes, float64 or float32."""
+    """Tracked sites and muscles over time, world axes, float64 or float32."""
 
     pos: np.ndarray  # (T, S, 3) [m]
     mat: np.ndarray  # (T, S, 3, 3)
@@ -22,9 +22,13 @@ class SiteMotion(NamedTuple):
 def site_motion(
     embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray, scratch: mujoco.MjData | None = None
 ) -> SiteMotion:
-    """Compute the forward kinematics of the body's qpos (T, num_qpos) and qvel (T, num_qvel).
+    """Compute the forward kinematics of a motion.
 
-    Give each thread its own `scratch`; MuJoCo releases the GIL.
+    Args:
+        embodiment: The body.
+        qpos: (T, num_qpos).
+        qvel: (T, num_qvel).
+        scratch: MjData to use; give each thread its own, because MuJoCo releases the GIL.
     """
     model, sites, bodies = embodiment.model, embodiment.site_ids, embodiment.site_body_ids
     roots = model.body_rootid[bodies]
@@ -44,6 +48,6 @@ def site_motion(
         pos[t], mat[t] = data.site_xpos[sites], data.site_xmat[sites]
         cvel[t], com[t] = data.cvel[bodies], data.subtree_com[roots]
         length[t], velocity[t] = data.actuator_length[muscles], data.actuator_velocity[muscles]
-    # cvel's linear part is that of the point of the body which is at the subtree's centre of mass.
+    # The linear part of cvel is the velocity of the body point at the subtree's centre of mass.
     linvel = cvel[..., 3:] + np.cross(cvel[..., :3], pos - com)
     return SiteMotion(pos, mat.reshape(frames, count, 3, 3), cvel[..., :3], linvel, length, velocity)

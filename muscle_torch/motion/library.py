@@ -1,4 +1,4 @@
-"""All reference motion, flat on the device, ready to be indexed by world."""
+"""The motion library: all reference motion in flat tensors on the device, indexed per environment."""
 
 import copy
 import functools
@@ -25,12 +25,12 @@ from .relative_sites import relative_sites_from_matrices
 from .resample import at_control_rate
 
 CHUNK = 1 << 16  # frames
-tqdm.set_lock(threading.RLock())  # its own is shared with other processes: a semaphore that a killed run leaks
+tqdm.set_lock(threading.RLock())  # the default lock is a shared semaphore, which leaks if the run is killed
 ENTRY = ("qpos", "qvel", "site_pos", "site_mat", "site_angvel", "site_linvel", "muscle_length", "muscle_velocity")
 
 
 class ClipAtOrigin(NamedTuple):
-    """One clip in the world of an environment that plays it from its first frame; L frames, on the device."""
+    """A clip of L frames in the frame of an environment that plays it from its first frame, on the device."""
 
     qpos: Tensor  # (L, nq)
     qvel: Tensor  # (L, nv)
@@ -38,26 +38,43 @@ class ClipAtOrigin(NamedTuple):
 
 
 class MotionLibrary:
-    """Clips at the control rate with their site poses and velocities; F frames in all, C clips, S sites, float32.
+    """Clips at the control rate with their site poses and velocities: F frames in total, C clips, S sites, float32.
 
-    Index with `rows`: `library.site_pos[library.rows(clip, frame)]`. World axes throughout.
+    Index with `rows`: `library.site_pos[library.rows(clip, frame)]`. All quantities are in world axes.
+
+    Attributes:
+        names: Name of each clip.
+        qpos: (F, num_qpos) of the body; props are not part of a motion.
+        qvel: (F, num_qvel).
+        site_pos: (F, S, 3) [m].
+        site_mat: (F, S, 3, 3).
+        site_angvel: (F, S, 3) [rad/s].
+        site_linvel: (F, S, 3), velocity of the site point [m/s].
+        muscle_length: (F, muscles) [m].
+        muscle_velocity: (F, muscles) [m/s].
+        rpos: (F, S-1, 3), see `relative_sites_from_matrices`.
+        rrot: (F, S-1, 3), see `relative_sites_from_matrices`.
+        rvel: (F, S-1, 6), see `relative_sites_from_matrices`.
+        feedforward: (F, muscles) excitations, if `muscle_torch.control` has added them.
+        length: (C,) number of frames.
+        start: (C,) row of the first frame.
     """
 
     names: list[str]
-    qpos: Tensor  # (F, num_qpos) of the body; its props are no part of a motion
-    qvel: Tensor  # (F, num_qvel)
-    site_pos: Tensor  # (F, S, 3) [m]
-    site_mat: Tensor  # (F, S, 3, 3)
-    site_angvel: Tensor  # (F, S, 3) [rad/s]
-    site_linvel: Tensor  # (F, S, 3) of the site point [m/s]
-    muscle_length: Tensor  # (F, muscles) [m]
-    muscle_velocity: Tensor  # (F, muscles) [m/s]
-    rpos: Tensor  # (F, S-1, 3), and rrot (F, S-1, 3), rvel (F, S-1, 6): see `relative_sites_from_matrices`
+    qpos: Tensor
+    qvel: Tensor
+    site_pos: Tensor
+    site_mat: Tensor
+    site_angvel: Tensor
+    site_linvel: Tensor
+    muscle_length: Tensor
+    muscle_velocity: Tensor
+    rpos: Tensor
     rrot: Tensor
     rvel: Tensor
-    feedforward: Tensor | None = None  # (F, muscles) excitations, once `muscle_torch.control` has added them
-    length: Tensor  # (C,) frames
-    start: Tensor  # (C,) row of the first frame
+    feedforward: Tensor | None = None
+    length: Tensor
+    start: Tensor
 
     def __init__(
         self,
@@ -68,6 +85,19 @@ class MotionLibrary:
         threads: int = 0,
         cache: bool = True,
     ) -> None:
+        """Resample the clips and compute their kinematics.
+
+        Args:
+            clips: Motions of the body, at any rate.
+            embodiment: The body.
+            device: Where the tensors are stored.
+            interpolation: A name of `resample.INTERPOLATIONS`.
+            threads: CPU threads; 0: all cores.
+            cache: Whether to use the on-disk cache.
+
+        Raises:
+            InputError: There are no clips, or one is of another body or too short.
+        """
         if not clips:
             raise InputError("there is no motion: set motion= to a generated motion, a file, a folder or a glob")
         self.embodiment, self.device = embodiment, torch.device(device)
@@ -86,33 +116,34 @@ class MotionLibrary:
 
     @property
     def num_clips(self) -> int:
+        """Number of clips C."""
         return len(self.names)
 
     @property
     def num_frames(self) -> int:
-        """Of all clips together."""
+        """Number of frames F of all clips together."""
         return len(self.qpos)
 
     @property
     def nbytes(self) -> int:
-        """Of all its tensors."""
+        """Size of all tensors [bytes]."""
         return sum(value.nbytes for value in vars(self).values() if isinstance(value, Tensor))
 
     def to(self, device: torch.device | str) -> "MotionLibrary":
-        """The same motions on another device; itself where they are there."""
-        chosen = torch.device(device)
-        if chosen == self.device:
+        """Return the library on another device, or itself if it is there already."""
+        target = torch.device(device)
+        if target == self.device:
             return self
         moved = copy.copy(self)
-        moved.device = chosen
+        moved.device = target
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
-                setattr(moved, name, value.to(chosen))
+                setattr(moved, name, value.to(target))
         return moved
 
     @functools.cached_property
     def summary(self) -> Tensor:
-        """What tells one set of motions from another: number of frames of each clip, mean of each column of qpos.
+        """Fingerprint of a set of motions: number of frames of each clip, mean of each column of qpos.
 
         (C + num_qpos,), float64, on the CPU.
         """
@@ -120,7 +151,12 @@ class MotionLibrary:
         return torch.cat((self.length.double(), means)).cpu()
 
     def rows(self, clip: Tensor, frame: Tensor) -> Tensor:
-        """Row of each (clip, frame); frames outside a clip become its first or last. Shapes broadcast, long."""
+        """Return the row of each (clip, frame), long.
+
+        Args:
+            clip: Clip indices; shapes broadcast.
+            frame: Frame indices; those outside a clip become its first or last.
+        """
         return self.start[clip] + torch.minimum(frame.clamp(min=0), self.length[clip] - 1)
 
     def clip_rows(self, clip: int) -> slice:
@@ -131,7 +167,7 @@ class MotionLibrary:
     def clip_at_origin(self, clip: int) -> ClipAtOrigin:
         """Return copies of a clip's frames, moved horizontally so that a free root starts at the origin.
 
-        This is where the environment puts a clip that it plays from its first frame.
+        Environments place a clip this way if they play it from its first frame.
         """
         rows = self.clip_rows(clip)
         qpos, qvel, site_pos = self.qpos[rows].clone(), self.qvel[rows].clone(), self.site_pos[rows].clone()
@@ -145,7 +181,7 @@ class MotionLibrary:
 def _entries(
     clips: list[MotionClip], embodiment: Embodiment, interpolation: str, threads: int, cache: bool
 ) -> list[dict[str, np.ndarray]]:
-    """One dict of `ENTRY` a clip, float32; from disk where possible, the others computed on threads and stored."""
+    """Return one dict of `ENTRY` per clip, float32, from the cache or computed on threads and cached."""
     body = disk.body_key(embodiment)
     local = threading.local()
     unwritable = threading.Event()
@@ -165,11 +201,11 @@ def _entries(
     workers = max(1, min(threads or usable_cores(), len(clips)))
     pool = ThreadPoolExecutor(workers)
     try:
-        # The bar appears only where there is more than a second of work, and only on a terminal.
+        # Show the bar only on a terminal, and only after a second of work.
         bar = tqdm(pool.map(make, clips), total=len(clips), desc="motion", unit="clip", delay=1, disable=None)
         entries = list(bar)
     finally:
-        # After Ctrl-C or a bad clip the clips still waiting are not worked off.
+        # After Ctrl-C or a bad clip, do not process the remaining clips.
         pool.shutdown(cancel_futures=True)
     if cache:
         disk.prune()
@@ -185,7 +221,7 @@ def _compute(
 
 
 def _fits(entry: dict[str, np.ndarray], embodiment: Embodiment) -> bool:
-    """Whether a file from the cache holds what it should: it may have been damaged."""
+    """Return whether a cache entry has the expected contents; the file may be damaged."""
     sites, muscles = len(embodiment.site_names), (len(embodiment.muscle_ids),)
     body = ((embodiment.num_qpos,), (embodiment.num_qvel,))
     inner = (*body, (sites, 3), (sites, 3, 3), (sites, 3), (sites, 3), muscles, muscles)

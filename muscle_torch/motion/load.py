@@ -1,4 +1,4 @@
-"""`motion=` as a user writes it -> clips."""
+"""Load the motions named by `motion=`."""
 
 import dataclasses
 import os
@@ -10,35 +10,40 @@ from typing import Any
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
-from . import clip, trajectory_file
-from .clip import MotionClip, read_arrays
+from . import trajectory_file
+from .clip import STORED, MotionClip, read_arrays
 from .generated import ALL, MOTIONS, generate, generated_names
 from .joints import fit_to
 
-COMPANION = "_analysis.npz"  # retargeting errors that the reference writes beside a motion
+COMPANION = "_analysis.npz"  # retargeting errors that MuscleMimic writes beside a motion
 
 
 def load_motion(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> list[MotionClip]:
-    """The clips that `motion` names, with the embodiment's joints.
+    """Load motions, with the embodiment's joints.
 
-    A generated motion ("all": the default set of the body), a file, a folder, a glob, or a list of these.
+    Args:
+        motion: A generated motion ("all": all of the body's), a file, a folder, a glob, or a list of these.
+        embodiment: The body.
+
+    Raises:
+        InputError: A motion does not exist, cannot be read, or is of another body.
     """
     clips = list(_clips(motion, embodiment))
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for index, one in enumerate(clips):
-        seen[one.name] = seen.get(one.name, 0) + 1
-        if seen[one.name] > 1:
-            # Results are told by name, and two files may have the same one.
-            clips[index] = dataclasses.replace(one, name=f"{one.name}_{seen[one.name]}")
+        counts[one.name] = counts.get(one.name, 0) + 1
+        if counts[one.name] > 1:
+            # Results are reported by name, so names must be unique.
+            clips[index] = dataclasses.replace(one, name=f"{one.name}_{counts[one.name]}")
     return clips
 
 
 def absolute_paths(motion: Sequence[str], body: str) -> list[str]:
-    """Return the words of `motion=` with files, folders and globs as absolute paths; names stay as they are.
+    """Return the values of `motion=` with files, folders and globs as absolute paths; names are unchanged.
 
     Args:
-        motion: As the user wrote them, relative to the working directory.
-        body: Key of the embodiment, whose generated motions are names.
+        motion: Values as written by the user, relative to the working directory.
+        body: Key of the embodiment, whose generated motions count as names.
     """
     names = (ALL, *MOTIONS.get(body, {}))
 
@@ -49,8 +54,8 @@ def absolute_paths(motion: Sequence[str], body: str) -> list[str]:
 
 
 def load_file(path: Path, embodiment: Embodiment) -> list[MotionClip]:
-    """The clips of one .npz file: our own, or the reference's trajectory file."""
-    arrays = read_arrays(path, {*clip.STORED, *trajectory_file.STORED})
+    """Load the clips of an .npz file: a `MotionClip`, or a trajectory file of MuscleMimic. Raises InputError."""
+    arrays = read_arrays(path, {*STORED, *trajectory_file.STORED})
     if "split_points" in arrays:
         clips = trajectory_file.trajectory_clips(arrays, embodiment, path)
     else:
@@ -62,14 +67,14 @@ def _clips(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> list[M
     if not isinstance(motion, str | Path | Sequence):
         raise InputError(f"motion={motion!r}: expected a name, a file, a folder, a glob, or a list of these")
     if not isinstance(motion, str | Path):
-        return [found for one in motion for found in _clips(one, embodiment)]
+        return [clip for one in motion for clip in _clips(one, embodiment)]
     text = str(motion).strip()
     if not text:
         built_in = ", ".join((ALL, *generated_names(embodiment))) if generated_names(embodiment) else "none"
         raise InputError(f"motion is empty: set it to a file, a folder, a glob, or a built-in one ({built_in})")
     if text == ALL or text in generated_names(embodiment):
         return generate(text, embodiment)
-    return [found for path in _files(text, embodiment) for found in load_file(path, embodiment)]
+    return [clip for path in _files(text, embodiment) for clip in load_file(path, embodiment)]
 
 
 def _files(text: str, embodiment: Embodiment) -> list[Path]:
@@ -84,12 +89,14 @@ def _files(text: str, embodiment: Embodiment) -> list[Path]:
         raise InputError(f"motion file {text} does not exist (in {Path.cwd()})")
     known = generated_names(embodiment)
     if not known:
-        raise InputError(f"no file or folder {text}, and no motion is built in for {embodiment.name}")
+        raise InputError(
+            f"no file or folder {text}, and {embodiment.name} has no generated motions; set motion= to a file"
+        )
     raise InputError(f"unknown motion {text!r}{nearest(text, (ALL, *known))} (or a file, a folder, a glob)")
 
 
-def _motion_files(paths: Iterable[Path], complaint: str) -> list[Path]:
-    found = sorted(path for path in paths if path.suffix == ".npz" and not path.name.endswith(COMPANION))
-    if not found:
-        raise InputError(complaint)
-    return found
+def _motion_files(paths: Iterable[Path], message: str) -> list[Path]:
+    files = sorted(path for path in paths if path.suffix == ".npz" and not path.name.endswith(COMPANION))
+    if not files:
+        raise InputError(message)
+    return files

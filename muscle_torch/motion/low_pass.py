@@ -1,4 +1,4 @@
-"""Zero-phase low-pass of a motion, and its velocities and accelerations by differences."""
+"""Zero-phase low-pass filter for motions; velocities and accelerations by finite differences."""
 
 import mujoco
 import numpy as np
@@ -8,20 +8,26 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
 ORDER = 2  # of each of the two passes
-SHORTEST = 7  # frames: fewer say nothing of accelerations
+MIN_FRAMES = 7  # fewer frames do not determine accelerations
 
 
 def low_pass(embodiment: Embodiment, qpos: np.ndarray, rate: float, cutoff: float) -> np.ndarray:
-    """Return qpos (T, nq) at `rate` [Hz] low-passed at `cutoff` [Hz]; coupled joints follow, quaternions stay unit.
+    """Low-pass a motion; coupled joints follow, quaternions stay normalized.
 
-    Butterworth of 4th order over both passes, half power at `cutoff` (Winter 2009, section 3.4.4.2). A cutoff of 0 or
-    beyond half the rate, or fewer frames than the filter's padding, leaves the motion as it is.
+    Butterworth of 4th order over both passes, half power at the cutoff (Winter 2009, section 3.4.4.2).
+
+    Args:
+        embodiment: The body.
+        qpos: (T, nq).
+        rate: Frame rate [Hz].
+        cutoff: [Hz]. If it is 0 or above half the rate, or the motion is shorter than the filter's padding, the motion
+            is not filtered.
     """
     out = np.array(qpos, dtype=float)
     if cutoff <= 0 or cutoff >= 0.45 * rate or len(out) <= 3 * (2 * ORDER + 1):
         return embodiment.project(out)
     if embodiment.root_joint is not None:
-        # q and -q are one rotation: a change of sign between frames would be smoothed through zero.
+        # q and -q are the same rotation: filtering across a sign change would pass through zero.
         signs = np.where(np.sum(out[1:, 3:7] * out[:-1, 3:7], axis=1) < 0, -1.0, 1.0)
         out[1:, 3:7] *= np.cumprod(signs)[:, None]
     correction = (np.sqrt(2.0) - 1.0) ** (1.0 / (2 * ORDER))
@@ -34,15 +40,22 @@ def low_pass(embodiment: Embodiment, qpos: np.ndarray, rate: float, cutoff: floa
 
 
 def derivatives(model: mujoco.MjModel, qpos: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return velocity and acceleration (T, nv) of qpos (T, nq) at `rate` [Hz].
+    """Return the velocity and acceleration of a motion, (T, nv) each.
 
-    From the differences of neighbouring frames: their mean is the velocity, their change the acceleration, so that a
-    jitter from frame to frame shows in full. The acceleration of each end is that of its neighbour. Raises InputError
-    for fewer than 7 frames.
+    The velocity is the mean, and the acceleration the change, of the differences to the neighbouring frames, so
+    frame-to-frame jitter is not attenuated. The acceleration at each end is that of the neighbouring frame.
+
+    Args:
+        model: The model.
+        qpos: (T, nq).
+        rate: Frame rate [Hz].
+
+    Raises:
+        InputError: There are fewer than 7 frames.
     """
     frames = len(qpos)
-    if frames < SHORTEST:
-        raise InputError(f"{frames} frames are too few for accelerations; at least {SHORTEST} are needed")
+    if frames < MIN_FRAMES:
+        raise InputError(f"{frames} frames are too few for accelerations; use at least {MIN_FRAMES}")
     steps = np.zeros((frames + 1, model.nv))  # before the first frame, between frames, after the last
     for frame in range(1, frames):
         mujoco.mj_differentiatePos(model, steps[frame], 1 / rate, qpos[frame - 1], qpos[frame])

@@ -1,7 +1,7 @@
-"""Motion at another rate, and velocities from positions.
+"""Resample motions, and compute velocities from positions.
 
-qpos columns of a free joint are 3 positions and a quaternion (w, x, y, z); its qvel is linear in world axes, angular in
-the body's own axes, as in MuJoCo.
+The qpos columns of a free joint are position and quaternion (w, x, y, z); its qvel is linear in world axes and angular
+in the body frame, as in MuJoCo.
 """
 
 import mujoco
@@ -18,18 +18,23 @@ INTERPOLATIONS = ("derivative", "reference")
 
 
 def at_control_rate(clip: MotionClip, embodiment: Embodiment, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return qpos (T', num_qpos) and qvel (T', num_qvel) of `clip` at the control frequency, float64.
+    """Return qpos (T', num_qpos) and qvel (T', num_qvel) of a clip at the control frequency, float64.
 
-    The clip's columns are the embodiment's.
+    A clip that is at the control frequency keeps its positions, and its velocities if it has any.
 
-    "derivative": cubic splines on true time; velocities are the splines' derivatives. "reference": as MuscleMimic does,
-    with stretched time and interpolated velocities. A clip at the control frequency keeps its positions, and its
-    velocities where it has them.
+    Args:
+        clip: Its columns are the embodiment's.
+        embodiment: The body.
+        interpolation: "derivative": cubic splines on true time, velocities are the splines' derivatives. "reference":
+            as in MuscleMimic, with stretched time and interpolated velocities.
+
+    Raises:
+        InputError: The interpolation is unknown, or the clip is shorter than a control step.
     """
     if interpolation not in INTERPOLATIONS:
-        raise InputError(f"motion_interpolation is {interpolation!r}, known: {', '.join(INTERPOLATIONS)}")
+        raise InputError(f"motion_interpolation is {interpolation!r}; choose from {', '.join(INTERPOLATIONS)}")
     if round(clip.duration * embodiment.control_frequency, 6) < 1:
-        raise InputError(f"motion {clip.name!r}: lasts {clip.duration:.4g} s, less than one control step")
+        raise InputError(f"motion {clip.name!r} lasts {clip.duration:.4g} s, less than one control step; remove it")
     qpos = clip.qpos.astype(np.float64)
     root = embodiment.has_root
     if root:
@@ -44,7 +49,17 @@ def at_control_rate(clip: MotionClip, embodiment: Embodiment, interpolation: str
 
 
 def resample(qpos: np.ndarray, old: float, new: float, has_root: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(qpos, qvel) on the new time grid [1 / Hz] by C2 cubic splines; the grid ends at or before the last frame."""
+    """Resample with C2 cubic splines; the new time grid ends at or before the last frame.
+
+    Args:
+        qpos: (T, num_qpos).
+        old: Frame rate of qpos [Hz].
+        new: New frame rate [Hz].
+        has_root: Whether the first 7 columns are a free joint.
+
+    Returns:
+        qpos (T', num_qpos) and qvel (T', num_qvel).
+    """
     if has_root:
         qpos = _continuous(qpos)
     spline = CubicSpline(np.arange(len(qpos)) / old, qpos, axis=0)
@@ -54,7 +69,7 @@ def resample(qpos: np.ndarray, old: float, new: float, has_root: bool) -> tuple[
     if not has_root:
         return out, rate
     quat, quat_rate = out[:, 3:7], rate[:, 3:7]
-    # w = 2 q* dq/dt / |q|^2: a change of length would show in the scalar part only, which is dropped.
+    # w = 2 q* dq/dt / |q|^2: a change of norm affects only the scalar part, which is dropped.
     angular = 2 * _imaginary_of_product(quat, quat_rate) / np.sum(quat**2, axis=1, keepdims=True)
     out[:, 3:7] = quat / np.linalg.norm(quat, axis=1, keepdims=True)
     return out, np.concatenate((rate[:, :3], angular, rate[:, 7:]), axis=1)
@@ -63,7 +78,17 @@ def resample(qpos: np.ndarray, old: float, new: float, has_root: bool) -> tuple[
 def reference_resample(
     embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray, old: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """MuscleMimic's way from `old` [Hz] to the control rate: both ends kept, so time is stretched by about a frame."""
+    """Resample as MuscleMimic does: both ends are kept, so time is stretched by about a frame.
+
+    Args:
+        embodiment: The body.
+        qpos: (T, num_qpos).
+        qvel: (T, num_qvel).
+        old: Frame rate of the motion [Hz]; the new one is the control frequency.
+
+    Returns:
+        qpos (T', num_qpos) and qvel (T', num_qvel).
+    """
     new = embodiment.control_frequency
     stride = old / new
     if stride > 1 and abs(stride - round(stride)) < 1e-9:
@@ -76,7 +101,13 @@ def reference_resample(
 
 
 def differentiate(embodiment: Embodiment, qpos: np.ndarray, frequency: float) -> np.ndarray:
-    """Return forward differences (T, num_qvel) of qpos (T, num_qpos); the last frame repeats the one before."""
+    """Return forward differences (T, num_qvel) of a motion; the last frame repeats the one before.
+
+    Args:
+        embodiment: The body.
+        qpos: (T, num_qpos).
+        frequency: Frame rate [Hz].
+    """
     model, whole = embodiment.model, embodiment.whole_qpos(qpos)
     qvel = np.zeros((len(qpos), model.nv))
     for t in range(len(qpos) - 1):
@@ -98,7 +129,7 @@ def _stretched(qpos: np.ndarray, qvel: np.ndarray, count: int, has_root: bool) -
 
 
 def _continuous(qpos: np.ndarray) -> np.ndarray:
-    """q and -q are one rotation; of each frame the one nearer to the frame before."""
+    """Return qpos with root quaternion signs chosen so that consecutive frames are nearest (q and -q are equal)."""
     flips = np.sum(qpos[1:, 3:7] * qpos[:-1, 3:7], axis=1) < 0
     signs = np.concatenate(([1.0], np.where(np.cumsum(flips) % 2, -1.0, 1.0)))
     out = qpos.copy()

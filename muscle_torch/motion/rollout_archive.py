@@ -1,7 +1,7 @@
-"""Rollout archives: one .npz of joint angles, activations and forces, in the format that mm-evalkit analyses.
+"""Rollout archives: one .npz of joint angles, activations and forces, in the format analysed by mm-evalkit.
 
-mm-evalkit (PyPI) compares rollouts with measured EMG, kinematics and kinetics. What it asks for has its names here;
-what it ignores (velocities, excitations, muscle forces, rewards, names) is there for analyses of one's own. Row t is
+mm-evalkit (PyPI) compares rollouts with measured EMG, kinematics and kinetics. The arrays that it requires have its
+names; those that it ignores (velocities, excitations, muscle forces, rewards, names) are for further analyses. Row t is
 frame t of the clip, before the control step (`activation_sample_phase` is pre_step); its kinetics are of frame t + 1.
 """
 
@@ -18,7 +18,7 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.storage.files import write_atomically
 
-# Field of `Episode` -> its name in the file, after "episode_<i>_".
+# Field of `Episode` -> array name in the file, after the prefix "episode_<i>_".
 COLUMNS = {
     "clip": "traj_id",
     "name": "motion_name",
@@ -38,32 +38,32 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Episode:
-    """One trial played from its start: T control steps; of a motion of L frames T <= L - 1, fewer if it was lost."""
+    """One trial played from its start: T control steps; for a motion of L frames T <= L - 1, fewer if it was lost."""
 
-    clip: int  # its place in the motions, or trials, that were evaluated
+    clip: int  # index among the evaluated motions or trials
     name: str
     reference: np.ndarray  # (L, num_qpos) [rad], root [m] and quaternion; L = 0 if no motion was followed
     qpos: np.ndarray  # (T, num_qpos), in the reference's world frame
     qvel: np.ndarray  # (T, num_qvel)
     activation: np.ndarray  # (T, muscles) in [0, 1]
     excitation: np.ndarray  # (T, muscles) control during the step
-    muscle_force: np.ndarray  # (T, muscles) of the last substep before [N], negative: muscles pull
+    muscle_force: np.ndarray  # (T, muscles) of the preceding substep [N], negative: muscles pull
     touch: np.ndarray  # (T, sensors) contact force [N]
     reward: np.ndarray  # (T,) of the step
-    joint_force: np.ndarray  # (T, joints) generalised force of muscles and motors after the step [N m or N]
+    joint_force: np.ndarray  # (T, joints) generalized force of muscles and motors after the step [N m or N]
     sensor_force: np.ndarray  # (T, sensors) contact force after the step [N]
     reference_step: np.ndarray  # (T,) frame of the reference after the step
 
 
 @dataclass(frozen=True)
 class RolloutArchive:
-    """Rollouts of one body, with what is needed to read them without it."""
+    """Rollouts of one body, with everything needed to read them without the model."""
 
     embodiment: str  # key of the body
-    embodiment_options: dict[str, Any]  # what it was built with
+    embodiment_options: dict[str, Any]  # options it was built with
     model_version: str
     dt: float  # control step [s]
-    joint_names: tuple[str, ...]  # every joint, model order; the free joint is one of them
+    joint_names: tuple[str, ...]  # all joints in model order, including the free joint
     muscle_names: tuple[str, ...]
     force_joint_names: tuple[str, ...]  # hinges and slides, columns of `joint_force`
     force_joint_units: tuple[str, ...]  # Nm or N
@@ -74,34 +74,42 @@ class RolloutArchive:
 
 
 def write_archive(path: Path, archive: RolloutArchive) -> None:
-    """Write the archive whole or not at all. Raises InputError if it cannot be written."""
+    """Write the archive atomically. Raises InputError if it cannot be written."""
     with (
         write_atomically(path, "free disk space or choose another archive=") as temporary,
-        open(temporary, "wb") as file,  # given a path, numpy would add .npz
+        open(temporary, "wb") as file,  # numpy would append .npz to a path
     ):
         np.savez_compressed(file, allow_pickle=False, **_arrays(archive))
 
 
 def read_archive(path: str | Path, embodiment: Embodiment | None = None) -> RolloutArchive:
-    """The archive at `path`; with an embodiment, only one of that body. Raises InputError where it is not one."""
+    """Read a rollout archive.
+
+    Args:
+        path: The file.
+        embodiment: If set, the body that the archive must be of.
+
+    Raises:
+        InputError: The file is not a rollout archive, or is of another body.
+    """
     arrays = _load(Path(path))
     try:
         archive = _archive(arrays)
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is no rollout archive of this package: {error}; write one with archive=") from None
+        raise InputError(f"{path} is not a rollout archive of this package: {error}; write one with archive=") from None
     if embodiment is not None:
         _check_body(archive, embodiment, path)
     return archive
 
 
 def _check_body(archive: RolloutArchive, embodiment: Embodiment, path: str | Path) -> None:
-    """Raise InputError if the archive's rollouts are of another body or of the same one built otherwise."""
+    """Raise InputError if the archive is of another body, or of the same body with other options."""
     for name, value in embodiment.identity.items():
         stored = getattr(archive, name)
         if stored != value:
             raise InputError(
-                f"{path} holds rollouts of {archive.embodiment}: {name} is {stored!r}, here {value!r}; evaluate with "
-                "the same embodiment and options"
+                f"{path} contains rollouts of {archive.embodiment}: {name} is {stored!r}, here {value!r}; use the "
+                "same embodiment and options"
             )
 
 
@@ -129,7 +137,7 @@ def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
         arrays |= {prefix + COLUMNS[f.name]: getattr(episode, f.name) for f in fields(Episode)}
         arrays |= {prefix + "traj_length": len(episode.reference) or len(episode.qpos) + 1}
         arrays |= {prefix + "timesteps": np.arange(len(episode.qpos))}
-    # Without names an array would be one of numbers.
+    # An empty tuple would become an array of numbers.
     return {k: np.asarray(v, dtype=str if isinstance(v, tuple | list) else None) for k, v in arrays.items()}
 
 
@@ -144,7 +152,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
-    """Raises KeyError for what is missing and ValueError for what does not fit together."""
+    """Build the archive. Raises KeyError for missing arrays and ValueError for inconsistent shapes."""
 
     def names(key: str) -> tuple[str, ...]:
         return tuple(str(name) for name in arrays[key])
@@ -169,8 +177,8 @@ def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
 
 
 def _episode(arrays: Mapping[str, np.ndarray], prefix: str) -> Episode:
-    found: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
-    return Episode(**found | {"clip": int(found["clip"]), "name": str(found["name"])})
+    values: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
+    return Episode(**values | {"clip": int(values["clip"]), "name": str(values["name"])})
 
 
 def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
@@ -181,4 +189,4 @@ def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
     for name, columns in expected.items():
         shape = getattr(episode, name).shape
         if shape != (steps, columns):
-            raise ValueError(f"episode {index}: {COLUMNS[name]} has shape {shape}, needed {(steps, columns)}")
+            raise ValueError(f"episode {index}: {COLUMNS[name]} has shape {shape}, expected {(steps, columns)}")

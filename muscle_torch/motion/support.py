@@ -1,8 +1,8 @@
-"""The feet's support of a motion: which feet stand in each frame, and the polygon that they span on the floor.
+"""The support of a motion: the standing feet of each frame, and the support polygon on the floor.
 
-A foot is a body with a touch sensor and the bodies with sensors that hang on it (heel bone and toes). The floor is
-z = 0. A foot stands if one of its points is near the floor and slow along it: a swing foot that passes low over the
-floor does not.
+A foot is a body with a touch sensor together with its descendants that have one (heel bone and toes). The floor is
+z = 0. A foot stands if one of its points is near the floor and moves slowly along it, which excludes a swing foot that
+passes low over the floor.
 """
 
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
 GeomType = mujoco.mjtGeom
-NEAR = 0.015  # [m] above the floor: a point may bear weight
-SLOW, PASSING = 0.4, 0.8  # [m/s] along the floor: slower, a foot so near stands; faster, it swings; between, as before
-SHORTEST = 0.05  # [s] shorter stances and shorter gaps in a stance are artefacts
+NEAR = 0.015  # [m] above the floor: a lower point may bear weight
+SLOW, FAST = 0.4, 0.8  # [m/s] along the floor: slower, a near foot stands; faster, it swings; between: hysteresis
+MIN_DURATION = 0.05  # [s] shorter stances, and shorter gaps in a stance, are artefacts
 
 
 @dataclass(frozen=True)
 class Soles:
     """Points of the feet that can touch the floor: ends of capsules, spheres, corners of boxes, ellipsoids.
 
-    A point is a centre in its geom's axes, a radius, and the half axes of an ellipsoid (zero otherwise).
+    A point has a centre in its geom's frame, a radius, and the half axes of an ellipsoid (otherwise zero).
     """
 
-    feet: tuple[str, ...]  # body that each foot begins with
+    feet: tuple[str, ...]  # name of each foot's first body
     foot_bodies: np.ndarray  # (F,) model ids of these bodies
-    foot: np.ndarray  # (P,) which foot a point belongs to
-    geom: np.ndarray  # (P,) model id
+    foot: np.ndarray  # (P,) foot index of each point
+    geom: np.ndarray  # (P,) geom id of each point
     centre: np.ndarray  # (P, 3) [m]
     radius: np.ndarray  # (P,) [m]
     half_axes: np.ndarray  # (P, 3) [m]
 
     @classmethod
     def of(cls, embodiment: Embodiment) -> "Soles":
-        """Return the soles of a body. Raises InputError for a body that has no feet."""
+        """Return the soles of a body. Raises InputError for a body without feet."""
         model = embodiment.model
         foot_of = _feet(embodiment)
         names = sorted(set(foot_of.values()))
@@ -51,7 +51,7 @@ class Soles:
         )
 
     def lowest(self, data: mujoco.MjData) -> np.ndarray:
-        """Return each point's lowest place on its surface (P, 3), world [m], in the pose of `data`."""
+        """Return each point's lowest position on its surface, (P, 3) world [m], in the pose of `data`."""
         mat = data.geom_xmat[self.geom].reshape(-1, 3, 3)
         at = data.geom_xpos[self.geom] + np.einsum("pij,pj->pi", mat, self.centre)
         scaled = self.half_axes * mat[:, 2]
@@ -63,7 +63,7 @@ class Soles:
 
 @dataclass(frozen=True)
 class BodySurface:
-    """The geoms of a model that can touch the floor: capsules, spheres and ellipsoids."""
+    """The G geoms of a model that can touch the floor: capsules, spheres and ellipsoids."""
 
     geoms: np.ndarray  # (G,)
     size: np.ndarray  # (G, 3) half axes of ellipsoids [m]; 0 for capsules and spheres
@@ -72,7 +72,7 @@ class BodySurface:
 
     @classmethod
     def of(cls, model: mujoco.MjModel, without: np.ndarray | None = None) -> "BodySurface":
-        """Return the surface of a model, or the part of it that consists of other geoms than `without` (ids)."""
+        """Return the surface of a model, without the geoms `without` (ids)."""
         round_ = (GeomType.mjGEOM_CAPSULE, GeomType.mjGEOM_SPHERE)
         touches = (model.geom_contype > 0) & np.isin(model.geom_type, (*round_, GeomType.mjGEOM_ELLIPSOID))
         touches[[] if without is None else without] = False
@@ -94,14 +94,14 @@ class BodySurface:
 
 
 def _feet(embodiment: Embodiment) -> dict[int, int]:
-    """Body -> first body of its foot, for each body with a touch sensor."""
+    """Return, for each body with a touch sensor, the first body of its foot."""
     model = embodiment.model
     sensors = embodiment.resolve("sensor", embodiment.touch_sensors)
     bodies = {int(model.site_bodyid[model.sensor_objid[sensor]]) for sensor in sensors}
     if not bodies or embodiment.root_joint is None:
         raise InputError(
-            f"{embodiment.name} has no feet (touch sensors below a free root): whether the ground can carry a motion "
-            "is a question for bodies that stand on it"
+            f"{embodiment.name} has no feet (touch sensors below a free root): ground support is defined only for "
+            "bodies that stand; use such a body"
         )
     first: dict[int, int] = {}
     for body in sorted(bodies):  # parents come before children
@@ -110,7 +110,7 @@ def _feet(embodiment: Embodiment) -> dict[int, int]:
 
 
 def _points(embodiment: Embodiment, geom: int) -> list[tuple[np.ndarray, float, np.ndarray]]:
-    """(centre, radius, half axes) of a geom's points, in its axes."""
+    """Return (centre, radius, half axes) of a geom's points, in its frame."""
     model = embodiment.model
     kind, size, none = model.geom_type[geom], model.geom_size[geom], np.zeros(3)
     if kind == GeomType.mjGEOM_SPHERE:
@@ -123,26 +123,32 @@ def _points(embodiment: Embodiment, geom: int) -> list[tuple[np.ndarray, float, 
         signs = np.array(np.meshgrid(*[(-1.0, 1.0)] * 3)).reshape(3, -1).T
         return [(sign * size, 0.0, none) for sign in signs]
     raise InputError(
-        f"{embodiment.name}: geom {model.geom(geom).name!r} of a foot is a {GeomType(kind).name}; the support of the "
-        "feet is known for spheres, capsules, ellipsoids and boxes"
+        f"{embodiment.name}: geom {model.geom(geom).name!r} of a foot is a {GeomType(kind).name}; use spheres, "
+        "capsules, ellipsoids or boxes"
     )
 
 
 def standing_feet(points: np.ndarray, speed: np.ndarray, soles: Soles, rate: float) -> np.ndarray:
-    """Return which feet stand, (T, F) bool, for points (T, P, 3) and their speed along the floor (T, P) [m/s].
+    """Return which feet stand, (T, F) bool.
 
-    A stance begins and ends where the slowest point near the floor is faster than 0.8 m/s, and holds a frame in which
-    one is slower than 0.4 m/s. Stances, and gaps between stances of one foot, that last less than 0.05 s are removed.
+    A stance begins and ends when the slowest point near the floor exceeds 0.8 m/s, and contains a frame in which one is
+    slower than 0.4 m/s. Stances, and gaps between stances of a foot, of less than 0.05 s are removed.
+
+    Args:
+        points: Positions of the soles' points, (T, P, 3) [m].
+        speed: Their speed along the floor, (T, P) [m/s].
+        soles: The soles.
+        rate: Frame rate [Hz].
     """
     slowest = np.where(points[..., 2] < NEAR, speed, np.inf)
     slowest = np.stack([slowest[:, soles.foot == foot].min(axis=1) for foot in range(len(soles.feet))], axis=1)
-    stands = slowest < PASSING
+    stands = slowest < FAST
     for column, still in zip(stands.T, (slowest < SLOW).T, strict=True):
         for start, stop in runs(column):
             column[start:stop] = still[start:stop].any()
-    shortest = max(1, round(SHORTEST * rate))
+    shortest = max(1, round(MIN_DURATION * rate))
     for column in stands.T:
-        for value in (True, False):  # first gaps are closed, then short stances dropped
+        for value in (True, False):  # first close gaps, then drop short stances
             for start, stop in runs(column != value):
                 if stop - start < shortest and start > 0 and stop < len(column):
                     column[start:stop] = value
@@ -150,12 +156,18 @@ def standing_feet(points: np.ndarray, speed: np.ndarray, soles: Soles, rate: flo
 
 
 def support_mask(points: np.ndarray, stands: np.ndarray, soles: Soles) -> np.ndarray:
-    """Return which points (T, P, 3) bear on the floor, (T, P) bool: those near it of feet that stand (T, F)."""
+    """Return which points bear on the floor, (T, P) bool: the low ones of standing feet.
+
+    Args:
+        points: Positions of the soles' points, (T, P, 3) [m].
+        stands: Standing feet, (T, F) bool.
+        soles: The soles.
+    """
     return stands[:, soles.foot] & (points[..., 2] < NEAR)
 
 
 def hull(points: np.ndarray) -> np.ndarray:
-    """Return the corners (K, 2) of the convex hull of points (N, 2), anticlockwise; 1 or 2 for a point or a line."""
+    """Return the corners (K, 2) of the convex hull of points (N, 2), counterclockwise; 1 or 2 for a point or a line."""
     ordered = np.unique(points, axis=0)
     if len(ordered) < 3:
         return ordered
@@ -176,18 +188,18 @@ def distance(corners: np.ndarray, point: np.ndarray) -> float:
     if not len(corners):
         return np.nan
     start, side = corners, np.roll(corners, -1, axis=0) - corners
-    away = point - start
-    if len(corners) > 2 and (_cross(side, away) >= 0).all():
+    offset = point - start
+    if len(corners) > 2 and (_cross(side, offset) >= 0).all():
         return 0.0
     length = np.maximum(np.sum(side**2, axis=1), 1e-18)
-    along = np.clip(np.sum(away * side, axis=1) / length, 0.0, 1.0)
-    return float(np.linalg.norm(away - along[:, None] * side, axis=1).min())
+    along = np.clip(np.sum(offset * side, axis=1) / length, 0.0, 1.0)
+    return float(np.linalg.norm(offset - along[:, None] * side, axis=1).min())
 
 
 def half_planes(corners: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
     """Return (normals (E, 2), offsets (E,)) with normal . x <= offset for the polygon shrunk by `margin` [m].
 
-    No side moves by more than half its distance from the corners' mean, so that something of the polygon stays.
+    No side moves by more than half its distance from the mean of the corners, so that the polygon never vanishes.
     """
     middle = corners.mean(axis=0)
     side = np.roll(corners, -1, axis=0) - corners if len(corners) > 1 else np.array([[1.0, 0.0], [-1.0, 0.0]])
@@ -203,7 +215,7 @@ def half_planes(corners: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndar
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Return [start, stop) of every run of True in flags (T,)."""
+    """Return the intervals [start, stop) of consecutive True values in flags (T,)."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 

@@ -1,4 +1,4 @@
-"""Reads MuscleMimic's trajectory files (.npz, one or several clips), without unpickling anything."""
+"""Read MuscleMimic's trajectory files (.npz with one or several clips), without unpickling."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,16 @@ TOLERANCE = 1e-4  # [m] and quaternion entries; files are float32, versions of a
 
 
 def trajectory_clips(arrays: dict[str, np.ndarray], embodiment: Embodiment, path: Path) -> list[MotionClip]:
-    """The clips of a file of which `arrays` was read; columns as in the file."""
+    """Return the clips of a trajectory file, with the columns of the file.
+
+    Args:
+        arrays: Read from the file.
+        embodiment: The body.
+        path: The file, for names and error messages.
+
+    Raises:
+        InputError: Arrays are missing or invalid, or the file is of another body.
+    """
     missing = [key for key in REQUIRED if key not in arrays]
     if missing:
         raise InputError(f"{path}: not a trajectory file, it lacks {', '.join(missing)}")
@@ -44,7 +53,16 @@ def trajectory_clips(arrays: dict[str, np.ndarray], embodiment: Embodiment, path
 
 
 def check_same_body(arrays: dict[str, np.ndarray], embodiment: Embodiment, path: Path) -> None:
-    """Raises InputError where the body that the file describes is not `embodiment`, or another version of it."""
+    """Check that the body described in a trajectory file is `embodiment`, in the same version.
+
+    Args:
+        arrays: Read from the file; without body arrays nothing is checked.
+        embodiment: The body.
+        path: The file, for error messages.
+
+    Raises:
+        InputError: The file is of another body or version.
+    """
     stored = [arrays[key] for key in ("body_names", "body_pos", "body_quat") if key in arrays]
     if len(stored) < 3 or any(array.size == 0 for array in stored):
         return
@@ -57,11 +75,11 @@ def check_same_body(arrays: dict[str, np.ndarray], embodiment: Embodiment, path:
         if str(name) not in ids:
             raise InputError(f"{path}: a motion of another body: {embodiment.name} has no body {str(name)!r}")
         index = ids[str(name)]
-        # q and -q are the same rotation.
-        turned = min(np.abs(quat - sign * model.body_quat[index]).max() for sign in (1, -1))
-        away = max(float(np.abs(pos - model.body_pos[index]).max()), float(turned))
-        if away > worst:
-            worst, culprit = away, str(name)
+        # q and -q are equal rotations.
+        rotation = min(np.abs(quat - sign * model.body_quat[index]).max() for sign in (1, -1))
+        difference = max(float(np.abs(pos - model.body_pos[index]).max()), float(rotation))
+        if difference > worst:
+            worst, culprit = difference, str(name)
     if worst > TOLERANCE:
         raise InputError(
             f"{path}: made with another version of {embodiment.name} than {embodiment.model_version}: body {culprit!r} "
@@ -75,7 +93,7 @@ def _check_joint_types(arrays: dict[str, np.ndarray], path: Path) -> None:
         return
     allowed = [FREE, SLIDE, HINGE] if int(types[0]) == FREE else [SLIDE, HINGE]
     if not np.isin(types, allowed).all() or (types[1:] == FREE).any():
-        raise InputError(f"{path}: only hinges, slides and one free joint that comes first can be read")
+        raise InputError(f"{path}: only hinges, slides and one leading free joint are supported")
 
 
 def _splits(arrays: dict[str, np.ndarray], path: Path) -> list[int]:

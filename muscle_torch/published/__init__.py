@@ -1,1 +1,1 @@
-"""Checkpoints of the published system: download, decode, translate their configuration."""
+"""Checkpoints of the published system: download them, decode them, translate their configuration."""

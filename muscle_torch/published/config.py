@@ -1,7 +1,7 @@
-"""The published system's configuration, as its checkpoints store it, in our words.
+"""Translate the published system's configuration, as stored in its checkpoints, to this package's.
 
-What only matters for further training (rewards, schedules, budgets) comes along; what we cannot do is said in `notes`;
-what the network's input or output would silently differ by stops with an InputError.
+Settings that only matter for further training (rewards, schedules, budgets) are translated as far as possible, and the
+rest is listed in `notes`. Settings that would silently change the network's input or output raise an InputError.
 """
 
 import ast
@@ -15,19 +15,19 @@ BODIES = {"MyoFullBody": "fullbody", "MyoBimanualArm": "bimanual"}
 GOALS = {"GoalTrajMimic": "fullbody", "GoalBimanualTrajMimic": "bimanual"}  # and their drawing variants, ...v2
 MUSCLE = ("length", "velocity", "force", "excitation", "activation")
 ACTIVATIONS = {"swish": "silu"}
-# Reward weights and sharpnesses: our terms <- their name; their default weight where the config is silent.
+# Reward weights and sharpnesses: term here -> name there; its default weight if the config does not set it.
 TERMS = {"qpos": "qpos", "qvel": "qvel", "root_pos": "root_pos", "root_vel": "root_vel", "rpos": "rpos"}
 TERMS |= {"rquat": "rquat", "rvel_rot": "rvel", "rvel_lin": "rvel"}
 DEFAULT_WEIGHTS = {"qvel": 0.2, "root_vel": 0.2, "rpos": 0.5, "rquat": 0.3}
 ROOT_TERMS = ("root_pos", "root_vel")
 PENALTIES = ("action_out_of_bounds", "joint_acc", "joint_torque", "action_rate", "activation_energy")
-# The order where the config is silent: for the arms not the one of their configs. (): the body's own.
+# Site order if the config does not list the sites; for the arms it differs from the configs'. (): the body's order.
 ARM = ("shoulder_mimic", "elbow_mimic", "hand_mimic")
 DEFAULT_SITES = {
     "fullbody": (),
     "bimanual": ("upper_body_mimic", *(f"{side}_{site}" for side in ("right", "left") for site in ARM)),
 }
-# Paper, section 5 and table 8: the thresholds of the evaluation tables.
+# Thresholds of the evaluation tables (paper, section 5 and table 8).
 PAPER_THRESHOLDS = {
     "fullbody": {"mean_relative_site_deviation": 0.5, "root_deviation": 0.5},
     "bimanual": {"mean_site_deviation": 0.25},
@@ -35,17 +35,26 @@ PAPER_THRESHOLDS = {
 
 
 class Published(NamedTuple):
+    """A translated configuration."""
+
     config: Config
-    sites: tuple[str, ...]  # tracked sites in the order that the network was trained on; (): the body's own order
-    model_version: str  # of the body's package; "": the checkpoint does not say
-    notes: tuple[str, ...]  # what could not be carried over
+    sites: tuple[str, ...]  # tracked sites in the order that the network was trained on; (): the body's order
+    model_version: str  # of the body's package; "": not stored in the checkpoint
+    notes: tuple[str, ...]  # settings that could not be translated
 
 
 def published_config(stored: Mapping[str, Any]) -> Published:
-    """`stored`: the JSON of a checkpoint's `config/metadata`. Raises InputError where it is not ours to run."""
+    """Translate the configuration of a published checkpoint.
+
+    Args:
+        stored: The JSON of its `config/metadata`.
+
+    Raises:
+        InputError: The JSON is not as expected, or the network cannot be used here.
+    """
     experiment = stored.get("experiment")
     if not isinstance(experiment, dict) or not isinstance(experiment.get("env_params"), dict):
-        raise InputError("config/metadata has no experiment.env_params: this is another program's checkpoint")
+        raise InputError("config/metadata has no experiment.env_params: this checkpoint was written by another program")
     try:
         return _translated(stored, experiment)
     except InputError:
@@ -58,7 +67,7 @@ def _translated(stored: Mapping[str, Any], experiment: Mapping[str, Any]) -> Pub
     env: Mapping[str, Any] = experiment["env_params"]
     notes: list[str] = []
     body = _body(env)
-    _refuse_what_differs(experiment, env, body)
+    _reject_unsupported(experiment, env, body)
     goal = env.get("goal_params") or {}
     policy, exploration = _network(experiment)
     values = {
@@ -90,17 +99,19 @@ def _translated(stored: Mapping[str, Any], experiment: Mapping[str, Any]) -> Pub
 def _body(env: Mapping[str, Any]) -> str:
     name = str(env.get("env_name", ""))
     if name.removeprefix("Mjx") not in BODIES:
-        raise InputError(f"the checkpoint's body is {name!r}{nearest(name, list(BODIES))}: that body is not built here")
+        raise InputError(
+            f"the checkpoint's body is {name!r}{nearest(name, list(BODIES))}: that body is not available here"
+        )
     return BODIES[name.removeprefix("Mjx")]
 
 
-def _refuse_what_differs(experiment: Mapping[str, Any], env: Mapping[str, Any], body: str) -> None:
-    """What would give the network another input, or its output another meaning."""
+def _reject_unsupported(experiment: Mapping[str, Any], env: Mapping[str, Any], body: str) -> None:
+    """Raise InputError for settings that would change the meaning of the network's input or output."""
     goal = env.get("goal_params") or {}
     kind = str(env.get("goal_type", "")).removesuffix("v2")
     control = (env.get("control_params") or {}).get("mode", "direct")
     step = float(env.get("timestep") or 0.002) * int(env.get("n_substeps") or 5)
-    wrong = {
+    unsupported = {
         f"goal_type {env.get('goal_type')}": GOALS.get(kind) != body,
         "enable_mimic_site_rpos_observations: false": not goal.get("enable_mimic_site_rpos_observations", True),
         "a history of observations (len_obs_history)": any(
@@ -112,9 +123,9 @@ def _refuse_what_differs(experiment: Mapping[str, Any], env: Mapping[str, Any], 
         != "DefaultControl"
         or control != "direct",
     }
-    for what, found in wrong.items():
-        if found:
-            raise InputError(f"the checkpoint was trained with {what}, which this project does not have")
+    for setting, is_used in unsupported.items():
+        if is_used:
+            raise InputError(f"the checkpoint was trained with {setting}, which this project does not support")
 
 
 def _observation(env: Mapping[str, Any], goal: Mapping[str, Any], body: str) -> dict[str, Any]:
@@ -136,11 +147,11 @@ def _observation(env: Mapping[str, Any], goal: Mapping[str, Any], body: str) -> 
 
 def _reward(params: Mapping[str, Any], body: str, notes: list[str]) -> dict[str, Any]:
     if params.get("use_mean_exp_reward"):
-        notes.append("use_mean_exp_reward: its rewards are means of exponentials, ours exponentials of means")
-    ours = {o: t for o, t in TERMS.items() if body == "fullbody" or o not in ROOT_TERMS}
+        notes.append("use_mean_exp_reward: the rewards were means of exponentials, here they are exponentials of means")
+    terms = {here: there for here, there in TERMS.items() if body == "fullbody" or here not in ROOT_TERMS}
     return {
-        "weights": {o: float(params.get(f"{t}_w_sum", DEFAULT_WEIGHTS.get(t, 0.0))) for o, t in ours.items()},
-        "sharpness": {o: float(params[f"{t}_w_exp"]) for o, t in ours.items() if f"{t}_w_exp" in params},
+        "weights": {o: float(params.get(f"{t}_w_sum", DEFAULT_WEIGHTS.get(t, 0.0))) for o, t in terms.items()},
+        "sharpness": {o: float(params[f"{t}_w_exp"]) for o, t in terms.items() if f"{t}_w_exp" in params},
         "penalties": {
             name: float(params.get(f"{name}_coeff", 0.01 if name == PENALTIES[0] else 0.0))
             for name in PENALTIES
@@ -149,31 +160,31 @@ def _reward(params: Mapping[str, Any], body: str, notes: list[str]) -> dict[str,
     }
 
 
-def _thresholds(where: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
-    """Termination terms of a `terminal_state_type` and its parameters; unknown kinds: none, and a note."""
-    kind = str(where.get("terminal_state_type") or "").removesuffix("TerminalStateHandler")
-    given = where.get("terminal_state_params") or {}
-    mean = float(given.get("mean_site_deviation_threshold", 0.3))
-    if not given.get("enable_site_check", True) or kind in ("", "NoTerminal", "Bimanual"):
+def _thresholds(settings: Mapping[str, Any], notes: list[str]) -> dict[str, float]:
+    """Return the termination terms of a `terminal_state_type` and its parameters; unknown types add a note."""
+    kind = str(settings.get("terminal_state_type") or "").removesuffix("TerminalStateHandler")
+    params = settings.get("terminal_state_params") or {}
+    mean = float(params.get("mean_site_deviation_threshold", 0.3))
+    if not params.get("enable_site_check", True) or kind in ("", "NoTerminal", "Bimanual"):
         return {}
     if kind == "MeanSiteDeviation":
         return {"mean_site_deviation": mean}
     if kind == "EnhancedBimanual":
-        measure = "max_site_deviation" if given.get("site_deviation_mode") == "max" else "mean_site_deviation"
-        return {measure: float(given.get("max_site_deviation", 0.5))}
+        measure = "max_site_deviation" if params.get("site_deviation_mode") == "max" else "mean_site_deviation"
+        return {measure: float(params.get("max_site_deviation", 0.5))}
     if kind in ("MeanRelativeSiteDeviation", "MeanRelativeSiteDeviationWithRoot"):
-        found = {"mean_relative_site_deviation": mean}
+        thresholds = {"mean_relative_site_deviation": mean}
         if kind.endswith("WithRoot"):
-            found["root_deviation"] = float(given.get("root_deviation_threshold", 0.3))
-            if given.get("root_orientation_threshold") is not None:
-                found["root_orientation"] = float(given["root_orientation_threshold"])
-        return found
-    notes.append(f"termination {kind}: not built here, training from this checkpoint never ends an episode early")
+            thresholds["root_deviation"] = float(params.get("root_deviation_threshold", 0.3))
+            if params.get("root_orientation_threshold") is not None:
+                thresholds["root_orientation"] = float(params["root_orientation_threshold"])
+        return thresholds
+    notes.append(f"termination {kind}: not supported, so training from this checkpoint never ends an episode early")
     return {}
 
 
 def _network(experiment: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the keys of `policy` and of `exploration`."""
+    """Return the values of `policy` and of `exploration`."""
     mixture, activation = experiment.get("moe_config") or {}, str(experiment.get("activation", "silu"))
     ppo = experiment.get("ppo_config") or experiment
     values: dict[str, Any] = {
@@ -191,7 +202,7 @@ def _network(experiment: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
         "learn_std": bool(ppo.get("learnable_std", True)),
     }
     if experiment.get("use_moe"):
-        values["critic_hidden"] = []  # they ignore it here
+        values["critic_hidden"] = []  # ignored there for a mixture of experts
         values["mixture"] = {
             "experts": int(mixture["num_experts"]),
             "layers": [int(i) for i in mixture["moe_at_layers"]],
@@ -207,13 +218,13 @@ def _network(experiment: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
 
 
 def _widths(experiment: Mapping[str, Any], name: str) -> list[int]:
-    """A list of widths, or its text (both occur)."""
-    given = experiment.get(name)
+    """Return layer widths, stored as a list or as its text."""
+    stored = experiment.get(name)
     try:
-        found = ast.literal_eval(given) if isinstance(given, str) else given
-        return [int(width) for width in found or []]
+        widths = ast.literal_eval(stored) if isinstance(stored, str) else stored
+        return [int(width) for width in widths or []]
     except (ValueError, SyntaxError, TypeError):
-        raise InputError(f"the checkpoint's {name} is {given!r}: expected a list of widths") from None
+        raise InputError(f"the checkpoint's {name} is {stored!r}: expected a list of widths") from None
 
 
 def _ppo(experiment: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,13 +247,13 @@ def _ppo(experiment: Mapping[str, Any]) -> dict[str, Any]:
 def _optimizer(experiment: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     muon, name = experiment.get("muon_config") or {}, str(experiment.get("optimizer_type", "adamw"))
     if name == "muon" and (muon.get("adaptive") or not muon.get("nesterov", True)):
-        notes.append("muon_config: adaptive and nesterov=false are not built here")
+        notes.append("muon_config: adaptive and nesterov=false are not supported")
     schedule = "constant"
     if experiment.get("schedule") == "adaptive":
         schedule = "adaptive"
     elif experiment.get("anneal_lr"):
         schedule = "cosine" if experiment.get("lr_schedule_type") == "warmup_cosine" else "linear"
-    # Their linear schedule ends at 0, whatever min_lr_ratio says.
+    # Their linear schedule ends at 0 regardless of min_lr_ratio.
     floor = float(experiment.get("min_lr_ratio", 0.0)) if schedule == "cosine" else 0.0
     decay = muon.get("weight_decay", 0.0) if name == "muon" else experiment.get("weight_decay", 0.0)
     options = {
@@ -258,11 +269,11 @@ def _optimizer(experiment: Mapping[str, Any], notes: list[str]) -> dict[str, Any
 
 
 def _model_version(stored: Mapping[str, Any]) -> str:
-    """Any `...model...version` that the JSON holds; release 0.1.0 writes none."""
+    """Return the first value of a key `...model...version`; "" if there is none, as in release 0.1.0."""
     for name, value in stored.items():
         if isinstance(value, Mapping):
-            if found := _model_version(value):
-                return found
+            if version := _model_version(value):
+                return version
         elif "model" in name and "version" in name and isinstance(value, str):
             return value
     return ""

@@ -1,4 +1,4 @@
-"""Folders on the Hugging Face hub, `hf://owner/name[/folder]`: downloaded into the hub's own cache, once."""
+"""Download folders from the Hugging Face hub, `hf://owner/name[/folder]`, into the hub's cache."""
 
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,23 @@ from muscle_torch.errors import InputError
 PREFIX = "hf://"
 
 
-def is_hub(where: str) -> bool:
-    return where.startswith(PREFIX)
+def is_hub(address: str) -> bool:
+    """Return whether an address begins with `hf://`."""
+    return address.startswith(PREFIX)
 
 
-def download(where: str, revision: str = "", kind: str = "model") -> Path:
-    """The local copy of `hf://owner/name[/folder]`.
+def download(address: str, revision: str = "", kind: str = "model") -> Path:
+    """Return the local copy of a hub folder, downloading it if necessary.
 
-    revision: branch, tag or commit; empty: the newest. kind: "model" or "dataset". Raises InputError, in one line,
-    where the address, the access or the connection is not good.
+    Args:
+        address: `hf://owner/name[/folder]`.
+        revision: Branch, tag or commit; empty: the newest.
+        kind: "model" or "dataset".
+
+    Raises:
+        InputError: The address is invalid, access is denied, or the download fails.
     """
-    owner, name, folder = _parts(where)
+    owner, name, folder = _parts(address)
     repo = f"{owner}/{name}"
     page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{repo}"
     hub = _hub()
@@ -42,11 +48,11 @@ def download(where: str, revision: str = "", kind: str = "model") -> Path:
     return path
 
 
-def _parts(where: str) -> tuple[str, str, str]:
-    """Owner, name, folder."""
-    parts = [part for part in where.removeprefix(PREFIX).split("/") if part]
-    if not is_hub(where) or len(parts) < 2 or ".." in parts:
-        raise InputError(f"cannot read {where!r}: write hf://owner/name or hf://owner/name/folder")
+def _parts(address: str) -> tuple[str, str, str]:
+    """Return owner, name and folder of an address."""
+    parts = [part for part in address.removeprefix(PREFIX).split("/") if part]
+    if not is_hub(address) or len(parts) < 2 or ".." in parts:
+        raise InputError(f"cannot read {address!r}: write hf://owner/name or hf://owner/name/folder")
     return parts[0], parts[1], "/".join(parts[2:])
 
 

@@ -1,11 +1,11 @@
-"""Reading Orbax checkpoints (OCDBT or plain folders, zarr 2 or 3) without JAX: which folder, its JSON, its arrays.
+"""Read Orbax checkpoints (OCDBT or plain folders, zarr 2 or 3) without JAX: find the folder, its JSON and its arrays.
 
-    checkpoint_<update>/_CHECKPOINT_METADATA     written last: its presence says "complete"
-    checkpoint_<update>/config/metadata          JSON: how it was trained
-    checkpoint_<update>/metadata/metadata        JSON: when
-    checkpoint_<update>/train_state/_METADATA    JSON: which arrays there are; beside it the arrays themselves
+    checkpoint_<update>/_CHECKPOINT_METADATA     written last: marks the checkpoint as complete
+    checkpoint_<update>/config/metadata          JSON: training configuration
+    checkpoint_<update>/metadata/metadata        JSON: training progress
+    checkpoint_<update>/train_state/_METADATA    JSON: list of the arrays, which are stored beside it
 
-Nothing is written, nothing is unpickled. `pip install 'muscle_torch[hub]'` brings the array reader (tensorstore).
+Nothing is written or unpickled. `pip install 'muscle_torch[hub]'` installs the array reader (tensorstore).
 """
 
 import ast
@@ -21,62 +21,85 @@ import numpy as np
 from muscle_torch.errors import InputError
 
 NAME = re.compile(r"checkpoint_(\d+)")
-STATE, CONFIG, FACTS = "train_state", "config/metadata", "metadata/metadata"
+STATE, CONFIG, PROGRESS = "train_state", "config/metadata", "metadata/metadata"
 PIECES = ("_CHECKPOINT_METADATA", CONFIG, f"{STATE}/_METADATA")
 
 
-def find_published(where: str | Path) -> Path:
-    """The checkpoint folder meant by itself, by its `train_state`, or by a folder of `checkpoint_<n>` (or one that
-    holds `checkpoints/`): then the newest complete one, by number. Raises InputError where there is none."""
-    path = Path(where).expanduser()
+def find_published(location: str | Path) -> Path:
+    """Return a published checkpoint folder.
+
+    Args:
+        location: The folder itself, its `train_state`, or a folder (or one with a subfolder `checkpoints`) that
+            contains several `checkpoint_<n>`: then the complete one with the largest number.
+
+    Raises:
+        InputError: There is no complete checkpoint.
+    """
+    path = Path(location).expanduser()
     if path.is_file():
-        raise InputError(f"{path} is a file: give the folder checkpoint_<n> or the one it lies in")
+        raise InputError(f"{path} is a file: use the folder checkpoint_<n> or its parent folder")
     if not path.is_dir():
         raise InputError(f"checkpoint folder {path} not found")
     if path.name == STATE and (path / "_METADATA").exists():
         path = path.parent
-    found = _numbered(path) or _numbered(path / "checkpoints")
-    if not found and not (NAME.fullmatch(path.name) or (path / STATE).is_dir()):
-        raise InputError(f"{path} holds no published checkpoint (a folder checkpoint_<n> with train_state in it)")
-    if not found:
+    numbered = _numbered(path) or _numbered(path / "checkpoints")
+    if not numbered and not (NAME.fullmatch(path.name) or (path / STATE).is_dir()):
+        raise InputError(
+            f"{path} contains no published checkpoint (a folder checkpoint_<n> with a subfolder train_state)"
+        )
+    if not numbered:
         return _complete(path)
-    for folder in found:
+    for folder in numbered:
         if not _missing(folder):
             return folder
-        print(
-            f"warning: {folder} is incomplete ({_missing(folder)} is missing): an older one is taken", file=sys.stderr
-        )
-    return _complete(found[0])
+        print(f"warning: {folder} is incomplete ({_missing(folder)} is missing): using an older one", file=sys.stderr)
+    return _complete(numbered[0])
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """One of a checkpoint's JSON files, `CONFIG` or `FACTS`; {} where FACTS is missing."""
+    """Read one of a checkpoint's JSON files, `CONFIG` or `PROGRESS`.
+
+    Args:
+        folder: The checkpoint.
+        name: The file; a missing `PROGRESS` gives {}.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
     path = folder / name
-    if name == FACTS and not path.exists():
+    if name == PROGRESS and not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {_first_line(error)}; download the checkpoint again") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path} is not what a checkpoint holds there; download the checkpoint again")
-    return found
+    if not isinstance(content, dict):
+        raise InputError(f"{path} does not contain a JSON object; download the checkpoint again")
+    return content
 
 
 def read_arrays(folder: Path, roots: tuple[str, ...] = ("params", "run_stats")) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint below `roots`, by their names joined with "." (`params.actor.Dense_0.kernel`).
+    """Read the arrays of a checkpoint.
 
-    Raises InputError for arrays that are missing, cut off, of another shape than noted, or not finite.
+    Args:
+        folder: The checkpoint.
+        roots: First parts of the names to read.
+
+    Returns:
+        Name joined with "." (`params.actor.Dense_0.kernel`) -> array.
+
+    Raises:
+        InputError: Arrays are missing, truncated, of another shape than recorded, or not finite.
     """
     tensorstore = _tensorstore()
     state = (folder / STATE).resolve()
-    about = read_json(state, "_METADATA")
+    metadata = read_json(state, "_METADATA")
     arrays: dict[str, np.ndarray] = {}
-    for name, shape in _leaves(about, state):
+    for name, shape in _leaves(metadata, state):
         if name.split(".")[0] not in roots:
             continue
         try:
-            store = tensorstore.open(_spec(about, state, name), open=True, read=True).result()
+            store = tensorstore.open(_spec(metadata, state, name), open=True, read=True).result()
             array = np.asarray(store.read().result())
         except (ValueError, OSError, RuntimeError, NotImplementedError) as error:
             raise InputError(
@@ -84,17 +107,17 @@ def read_arrays(folder: Path, roots: tuple[str, ...] = ("params", "run_stats")) 
                 f"({_first_line(error)[:120]})"
             ) from None
         if shape is not None and array.shape != tuple(shape):
-            raise InputError(f"{state}: array {name} has shape {array.shape}, noted is {tuple(shape)}")
+            raise InputError(f"{state}: array {name} has shape {array.shape}, recorded is {tuple(shape)}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"{state}: array {name} holds values that are not finite: this training had diverged")
+            raise InputError(f"{state}: array {name} contains non-finite values: this training diverged")
         arrays[name] = array
     if not arrays:
-        raise InputError(f"{state} holds no {' or '.join(roots)}: it is another program's checkpoint")
+        raise InputError(f"{state} contains no {' or '.join(roots)}: this checkpoint was written by another program")
     return arrays
 
 
 def _numbered(folder: Path) -> list[Path]:
-    """The folders `checkpoint_<n>` in a folder, newest first: 12 is newer than 9."""
+    """Return the folders `checkpoint_<n>` in a folder, sorted by number, largest first (12 before 9)."""
     if not folder.is_dir():
         return []
     matched = [(NAME.fullmatch(entry.name), entry) for entry in folder.iterdir() if entry.is_dir()]
@@ -102,7 +125,7 @@ def _numbered(folder: Path) -> list[Path]:
 
 
 def _missing(folder: Path) -> str:
-    """The first piece that a complete checkpoint has and this one lacks; empty: complete."""
+    """Return the first required file that the checkpoint lacks; empty if it is complete."""
     return next((piece for piece in PIECES if not (folder / piece).is_file()), "")
 
 
@@ -112,10 +135,10 @@ def _complete(folder: Path) -> Path:
     return folder
 
 
-def _leaves(about: dict[str, Any], state: Path) -> Iterator[tuple[str, list[int] | None]]:
-    """Name and noted shape of every stored array; entries without an array are left out."""
+def _leaves(metadata: dict[str, Any], state: Path) -> Iterator[tuple[str, list[int] | None]]:
+    """Yield the name and recorded shape of every stored array; entries without an array are skipped."""
     try:
-        for path, entry in about["tree_metadata"].items():
+        for path, entry in metadata["tree_metadata"].items():
             value = entry["value_metadata"]
             if not value.get("skip_deserialize", False):
                 yield ".".join(str(key) for key in ast.literal_eval(path)), value.get("write_shape")
@@ -123,10 +146,10 @@ def _leaves(about: dict[str, Any], state: Path) -> Iterator[tuple[str, list[int]
         raise InputError(f"{state}/_METADATA is not Orbax's list of arrays; download the checkpoint again") from None
 
 
-def _spec(about: dict[str, Any], state: Path, name: str) -> dict[str, Any]:
-    """How tensorstore finds an array. A chunk that is not there is an error, never zeros."""
-    driver = "zarr3" if about.get("use_zarr3") else "zarr"
-    if about.get("use_ocdbt", True):
+def _spec(metadata: dict[str, Any], state: Path, name: str) -> dict[str, Any]:
+    """Return the tensorstore spec of an array. A missing chunk is an error instead of zeros."""
+    driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
+    if metadata.get("use_ocdbt", True):
         base = {"driver": "file", "path": f"{state}/"}
         kvstore = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
     else:

@@ -1,1 +1,1 @@
-"""Pictures, videos and the browser viewer. Import the submodule that is needed: each loads a graphics library."""
+"""Images, videos and the browser viewer. Import the submodule you need: each loads a graphics library."""

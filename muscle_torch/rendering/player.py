@@ -1,4 +1,4 @@
-"""What a viewer shows at which moment: motions played from their start, paused, scrubbed. No drawing here."""
+"""Playback state of a viewer: source, motion, time, pause, speed. Contains no drawing."""
 
 from collections.abc import Callable, Mapping
 from threading import RLock
@@ -11,7 +11,7 @@ from muscle_torch.evaluation import Trajectory
 
 
 class Frame(NamedTuple):
-    """One moment of one motion."""
+    """One frame of one motion."""
 
     qpos: np.ndarray  # (nq,)
     reference: np.ndarray | None  # (nq,)
@@ -20,17 +20,24 @@ class Frame(NamedTuple):
 
 
 class Player:
-    """Plays the trajectories of one source at a time: a controller's, or the motions alone.
+    """Plays trajectories from one source at a time: a controller, or the motions themselves.
 
-    sources: name -> what makes its trajectories; each is made once, when it is first chosen. Safe to use from the
-    threads of a user interface.
+    Safe to use from the threads of a user interface.
     """
 
     def __init__(self, sources: Mapping[str, Callable[[], list[Trajectory]]]):
+        """Load the first source.
+
+        Args:
+            sources: Name -> function that returns its trajectories; called once, when the source is first chosen.
+
+        Raises:
+            InputError: There is no source, or the first has no trajectories.
+        """
         if not sources:
-            raise InputError("there is nothing to show: give a checkpoint or a motion")
+            raise InputError("there is nothing to show: set checkpoint= or motion=")
         self._sources = dict(sources)
-        self._made: dict[str, list[Trajectory]] = {}
+        self._loaded: dict[str, list[Trajectory]] = {}
         self._lock = RLock()
         self.playing, self.speed, self.time = True, 1.0, 0.0
         self.source = ""
@@ -39,31 +46,38 @@ class Player:
 
     @property
     def source_names(self) -> tuple[str, ...]:
+        """Names of all sources."""
         return tuple(self._sources)
 
     @property
     def clip_names(self) -> tuple[str, ...]:
-        return tuple(trajectory.name for trajectory in self._made[self.source])
+        """Names of the current source's motions."""
+        return tuple(trajectory.name for trajectory in self._loaded[self.source])
 
     @property
     def trajectory(self) -> Trajectory:
-        return self._made[self.source][self._clip]
+        """The current motion."""
+        return self._loaded[self.source][self._clip]
 
     @property
     def frame(self) -> Frame:
-        """What to draw now."""
+        """The frame at the current time."""
         with self._lock:
             return Frame(**self.trajectory.at(self.time))
 
     def choose_source(self, name: str) -> None:
-        """Shows another source; stays at the same motion and moment where it has them. Raises InputError."""
+        """Switch to another source, keeping the motion and time if possible.
+
+        Raises:
+            InputError: The source is unknown or has no motion.
+        """
         if name not in self._sources:
             raise InputError(f"unknown source {name!r}{nearest(name, self.source_names)}")
-        if name not in self._made:
-            made = self._sources[name]()  # may take seconds: the old source goes on meanwhile
-            if not made:
-                raise InputError(f"{name} has no motion to show")
-            self._made[name] = made
+        if name not in self._loaded:
+            trajectories = self._sources[name]()  # may take seconds; the old source keeps playing
+            if not trajectories:
+                raise InputError(f"source {name} has no motion to show; choose another one")
+            self._loaded[name] = trajectories
         with self._lock:
             clip = self.trajectory.name if self.source else ""
             self.source = name
@@ -71,26 +85,26 @@ class Player:
             self.seek(self.time)
 
     def choose_clip(self, name: str) -> None:
-        """Shows another motion from its start. Raises InputError for an unknown one."""
+        """Switch to another motion, from its start. Raises InputError if it is unknown."""
         with self._lock:
             if name not in self.clip_names:
                 raise InputError(f"unknown motion {name!r}{nearest(name, self.clip_names)}")
             self._clip, self.time = self.clip_names.index(name), 0.0
 
     def seek(self, time: float) -> None:
-        """Goes to `time` [s], within the motion."""
+        """Jump to `time` [s], clipped to the motion's duration."""
         with self._lock:
             self.time = float(np.clip(time, 0.0, self.trajectory.seconds))
 
     def step(self, frames: int) -> None:
-        """Pauses and moves by whole frames."""
+        """Pause and move by a number of frames."""
         with self._lock:
             self.playing = False
             now = round(self.time * self.trajectory.frequency)
             self.seek((now + frames) / self.trajectory.frequency)
 
     def advance(self, seconds: float) -> bool:
-        """Lets `seconds` of real time pass; past its end a motion begins anew. Whether anything moved."""
+        """Advance by `seconds` of real time, looping at the end; return whether the time changed."""
         with self._lock:
             length = self.trajectory.seconds
             if not self.playing or length <= 0:
@@ -101,19 +115,33 @@ class Player:
 
 
 def activation_bars(groups: Mapping[str, tuple[str, ...]], names: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
-    """Group -> muscle ids to show as bars, each muscle once, in the first group that names it; the rest as `other`."""
+    """Group muscles for a bar chart.
+
+    Args:
+        groups: Group -> names of its muscles.
+        names: Names of all muscles.
+
+    Returns:
+        (group, muscle ids) pairs. Each muscle appears once, in its first group, or else under `other`.
+    """
     ids = {name: i for i, name in enumerate(names)}
     shown: list[tuple[str, np.ndarray]] = []
-    left = dict(ids)
+    remaining = dict(ids)
     for group, members in groups.items():
-        own = [left.pop(name) for name in members if name in left]
-        if own:
-            shown.append((group, np.array(own)))
-    return [*shown, ("other", np.array(list(left.values())))] if left else shown
+        muscles = [remaining.pop(name) for name in members if name in remaining]
+        if muscles:
+            shown.append((group, np.array(muscles)))
+    return [*shown, ("other", np.array(list(remaining.values())))] if remaining else shown
 
 
 def bars_html(bars: list[tuple[str, np.ndarray]], names: tuple[str, ...], activation: Any) -> str:
-    """One small bar chart a group: a bar a muscle, full height at activation 1, redder with activation."""
+    """Return one small HTML bar chart per group; a bar is redder and taller the more active its muscle.
+
+    Args:
+        bars: (group, muscle ids), of `activation_bars`.
+        names: Muscle names, shown as tooltips.
+        activation: (muscles,) in [0, 1]; None: all zero.
+    """
     rows = []
     for group, ids in bars:
         columns = "".join(_bar(names[i], 0.0 if activation is None else float(activation[i])) for i in ids)
@@ -124,6 +152,6 @@ def bars_html(bars: list[tuple[str, np.ndarray]], names: tuple[str, ...], activa
 
 def _bar(name: str, level: float) -> str:
     level = min(max(level, 0.0), 1.0)
-    colour = f"rgb({115 + 140 * level:.0f},{69 - 49 * level:.0f},{82 - 74 * level:.0f})"
-    style = f"flex:1;max-width:10px;height:{100 * level:.0f}%;min-height:1px;background:{colour}"
+    color = f"rgb({115 + 140 * level:.0f},{69 - 49 * level:.0f},{82 - 74 * level:.0f})"
+    style = f"flex:1;max-width:10px;height:{100 * level:.0f}%;min-height:1px;background:{color}"
     return f'<div title="{name} {level:.2f}" style="{style}"></div>'

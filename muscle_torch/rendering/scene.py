@@ -1,4 +1,4 @@
-"""Pictures without a screen: the body, its muscles coloured by activation, the reference as a ghost, landmarks."""
+"""Off-screen images: the body, its muscles colored by activation, the reference as a ghost, landmarks."""
 
 import functools
 import importlib
@@ -20,7 +20,7 @@ from muscle_torch.errors import InputError
 
 GeomType = mujoco.mjtGeom
 GHOST = np.array([0.10, 0.38, 0.85, 0.30], dtype=np.float32)
-RELAXED = np.array([0.45, 0.27, 0.32, 1.0])  # colour of a muscle at activation 0
+RELAXED = np.array([0.45, 0.27, 0.32, 1.0])  # color of a muscle at activation 0
 ACTIVE = np.array([1.0, 0.08, 0.03, 1.0])  # and at activation 1
 BONE = [0.90, 0.87, 0.80, 1.0]
 LANDMARK = np.array([1.0, 0.62, 0.0, 1.0], dtype=np.float32)
@@ -38,7 +38,7 @@ print("drawn", flush=True)
 
 @dataclass(frozen=True)
 class View:
-    """A camera: where it looks, relative to the followed root [m], from how far [m], from where [degrees]."""
+    """A camera: look-at point relative to the followed root [m], distance [m], direction [degrees]."""
 
     offset: np.ndarray
     distance: float
@@ -48,19 +48,22 @@ class View:
 
 @functools.cache
 def choose_gl() -> str:
-    """The OpenGL that draws without a screen here, `egl` or `osmesa`; `MUJOCO_GL` decides where it names one.
+    """Return the OpenGL backend for off-screen rendering, `egl` or `osmesa`; `MUJOCO_GL` takes precedence.
 
-    Tried in another process: a failing OpenGL library spoils, or ends, the process that loads it.
+    Each is tried in a separate process, because a failing OpenGL library may crash the process that loads it.
+
+    Raises:
+        InputError: None of them works.
     """
     if platform.system() != "Linux":
         return {"Darwin": "cgl"}.get(platform.system(), "glfw")
-    wanted = os.environ.get("MUJOCO_GL", "").lower()
-    for name in (wanted,) if wanted in ("egl", "osmesa") else ("egl", "osmesa"):
+    requested = os.environ.get("MUJOCO_GL", "").lower()
+    for name in (requested,) if requested in ("egl", "osmesa") else ("egl", "osmesa"):
         environment = {**os.environ, "MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
         tried = subprocess.run([sys.executable, "-c", PROBE, name], env=environment, capture_output=True, timeout=120)
         if b"drawn" in tried.stdout:
             return name
-    raise InputError(NO_OPENGL + (f"; MUJOCO_GL={wanted} allows only that one" if wanted else ""))
+    raise InputError(NO_OPENGL + (f"; MUJOCO_GL={requested} allows only that one" if requested else ""))
 
 
 def _gl_context(width: int, height: int) -> Any:
@@ -73,7 +76,7 @@ def _gl_context(width: int, height: int) -> Any:
 
 
 def scene_model(embodiment: Embodiment) -> mujoco.MjModel:
-    """The body in a light room, on a chequered floor where it is free to fall. The joints stay as they are."""
+    """Return the body in a light room, on a chequered floor if it has a free root. Its joints are unchanged."""
     spec = embodiment.build_spec()
     for texture in [t for t in spec.textures if t.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX]:
         spec.delete(texture)
@@ -93,23 +96,34 @@ def scene_model(embodiment: Embodiment) -> mujoco.MjModel:
     model.vis.headlight.ambient[:], model.vis.headlight.diffuse[:] = 0.35, 0.20
     bones, floors = (np.flatnonzero(model.geom_type == kind) for kind in (GeomType.mjGEOM_MESH, GeomType.mjGEOM_PLANE))
     model.geom_rgba[bones], model.geom_matid[bones] = BONE, -1
-    # A fixed body hangs in the air: a floor would only distract.
+    # A body with a fixed root hangs in the air: hide the floor.
     model.geom_rgba[floors] = [1, 1, 1, embodiment.root_joint is not None]
     model.geom_matid[floors] = model.material("squares").id
     return model
 
 
 class SceneRenderer:
-    """Draws poses of one embodiment into images. Use as a context manager, or call `close`."""
+    """Renders poses of one embodiment to images. Use as a context manager, or call `close`."""
 
     def __init__(self, embodiment: Embodiment, width: int = 640, height: int = 480, samples: int = 4) -> None:
+        """Create the OpenGL context and compile the scene.
+
+        Args:
+            embodiment: The body.
+            width: Of the images [pixels], even and at least 16.
+            height: Of the images [pixels], even and at least 16.
+            samples: Antialiasing samples per pixel; 0 is twice as fast on a CPU but leaves jagged edges.
+
+        Raises:
+            InputError: The size is invalid, or no OpenGL backend works.
+        """
         if min(width, height) < 16 or width % 2 or height % 2:
-            raise InputError(f"a picture of {width} x {height}: width and height must be even and at least 16")
+            raise InputError(f"image size {width} x {height}: width and height must be even and at least 16")
         self.embodiment, self.width, self.height = embodiment, width, height
         self._gl = _gl_context(width, height)
         self.model = scene_model(embodiment)
         self.model.vis.global_.offwidth, self.model.vis.global_.offheight = width, height
-        self.model.vis.quality.offsamples = samples  # a pixel; 0 halves the time on a CPU and leaves ragged edges
+        self.model.vis.quality.offsamples = samples
         self._data, self._ghost = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
@@ -117,7 +131,7 @@ class SceneRenderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = False
         self._camera = mujoco.MjvCamera()
         self._body_options, self._ghost_options = _options(tendons=True), _options(tendons=False)
-        self._drawn = embodiment.muscle_tendon_ids >= 0  # the other muscles have no line
+        self._drawn = embodiment.muscle_tendon_ids >= 0  # muscles without a tendon have no path
         self._tendons = embodiment.muscle_tendon_ids[self._drawn]
         self._widths = self.model.tendon_width.copy()
         self.model.tendon_rgba[:] = RELAXED
@@ -130,16 +144,15 @@ class SceneRenderer:
         elevation: float = -12.0,
         landmarks: Iterable[np.ndarray] = (),
     ) -> View:
-        """Return where the camera must be so that everything fits.
+        """Return a camera that shows all poses and landmarks.
 
-        A free body is followed in the horizontal plane. The next pictures are taken from there, or from the `view`
-        that `draw` gets.
+        The camera follows a free body horizontally. It becomes the default view of `draw`.
 
         Args:
-            poses: Poses (nq,), or (num_qpos,) of a body without its props.
-            azimuth: Direction in which the camera looks, about the vertical [degrees].
-            elevation: And above the horizontal [degrees].
-            landmarks: Points (K, 3) [m] that are shown with each of the first poses.
+            poses: Poses (nq,), or (num_qpos,) for a body without its props.
+            azimuth: Viewing direction about the vertical [degrees].
+            elevation: Viewing direction above the horizontal [degrees].
+            landmarks: Points (K, 3) [m] shown with the first poses, one array per pose.
         """
         parts = []
         for pose, shown in zip_longest(poses, landmarks):
@@ -152,11 +165,11 @@ class SceneRenderer:
         forward = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
         right = np.array([np.sin(turn), -np.cos(turn), 0.0])
         axes = np.stack((right, np.cross(right, forward), forward))  # of the camera: right, up, away
-        seen = points @ axes.T
-        middle = (seen.min(axis=0) + seen.max(axis=0)) / 2
+        projected = points @ axes.T
+        middle = (projected.min(axis=0) + projected.max(axis=0)) / 2
         tangent = np.tan(np.radians(self.model.vis.global_.fovy) / 2)
-        reach = np.abs((seen - middle)[:, :2]) / tangent / (self.width / self.height, 1.0)
-        distance = float((1.06 * reach.max(axis=-1) - (seen - middle)[:, 2]).max())
+        reach = np.abs((projected - middle)[:, :2]) / tangent / (self.width / self.height, 1.0)
+        distance = float((1.06 * reach.max(axis=-1) - (projected - middle)[:, 2]).max())
         self._view = View(middle @ axes, distance, azimuth, elevation)
         return self._view
 
@@ -169,7 +182,19 @@ class SceneRenderer:
         landmarks: np.ndarray | None = None,
         label: tuple[str, str] = ("", ""),
     ) -> np.ndarray:
-        """One image (height, width, 3) uint8: a pose (nq,), its ghost, muscles by activation, points (K, 3)."""
+        """Render one image.
+
+        Args:
+            qpos: Pose (nq,).
+            reference: Pose (nq,) of the ghost; None: no ghost.
+            activation: Muscle activations in [0, 1], (muscles,); None: keep the colors.
+            view: Camera; None: that of the last `aim`.
+            landmarks: Points (K, 3) [m]; None: none.
+            label: Two columns of text at the bottom left.
+
+        Returns:
+            (height, width, 3) uint8.
+        """
         self._gl.make_current()
         self._pose(self._data, qpos)
         if activation is not None:
@@ -200,7 +225,7 @@ class SceneRenderer:
     def _add_ghost(self, reference: np.ndarray, nothing: mujoco.MjvPerturb) -> None:
         self._pose(self._ghost, reference)
         first = self._scene.ngeom
-        # Only what moves: a ghost of the fixed parts would flicker inside the body.
+        # Only moving parts: a ghost of the fixed parts would cause z-fighting.
         moving = mujoco.mjtCatBit.mjCAT_DYNAMIC
         mujoco.mjv_addGeoms(self.model, self._ghost, self._ghost_options, nothing, moving, self._scene)
         for index in range(first, self._scene.ngeom):
@@ -215,17 +240,17 @@ class SceneRenderer:
             mujoco.mjr_overlay(font, corner, rectangle, label[0], label[1], self._context)
         image = np.empty((self.height, self.width, 3), dtype=np.uint8)
         mujoco.mjr_readPixels(image, None, rectangle, self._context)
-        return np.ascontiguousarray(image[::-1])  # OpenGL's first row is the lowest
+        return np.ascontiguousarray(image[::-1])  # OpenGL's first row is the bottom row
 
     def _pose(self, data: mujoco.MjData, qpos: np.ndarray) -> None:
-        data.qpos[: len(qpos)] = qpos  # a motion has no props: these stay
+        data.qpos[: len(qpos)] = qpos  # motions do not include props, which stay in place
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_camlight(self.model, data)
         mujoco.mj_tendon(self.model, data)
 
     def _points(self, qpos: np.ndarray) -> np.ndarray:
-        """Corners of the boxes around everything visible of the body, relative to the followed root, (P, 3)."""
+        """Return the corners (P, 3) of the bounding boxes of all visible geoms, relative to the followed root."""
         self._pose(self._data, qpos)
         model, shown = self.model, np.flatnonzero(self.model.geom_group == 0)
         shown = shown[model.geom_type[shown] != GeomType.mjGEOM_PLANE]
@@ -236,13 +261,14 @@ class SceneRenderer:
         return world.reshape(-1, 3) - self._root(self._data)
 
     def _root(self, data: mujoco.MjData) -> np.ndarray:
-        """Horizontal position of the free root, the origin for a fixed body, (3,)."""
+        """Return the horizontal position of the free root, or the origin for a fixed body, (3,)."""
         if self.embodiment.root_joint is None:
             return np.zeros(3)
         address = self.model.joint(self.embodiment.root_joint).qposadr[0]
         return np.array([*data.qpos[address : address + 2], 0.0])
 
     def close(self) -> None:
+        """Free the OpenGL context."""
         self._context.free()
         self._gl.free()
 
@@ -254,7 +280,7 @@ class SceneRenderer:
 
 
 def _options(tendons: bool) -> mujoco.MjvOption:
-    """What is drawn: bones (group 0) and the floor; no sites, no wrapping or collision geometry."""
+    """Return what is drawn: bones (group 0) and the floor; no sites, wrapping or collision geometry."""
     options = mujoco.MjvOption()
     options.sitegroup[:] = 0
     options.geomgroup[:] = (1, 0, 1, 0, 0, 0)

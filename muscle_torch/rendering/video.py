@@ -1,4 +1,4 @@
-"""Videos and pictures of trajectories: one after the other, or side by side."""
+"""Videos and images of trajectories, in sequence or side by side."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from muscle_torch.storage.files import write_atomically
 from .scene import SceneRenderer, View
 
 CANNOT_WRITE = "free disk space or choose another output="
-# What drawing or encoding fails with.
+# Exceptions raised by drawing or encoding.
 FAILURES = (OSError, RuntimeError, InputError, mujoco.FatalError)
 
 
@@ -36,32 +36,32 @@ def render(
     grid: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write an .mp4 video, or an .webp picture that moves, of trajectories.
+    """Write an .mp4 video, or an animated .webp image, of trajectories.
 
     Args:
         embodiment: The body.
-        trajectories: What it does.
-        output: The file.
-        width, height: Of the picture [pixels], both even.
-        fps: Frames a second of the video.
-        speed: Pace of the video; 0.25 is slow motion.
-        max_seconds: At most so much of each trajectory [s].
-        samples: Antialiasing samples a pixel.
-        grid: All at once side by side, each in its part of the picture, instead of one after the other; those that
-            end before the longest stay on their last frame.
-        progress: Called with (frames done, frames) after each.
+        trajectories: The trajectories, in order.
+        output: The file; its suffix chooses the format.
+        width: Of the video [pixels], even.
+        height: Of the video [pixels], even.
+        fps: Frames per second of the video.
+        speed: Playback speed; 0.25 is slow motion.
+        max_seconds: Maximum duration of each trajectory [s].
+        samples: Antialiasing samples per pixel.
+        grid: Show all trajectories side by side instead of in sequence; shorter ones stop on their last frame.
+        progress: Called with (frames done, total frames) after each frame.
 
     Raises:
-        InputError: There is nothing to render, it would be too small to see, or the file cannot be written.
+        InputError: There is nothing to render, the tiles would be too small, or the file cannot be written.
     """
     if not trajectories:
-        raise InputError("there is no motion to render")
+        raise InputError("there is no motion to render: set checkpoint= or motion=")
     groups = [trajectories] if grid else [[trajectory] for trajectory in trajectories]
     columns = math.ceil(math.sqrt(len(groups[0])))
     rows = math.ceil(len(groups[0]) / columns)
     tile_width, tile_height = width // columns & ~1, height // rows & ~1  # both even
     if min(tile_width, tile_height) < 64:
-        raise InputError(f"{len(trajectories)} motions in {width} x {height} are too small to see: give larger width=")
+        raise InputError(f"{len(trajectories)} motions in {width} x {height} are too small to see: set a larger width=")
     counts = [int(min(max(r.seconds for r in group), max_seconds) / speed * fps) + 1 for group in groups]
     with SceneRenderer(embodiment, tile_width, tile_height, samples) as renderer:
 
@@ -87,7 +87,19 @@ def render(
 def render_still(
     embodiment: Embodiment, trajectory: Trajectory, output: Path, time: float, width: int = 640, height: int = 480
 ) -> None:
-    """Write a PNG of the trajectory at `time` [s]. Raises InputError if the file cannot be written."""
+    """Write a PNG image of one moment of a trajectory.
+
+    Args:
+        embodiment: The body.
+        trajectory: The trajectory.
+        output: The file.
+        time: The moment [s].
+        width: Of the image [pixels], even.
+        height: Of the image [pixels], even.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     from matplotlib.image import imsave
 
     with SceneRenderer(embodiment, width, height) as renderer:
@@ -101,7 +113,7 @@ def render_still(
 
 @contextmanager
 def progress_bar(output: Path) -> Iterator[Callable[[int, int], None]]:
-    """Give what `render` reports its frames to: a bar on a terminal, one line elsewhere."""
+    """Yield a progress callback for `render`: a bar on a terminal, a single line otherwise."""
     with tqdm(desc=f"rendering {output.name}", unit="frame", disable=None, leave=False) as bar:
         if bar.disable:
             print(f"rendering {output.name}", flush=True)
@@ -114,13 +126,16 @@ def progress_bar(output: Path) -> Iterator[Callable[[int, int], None]]:
 
 
 def film(embodiment: Embodiment, trajectories: Sequence[Trajectory], output: Path, **options: Any) -> None:
-    """Render as part of a longer run: raise InputError for whatever drawing or encoding fails with.
+    """Render during a longer run, turning every drawing or encoding failure into an InputError.
 
     Args:
         embodiment: The body.
-        trajectories: What it does.
+        trajectories: The trajectories, in order.
         output: The file.
-        options: Those of `render`.
+        **options: Options of `render`.
+
+    Raises:
+        InputError: Rendering failed.
     """
     try:
         with progress_bar(output) as show:
@@ -130,7 +145,15 @@ def film(embodiment: Embodiment, trajectories: Sequence[Trajectory], output: Pat
 
 
 def write_mp4(output: Path, images: Iterator[np.ndarray], width: int, height: int, fps: int) -> None:
-    """Encode images (height, width, 3) uint8 as H.264; `output` appears when it is complete."""
+    """Encode images as H.264; `output` appears only when it is complete.
+
+    Args:
+        output: The file.
+        images: (height, width, 3) uint8 each.
+        width: Of the images [pixels].
+        height: Of the images [pixels].
+        fps: Frames per second.
+    """
     import imageio_ffmpeg
 
     options = {"fps": fps, "codec": "libx264", "quality": 8, "macro_block_size": 2, "output_params": ["-f", "mp4"]}
@@ -145,20 +168,28 @@ def write_mp4(output: Path, images: Iterator[np.ndarray], width: int, height: in
 
 
 def write_webp(output: Path, images: Iterator[np.ndarray], width: int, height: int, fps: int) -> None:
-    """Encode images (height, width, 3) uint8 as an endless animation that web pages show; for seconds, not minutes."""
+    """Encode images as an endless animation for web pages; suited to seconds, not minutes.
+
+    Args:
+        output: The file.
+        images: (height, width, 3) uint8 each.
+        width: Of the images [pixels].
+        height: Of the images [pixels].
+        fps: Frames per second.
+    """
     from PIL import Image
 
-    first, *others = [Image.fromarray(image) for image in images]
+    first, *following = [Image.fromarray(image) for image in images]
     pace = {"duration": round(1000 / fps), "loop": 0, "quality": 60, "method": 4}
     with write_atomically(output, CANNOT_WRITE) as temporary:
-        first.save(temporary, format="WEBP", save_all=True, append_images=others, **pace)
+        first.save(temporary, format="WEBP", save_all=True, append_images=following, **pace)
 
 
 WRITERS = {".mp4": write_mp4, ".webp": write_webp}
 
 
 def _aim(renderer: SceneRenderer, trajectory: Trajectory, count: int = 20) -> View:
-    """Return a camera that sees poses spread over a trajectory, its reference, which may lack props, and landmarks."""
+    """Return a camera that shows poses spread over a trajectory, its reference (which may lack props) and landmarks."""
     frames = np.linspace(0, len(trajectory.qpos) - 1, count).astype(int)
     series = [trajectory.qpos] + ([] if trajectory.reference is None else [trajectory.reference])
     landmarks = () if trajectory.landmarks is None else trajectory.landmarks[frames]

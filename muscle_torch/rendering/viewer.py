@@ -1,7 +1,7 @@
-"""A body in the browser, drawn with viser: bones, muscles coloured by activation, the reference as a ghost.
+"""Browser viewer with viser: bones, muscles colored by activation, the reference as a ghost.
 
-Needs the extra `viewer`. `muscle_torch.rendering.player` decides what is shown when; this file draws it and wires the
-controls.
+Requires the extra `viewer`. `muscle_torch.rendering.player` holds the playback state; this file draws it and connects
+the controls.
 """
 
 import socket
@@ -26,15 +26,16 @@ except ModuleNotFoundError as error:
 
 GeomType = mujoco.mjtGeom
 FPS = 30
-BARS_EVERY = 3  # frames: text is dearer to send than poses
-THICKNESS = 0.006  # of a muscle [m]
+BARS_EVERY = 3  # frames between updates of the bars: HTML is more expensive to send than poses
+THICKNESS = 0.006  # [m] of a muscle's line
 SPEEDS = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0}
 
 
 class BodyScene:
-    """The body of one embodiment in a viser scene; `draw` moves it."""
+    """One embodiment in a viser scene; `draw` sets its pose."""
 
     def __init__(self, server: viser.ViserServer, embodiment: Embodiment):
+        """Add the body's meshes, ghost, muscles and landmarks to the server's scene."""
         self.server, self.embodiment, self.model = server, embodiment, embodiment.whole_model
         self._data, self._ghost_data = mujoco.MjData(self.model), mujoco.MjData(self.model)
         self._world = server.scene.add_frame("/world", show_axes=False)
@@ -45,22 +46,22 @@ class BodyScene:
         self._owner = np.full(self.model.ntendon, -1)
         drawn = np.flatnonzero(embodiment.muscle_tendon_ids >= 0)
         self._owner[embodiment.muscle_tendon_ids[drawn]] = drawn
-        segments, colours = np.zeros((2 * self.model.nwrap, 2, 3)), np.zeros((2 * self.model.nwrap, 2, 3), np.uint8)
-        self.muscles = server.scene.add_line_segments("/world/muscles", segments, colours, thickness=THICKNESS)
+        segments, colors = np.zeros((2 * self.model.nwrap, 2, 3)), np.zeros((2 * self.model.nwrap, 2, 3), np.uint8)
+        self.muscles = server.scene.add_line_segments("/world/muscles", segments, colors, thickness=THICKNESS)
         self.landmarks = server.scene.add_point_cloud(
             "/world/landmarks", np.zeros((1, 3), np.float32), _rgb(LANDMARK), point_size=2 * LANDMARK_SIZE,
             point_shape="circle", precision="float32", visible=False,
         )  # fmt: skip
         self._place_camera()
 
-    def _add_mesh(self, kind: str, body: int, colour: tuple[int, int, int], opacity: float | None) -> Any:
+    def _add_mesh(self, kind: str, body: int, color: tuple[int, int, int], opacity: float | None) -> Any:
         vertices, faces = self.meshes[body]
         name = f"/world/{kind}/{self.model.body(body).name or body}"
-        options = {"color": colour, "opacity": opacity, "cast_shadow": False, "receive_shadow": False}
+        options = {"color": color, "opacity": opacity, "cast_shadow": False, "receive_shadow": False}
         return self.server.scene.add_mesh_simple(name, vertices, faces, side="double", **options)
 
     def _place_camera(self) -> None:
-        """Looks at the whole body, from where `tools/render.py` does."""
+        """Aim the camera at the whole body, from the same direction as `tools/render.py`."""
         _pose(self.model, self._data, self.model.qpos0)
         at, turned = self._data.xpos, self._data.xmat.reshape(-1, 3, 3)
         points = np.concatenate([at[b] + vertices @ turned[b].T for b, (vertices, _) in self.meshes.items()])
@@ -73,32 +74,49 @@ class BodyScene:
         self.server.scene.add_grid("/floor", width=10, height=10, position=(0.0, 0.0, float(floor)))
 
     def draw(self, frame: Frame, ghost: bool = True, follow: bool = False) -> None:
-        """Puts everything where it is in `frame`; follow: a free body stays in the middle of the view."""
+        """Show a frame.
+
+        Args:
+            frame: The frame.
+            ghost: Show the reference.
+            follow: Keep a free body in the centre of the view.
+        """
         _pose(self.model, self._data, frame.qpos)
         show = ghost and frame.reference is not None
         if show:
             assert frame.reference is not None
             _pose(self.model, self._ghost_data, frame.reference)
-        points, colours = muscle_segments(self.model, self._data, self._owner, frame.activation)
+        points, colors = muscle_segments(self.model, self._data, self._owner, frame.activation)
         with self.server.atomic():
             _place(self.bodies, self._data)
             if show:
                 _place(self.ghosts, self._ghost_data)
             for handle in self.ghosts.values():
                 handle.visible = show
-            self.muscles.points, self.muscles.colors = points, colours
+            self.muscles.points, self.muscles.colors = points, colors
             self.landmarks.visible = ghost and frame.landmarks is not None
             if frame.landmarks is not None:
                 self.landmarks.points = frame.landmarks.astype(np.float32)
             if self.embodiment.root_joint is not None:
-                away = frame.qpos[:2] if follow else np.zeros(2)
-                self._world.position = (-float(away[0]), -float(away[1]), 0.0)
+                offset = frame.qpos[:2] if follow else np.zeros(2)
+                self._world.position = (-float(offset[0]), -float(offset[1]), 0.0)
 
 
 class Viewer:
-    """The page: a `BodyScene`, its controls, and the clock that plays."""
+    """The page: a `BodyScene`, its controls and the playback clock."""
 
     def __init__(self, player: Player, embodiment: Embodiment, host: str = "127.0.0.1", port: int = 8080):
+        """Start the server.
+
+        Args:
+            player: Playback state.
+            embodiment: The body.
+            host: Address to listen on.
+            port: Port; the next free one if it is in use.
+
+        Raises:
+            InputError: The address or port is invalid.
+        """
         self.server = _serve(host, port)
         self.player, self.scene, self.embodiment = player, BodyScene(self.server, embodiment), embodiment
         self._bars = activation_bars(embodiment.groups, embodiment.muscle_names)
@@ -108,10 +126,11 @@ class Viewer:
 
     @property
     def url(self) -> str:
+        """Address of the page."""
         return f"http://{self.server.get_host()}:{self.server.get_port()}"
 
     def run(self) -> None:
-        """Plays until interrupted."""
+        """Play until interrupted."""
         last = time.monotonic()
         while True:
             time.sleep(max(0.0, last + 1 / FPS - time.monotonic()))
@@ -120,13 +139,13 @@ class Viewer:
             last = now
 
     def tick(self, seconds: float) -> None:
-        """Lets `seconds` pass and draws, if anything changed."""
+        """Advance by `seconds` and redraw if anything changed."""
         if self.player.advance(seconds) or self._changed:
             self._changed = False
             self.refresh()
 
     def refresh(self) -> None:
-        """Draws the player's present moment, and shows it in the controls."""
+        """Draw the player's current frame and update the controls."""
         frame = self.player.frame
         self.scene.draw(frame, self.ghost.value, self.follow.value)
         self.slider.value = min(round(self.player.time, 2), self.slider.max)
@@ -135,6 +154,7 @@ class Viewer:
         self._count += 1
 
     def close(self) -> None:
+        """Stop the server."""
         with redirect_stdout(None):
             self.server.stop()
 
@@ -149,16 +169,16 @@ class Viewer:
         self.follow = gui.add_checkbox("follow", True, visible=self.embodiment.root_joint is not None)
         with gui.add_folder("muscle activation"):
             self.bars = gui.add_html("")
-        self.source.on_update(self._asked(lambda: self._choose_source(self.source.value)))
-        self.clip.on_update(self._asked(lambda: self._choose_clip(self.clip.value)))
-        self.slider.on_update(self._asked(lambda: player.seek(self.slider.value)))
-        self.play.on_click(self._asked(self._toggle))
-        self.speed.on_update(self._asked(lambda: setattr(player, "speed", SPEEDS[self.speed.value])))
+        self.source.on_update(self._user_callback(lambda: self._choose_source(self.source.value)))
+        self.clip.on_update(self._user_callback(lambda: self._choose_clip(self.clip.value)))
+        self.slider.on_update(self._user_callback(lambda: player.seek(self.slider.value)))
+        self.play.on_click(self._user_callback(self._toggle))
+        self.speed.on_update(self._user_callback(lambda: setattr(player, "speed", SPEEDS[self.speed.value])))
         for switch in (self.ghost, self.follow):
-            switch.on_update(self._asked(lambda: None))
+            switch.on_update(self._user_callback(lambda: None))
 
-    def _asked(self, act: Any) -> Any:
-        """A callback for what a person does in a browser; what this program sets itself calls nothing."""
+    def _user_callback(self, act: Any) -> Any:
+        """Wrap `act` as a callback that ignores changes made by the program itself."""
 
         def respond(event: Any) -> None:
             if event.client is None:
@@ -176,7 +196,7 @@ class Viewer:
         self.play.label = "pause" if self.player.playing else "play"
 
     def _choose_source(self, name: str) -> None:
-        self.source.disabled = True  # playing every motion takes a while
+        self.source.disabled = True  # loading a source may take a while
         try:
             self.player.choose_source(name)
         finally:
@@ -194,20 +214,20 @@ class Viewer:
 
 
 def _serve(host: str, port: int) -> viser.ViserServer:
-    """A page on `port` or, where that is taken, on the next free one."""
+    """Start a server on `port`, or on the next free port if it is in use."""
     if not 0 < port < 2**16:
         raise InputError(f"port={port}: choose one between 1024 and 65535")
     try:
-        with socket.create_server((host, 0)):  # viser would wait for ever
+        with socket.create_server((host, 0)):  # viser would wait forever
             pass
     except OSError as error:
-        raise InputError(f"host={host} is no address of this machine ({error.strerror}): use 127.0.0.1") from None
-    with redirect_stdout(None):  # it greets with a table of its own
+        raise InputError(f"host={host} is not an address of this machine ({error.strerror}): use 127.0.0.1") from None
+    with redirect_stdout(None):  # suppress viser's banner
         return viser.ViserServer(host, port, label="muscle_torch", verbose=False)
 
 
 def body_meshes(model: mujoco.MjModel) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Body id -> (vertices (V, 3) in the body's frame [m], faces (F, 3)) of what is seen of it: group 0, no planes."""
+    """Return the visible geometry (group 0, no planes): body id -> (vertices (V, 3) [m] in its frame, faces (F, 3))."""
     parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     for geom in range(model.ngeom):
         if (
@@ -238,42 +258,49 @@ def _geom_mesh(model: mujoco.MjModel, geom: int) -> tuple[np.ndarray, np.ndarray
         face, faces = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
         return model.mesh_vert[first : first + count], model.mesh_face[face : face + faces]
     if kind == GeomType.mjGEOM_CAPSULE:
-        made = trimesh.creation.capsule(height=2 * size[1], radius=size[0])  # type: ignore[attr-defined]
-        made.apply_translation((0, 0, -made.bounds.mean(axis=0)[2]))
+        shape = trimesh.creation.capsule(height=2 * size[1], radius=size[0])  # type: ignore[attr-defined]
+        shape.apply_translation((0, 0, -shape.bounds.mean(axis=0)[2]))
     elif kind == GeomType.mjGEOM_CYLINDER:
-        made = trimesh.creation.cylinder(radius=size[0], height=2 * size[1])  # type: ignore[attr-defined]
+        shape = trimesh.creation.cylinder(radius=size[0], height=2 * size[1])  # type: ignore[attr-defined]
     elif kind == GeomType.mjGEOM_BOX:
-        made = trimesh.creation.box(extents=2 * size)  # type: ignore[attr-defined]
+        shape = trimesh.creation.box(extents=2 * size)  # type: ignore[attr-defined]
     else:
-        made = trimesh.creation.icosphere(subdivisions=3)  # type: ignore[attr-defined]
-        made.apply_scale(size if kind == GeomType.mjGEOM_ELLIPSOID else size[0])
-    return np.asarray(made.vertices), np.asarray(made.faces)
+        shape = trimesh.creation.icosphere(subdivisions=3)  # type: ignore[attr-defined]
+        shape.apply_scale(size if kind == GeomType.mjGEOM_ELLIPSOID else size[0])
+    return np.asarray(shape.vertices), np.asarray(shape.faces)
 
 
 def muscle_segments(
     model: mujoco.MjModel, data: mujoco.MjData, owner: np.ndarray, activation: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lines along every muscle's path (2 nwrap, 2, 3) [m] and their colours, uint8; unused ones have no length.
+    """Return line segments along every muscle's path, for buffers of constant size.
 
-    owner: tendon -> its muscle, -1 for none: drawn relaxed. Always as many, so that a viewer can keep its buffers.
+    Args:
+        model: The model.
+        data: State with computed tendon paths.
+        owner: Muscle of each tendon, -1 for none (drawn relaxed), (ntendon,).
+        activation: (muscles,) in [0, 1]; None: all relaxed.
+
+    Returns:
+        Points (2 nwrap, 2, 3) [m] and colors (2 nwrap, 2, 3) uint8; unused segments have zero length.
     """
     points = np.zeros((2 * model.nwrap, 2, 3), dtype=np.float32)
     level = np.zeros(2 * model.nwrap)
     path, used = data.wrap_xpos.reshape(-1, 3), 0
     for tendon in range(model.ntendon):
         first, count = data.ten_wrapadr[tendon], data.ten_wrapnum[tendon]
-        own = slice(used, used + max(count - 1, 0))
-        points[own, 0], points[own, 1] = path[first : first + count - 1], path[first + 1 : first + count]
+        segments = slice(used, used + max(count - 1, 0))
+        points[segments, 0], points[segments, 1] = path[first : first + count - 1], path[first + 1 : first + count]
         if activation is not None and owner[tendon] >= 0:
-            level[own] = np.clip(activation[owner[tendon]], 0, 1)
-        used = own.stop
-    # Brightened again by the browser, which takes the colours of lines for linear light.
-    colour = 255 * (RELAXED + level[:, None] * (ACTIVE - RELAXED))[:, :3] ** 2.2
-    return points, np.repeat(colour.astype(np.uint8)[:, None], 2, axis=1)
+            level[segments] = np.clip(activation[owner[tendon]], 0, 1)
+        used = segments.stop
+    # The browser treats line colors as linear light and brightens them, so darken them here.
+    color = 255 * (RELAXED + level[:, None] * (ACTIVE - RELAXED))[:, :3] ** 2.2
+    return points, np.repeat(color.astype(np.uint8)[:, None], 2, axis=1)
 
 
 def _pose(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> None:
-    data.qpos[: len(qpos)] = qpos  # a motion has no props: these stay
+    data.qpos[: len(qpos)] = qpos  # motions do not include props, which stay in place
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     mujoco.mj_tendon(model, data)
@@ -284,6 +311,6 @@ def _place(handles: dict[int, Any], data: mujoco.MjData) -> None:
         handle.position, handle.wxyz = data.xpos[body], data.xquat[body]
 
 
-def _rgb(colour: Any) -> tuple[int, int, int]:
-    red, green, blue = (round(255 * float(value)) for value in list(colour)[:3])
+def _rgb(color: Any) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * float(value)) for value in list(color)[:3])
     return red, green, blue

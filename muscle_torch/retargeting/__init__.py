@@ -1,4 +1,4 @@
-"""Anyone's motion capture -> MotionClip: readers, fitting, three methods, post-processing, quality."""
+"""Retargeting: motion capture files to MotionClips. Readers, fitting, three methods, post-processing, quality."""
 
 from .quality import THRESHOLDS, Quality, assess, reasons
 from .raw import RawMotion

@@ -1,7 +1,7 @@
-"""How arms turn about their own length: the axes of their segments, and the body's joints that follow them.
+"""Axial rotation of the arms: the axes of their segments, and the body's joints that follow them.
 
-The axes are the identity in a T-pose with palms down: x forward, where the elbow bends to and the thumb points, y to
-the left along the arm, z up, at the back of the hand. A recording's segment has them whatever its own rest pose is.
+The axes are the identity in a T-pose with palms down: x forward, the direction of elbow flexion and of the thumb; y to
+the left along the arm; z up, out of the back of the hand. They do not depend on the rest pose of a recording.
 """
 
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from muscle_torch.errors import InputError
 
-# segment -> the bone that turns so; the ulna does not turn about its length, the forearm does.
+# Segment -> the bone that rotates with it; the forearm rotates about its length, the ulna does not.
 ARM_SEGMENTS = {"upper_arm": "humerus", "ulna": "ulna", "forearm": "radius", "hand": "lunate"}
-FOREARM_JOINTS = ("pro_sup", "deviation", "flexion")  # that the orientation of a hand determines
-STRAIGHT = 0.25  # sine of the elbow's angle; a straighter elbow shows the plane in which it bends badly
+FOREARM_JOINTS = ("pro_sup", "deviation", "flexion")  # determined by the orientation of the hand
+STRAIGHT = 0.25  # sine of the elbow angle; a straighter elbow does not determine its flexion plane well
 
 
 def segment_axes(front: np.ndarray, along: np.ndarray, side: str) -> np.ndarray:
-    """Return the axes (..., 3, 3) of an arm's segment as columns.
+    """Return the axes (..., 3, 3) of an arm segment as columns.
 
     Args:
-        front: Where the elbow bends to, or the thumb points (..., 3); made square to `along`.
-        along: Towards the hand (..., 3).
+        front: Direction of elbow flexion, or of the thumb (..., 3); orthogonalized to `along`.
+        along: Direction towards the hand (..., 3).
         side: "left" or "right".
     """
     y = along / np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9) * (1.0 if side == "left" else -1.0)
@@ -33,9 +33,11 @@ def segment_axes(front: np.ndarray, along: np.ndarray, side: str) -> np.ndarray:
 
 
 def bends_to(places: np.ndarray, turns: np.ndarray) -> np.ndarray | None:
-    """Return where the elbow bends to (3,) in the axes of the upper arm, on average; None if it stays straight.
+    """Return the mean direction of elbow flexion (3,) in the axes of the upper arm; None if the elbow stays straight.
 
-    places (T, 3, 3): of shoulder, elbow and wrist; turns (T, 3, 3): of the upper arm.
+    Args:
+        places: Positions of shoulder, elbow and wrist, (T, 3, 3) [m].
+        turns: Orientations of the upper arm, (T, 3, 3).
     """
     bones = np.diff(places, axis=1)
     upper, fore = (bones / np.maximum(np.linalg.norm(bones, axis=2, keepdims=True), 1e-9)).swapaxes(0, 1)
@@ -47,12 +49,22 @@ def bends_to(places: np.ndarray, turns: np.ndarray) -> np.ndarray | None:
 
 
 class BodyArm:
-    """One arm of a body: how its bones lie in their segments' axes, and its forearm and wrist joints."""
+    """One arm of a body: the orientation of its bones in their segments' axes, and its forearm and wrist joints."""
 
     def __init__(
         self, model: mujoco.MjModel, side: str, turns: Mapping[str, np.ndarray], rest: Mapping[str, np.ndarray]
     ) -> None:
-        """`turns`, `rest`: orientations (3, 3) of bodies and places (3,) of landmarks in the body's T-pose."""
+        """Read the arm's geometry.
+
+        Args:
+            model: The model.
+            side: "left" or "right".
+            turns: Orientations (3, 3) of bodies in the body's T-pose.
+            rest: Positions (3,) of landmarks in the body's T-pose [m].
+
+        Raises:
+            InputError: The joint axes of the arm are not as expected.
+        """
         letter = side[0]
         self.side, self.bodies = side, {name: f"{body}_{letter}" for name, body in ARM_SEGMENTS.items()}
         self.joints = tuple(f"{name}_{letter}" for name in FOREARM_JOINTS)
@@ -60,7 +72,7 @@ class BodyArm:
         outward = 1.0 if side == "right" else -1.0
         if abs(pronation.axis[1] - outward) > 0.02 or deviation.axis[2] < 1 or flexion.axis[0] != outward:
             raise InputError(
-                f"the {side} arm: its forearm must turn about its length, then the wrist about its z and x axes"
+                f"unsupported {side} arm: its forearm must rotate about its length, its wrist about z and x"
             )
         self.limits = {joint: model.joint(joint).range for joint in self.joints}
         self.pronation_axis = pronation.axis.copy()
@@ -70,32 +82,32 @@ class BodyArm:
         upper = rest[f"{side}_elbow"] - rest[f"{side}_shoulder"]
         hinge = turns[self.bodies["ulna"]] @ model.joint(f"elbow_flex_{letter}").axis
         axes = turns[self.bodies["upper_arm"]].T @ segment_axes(np.cross(hinge, upper), upper, side)
-        # Columns: the segment's axes in those of its bone. Bones of forearm and hand point x to the thumb, y upwards.
+        # Columns: the segment's axes in those of its bone. In forearm and hand bones x points to the thumb, y upwards.
         self.axes = dict.fromkeys(ARM_SEGMENTS, np.diag([1.0, outward, outward])) | {"upper_arm": axes}
 
     def segments(self, turns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the orientations of the arm's segments (T, 3, 3) by those of the bones."""
+        """Return the orientations of the arm's segments (T, 3, 3), computed from those of its bones."""
         return {f"{self.side}_{name}": turns[body] @ self.axes[name] for name, body in self.bodies.items()}
 
     def follow(
         self, segments: Mapping[str, np.ndarray], upper: np.ndarray, forearm: np.ndarray
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Return what the body has to do to turn as the recorded segments.
+        """Return the bone orientations and joint angles that reproduce recorded segment orientations.
 
         Args:
-            segments: Segment ("left_hand") -> its recorded orientation (T, 3, 3); the others are unknown.
+            segments: Segment ("left_hand") -> recorded orientation (T, 3, 3); missing ones are unknown.
             upper: Direction from shoulder to elbow (T, 3), unit vectors.
             forearm: Direction from elbow to wrist (T, 3), unit vectors.
 
         Returns:
-            The orientation (T, 3, 3) of the bone "humerus", of which only the turn about its length counts; and the
-            angles (T,) [rad] of the joints of forearm and wrist, within their ranges.
+            The orientation (T, 3, 3) of the bone "humerus", of which only the rotation about its length matters; and
+            the angles (T,) [rad] of the forearm and wrist joints, within their ranges.
         """
         turn_of = {name: segments[key] for name in ARM_SEGMENTS if (key := f"{self.side}_{name}") in segments}
         turns, angles = {}, {}
         if "upper_arm" in turn_of:
             turns[self.bodies["upper_arm"]] = turn_of["upper_arm"] @ self.axes["upper_arm"].T
-        straight = turn_of.get("forearm")  # the hand's axes if the wrist is straight
+        straight = turn_of.get("forearm")  # axes of the hand for a straight wrist
         if "hand" in turn_of:
             along = forearm if straight is None else straight[..., 1] * (1.0 if self.side == "left" else -1.0)
             wrist = _wrist_angles(turn_of["hand"], along, self.side)
@@ -107,7 +119,7 @@ class BodyArm:
         return turns, {name: np.clip(values, *self.limits[name]) for name, values in angles.items()}
 
     def hand(self, ulna: np.ndarray, angles: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the orientation of the hand's bone (T, 3, 3) by that of the ulna and the joints' angles (T,)."""
+        """Return the orientation of the hand bone (T, 3, 3) from the ulna's and the joint angles (T,) [rad]."""
         zero = np.zeros(len(ulna))
         pronation, deviation, flexion = (angles.get(name, zero) for name in self.joints)
         turn = Rotation.from_rotvec(pronation[:, None] * self.pronation_axis).as_matrix()
@@ -115,17 +127,22 @@ class BodyArm:
         return ulna @ turn @ self.hand_in_forearm @ wrist
 
     def forearm(self, ulna: np.ndarray, pronation: np.ndarray) -> np.ndarray:
-        """Return the direction from elbow to wrist (T, 3) by the ulna's orientation (T, 3, 3) and pronation [rad]."""
+        """Return the direction from elbow to wrist (T, 3) from the ulna's orientation and pronation (T,) [rad]."""
         turn = Rotation.from_rotvec(pronation[:, None] * self.pronation_axis)
         place = self.radius + turn.apply(self.lunate)
         return np.einsum("tij,tj->ti", ulna @ self.axes["ulna"].T, place / np.linalg.norm(place, axis=1, keepdims=True))
 
 
 def _wrist_angles(hand: np.ndarray, along: np.ndarray, side: str) -> tuple[np.ndarray, np.ndarray]:
-    """Deviation towards the thumb and flexion towards the palm (T,) [rad].
+    """Return deviation towards the thumb and flexion towards the palm (T,) [rad].
 
-    hand (T, 3, 3): its axes; along (T, 3): the forearm's direction. The hand turns about z, then about x: in its axes
-    the direction's x changes with the deviation alone.
+    The hand rotates about z, then about x, so in its axes the x component of the forearm direction depends only on
+    deviation.
+
+    Args:
+        hand: Axes of the hand, (T, 3, 3).
+        along: Direction of the forearm, (T, 3).
+        side: "left" or "right".
     """
     sign = 1.0 if side == "right" else -1.0
     x, y, z = np.einsum("tji,tj->it", hand, along)
@@ -133,15 +150,16 @@ def _wrist_angles(hand: np.ndarray, along: np.ndarray, side: str) -> tuple[np.nd
 
 
 def _wrist_turn(deviation: np.ndarray, flexion: np.ndarray, side: str) -> np.ndarray:
-    """Rotation (T, 3, 3) of a hand against its forearm, in the axes of both."""
+    """Return the rotation (T, 3, 3) of a hand relative to its forearm."""
     sign = 1.0 if side == "right" else -1.0
     return Rotation.from_euler("ZX", sign * np.stack((deviation, flexion), axis=1)).as_matrix()
 
 
 def elbow_axes(upper: np.ndarray, forearm: np.ndarray, turn: np.ndarray | None, side: str) -> np.ndarray | None:
-    """Return the axes (T, 3, 3) of a forearm that is turned half way, by the plane in which the elbow bends.
+    """Return the axes (T, 3, 3) of a forearm in mid-rotation, from the plane of elbow flexion.
 
-    A straight elbow shows no plane: it is that of the upper arm, or lies between those before and after.
+    While the elbow is straight, the plane is taken from the upper arm, or interpolated between the frames before and
+    after.
 
     Args:
         upper: Direction from shoulder to elbow (T, 3).
@@ -150,7 +168,7 @@ def elbow_axes(upper: np.ndarray, forearm: np.ndarray, turn: np.ndarray | None, 
         side: "left" or "right".
 
     Returns:
-        None if the elbow is straight throughout and the upper arm's orientation unknown.
+        The axes; None if the elbow is always straight and the upper arm's orientation unknown.
     """
     hinge = np.cross(upper, forearm)
     if turn is not None:
@@ -169,7 +187,7 @@ def elbow_axes(upper: np.ndarray, forearm: np.ndarray, turn: np.ndarray | None, 
 
 
 def _pronation(forearm: np.ndarray, elbow: np.ndarray) -> np.ndarray:
-    """How far the thumb is turned downwards from where the elbow bends to (T,) [rad], by the axes (T, 3, 3)."""
+    """Return the downward rotation of the thumb from the direction of elbow flexion (T,) [rad], for axes (T, 3, 3)."""
     thumb = forearm[..., 0]
     down, ahead = -np.sum(thumb * elbow[..., 2], axis=-1), np.sum(thumb * elbow[..., 0], axis=-1)
     angle = np.unwrap(np.arctan2(down, ahead))

@@ -1,4 +1,4 @@
-"""Body parts that come too near each other: MuJoCo finds the nearest points, torch pushes them apart."""
+"""Collisions between body parts: MuJoCo finds the nearest points, torch pushes the parts apart."""
 
 from dataclasses import dataclass
 
@@ -12,52 +12,60 @@ from .kinematics import BodyTree, Frames, Pose
 
 @dataclass(frozen=True)
 class Contacts:
-    """Nearest points of C pairs of geoms, per frame; pairs that are near in no frame are left out."""
+    """Nearest points of C pairs of geoms per frame; pairs that are never near are excluded."""
 
     bodies: Tensor  # (2, C)
     local: Tensor  # (2, T, C, 3) the nearest points in the axes of their bodies [m]
     normal: Tensor  # (T, C, 3) from the first to the second, world
-    near: Tensor  # (T, C) 1 where the pair is near in that frame
+    near: Tensor  # (T, C) 1 if the pair is near in that frame
     nearest: np.ndarray  # (T,) smallest distance of all pairs [m]
 
     def __len__(self) -> int:
+        """Return the number of pairs C."""
         return self.bodies.shape[1]
 
     def rows(self, tree: BodyTree, frames: Frames, clearance: float, weight: float) -> tuple[Tensor, Tensor, Tensor]:
-        """One-sided terms: (Jacobian (T, C, d), distance beyond `clearance` (T, C), weight (T, C))."""
-        where = [
+        """Return the one-sided terms: Jacobian (T, C, d), distance beyond `clearance` (T, C) and weight (T, C).
+
+        Args:
+            tree: The body.
+            frames: Its kinematics.
+            clearance: Distance to keep [m].
+            weight: Weight of a near pair.
+        """
+        points = [
             frames.pos[:, b] + (frames.mat[:, b] @ at[..., None])[..., 0]
             for b, at in zip(self.bodies, self.local, strict=True)
         ]
-        apart = torch.sum((where[1] - where[0]) * self.normal, dim=-1) - clearance
-        move = [tree.point_jacobian(frames, b, at) for b, at in zip(self.bodies, where, strict=True)]
-        jacobian = torch.sum((move[1] - move[0]) * self.normal[..., None], dim=2)
-        return jacobian, apart, weight * self.near
+        distance = torch.sum((points[1] - points[0]) * self.normal, dim=-1) - clearance
+        jacobians = [tree.point_jacobian(frames, b, at) for b, at in zip(self.bodies, points, strict=True)]
+        jacobian = torch.sum((jacobians[1] - jacobians[0]) * self.normal[..., None], dim=2)
+        return jacobian, distance, weight * self.near
 
 
 def pairs(model: mujoco.MjModel) -> np.ndarray:
-    """(C, 2) geoms whose collision the model asks for, floor left out."""
+    """Return the pairs of geoms (C, 2) whose collision the model defines, without the floor."""
     return np.stack((model.pair_geom1, model.pair_geom2), axis=1)
 
 
 def find_contacts(tree: BodyTree, pose: Pose, clearance: float) -> Contacts | None:
-    """The model's pairs that are nearer than about twice `clearance`."""
+    """Find the model's pairs that are nearer than twice `clearance` [m]; None if there are none."""
     model, qpos = tree.model, tree.qpos(pose, exact=False)
-    both = pairs(model)
+    geoms = pairs(model)
     data = mujoco.MjData(model)
     reach = 2 * clearance
-    found = np.zeros((len(qpos), len(both)), dtype=bool)
-    ends = np.zeros((2, len(qpos), len(both), 3))
-    normals = np.zeros((len(qpos), len(both), 3))
+    near = np.zeros((len(qpos), len(geoms)), dtype=bool)
+    ends = np.zeros((2, len(qpos), len(geoms), 3))
+    normals = np.zeros((len(qpos), len(geoms), 3))
     nearest = np.full(len(qpos), np.inf)
     line = np.zeros(6)
-    sizes = model.geom_rbound[both].sum(axis=1) + reach
+    sizes = model.geom_rbound[geoms].sum(axis=1) + reach
     for t, q in enumerate(qpos):
         data.qpos[:] = q
         mujoco.mj_kinematics(model, data)
-        distance = np.linalg.norm(data.geom_xpos[both[:, 0]] - data.geom_xpos[both[:, 1]], axis=1)
+        distance = np.linalg.norm(data.geom_xpos[geoms[:, 0]] - data.geom_xpos[geoms[:, 1]], axis=1)
         for c in np.flatnonzero(distance < sizes):
-            first, second = both[c]
+            first, second = geoms[c]
             gap = mujoco.mj_geomDistance(model, data, first, second, reach, line)
             if gap >= reach:
                 continue
@@ -66,17 +74,17 @@ def find_contacts(tree: BodyTree, pose: Pose, clearance: float) -> Contacts | No
             length = np.linalg.norm(along)
             if length < 1e-9:
                 continue
-            found[t, c], normals[t, c] = True, along / length
+            near[t, c], normals[t, c] = True, along / length
             for side, (geom, at) in enumerate(((first, line[:3]), (second, line[3:]))):
                 body = model.geom_bodyid[geom]
                 ends[side, t, c] = data.xmat[body].reshape(3, 3).T @ (at - data.xpos[body])
-    used = np.flatnonzero(found.any(axis=0))
+    used = np.flatnonzero(near.any(axis=0))
     if not len(used):
         return None
     return Contacts(
-        bodies=tree.index(tree.place[model.geom_bodyid[both[used]].T]),
+        bodies=tree.index(tree.place[model.geom_bodyid[geoms[used]].T]),
         local=tree.tensor(ends[:, :, used]),
         normal=tree.tensor(normals[:, used]),
-        near=tree.tensor(found[:, used]),
+        near=tree.tensor(near[:, used]),
         nearest=nearest,
     )

@@ -1,7 +1,7 @@
-"""Method `gmr`: inverse kinematics frame by frame in two stages with mink and daqp, for comparison.
+"""Method `gmr`, for comparison: inverse kinematics frame by frame in two stages with mink and daqp.
 
-The scheme and weights are those of general motion retargeting as the published system uses it, with the arms' weights
-made symmetric, the couplings one hard constraint of every step, and limits on angles and speeds that act.
+Scheme and weights are those of general motion retargeting as used by the published system, with symmetric weights of
+the arms, couplings as a hard constraint of every step, and effective limits on angles and speeds.
 """
 
 import copy
@@ -14,7 +14,7 @@ from muscle_torch.embodiments import Embodiment
 
 from .fit import LANDMARK_BODIES, Proportions, Targets
 
-# body -> (position, rotation) costs of the two stages; {} is l or r.
+# Body -> (position, rotation) costs of the two stages; {} is l or r.
 STAGES: tuple[dict[str, tuple[float, float]], ...] = (
     {
         "pelvis": (100, 10), "cervical_spine": (100, 10), "humerus_{}": (1, 10), "ulna_{}": (45, 10),
@@ -25,7 +25,7 @@ STAGES: tuple[dict[str, tuple[float, float]], ...] = (
         "lunate_{}": (40, 5), "femur_{}": (0, 5), "tibia_{}": (0, 5), "talus_{}": (50, 5), "toes_{}": (50, 5),
     },
 )  # fmt: skip
-# segment -> (its body, landmarks it runs between, the body it hangs on)
+# Segment -> (its body, its two landmarks, its parent body).
 SEGMENTS = {
     "thigh": ("femur_{}", "hip", "knee", "pelvis"),
     "shank": ("tibia_{}", "knee", "ankle", "femur_{}"),
@@ -35,22 +35,22 @@ SEGMENTS = {
     "hand": ("lunate_{}", "wrist", "hand", "ulna_{}"),
 }
 DAMPING, LM_DAMPING = 0.5, 1.0
-TRIES, FIRST_TRIES, ENOUGH = 10, 60, 1e-3
-FASTEST = 40.0  # [rad/s]
+ITERATIONS, FIRST_ITERATIONS, MIN_IMPROVEMENT = 10, 60, 1e-3
+MAX_SPEED = 40.0  # [rad/s]
 
 
 def fit_frames(targets: Targets, body: Proportions) -> np.ndarray:
-    """qpos (T, nq); floor and filter come after."""
+    """Solve for qpos (T, nq); floor and filter are applied afterwards."""
     embodiment = body.tree.embodiment
     model = embodiment.model
-    configuration = mink.Configuration(model, q=_first(targets, body))
+    configuration = mink.Configuration(model, q=initial_qpos(targets, body))
     stages = [_tasks(model, targets, stage) for stage in STAGES]
     equality = mink.EqualityConstraintTask(model, cost=1.0)
     step = 1.0 / targets.rate
     joints = [embodiment.joint_names[j] for j in embodiment.scalar_joint_ids]
     limits = [
         mink.ConfigurationLimit(_uncoupled(embodiment)),
-        mink.VelocityLimit(model, dict.fromkeys(joints, FASTEST)),
+        mink.VelocityLimit(model, dict.fromkeys(joints, MAX_SPEED)),
     ]
     goals = frame_goals(targets, body)
     out = np.empty((targets.num_frames, model.nq))
@@ -60,30 +60,34 @@ def fit_frames(targets: Targets, body: Proportions) -> np.ndarray:
                 turn, at = goals[name]
                 pose = mink.SE3.from_rotation_and_translation(mink.SO3.from_matrix(turn[t]), at[t])
                 task.set_target(pose)
-            _solve(configuration, list(tasks.values()), equality, limits, step, FIRST_TRIES if t == 0 else TRIES)
+            _solve(
+                configuration, list(tasks.values()), equality, limits, step, FIRST_ITERATIONS if t == 0 else ITERATIONS
+            )
         out[t] = configuration.q
     return out
 
 
 def _uncoupled(embodiment: Embodiment) -> mujoco.MjModel:
-    """The model without limits of coupled joints: in a hard coupling both ends' limits would stop each other midway."""
+    """Return the model without limits of coupled joints: with a hard coupling, both limits would block each other."""
     model = copy.deepcopy(embodiment.model)
     model.jnt_limited[np.isin(model.jnt_qposadr, embodiment.dependent.qpos_ids)] = 0
     return model
 
 
-def _solve(configuration: mink.Configuration, tasks: list, equality, limits: list, step: float, tries: int) -> None:
+def _solve(
+    configuration: mink.Configuration, tasks: list, equality, limits: list, step: float, iterations: int
+) -> None:
     before = _error(configuration, tasks)
-    for _ in range(1 + tries):
+    for _ in range(1 + iterations):
         try:
             velocity = mink.solve_ik(
                 configuration, tasks, step, "daqp", damping=DAMPING, limits=limits, constraints=[equality]
             )
         except mink.NoSolutionFound:
-            return  # limits and couplings leave no way: the pose stays
+            return  # no solution within limits and couplings: keep the pose
         configuration.integrate_inplace(velocity, step)
         after = _error(configuration, tasks)
-        if before - after <= ENOUGH:
+        if before - after <= MIN_IMPROVEMENT:
             return
         before = after
 
@@ -93,11 +97,11 @@ def _error(configuration: mink.Configuration, tasks: list) -> float:
 
 
 def _tasks(model: mujoco.MjModel, targets: Targets, stage: dict[str, tuple[float, float]]) -> dict[str, mink.FrameTask]:
-    known = {LANDMARK_BODIES.get(name, name) for name in targets.names}
+    bodies = {LANDMARK_BODIES.get(name, name) for name in targets.names}
     tasks = {}
     for form, (position, rotation) in stage.items():
         for name in dict.fromkeys((form.format("l"), form.format("r"))):
-            if name in known:
+            if name in bodies:
                 tasks[name] = mink.FrameTask(
                     name, "body", position_cost=position, orientation_cost=rotation, lm_damping=LM_DAMPING
                 )
@@ -105,30 +109,30 @@ def _tasks(model: mujoco.MjModel, targets: Targets, stage: dict[str, tuple[float
 
 
 def frame_goals(targets: Targets, body: Proportions) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """body -> (orientation (T, 3, 3), origin (T, 3)) that it should have.
+    """Return body -> target orientation (T, 3, 3) and origin (T, 3).
 
-    Orientations that were not recorded follow the segment's direction with as little twist as possible.
+    Unrecorded orientations follow the segment's direction with as little twist as possible.
     """
     turns = dict(targets.orientations)
     if not body.free:
         fixed = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]) @ body.turns["thorax"]
         turns["thorax"] = np.broadcast_to(fixed, (targets.num_frames, 3, 3))
     at = {name: targets.positions[:, i] for i, name in enumerate(targets.names)}
-    for own, start, end, parent in SEGMENTS.values():
+    for bone, start, end, parent in SEGMENTS.values():
         for side in ("left", "right"):
             first, last = f"{side}_{start}", f"{side}_{end}"
-            name, above = own.format(side[0]), parent.format(side[0])
+            name, above = bone.format(side[0]), parent.format(side[0])
             if first not in at or last not in at or above not in turns:
                 continue
             rest = body.rest[last] - body.rest[first]
-            base = turns[above] @ body.turns[above].T  # how the parent turned since the T-pose
+            base = turns[above] @ body.turns[above].T  # rotation of the parent from the T-pose
             turns[name] = _least_turn(base @ rest, at[last] - at[first]) @ base @ body.turns[name]
     for arm in body.arms.values():
         ulna = f"ulna_{arm.side[0]}"
         if ulna in turns and set(arm.joints) & targets.angles.keys():
             turns[arm.bodies["hand"]] = arm.hand(turns[ulna], targets.angles)
     goals = {}
-    for landmark, where in at.items():
+    for landmark, position in at.items():
         name = LANDMARK_BODIES.get(landmark, "pelvis")
         turn = turns.get(name)
         if name == "cervical_spine":
@@ -138,9 +142,9 @@ def frame_goals(targets: Targets, body: Proportions) -> dict[str, tuple[np.ndarr
         elif name.startswith("thirdmc") or turn is None:
             continue
         if landmark == "pelvis":
-            where = where - turn @ body.turns["pelvis"].T @ (body.rest["pelvis"] - body.pelvis_origin)
-        goals[name] = (turn, where)
-    for name in ("lunate_l", "lunate_r"):  # no hand was recorded: as the forearm
+            position = position - turn @ body.turns["pelvis"].T @ (body.rest["pelvis"] - body.pelvis_origin)
+        goals[name] = (turn, position)
+    for name in ("lunate_l", "lunate_r"):  # without a recorded hand: like the forearm
         landmark = "left_wrist" if name.endswith("l") else "right_wrist"
         ulna = f"ulna_{name[-1]}"
         if landmark in at and name not in goals and ulna in turns:
@@ -149,7 +153,7 @@ def frame_goals(targets: Targets, body: Proportions) -> dict[str, tuple[np.ndarr
 
 
 def _least_turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Smallest rotations (T, 3, 3) that take directions `start` to `end` (T, 3)."""
+    """Return the smallest rotations (T, 3, 3) from directions `start` to `end`, (T, 3) each."""
     a = start / np.linalg.norm(start, axis=1, keepdims=True)
     b = end / np.linalg.norm(end, axis=1, keepdims=True)
     v, c = np.cross(a, b), np.sum(a * b, axis=1)[:, None, None]
@@ -158,13 +162,13 @@ def _least_turn(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.eye(3) + cross + cross @ cross / np.maximum(1 + c, 1e-6)
 
 
-def _first(targets: Targets, body: Proportions) -> np.ndarray:
-    """Upright at the first target; joints whose rest is out of range start in its middle."""
+def initial_qpos(targets: Targets, body: Proportions) -> np.ndarray:
+    """Return the initial pose, upright at the first target; joints that cannot be at rest start mid-range."""
     tree = body.tree
     pose = tree.rest(1)
     middle = (tree.lower + tree.upper) / 2
-    away = (pose.joints[0] <= tree.lower) & (tree.lower > 0)
-    pose.joints[0] = pose.joints[0].where(~away, middle)
+    out_of_range = (pose.joints[0] <= tree.lower) & (tree.lower > 0)
+    pose.joints[0] = pose.joints[0].where(~out_of_range, middle)
     qpos = tree.qpos(pose)[0]
     if tree.free:
         turn = targets.orientations["pelvis"][0] @ body.turns["pelvis"].T @ pose.root_mat[0].numpy()

@@ -1,4 +1,4 @@
-"""The soles and the floor: lowest points of the feet, which of them stand, tilt and height of the floor."""
+"""Soles and floor: lowest points of the feet, standing points, tilt and height of the floor."""
 
 from dataclasses import dataclass
 
@@ -16,19 +16,19 @@ GeomType = mujoco.mjtGeom
 FEET = ("calcn", "toes")
 NEAR = 0.02  # [m] above the floor: may be in contact
 SLOW = 0.25  # [m/s] along the floor: stands
-RISING = 0.10  # [m/s] away from the floor: a heel that lifts stands no more
+RISING = 0.10  # [m/s] away from the floor: a lifting heel no longer stands
 SHORTEST_STANCE = 0.05  # [s]
 SAME_PLACE, LOW = 0.01, 0.015  # [m] along the floor and above it: within these a point keeps standing
-STEEPEST = 3.0  # [deg]; a larger tilt is in the motion, not in the floor
-TOUCH = 0.001  # [m] a foot this near to the floor touches it
-LIFTED = 0.05  # [m] a person whose feet are all higher than this sits or climbs; less may be the recording's error
-FALLING, FREE = 0.04, 6.5  # [s], [m/s^2]: how fast a pelvis falls in flight; in a walk by 5 at most
-LEVEL = 0.15  # [deg]; a smaller tilt is left alone
+STEEPEST = 3.0  # [deg]; a larger tilt belongs to the motion, not to the floor
+TOUCH = 0.001  # [m] above the floor: a lower foot touches it
+LIFTED = 0.05  # [m]; with both feet higher, a person sits or climbs; less may be a recording error
+FALLING, FREE = 0.04, 6.5  # [s] time step, [m/s^2] acceleration of a pelvis in flight; at most 5 in walking
+LEVEL = 0.15  # [deg]; a smaller tilt is ignored
 
 
 @dataclass(frozen=True)
 class Soles:
-    """Support points of both feet: ends of capsules, and ellipsoids."""
+    """P support points of both feet: ends of capsules, and ellipsoids."""
 
     bodies: Tensor  # (P,)
     local: Tensor  # (P, 3) centres in the body's axes [m]
@@ -38,6 +38,7 @@ class Soles:
 
     @classmethod
     def of(cls, tree: BodyTree) -> "Soles":
+        """Return the soles of a body. Raises InputError for unsupported geoms."""
         model = tree.model
         rows = []
         names = {tree.body(f"{part}_{side}") for part in FEET for side in "rl"}
@@ -61,7 +62,7 @@ class Soles:
         return cls(tree.index(body), *(tree.tensor(a) for a in (at, radius, turn, size)))
 
     def lowest(self, frames: Frames) -> Tensor:
-        """The lowest point of each, world (T, P, 3)."""
+        """Return the lowest position of each point in the world, (T, P, 3) [m]."""
         mat = frames.mat[:, self.bodies]
         at = frames.pos[:, self.bodies] + (mat @ self.local[..., None])[..., 0]
         down = torch.zeros_like(at)
@@ -75,33 +76,39 @@ class Soles:
 
     @property
     def rigid(self) -> Tensor:
-        """(P,) capsule ends: points of the foot that can stand still; an ellipsoid's lowest point wanders over it."""
+        """Capsule ends, (P,) bool: points that can stand still, unlike the moving lowest point of an ellipsoid."""
         return self.radius > 0
 
 
 class Feet:
-    """The soles, with a small tree of their own: where they are costs little."""
+    """The soles with a separate small tree, for cheap kinematics."""
 
     def __init__(self, tree: BodyTree) -> None:
+        """Build the small tree."""
         self.soles = Soles.of(tree)
         self.tree = BodyTree(tree.embodiment, tree.device, tree.dtype, [f"{p}_{side}" for p in FEET for side in "rl"])
-        self._own = Soles.of(self.tree)
+        self._soles = Soles.of(self.tree)
 
     def lowest(self, pose: Pose) -> np.ndarray:
-        """(T, P, 3) the lowest point of each support point, world [m]."""
-        return self._own.lowest(self.tree.forward(pose)).double().cpu().numpy()
+        """Return the lowest position of each support point in the world, (T, P, 3) [m]."""
+        return self._soles.lowest(self.tree.forward(pose)).double().cpu().numpy()
 
 
 def grounded(lowest: np.ndarray, height: np.ndarray, rate: float) -> np.ndarray:
-    """(T,) bool: frames in which a foot has to touch the floor: all but those of flight, and of feet held up.
+    """Return the frames in which a foot must touch the floor, (T,) bool: all except flight and raised feet.
 
-    lowest (T,): lowest point of the feet, height (T,): of the pelvis [m]. Only who falls freely leaves the floor: where
-    the feet seem to while the pelvis falls with less, the recording errs.
+    Only a freely falling body leaves the floor. If the feet seem to leave it while the pelvis falls more slowly, the
+    recording is wrong.
+
+    Args:
+        lowest: Lowest point of the feet, (T,) [m].
+        height: Height of the pelvis, (T,) [m].
+        rate: Frame rate [Hz].
     """
     touching = np.ones(len(lowest), dtype=bool)
-    apart = min(max(1, round(FALLING * rate)), len(height) - 1)
-    padded = np.pad(height, apart, mode="reflect", reflect_type="odd")
-    falling = (2 * height - padded[2 * apart :] - padded[: -2 * apart]) * (rate / apart) ** 2
+    step = min(max(1, round(FALLING * rate)), len(height) - 1)
+    padded = np.pad(height, step, mode="reflect", reflect_type="odd")
+    falling = (2 * height - padded[2 * step :] - padded[: -2 * step]) * (rate / step) ** 2
     for start, stop in runs(lowest > TOUCH):
         if falling[start:stop].max() > FREE or lowest[start:stop].max() > LIFTED:
             touching[start:stop] = False
@@ -109,7 +116,7 @@ def grounded(lowest: np.ndarray, height: np.ndarray, rate: float) -> np.ndarray:
 
 
 def standing(points: np.ndarray, rate: float) -> np.ndarray:
-    """(T, P) bool: which of the points (T, P, 3) are near the floor, and slow along it and upwards for long enough."""
+    """Return which points (T, P, 3) are near the floor, and slow along it and upwards for long enough, (T, P) bool."""
     velocity = np.gradient(points, axis=0) * rate
     level, rising = np.linalg.norm(velocity[..., :2], axis=-1), np.abs(velocity[..., 2])
     still = (points[..., 2] < NEAR) & (level < SLOW) & (rising < RISING)
@@ -122,35 +129,39 @@ def standing(points: np.ndarray, rate: float) -> np.ndarray:
 
 
 def stances(points: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """(which of the points stand (T, P) bool, where each does so (T, P, 2) [m]) for points (T, P, 3).
+    """Return which points (T, P, 3) stand, (T, P) bool, and their position while they do, (T, P, 2) [m].
 
-    As `standing`, and each stance lasts from when its point comes near the place until it leaves it: recorded feet
-    still glide when they land.
+    As `standing`, but a stance lasts as long as its point is near the stance's position, because recorded feet still
+    glide when they land.
     """
-    still, place = standing(points, rate), points[..., :2].copy()
-    for column, where, out in zip(still.T, points.transpose(1, 0, 2), place.transpose(1, 0, 2), strict=True):
+    still, position = standing(points, rate), points[..., :2].copy()
+    for column, point, out in zip(still.T, points.transpose(1, 0, 2), position.transpose(1, 0, 2), strict=True):
         for start, stop in runs(column):
-            if start and column[start - 1]:  # the stance before it reaches up to here
+            if start and column[start - 1]:  # already covered by the previous stance
                 continue
-            middle = np.median(where[start:stop, :2], axis=0)
-            near = (np.linalg.norm(where[:, :2] - middle, axis=1) < SAME_PLACE) & (where[:, 2] < LOW)
-            away = np.flatnonzero(~near)
-            start = max(away[away < start], default=-1) + 1
-            stop = min(away[away >= stop], default=len(near))
+            middle = np.median(point[start:stop, :2], axis=0)
+            near = (np.linalg.norm(point[:, :2] - middle, axis=1) < SAME_PLACE) & (point[:, 2] < LOW)
+            outside = np.flatnonzero(~near)
+            start = max(outside[outside < start], default=-1) + 1
+            stop = min(outside[outside >= stop], default=len(near))
             column[start:stop] = True
-            out[start:stop] = np.median(where[start:stop, :2], axis=0)
-    return still, place
+            out[start:stop] = np.median(point[start:stop, :2], axis=0)
+    return still, position
 
 
 def find_floor(points: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
-    """(turn (3, 3), height [m]): turn the motion by `turn`, and the floor lies level at `height`.
+    """Estimate the floor; return the rotation (3, 3) that levels the motion, and the floor's height afterwards [m].
 
-    points (T, P, 3): the soles. The plane through the points that stand still, drawn towards the level where the
-    recording says little (a straight walk says nothing about the tilt across it).
+    Fits a plane through the points that stand still, regularized towards level because a recording may not determine
+    the tilt (a straight walk does not determine it across).
+
+    Args:
+        points: Sole points, (T, P, 3) [m].
+        rate: Frame rate [Hz].
     """
     speed = np.linalg.norm(np.gradient(points, axis=0), axis=-1) * rate
     lowest = points[..., 2].min(axis=1)
-    # Of each slow frame the lowest point; heights may drift along a tilted floor by centimetres.
+    # The lowest point of each slow frame; heights may drift along a tilted floor by centimetres.
     point = points[np.arange(len(points)), points[..., 2].argmin(axis=1)]
     slow = speed[np.arange(len(points)), points[..., 2].argmin(axis=1)] < SLOW
     if slow.sum() < 5:
@@ -159,10 +170,10 @@ def find_floor(points: np.ndarray, rate: float) -> tuple[np.ndarray, float]:
     at = at[at[:, 2] < np.quantile(at[:, 2], 0.1) + 0.10]
     plane, height = np.zeros(2), float(np.median(at[:, 2]))
     centre = at[:, :2].mean(axis=0)
-    for _ in range(5):  # iteratively reweighted: a foot in the air is no floor
+    for _ in range(5):  # iteratively reweighted, because a raised foot is not on the floor
         flat = at[:, :2] - centre
-        left = at[:, 2] - height - flat @ plane
-        weight = 1.0 / (1.0 + (left / 0.01) ** 2)
+        residual = at[:, 2] - height - flat @ plane
+        weight = 1.0 / (1.0 + (residual / 0.01) ** 2)
         design = np.column_stack((flat, np.ones(len(flat))))
         ridge = np.diag([0.01 * len(flat), 0.01 * len(flat), 0.0])
         solved = np.linalg.solve(design.T @ (design * weight[:, None]) + ridge, design.T @ (weight * at[:, 2]))

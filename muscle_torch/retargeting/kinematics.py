@@ -1,8 +1,8 @@
-"""Forward kinematics of a MuJoCo model in torch: all frames at once, with Jacobians, over independent joints only.
+"""Forward kinematics of a MuJoCo model in torch: all frames at once, with Jacobians, for independent joints.
 
-The pose of a frame is a root position (3,), a root rotation (3, 3) where the body is free, and the independent joints
-(n,). Coupled joints follow by their polynomials, so no pose that this file makes can break a coupling. Tangent of a
-frame: root translation in world axes, root rotation in the root's own axes (as MuJoCo's qvel), then the joints.
+The pose of a frame is a root position (3,), a root rotation (3, 3) if the body is free, and the independent joints
+(n,). Coupled joints follow by their polynomials, so a pose can never violate a coupling. Tangent of a frame: root
+translation in world axes, root rotation in the root's axes (as MuJoCo's qvel), then the joints.
 """
 
 from collections.abc import Sequence
@@ -18,52 +18,52 @@ from torch import Tensor
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.rotations import matrix_to_quat, quat_to_matrix
 
-MARGIN = 2e-6  # [rad, m] kept from the limits, so that rounding to float32 does not pass them
-HANGING = 0.25  # [rad] elevation of an arm at rest: straight down it would be in the ribs, and at a singularity
-DEPENDENT_TOLERANCE = 3e-4  # the model's own knee polynomials pass their ranges by that much
+MARGIN = 2e-6  # [rad, m] to the limits, so that rounding to float32 does not exceed them
+HANGING = 0.25  # [rad] elevation of an arm at rest: straight down it would touch the ribs, and be singular
+DEPENDENT_TOLERANCE = 3e-4  # the model's knee polynomials exceed their ranges by this much
 
 
 class Pose(NamedTuple):
     """Poses of T frames."""
 
-    root_pos: Tensor  # (T, 3) [m]; unused for a fixed body
+    root_pos: Tensor  # (T, 3) world [m]; unused for a fixed body
     root_mat: Tensor  # (T, 3, 3)
     joints: Tensor  # (T, n) independent joints [rad]
 
 
 class Frames(NamedTuple):
-    """What `BodyTree.forward` knows about each frame; B bodies, J scalar joints."""
+    """Kinematics of T frames; B bodies, J scalar joints, E coupled joints."""
 
     pos: Tensor  # (T, B, 3) body origins in the world [m]
     mat: Tensor  # (T, B, 3, 3)
     axis: Tensor  # (T, J, 3) joint axes in the world
-    anchor: Tensor  # (T, J, 3) points the axes go through
-    slope: Tensor  # (T, E) derivative of each coupled joint by the joint that it follows
+    anchor: Tensor  # (T, J, 3) points on the axes [m]
+    slope: Tensor  # (T, E) derivative of each coupled joint with respect to the joint that it follows
 
 
 class Points(NamedTuple):
     """Points fixed to bodies."""
 
-    bodies: Tensor  # (P,) index into the tree's bodies
+    bodies: Tensor  # (P,) indices of the tree's bodies
     local: Tensor  # (P, 3) or (T, P, 3) in the body's axes [m]
 
 
 @dataclass(frozen=True)
 class _Slot:
-    """The n-th joint of all bodies that have so many."""
+    """The n-th joint of all bodies that have at least n joints."""
 
     joints: Tensor
-    carried: Tensor | None  # rows of the slot before that it adds to; None: the rest, which is in `parts` already
+    carried: Tensor | None  # rows of the previous slot that it extends; None: the rest pose, included in `parts`
     parts: Tensor  # (J, 4, 16)
     lines: Tensor  # (J, 4, 2) axis and anchor
 
 
 @dataclass(frozen=True)
 class _Level:
-    """Bodies equally far from the world."""
+    """Bodies at the same depth below the world."""
 
     rows: Tensor  # of the local placements
-    parents: Tensor | None  # among the bodies of the level above; None: the same ones in the same order
+    parents: Tensor | None  # indices in the level above; None: identical order
 
 
 class BodyTree:
@@ -76,7 +76,14 @@ class BodyTree:
         dtype: torch.dtype = torch.float32,
         bodies: Sequence[str] | None = None,
     ) -> None:
-        """`bodies`: only these and what carries them are followed; None: all."""
+        """Build the tensors of a body.
+
+        Args:
+            embodiment: The body.
+            device: Where the tensors are stored.
+            dtype: Their type.
+            bodies: Names of the bodies to compute, with their ancestors; None: all.
+        """
         model = embodiment.model
         self.embodiment, self.model, self.device, self.dtype = embodiment, model, device, dtype
         self.free = embodiment.root_joint is not None
@@ -88,7 +95,7 @@ class BodyTree:
 
     # ---- structure
     def _keep(self, model: mujoco.MjModel, bodies: Sequence[str] | None) -> None:
-        """Model ids of the bodies that are followed, and the place of each model body among them (-1: none)."""
+        """Set the model ids of the computed bodies, and the index of each model body among them (-1: none)."""
         kept = set(range(model.nbody)) if bodies is None else {0}
         for body in () if bodies is None else self.embodiment.resolve("body", bodies).tolist():
             while body not in kept:
@@ -117,7 +124,7 @@ class BodyTree:
             raise NotImplementedError("a coupled joint that follows another coupled joint")
         self.polynomials = self.tensor(polynomials)
         self._parent_joint = self.index(np.maximum(self.follows, 0))
-        self._held = self.tensor(self.follows < 0)
+        self._constant = self.tensor(self.follows < 0)
         column = {int(j): i for i, j in enumerate(self.independent)}
         self._parent_column = self.index([column.get(int(j), 0) for j in self.follows])
         self._dependent, self._independent = self.index(self.dependent), self.index(self.independent)
@@ -127,12 +134,12 @@ class BodyTree:
             lower[i], upper[i] = self._inside(joint, lower[i], upper[i], low, high)
         self.lower, self.upper = self.tensor(lower), self.tensor(upper)
         hanging = self.tensor([HANGING * name.startswith("shoulder_elv") for name in self.names])
-        self.neutral = hanging.clamp(self.lower, self.upper)  # (n,) [rad] where nothing is known
+        self.neutral = hanging.clamp(self.lower, self.upper)  # (n,) [rad] default for undetermined joints
 
     def _inside(self, joint: int, lower: float, upper: float, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
-        """The part of an independent joint's range, around its rest, where the joints that follow it keep theirs."""
+        """Return the part of a joint's range, around its rest, in which the joints that follow it are within theirs."""
         grid = np.linspace(lower, upper, 2001)
-        fine = np.ones(len(grid), dtype=bool)
+        allowed = np.ones(len(grid), dtype=bool)
         start = self.model.qpos0[self.qpos_ids]
         for row in np.flatnonzero(self.follows == joint):
             other = self.dependent[row]
@@ -140,22 +147,22 @@ class BodyTree:
                 grid - start[joint], self.embodiment.dependent.polynomials[row]
             )
             slack = DEPENDENT_TOLERANCE
-            fine &= (value >= low[other] - slack) & (value <= high[other] + slack)
+            allowed &= (value >= low[other] - slack) & (value <= high[other] + slack)
         rest = int(np.argmin(np.abs(grid - np.clip(start[joint], lower, upper))))
-        bad = np.flatnonzero(~fine)
-        before, after = bad[bad < rest], bad[bad > rest]
+        forbidden = np.flatnonzero(~allowed)
+        before, after = forbidden[forbidden < rest], forbidden[forbidden > rest]
         first, last = (before[-1] + 1 if len(before) else 0), (after[0] - 1 if len(after) else len(grid) - 1)
         return float(grid[first]), float(grid[last])
 
     def _bodies(self, model: mujoco.MjModel) -> None:
-        """Constants of `forward`: placements are 4x4 matrices [turn, position; 0, 1]."""
+        """Compute the constants of `forward`: placements are 4x4 matrices [rotation, position; 0, 1]."""
         parents = self.place[model.body_parentid[self.body_ids]]
         rest = torch.eye(4, dtype=torch.float64).repeat(len(parents), 1, 1)
         rest[:, :3, :3] = quat_to_matrix(torch.as_tensor(model.body_quat[self.body_ids]))
         rest[:, :3, 3] = torch.as_tensor(model.body_pos[self.body_ids])
         body_of = self.place[model.jnt_bodyid[self.scalar]]
         parts, lines = self._joint_parts(model)
-        # Joints of one body one after the other: slot 0 of all bodies, then slot 1, ...
+        # Process the joints of a body in sequence: slot 0 of all bodies, then slot 1, ...
         slot = np.array([np.sum(body_of[:i] == b) for i, b in enumerate(body_of)])
         slot[body_of < 0] = -1
         first = slot == 0
@@ -181,7 +188,7 @@ class BodyTree:
         self._parents, self._body_of = parents, body_of
 
     def _depths(self, parents: np.ndarray, rows: dict[int, int]) -> None:
-        """Bodies by their distance from the world, in the order of their parents; `rows`: of their local placements."""
+        """Order bodies by depth and by their parents; `rows`: index of each body's local placement."""
         depth = np.zeros(len(parents), dtype=int)
         for body in range(1, len(parents)):
             depth[body] = depth[parents[body]] + 1
@@ -201,9 +208,10 @@ class BodyTree:
         self._by_body = self.index(np.argsort(np.concatenate(order)))
 
     def _joint_parts(self, model: mujoco.MjModel) -> tuple[Tensor, Tensor]:
-        """Per joint: what its placement takes times (1, sin, 1 - cos, shift) (J, 4, 4, 4); [axis, anchor] (J, 4, 2).
+        """Return the coefficients of each joint's placement (J, 4, 4, 4), and its line [axis, anchor] (J, 4, 2).
 
-        A turn by angle about axis k through p is I + sin K + (1 - cos) K^2, with p kept where it is.
+        The coefficients are those of (1, sin, 1 - cos, shift). A rotation by an angle about axis k through p is
+        I + sin K + (1 - cos) K^2, with p fixed.
         """
         axis, at = torch.as_tensor(model.jnt_axis[self.scalar]), torch.as_tensor(model.jnt_pos[self.scalar])
         x, y, z = axis.unbind(-1)
@@ -220,7 +228,7 @@ class BodyTree:
         return parts, lines
 
     def _ancestors(self, model: mujoco.MjModel) -> None:
-        """(B, J) 1 where moving joint j moves body b."""
+        """Set (B, J): 1 if joint j moves body b."""
         count = len(self.body_ids)
         mask, carried = np.zeros((count, len(self.scalar))), np.zeros(count)
         root = 0
@@ -236,32 +244,37 @@ class BodyTree:
 
     # ---- poses
     def body(self, name: str) -> int:
-        """Its place among the bodies that are followed."""
+        """Return the index of a body among the computed ones."""
         place = int(self.place[self.embodiment.resolve("body", [name])[0]])
         if place < 0:
-            raise KeyError(f"body {name} is not followed")
+            raise KeyError(f"body {name} is not computed by this tree")
         return place
 
     def rest(self, frames: int) -> Pose:
-        """Upright, facing x, joints at `neutral`."""
+        """Return T = `frames` upright poses facing x, with the joints at `neutral`."""
         quarter = self.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
         turn = quarter if self.free else torch.eye(3, device=self.device, dtype=self.dtype)
         root = torch.zeros(frames, 3, device=self.device, dtype=self.dtype)
         return Pose(root, turn.expand(frames, 3, 3).clone(), self.neutral.repeat(frames, 1))
 
     def all_joints(self, joints: Tensor) -> tuple[Tensor, Tensor]:
-        """Every scalar joint (T, J) from the independent ones (T, n), and the slopes of the coupled ones (T, E)."""
+        """Return all scalar joints (T, J) from the independent ones (T, n), and the coupled ones' slopes (T, E)."""
         full = joints.new_zeros(len(joints), len(self.scalar))
         full[:, self._independent] = joints
-        away = torch.where(self._held > 0, 0.0, full[:, self._parent_joint] - self.qpos0[self._parent_joint])
+        offset = torch.where(self._constant > 0, 0.0, full[:, self._parent_joint] - self.qpos0[self._parent_joint])
         c = self.polynomials
-        value = c[:, 0] + away * (c[:, 1] + away * (c[:, 2] + away * (c[:, 3] + away * c[:, 4])))
-        slope = c[:, 1] + away * (2 * c[:, 2] + away * (3 * c[:, 3] + away * 4 * c[:, 4]))
+        value = c[:, 0] + offset * (c[:, 1] + offset * (c[:, 2] + offset * (c[:, 3] + offset * c[:, 4])))
+        slope = c[:, 1] + offset * (2 * c[:, 2] + offset * (3 * c[:, 3] + offset * 4 * c[:, 4]))
         full[:, self._dependent] = self.qpos0[self._dependent] + value
-        return full, torch.where(self._held > 0, 0.0, slope)
+        return full, torch.where(self._constant > 0, 0.0, slope)
 
     def qpos(self, pose: Pose, exact: bool = True) -> np.ndarray:
-        """(T, nq) float64 for MuJoCo; coupled joints in double precision where `exact`, which takes longer."""
+        """Return qpos (T, nq) float64 for MuJoCo.
+
+        Args:
+            pose: T frames.
+            exact: Compute coupled joints in double precision, which is slower.
+        """
         out = np.tile(self.model.qpos0, (len(pose.joints), 1))
         if self.free:
             out[:, :3] = pose.root_pos.cpu().numpy()
@@ -273,20 +286,20 @@ class BodyTree:
         return self.embodiment.project(out)
 
     def pose(self, qpos: np.ndarray) -> Pose:
-        """The inverse of `qpos`, joints clamped to their limits."""
+        """Invert `qpos`; joints are clamped to their limits."""
         joints = self.tensor(qpos[:, self.qpos_ids[self.independent]]).clamp(self.lower, self.upper)
         if not self.free:
             return self.rest(len(qpos))._replace(joints=joints)
         return Pose(self.tensor(qpos[:, :3]), quat_to_matrix(self.tensor(qpos[:, 3:7])), joints)
 
     def forward(self, pose: Pose) -> Frames:
-        """Where bodies and joint axes are."""
+        """Compute the placements of bodies and joint axes."""
         full, slope = self.all_joints(pose.joints)
-        away, count = (full - self.qpos0).T, len(full)
-        angle = torch.where(self.slides[:, None] > 0, 0.0, away)
-        shift = torch.where(self.slides[:, None] > 0, away, 0.0)
+        offset, count = (full - self.qpos0).T, len(full)
+        angle = torch.where(self.slides[:, None] > 0, 0.0, offset)
+        shift = torch.where(self.slides[:, None] > 0, offset, 0.0)
         by = torch.stack((torch.ones_like(angle), torch.sin(angle), 1 - torch.cos(angle), shift), -1)  # (J, T, 4)
-        # Bodies in the axes of their parents, first as at rest, then after one more joint each; bodies come first.
+        # Bodies in the axes of their parents, first at rest, then after each additional joint.
         locals_, lines = [self._rest[:, None].expand(-1, count, 4, 4)], []
         for slot in self._slots:
             turned = (by[slot.joints] @ slot.parts).unflatten(-1, (4, 4))
@@ -315,26 +328,31 @@ class BodyTree:
         return Frames(world[..., :3, 3], world[..., :3, :3], line[..., :3, 0], line[..., :3, 1], slope)
 
     def points(self, frames: Frames, points: Points) -> Tensor:
-        """World positions (T, P, 3)."""
+        """Return the world positions of points, (T, P, 3) [m]."""
         local = points.local.expand(len(frames.pos), -1, 3)
         return frames.pos[:, points.bodies] + (frames.mat[:, points.bodies] @ local[..., None])[..., 0]
 
     def twists(self, frames: Frames, bodies: Tensor) -> tuple[Tensor, Tensor]:
-        """How each degree of freedom moves `bodies` (P,): twists (T, 6, dof), and who is moved at all (P, dof).
+        """Return the twists (T, 6, dof) of each degree of freedom, and which `bodies` (P,) they move, (P, dof).
 
-        A twist is the angular velocity and the linear velocity at the world's origin, that of the coupled joints
-        included. A body moves with all joints of a coupling or with none (`ValueError` otherwise: such bodies lie
-        inside a coupled chain).
+        A twist is the angular velocity and the linear velocity at the world origin, including coupled joints.
+
+        Args:
+            frames: Of `forward`.
+            bodies: (P,).
+
+        Raises:
+            ValueError: A body lies inside a coupled chain, so that it moves with only some joints of a coupling.
         """
         moves = self._moves[bodies]
         lead = moves[:, self._independent]
-        used = moves.any(0)[self._dependent] & (self._held == 0)
+        used = moves.any(0)[self._dependent] & (self._constant == 0)
         if not torch.equal(moves[:, self._dependent][:, used], lead[:, self._parent_column[used]]):
             raise ValueError("a body inside a coupled chain has no common twist")
         slide = self.slides[:, None] > 0
-        turning = torch.where(slide, 0.0, frames.axis)
-        linear = torch.where(slide, frames.axis, torch.linalg.cross(frames.anchor, turning))
-        each = torch.cat((turning, linear), dim=-1).transpose(-1, -2)  # (T, 6, J)
+        angular = torch.where(slide, 0.0, frames.axis)
+        linear = torch.where(slide, frames.axis, torch.linalg.cross(frames.anchor, angular))
+        each = torch.cat((angular, linear), dim=-1).transpose(-1, -2)  # (T, 6, J)
         out = each[..., self._independent]
         through = each[..., self._dependent[used]] * frames.slope[:, None, used]
         out = out.index_add(-1, self._parent_column[used], through)
@@ -348,7 +366,13 @@ class BodyTree:
         return torch.cat((shift, spin, out), dim=-1), torch.cat((carried, lead), dim=-1)
 
     def point_jacobian(self, frames: Frames, bodies: Tensor, where: Tensor) -> Tensor:
-        """Derivative (T, P, 3, dof) of points at `where` (T, P, 3) fixed to `bodies` (P,)."""
+        """Return the derivative (T, P, 3, dof) of points fixed to bodies.
+
+        Args:
+            frames: Of `forward`.
+            bodies: (P,).
+            where: World positions of the points, (T, P, 3) [m].
+        """
         twists, moved = self.twists(frames, bodies)
         x, y, z = where.unbind(-1)
         o, i = torch.zeros_like(x), torch.ones_like(x)
@@ -357,19 +381,19 @@ class BodyTree:
         return (rows.flatten(1, 2) @ twists).unflatten(1, (-1, 3)) * moved[:, None]
 
     def turn_jacobian(self, frames: Frames, bodies: Tensor) -> Tensor:
-        """Angular velocity in world axes (T, P, 3, dof) of `bodies` (P,) for each degree of freedom."""
+        """Return the angular velocity (T, P, 3, dof) of `bodies` (P,) in world axes for each degree of freedom."""
         twists, moved = self.twists(frames, bodies)
         return twists[:, None, :3] * moved[:, None]
 
     def move(self, pose: Pose, step: Tensor) -> Pose:
-        """`pose` moved by a tangent (T, dof), joints clamped to their limits."""
+        """Return `pose` moved by a tangent (T, dof), with joints clamped to their limits."""
         joints = (pose.joints + step[:, 6 * self.free :]).clamp(self.lower, self.upper)
         if not self.free:
             return pose._replace(joints=joints)
         return Pose(pose.root_pos + step[:, :3], pose.root_mat @ exp(step[:, 3:6]), joints)
 
     def tensor(self, values: npt.ArrayLike) -> Tensor:
-        """Return `values` with this tree's dtype, on its device."""
+        """Return `values` with this tree's dtype and device."""
         return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float64), dtype=self.dtype, device=self.device)
 
     def index(self, values: npt.ArrayLike) -> Tensor:
@@ -378,6 +402,6 @@ class BodyTree:
 
 
 def exp(vector: Tensor) -> Tensor:
-    """Rotation (..., 3, 3) by the rotation vector (..., 3) [rad]."""
+    """Return the rotation (..., 3, 3) of a rotation vector (..., 3) [rad]."""
     half = torch.linalg.vector_norm(vector, dim=-1, keepdim=True) / 2
     return quat_to_matrix(torch.cat((torch.cos(half), torch.sinc(half / torch.pi) / 2 * vector), dim=-1))

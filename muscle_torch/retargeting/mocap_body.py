@@ -1,4 +1,4 @@
-"""Method `mocap_body`: the simulated body is dragged by mocap bodies through soft welds, for comparison."""
+"""Method `mocap_body`, for comparison: the simulated body is dragged by mocap bodies through soft welds."""
 
 import mujoco
 import numpy as np
@@ -6,15 +6,15 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, Slerp
 
 from .fit import Proportions, Targets, spread_frames
-from .gmr import _first, frame_goals
+from .gmr import frame_goals, initial_qpos
 
-RATE = 30.0  # [Hz] of the targets it is dragged along; the result is resampled
+RATE = 30.0  # [Hz] of the targets; the result is resampled
 STEPS, FIRST_STEPS = 100, 1000
 TIMESTEP = 0.002  # [s]
 
 
 def drag(targets: Targets, body: Proportions) -> np.ndarray:
-    """qpos (T, nq); floor and filter come after."""
+    """Simulate qpos (T, nq); floor and filter are applied afterwards."""
     embodiment = body.tree.embodiment
     stride = max(1, round(targets.rate / RATE))
     chosen = spread_frames(targets.num_frames, stride)
@@ -22,7 +22,7 @@ def drag(targets: Targets, body: Proportions) -> np.ndarray:
     goals = frame_goals(few, body)
     spec = embodiment.build_spec()
     spec.option.timestep = TIMESTEP
-    # Muscles pull and parts collide in the simulation; here only joints, couplings and welds matter.
+    # Without muscles and contacts: only joints, couplings and welds matter here.
     spec.option.disableflags = mujoco.mjtDisableBit.mjDSBL_ACTUATION | mujoco.mjtDisableBit.mjDSBL_CONTACT
     for name in goals:
         spec.worldbody.add_body(name=f"target_{name}", mocap=True)
@@ -33,13 +33,13 @@ def drag(targets: Targets, body: Proportions) -> np.ndarray:
         weld.data = np.array([0, 0, 0, 0, 0, 0, 1, 0, 0, 0, torque, 0])
     model = spec.compile()
     data = mujoco.MjData(model)
-    data.qpos[:] = _first(few, body)
-    place = {name: model.body_mocapid[model.body(f"target_{name}").id] for name in goals}
+    data.qpos[:] = initial_qpos(few, body)
+    mocap_ids = {name: model.body_mocapid[model.body(f"target_{name}").id] for name in goals}
     quats = {name: Rotation.from_matrix(turn).as_quat(scalar_first=True) for name, (turn, _) in goals.items()}
     out = np.empty((few.num_frames, model.nq))
     for t in range(few.num_frames):
         for name, (_, at) in goals.items():
-            data.mocap_pos[place[name]], data.mocap_quat[place[name]] = at[t], quats[name][t]
+            data.mocap_pos[mocap_ids[name]], data.mocap_quat[mocap_ids[name]] = at[t], quats[name][t]
         mujoco.mj_step(model, data, FIRST_STEPS if t == 0 else STEPS)
         out[t] = data.qpos
     return _all_frames(out, chosen, targets.num_frames, body.free)

@@ -1,4 +1,4 @@
-"""How good a retargeted clip is: the paper's metrics (section 5.3, Eq. 2 to 4, Table 4) and the ones it lacks."""
+"""Quality of a retargeted clip: the paper's metrics (section 5.3, Eq. 2 to 4, Table 4) and additional ones."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.motion.feasibility import Feasibility, assess_motion
-from muscle_torch.motion.low_pass import SHORTEST
+from muscle_torch.motion.low_pass import MIN_FRAMES
 from muscle_torch.motion.support import BodySurface
 
 from .collisions import pairs
@@ -20,67 +20,68 @@ from .support import SWING, hovering, stances_of, typical_slide
 
 LIMIT_TOLERANCE = 1e-5  # [rad, m]
 PENETRATION = 0.001  # [m] deeper than this counts as a penetrating frame
-TOUCHING = 0.001  # [m] body parts deeper in each other than this collide
+TOUCHING = 0.001  # [m] body parts that penetrate each other more deeply collide
 JUMP_RATIO, JUMP_FLOOR, EMA = 10.0, 1e-3, 0.01  # Eq. 2 to 4
-APART, APART_RATIO = 2, 4.0  # frames; a step so many times those before and after it is a jump: motion has no such peak
+NEIGHBOUR, NEIGHBOUR_RATIO = 2, 4.0  # frames; a step this many times larger than its neighbours is a jump
 
 
 @dataclass(frozen=True)
 class Quality:
-    """One clip. Lengths in metres, angles in radians, rates as shares of 1."""
+    """Metrics of one clip: lengths in metres, angles in radians, rates as fractions of 1."""
 
     frames: int
-    joint_violation_rate: float  # (frame, joint) samples outside their range, coupled joints included
+    joint_violation_rate: float  # fraction of (frame, joint) samples out of range, including coupled joints
     joint_violation_rate_independent: float
     joint_violation_max: float
-    penetration_rate: float  # frames deeper than 1 mm in the floor
+    penetration_rate: float  # frames more than 1 mm in the floor
     penetration_depth: float
-    floating_height: float  # the paper's: lowest centre of any geom over the clip
-    floating_lowest: float  # highest the lowest point of the feet gets above the floor while a foot stands
-    floating_highest: float  # the same over the whole clip, flight included
-    tendon_jump: float  # largest flagged change of a tendon's length in one frame, by its length in the first
+    floating_height: float  # as in the paper: lowest centre of any geom over the clip
+    floating_lowest: float  # maximal height of the feet's lowest point while a foot stands
+    floating_highest: float  # the same over the whole clip, including flight
+    tendon_jump: float  # largest flagged change of a tendon's length in one frame, relative to its first length
     tendon_jump_rate: float
     tendon_jump_name: str
     rmse: float  # of the landmarks
     time_per_frame: float  # [s]
     foot_slide: float  # mean speed of standing soles (slower than 0.25 m/s) along the floor [m/s]
-    stance_slide: float  # speed of feet on the floor at the slowest time of a stance: the median stance [m/s]
-    run_slide: float  # the same of stances that follow a flight
-    hover_height: float  # highest the body's lowest point gets above the floor while it does not fall [m]
-    hover_time: float  # how long it does so in all [s]
+    stance_slide: float  # minimal speed of the foot in a stance, median over stances [m/s]
+    run_slide: float  # the same for stances that follow a flight
+    hover_height: float  # maximal height of the body's lowest point while it does not fall [m]
+    hover_time: float  # total duration of hovering [s]
     root_speed: float  # [m/s]
     joint_speed: float  # [rad/s]
     joint_speed_name: str
     coupling_residual: float
     self_collision_rate: float
     self_collision_depth: float
-    zmp_distance: float  # of the zero-moment point from the support of the feet: mean [m]
+    zmp_distance: float  # mean distance from the zero-moment point to the support of the feet [m]
     zmp_distance_p95: float
     zmp_distance_max: float
-    zmp_outside_rate: float  # frames with it more than 20 mm outside, or without a foot that stands
-    unsupported_rate: float  # frames in which the ground must carry the body and no foot stands
-    friction_demand_p95: float  # horizontal over vertical force of the ground
-    moment_excess: float  # largest moment of a joint beyond what its muscles can give [Nm]
+    zmp_outside_rate: float  # frames with it more than 20 mm outside, or without a standing foot
+    unsupported_rate: float  # frames in which the ground must carry the body but no foot stands
+    friction_demand_p95: float  # horizontal over vertical ground force
+    moment_excess: float  # largest moment of a joint beyond the capacity of its muscles [Nm]
     moment_excess_p95: float
     moment_excess_name: str
 
     def row(self) -> dict[str, Any]:
+        """Return the metrics by name."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Series:
-    """Per frame, for the figure."""
+    """Quantities per frame, for the figure."""
 
     lowest: np.ndarray  # (T,) lowest point of the feet [m]
     error: np.ndarray  # (T,) root mean square landmark error [m]
     speed: np.ndarray  # (T,) fastest joint [rad/s]
-    jump: np.ndarray  # (T,) largest tendon step, by first length
-    zmp: np.ndarray  # (T,) distance of the zero-moment point from the support [m]
-    infeasible: tuple[str, ...] = ()  # why no body can follow the clip, a line a reason
+    jump: np.ndarray  # (T,) largest tendon step, relative to the first length
+    zmp: np.ndarray  # (T,) distance from the zero-moment point to the support [m]
+    infeasible: tuple[str, ...] = ()  # why no body can follow the clip, one line per reason
 
 
-# Of a body without feet, and of a few frames only.
+# Values for bodies without feet, and for motions of too few frames.
 NO_GROUND: dict[str, Any] = {
     field.name: "" if field.name.endswith("_name") else 0.0
     for field in fields(Quality)
@@ -88,7 +89,7 @@ NO_GROUND: dict[str, Any] = {
 }
 
 
-# metric -> largest value that passes; `thresholds.<metric>=` of tools/retarget.py changes one.
+# Metric -> largest value that passes; override with `thresholds.<metric>=` of tools/retarget.py.
 THRESHOLDS = {
     "joint_violation_rate_independent": 0.0,
     "joint_violation_max": 3.1e-4,
@@ -113,7 +114,19 @@ def assess(
     body: Proportions | None,
     seconds: float,
 ) -> tuple[Quality, Series]:
-    """Everything about qpos (T, nq) at `rate` [Hz]; `seconds`: what it took to make."""
+    """Compute all metrics of a motion.
+
+    Args:
+        embodiment: The body.
+        qpos: (T, nq).
+        rate: Frame rate [Hz].
+        targets: Targets of the fit; None: no landmark error.
+        body: The body's proportions; None: no landmark error.
+        seconds: Time that the fit took [s].
+
+    Returns:
+        The metrics, and quantities per frame.
+    """
     qpos = np.asarray(qpos, dtype=np.float64)
     outside, coupled = _limits(embodiment, qpos)
     scene = _scene(embodiment, qpos)
@@ -160,29 +173,32 @@ def assess(
 
 
 def reasons(quality: Quality, thresholds: dict[str, float]) -> list[str]:
-    """Why a clip does not pass; empty: it does."""
-    told = []
+    """Return why a clip does not pass the thresholds; empty if it passes."""
+    failures = []
     details = {
         "tendon_jump": quality.tendon_jump_name,
         "joint_speed": quality.joint_speed_name,
         "hover_height": f"for {quality.hover_time:.2f} s: the floor is flat, without stairs, slopes or seats",
-        "stance_slide": "feet never stand: the unit of the root's position or the rate is wrong",
-        "run_slide": "feet never stand: a belt's speed or the rate is wrong",
-        "root_speed": "no person is so fast: the unit of the root's position or the rate is wrong",
+        "stance_slide": "feet never stand still: the unit of the root's position or the rate is wrong",
+        "run_slide": "feet never stand still: the belt speed or the rate is wrong",
+        "root_speed": "faster than any person: the unit of the root's position or the rate is wrong",
     }
-    for name, most in thresholds.items():
+    for name, limit in thresholds.items():
         value = getattr(quality, name)
-        if value > most:
-            also = details.get(name, "")
-            told.append(f"{name} {value:.3g} > {most:g}" + (f" ({also})" if also else ""))
-    return told
+        if value > limit:
+            detail = details.get(name, "")
+            failures.append(f"{name} {value:.3g} > {limit:g}" + (f" ({detail})" if detail else ""))
+    return failures
 
 
 def tendon_jumps(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(steps (T-1, N) by the first length, which of them are jumps (T-1, N)) for lengths (T, N) (Eq. 2 to 4).
+    """Detect jumps in lengths (T, N) (Eq. 2 to 4).
 
-    A jump is more than 10 times the moving average of the steps so far, which counts the step itself with 1 %; or more
-    than 4 times the steps two frames before and after it, which a jump in the first frames does not hide.
+    A jump is a step of more than 10 times the moving average of the steps so far, including itself with a weight of 1
+    %; or of more than 4 times the steps two frames before and after it, which also detects jumps in the first frames.
+
+    Returns:
+        Steps relative to the first length (T-1, N), and which of them are jumps (T-1, N).
     """
     steps = np.abs(np.diff(length, axis=0)) / np.maximum(length[:1], 1e-6)
     flagged = np.zeros(steps.shape, dtype=bool)
@@ -193,26 +209,33 @@ def tendon_jumps(length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         average = (1 - EMA) * average + EMA * steps[t]
         flagged[t] = steps[t] > np.maximum(JUMP_RATIO * average, JUMP_FLOOR)
     around = np.zeros_like(steps)
-    around[APART:] = steps[:-APART]
-    around[:-APART] = np.maximum(around[:-APART], steps[APART:])
-    if len(steps) > 2 * APART:
-        flagged |= steps > np.maximum(APART_RATIO * around, JUMP_FLOOR)
+    around[NEIGHBOUR:] = steps[:-NEIGHBOUR]
+    around[:-NEIGHBOUR] = np.maximum(around[:-NEIGHBOUR], steps[NEIGHBOUR:])
+    if len(steps) > 2 * NEIGHBOUR:
+        flagged |= steps > np.maximum(NEIGHBOUR_RATIO * around, JUMP_FLOOR)
     return steps, flagged
 
 
 def _tendons(embodiment: Embodiment, length: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return the steps of all tendons by their first length (T-1, N), and the metrics of the jumps by name."""
+    """Return the steps of all tendons relative to their first length (T-1, N), and the jump metrics by name."""
     steps, flagged = tendon_jumps(length)
-    where = np.unravel_index(np.argmax(np.where(flagged, steps, 0.0)), steps.shape)
+    worst = np.unravel_index(np.argmax(np.where(flagged, steps, 0.0)), steps.shape)
     return steps, {
-        "tendon_jump": float(steps[where] if flagged.any() else 0.0),
+        "tendon_jump": float(steps[worst] if flagged.any() else 0.0),
         "tendon_jump_rate": float(flagged.any(axis=1).mean()),
-        "tendon_jump_name": embodiment.model.tendon(int(where[1])).name if flagged.any() else "",
+        "tendon_jump_name": embodiment.model.tendon(int(worst[1])).name if flagged.any() else "",
     }
 
 
 def landmark_error(embodiment: Embodiment, qpos: np.ndarray, targets: Targets, body: Proportions) -> np.ndarray:
-    """Root mean square over the scored landmarks (T,) [m]."""
+    """Return the root mean square error over the scored landmarks (T,) [m].
+
+    Args:
+        embodiment: The body.
+        qpos: (T, nq).
+        targets: Targets of the fit.
+        body: The body's proportions.
+    """
     tree = BodyTree(embodiment, dtype=torch.float64)
     at = tree.points(tree.forward(tree.pose(qpos)), body.points(targets.names, tree)).numpy()
     scored = targets.weights >= SCORED_WEIGHT
@@ -230,17 +253,18 @@ def _limits(embodiment: Embodiment, qpos: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
-    """Return, by frame, what MuJoCo tells of the poses; all in metres.
+    """Return geometric quantities per frame [m], computed with MuJoCo.
 
-    tendon (T, N): lengths; floor: deepest contact with the floor, at most 0; self: nearest pair of parts, at most 0;
-    centre: lowest centre of any geom; lowest: lowest point of the surface; mass: height of the centre of mass.
+    tendon (T, N): lengths; floor: deepest contact with the floor, at most 0; self: distance of the nearest pair of
+    parts, at most 0; centre: lowest centre of any geom; lowest: lowest point of the surface; mass: height of the centre
+    of mass.
     """
-    model = embodiment.whole_model  # of the paper's lowest centre of any geom
+    model = embodiment.whole_model  # for the paper's lowest centre of any geom
     data = mujoco.MjData(model)
     floor = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
-    others = np.flatnonzero(model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
-    both = pairs(model)
-    reach = model.geom_rbound[both].sum(axis=1)
+    bodies = np.flatnonzero(model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE)
+    geom_pairs = pairs(model)
+    reach = model.geom_rbound[geom_pairs].sum(axis=1)
     surface = BodySurface.of(model)
     tendon = np.empty((len(qpos), model.ntendon))
     lowest, mass = np.empty(len(qpos)), np.empty(len(qpos))
@@ -251,11 +275,11 @@ def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
         mujoco.mj_comPos(model, data)
         mujoco.mj_tendon(model, data)
         tendon[t] = data.ten_length
-        centre[t] = data.geom_xpos[others, 2].min()
+        centre[t] = data.geom_xpos[bodies, 2].min()
         lowest[t], mass[t] = surface.lowest(data), data.subtree_com[0, 2]
-        apart = np.linalg.norm(data.geom_xpos[both[:, 0]] - data.geom_xpos[both[:, 1]], axis=1)
-        for c in np.flatnonzero(apart < reach):
-            near[t] = min(near[t], mujoco.mj_geomDistance(model, data, *both[c], 0.0, None))
+        distance = np.linalg.norm(data.geom_xpos[geom_pairs[:, 0]] - data.geom_xpos[geom_pairs[:, 1]], axis=1)
+        for c in np.flatnonzero(distance < reach):
+            near[t] = min(near[t], mujoco.mj_geomDistance(model, data, *geom_pairs[c], 0.0, None))
         if embodiment.root_joint is not None:
             mujoco.mj_collision(model, data)
             contact = data.contact
@@ -272,7 +296,7 @@ def _scene(embodiment: Embodiment, qpos: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.ndarray, dict[str, float]]:
-    """Return the lowest point of the feet (T,) [m], and the metrics of the feet by name."""
+    """Return the lowest point of the feet (T,) [m], and their metrics by name."""
     if embodiment.root_joint is None:
         return np.zeros(len(qpos)), dict.fromkeys(("foot_slide", "stance_slide", "run_slide", "floating_lowest"), 0.0)
     tree = BodyTree(embodiment, dtype=torch.float64)
@@ -295,14 +319,14 @@ def _feet(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> tuple[np.nda
 
 
 def _ground(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> Feasibility | None:
-    """Return what the motion requires of ground and muscles; None for a body without feet, and for few frames."""
-    if embodiment.root_joint is None or len(qpos) < SHORTEST:
+    """Return the motion's requirements of ground and muscles; None for bodies without feet, and for too few frames."""
+    if embodiment.root_joint is None or len(qpos) < MIN_FRAMES:
         return None
     return assess_motion(embodiment, qpos, rate)
 
 
 def _root_speed(embodiment: Embodiment, qpos: np.ndarray, rate: float) -> float:
-    """Return the highest speed of the root [m/s]; 0 for a fixed body."""
+    """Return the maximal speed of the root [m/s]; 0 for a fixed body."""
     if embodiment.root_joint is None:
         return 0.0
     return float(np.linalg.norm(np.diff(qpos[:, :3], axis=0), axis=1).max(initial=0.0) * rate)

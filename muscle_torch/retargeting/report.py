@@ -1,4 +1,4 @@
-"""What a run leaves behind beside the clips: a JSON and a figure per clip, a table, the rejected and the failed."""
+"""Reports of a retargeting run: a JSON file and a figure per clip, a table, lists of rejected and failed clips."""
 
 import csv
 import json
@@ -8,33 +8,33 @@ from typing import Any
 
 import numpy as np
 
-from muscle_torch.motion.feasibility import FAR
+from muscle_torch.motion.feasibility import OUTSIDE_DISTANCE
 from muscle_torch.storage.files import write_atomically
 
 from .quality import PENETRATION, Quality
 from .retarget import Result
 
 STATUSES = ("passed", "rejected", "failed")
-SUMMARY = "summary.json"  # beside the records of the clips
+SUMMARY = "summary.json"  # in the folder of the clips' records
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all. Raises InputError if it cannot be written."""
+    """Write a JSON file atomically. Raises InputError if it cannot be written."""
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """None where there is none, or a broken one."""
+    """Read a JSON object; None if there is none or it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def count_statuses(records: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Count the records that passed, were rejected and failed."""
+    """Count the records by status: passed, rejected, failed."""
     counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
     for record in records:
         counts[record["status"]] += 1
@@ -42,7 +42,12 @@ def count_statuses(records: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 
 def write_summary(folder: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write summary.csv, rejected.txt, failed.txt and summary.json in `folder`; one record in memory at a time."""
+    """Write summary.csv, rejected.txt, failed.txt and summary.json, keeping one record in memory at a time.
+
+    Args:
+        folder: Where they are written.
+        records: Records of all clips.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     counts: dict[str, int] = dict.fromkeys(STATUSES, 0)
     frames, sums, worst = 0, dict.fromkeys(_numbers(), 0.0), dict.fromkeys(_numbers(), 0.0)
@@ -83,7 +88,7 @@ def _numbers() -> Iterator[str]:
 
 
 def draw(result: Result, path: Path) -> None:
-    """Draw landmark error, feet, zero-moment point, fastest joint and tendon steps over time."""
+    """Plot landmark error, feet, zero-moment point, fastest joint and tendon steps over time."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -92,7 +97,7 @@ def draw(result: Result, path: Path) -> None:
     series, time = result.series, np.arange(result.quality.frames) / result.clip.frequency
     feet = [
         (1000 * series.lowest, "lowest point\nof feet [mm]", (-1000 * PENETRATION, "counts as penetration")),
-        (1000 * series.zmp, "zero-moment point\noutside feet [mm]", (1000 * FAR, "counts as outside")),
+        (1000 * series.zmp, "zero-moment point\noutside feet [mm]", (1000 * OUTSIDE_DISTANCE, "counts as outside")),
     ]
     rows = [
         (1000 * series.error, "landmark\nerror [mm]", None),

@@ -1,4 +1,4 @@
-"""RawMotion -> MotionClip with its quality."""
+"""Retarget a RawMotion to a MotionClip and assess its quality."""
 
 import dataclasses
 import time
@@ -16,7 +16,7 @@ from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion import MotionClip
 from muscle_torch.motion.dynamic_filter import FilterOptions, filter_motion
 from muscle_torch.motion.feasibility import Infeasible
-from muscle_torch.motion.low_pass import SHORTEST
+from muscle_torch.motion.low_pass import MIN_FRAMES
 from muscle_torch.motion.support import Soles
 
 from .batch import BatchOptions, fit_clip
@@ -30,22 +30,36 @@ from .raw import LEG, SIDES, RawMotion, at_rate, leg_length
 
 @dataclass(frozen=True)
 class RetargetOptions:
+    """Options of `Retargeter`.
+
+    Attributes:
+        method: A name of `METHODS`.
+        cutoff: Low-pass [Hz].
+        device: Device of the method `batch`.
+        licence: Licence of the clips; empty: the recording's.
+        thresholds: Metric -> limit, to override `THRESHOLDS`.
+        dynamic: Dynamic filter for bodies with feet; None: off.
+        infeasible: How to handle a motion that no body can follow.
+    """
+
     method: str = "batch"
-    cutoff: float = 10.0  # [Hz]
+    cutoff: float = 10.0
     device: str = "cpu"
     licence: str = ""
     thresholds: dict[str, float] = field(default_factory=dict)
-    dynamic: FilterOptions | None = FilterOptions()  # of a body with feet; None: the motion stays as it was fitted
-    infeasible: Infeasible = Infeasible.keep  # what happens with a motion that no body can follow
+    dynamic: FilterOptions | None = FilterOptions()
+    infeasible: Infeasible = Infeasible.keep
 
 
 @dataclass(frozen=True)
 class Result:
+    """A retargeted clip."""
+
     clip: MotionClip
     quality: Quality
     series: Series
     targets: Targets
-    notes: tuple[str, ...] = ()  # of the recording and of what was done to it
+    notes: tuple[str, ...] = ()  # about the recording and its processing
 
 
 class _Fit(NamedTuple):
@@ -63,14 +77,14 @@ def _batch(targets: Targets, body: Proportions, options: RetargetOptions) -> tup
 
 
 def _gmr(targets: Targets, body: Proportions, options: RetargetOptions) -> tuple[np.ndarray, Targets]:
-    return _finished(fit_frames(targets, body), targets, body, options)
+    return _post_process(fit_frames(targets, body), targets, body, options)
 
 
 def _mocap_body(targets: Targets, body: Proportions, options: RetargetOptions) -> tuple[np.ndarray, Targets]:
-    return _finished(drag(targets, body), targets, body, options)
+    return _post_process(drag(targets, body), targets, body, options)
 
 
-def _finished(
+def _post_process(
     qpos: np.ndarray, targets: Targets, body: Proportions, options: RetargetOptions
 ) -> tuple[np.ndarray, Targets]:
     qpos = smooth(qpos, targets.rate, body, options.cutoff)
@@ -81,24 +95,43 @@ METHODS: dict[str, Method] = {"batch": _batch, "gmr": _gmr, "mocap_body": _mocap
 
 
 class Retargeter:
-    """One body and one method; what depends on them alone is made once."""
+    """Retargets recordings to one body with one method; call it with a RawMotion."""
 
     def __init__(self, embodiment: str = "fullbody", options: RetargetOptions | None = None) -> None:
+        """Build the body.
+
+        Args:
+            embodiment: "fullbody" or "bimanual".
+            options: Method, filters and thresholds; None: the defaults.
+
+        Raises:
+            InputError: The method or body is unknown.
+        """
         self.options = options or RetargetOptions()
         if self.options.method not in METHODS:
             raise InputError(f"unknown method {self.options.method!r}{nearest(self.options.method, tuple(METHODS))}")
         if embodiment not in ("fullbody", "bimanual"):
-            raise InputError(f"cannot retarget to {embodiment!r}; known: fullbody, bimanual")
+            raise InputError(f"cannot retarget to {embodiment!r}; choose fullbody or bimanual")
         self.embodiment: Embodiment = make_embodiment(embodiment)
         self.body = Proportions(self.embodiment)
 
     @cached_property
     def whole(self) -> Proportions:
-        """The whole body, which shows how the trunk of a recording is held."""
+        """The full body, used to fit the trunk of a recording."""
         return self.body if self.body.free else Proportions(make_embodiment("fullbody"))
 
     def __call__(self, raw: RawMotion) -> Result:
-        """Raises InputError for a recording that the body cannot follow. Uses one thread of a CPU."""
+        """Retarget a recording, using one CPU thread.
+
+        Args:
+            raw: The recording, at any rate.
+
+        Returns:
+            The clip at the control frequency, its quality, and notes.
+
+        Raises:
+            InputError: The recording lacks what the body requires.
+        """
         with _one_thread():
             return self._retarget(raw)
 
@@ -109,9 +142,9 @@ class Retargeter:
         if not self.body.free and _is_whole(raw):
             targets = make_targets(self._with_fitted_thorax(raw), self.body)
         qpos, targets = METHODS[self.options.method](targets, self.body, self.options)
-        fit, unfiltered = self._best(qpos, targets, start)
+        fit, filter_notes = self._best(qpos, targets, start)
         targets = fit.targets
-        notes = (*raw.notes, *unfiltered)
+        notes = (*raw.notes, *filter_notes)
         clip = MotionClip(
             name=raw.name,
             qpos=fit.qpos,
@@ -128,21 +161,21 @@ class Retargeter:
         return Result(clip.validate(), fit.quality, fit.series, targets, notes)
 
     def _best(self, qpos: np.ndarray, targets: Targets, start: float) -> tuple[_Fit, tuple[str, ...]]:
-        """Return the motion (T, nq) made such that the feet can carry it, if that costs no threshold, and notes."""
-        if self.options.dynamic is None or not self.body.free or len(qpos) < SHORTEST:
+        """Return the filtered motion (T, nq), or the unfiltered one if it fails fewer thresholds, with notes."""
+        if self.options.dynamic is None or not self.body.free or len(qpos) < MIN_FRAMES:
             return self._assess(qpos, targets, start), ()
         soles, thresholds = Soles.of(self.embodiment), {**THRESHOLDS, **self.options.thresholds}
-        carried, _, _ = filter_motion(self.embodiment, qpos, targets.rate, self.options.dynamic, soles)
-        filtered = self._assess(carried, targets, start)
+        filtered_qpos, _, _ = filter_motion(self.embodiment, qpos, targets.rate, self.options.dynamic, soles)
+        filtered = self._assess(filtered_qpos, targets, start)
         failures = reasons(filtered.quality, thresholds)
         if failures:
             fitted = self._assess(qpos, targets, start)
             if len(reasons(fitted.quality, thresholds)) < len(failures):
-                return fitted, (f"left without the dynamic filter, with which it has {'; '.join(failures)}",)
+                return fitted, (f"not dynamically filtered, because it would then fail {'; '.join(failures)}",)
         return filtered, ()
 
     def _assess(self, qpos: np.ndarray, targets: Targets, start: float) -> _Fit:
-        """Return the motion (T, nq) as it is stored, with its quality; `start`: when its making began [s]."""
+        """Return the motion (T, nq) as it is stored, with its quality; `start`: time at which the fit began [s]."""
         if self.body.free:
             qpos, targets = at_origin(qpos, targets)
         seconds, stored = time.perf_counter() - start, qpos.astype(np.float32)
@@ -150,16 +183,16 @@ class Retargeter:
         return _Fit(stored, targets, quality, series)
 
     def _with_fitted_thorax(self, raw: RawMotion) -> RawMotion:
-        """Return the recording with the thorax as the whole body holds it, to which the arms are then relative.
+        """Return the recording with the thorax of a full-body fit, relative to which the arms are then expressed.
 
-        Recordings define their thorax by markers or bones that lie otherwise in the trunk, and jerk; the whole body's
-        takes hips, spine and neck into account, and bends no further than a spine does.
+        A recorded thorax depends on markers or bones with other positions in the trunk, and is noisy; that of a full
+        body uses hips, spine and neck, and is limited by the spine.
         """
         recorded = make_targets(raw, self.whole)
         qpos, targets = METHODS[self.options.method](recorded, self.whole, self.options)
         tree = self.whole.tree
         fitted = tree.forward(tree.pose(qpos)).mat[:, tree.body("thorax")].numpy()
-        # The floor was levelled: back into the axes of the recording.
+        # The floor was levelled: transform back to the axes of the recording.
         level = targets.orientations["thorax"][0] @ recorded.orientations["thorax"][0].T
         thorax = level.T @ fitted @ self.whole.turns["thorax"].T
         return dataclasses.replace(raw, orientations=raw.orientations | {"thorax": thorax})
@@ -167,7 +200,7 @@ class Retargeter:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The matrices are small, so more threads of torch would wait for each other, and change the last digits."""
+    """Use one torch thread: the matrices are small, and more threads would cost time and change the last digits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -182,7 +215,7 @@ def _is_whole(raw: RawMotion) -> bool:
 
 
 def _leg_scale(raw: RawMotion, body: Proportions) -> float:
-    """The body's leg over the subject's; NaN for a body or a recording without legs."""
+    """Return the body's leg length over the subject's; NaN for a body or a recording without legs."""
     subject = leg_length(raw.positions)
     if subject is None or not body.free:
         return float("nan")

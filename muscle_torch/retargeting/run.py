@@ -1,4 +1,4 @@
-"""Many files: what to do, what is done already, worker processes; one clip that fails never stops the rest."""
+"""Retarget many files: which are already done, worker processes, failures that do not stop the rest."""
 
 import dataclasses
 import hashlib
@@ -25,22 +25,24 @@ from .readers import READERS, ReadOptions, count_clips, read_motion
 from .report import SUMMARY, count_statuses, draw, read_json, write_json, write_summary
 from .retarget import Retargeter, RetargetOptions
 
-REJECTED = ".npz.rejected"  # kept to look at, and not taken for a motion
-# What a broken file or a degenerate motion can raise beyond InputError; anything else is a fault of ours and stops.
+REJECTED = ".npz.rejected"  # suffix of rejected clips, kept for inspection but not loaded as motions
+# Exceptions that a damaged file or a degenerate motion can raise; any other is a bug and stops the run.
 CLIP_ERRORS = (InputError, ValueError, ArithmeticError, RuntimeError, IndexError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One clip to make."""
+    """One clip to retarget."""
 
     source: Path
-    name: str  # its path below the output folder, without suffix
-    part: int = 0  # which clip of a file that holds several
+    name: str  # path relative to the output folder, without suffix
+    part: int = 0  # index of the clip in a file with several
 
 
 @dataclass(frozen=True)
 class RunOptions:
+    """Options of a run."""
+
     output: Path
     embodiment: str = "fullbody"
     figures: bool = True
@@ -51,53 +53,70 @@ class RunOptions:
 
     @property
     def fingerprint(self) -> str:
-        """Of all that decides how a clip comes out."""
+        """Hash of all options that affect the clips."""
         parts = [self.embodiment, asdict(self.read), asdict(self.retarget)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def find_jobs(source: str | Sequence[str], group: Sequence[str] | None = None) -> list[Job]:
-    """Files, folders and globs -> jobs; with a `group`, its clips below the folder `source`, also those that lack."""
+    """Expand files, folders and globs to jobs.
+
+    Args:
+        source: A file, folder or glob, or several of them.
+        group: Names of clips below the folder `source`, whether or not they exist; None: all files.
+
+    Raises:
+        InputError: Nothing matches, or two files would become the same clip.
+    """
     if group is not None:
         if not isinstance(source, str):
-            raise InputError("with group=, input= is the one folder that its clips lie in")
+            raise InputError("with group=, input= must be the one folder that contains its clips")
         root = Path(source).expanduser()
         if not root.is_dir():
-            raise InputError(f"with group=, input= must be the folder that its clips lie in; {root} is none")
+            raise InputError(f"with group=, input= must be the folder that contains its clips; {root} is not a folder")
         return [Job(_member(root, name), name) for name in group]
     jobs: list[Job] = []
     for text in [source] if isinstance(source, str) else source:
         jobs += _expand(str(text))
     names = [job.name for job in jobs]
-    for index, job in enumerate(jobs):  # one name, one file
+    for index, job in enumerate(jobs):  # make names unique
         if names.count(job.name) > 1:
             jobs[index] = dataclasses.replace(job, name=f"{job.name}_{job.source.suffix.lstrip('.')}")
     if Path(SUMMARY).stem in (job.name for job in jobs):
         raise InputError(
-            f"a recording cannot be called {Path(SUMMARY).stem}: that file holds all clips' means; rename it"
+            f"a recording cannot be named {Path(SUMMARY).stem}, which is the file of the run's means; rename it"
         )
-    twice = {job.name for job in jobs if [other.name for other in jobs].count(job.name) > 1}
-    if twice:
-        raise InputError(f"several files would become {sorted(twice)[0]}.npz: retarget them into folders of their own")
+    duplicates = {job.name for job in jobs if [other.name for other in jobs].count(job.name) > 1}
+    if duplicates:
+        raise InputError(f"several files would become {sorted(duplicates)[0]}.npz: retarget them to separate folders")
     return jobs
 
 
 def run(
     jobs: Sequence[Job], options: RunOptions, progress: Callable[[dict[str, Any]], None] | None = None
 ) -> dict[str, int]:
-    """Make every clip that is not made yet, then the summary of all clips in the output folder.
+    """Retarget all clips that are not done yet, then write the summary of all clips in the output folder.
 
-    Returns counts of passed, rejected and failed among `jobs`.
+    Args:
+        jobs: Clips to retarget.
+        options: Options of the run.
+        progress: Called with the record of each clip.
+
+    Returns:
+        Number of passed, rejected and failed clips among `jobs`.
+
+    Raises:
+        InputError: The options are invalid, or a clip of the same name was made from another recording.
     """
-    Retargeter(options.embodiment, options.retarget)  # options that are wrong stop here, not in every clip
+    Retargeter(options.embodiment, options.retarget)  # fail here, not in every clip, if options are invalid
     if not options.overwrite:
         _check_sources(jobs, options)
-    todo = [job for job in jobs if options.overwrite or _made(job, options) is None]
+    todo = [job for job in jobs if options.overwrite or _stored_record(job, options) is None]
     skipped = len(jobs) - len(todo)
     if progress is not None and skipped:
         progress({"status": "skipped", "count": skipped})
-    alone = (make_clip(job, options) for job in todo)
-    for record in _made_by_workers(todo, options) if options.workers > 1 else alone:
+    in_sequence = (make_clip(job, options) for job in todo)
+    for record in _run_in_workers(todo, options) if options.workers > 1 else in_sequence:
         if progress is not None:
             progress(record)
     write_summary(options.output / "quality", stored_records(options.output))
@@ -105,9 +124,9 @@ def run(
 
 
 def stored_records(output: Path) -> Iterator[dict[str, Any]]:
-    """Yield the record of every clip in the folder `output`, by name, whichever command made it.
+    """Yield the records of all clips in the folder `output`, by name, from this and earlier runs.
 
-    Clips whose file was deleted since are left out.
+    Clips whose file was deleted since are skipped.
     """
     folder = output / "quality"
     for path in sorted(folder.rglob("*.json")):
@@ -117,39 +136,39 @@ def stored_records(output: Path) -> Iterator[dict[str, Any]]:
 
 
 def make_clip(job: Job, options: RunOptions) -> dict[str, Any]:
-    """One clip with its record and figure; what is wrong with it stands in the record."""
+    """Retarget one clip and write its record and figure; return the record, which includes any error."""
     record: dict[str, Any] = {"name": job.name, "source": str(job.source), "fingerprint": options.fingerprint}
     target = options.output / f"{job.name}.npz"
-    other = target.with_name(target.name.removesuffix(".npz") + REJECTED)
+    rejected = target.with_name(target.name.removesuffix(".npz") + REJECTED)
     try:
         raw = read_motion(job.source, dataclasses.replace(options.read, part=job.part))
         record["notes"] = list(raw.notes)
         result = _retargeter(options.embodiment, _Key(options.retarget))(raw)
         record["notes"] = list(result.notes)
-        told = reasons(result.quality, options.retarget.thresholds)
+        failures = reasons(result.quality, options.retarget.thresholds)
         infeasible = (
             [f"no body can follow it: {'; '.join(result.series.infeasible)}"] if result.series.infeasible else []
         )
         if options.retarget.infeasible is Infeasible.reject:
-            told += infeasible
+            failures += infeasible
         else:
             record["notes"] += infeasible
-        record |= {"status": "rejected" if told else "passed", "reasons": told, "quality": result.quality.row()}
-        for stale in (target, other):
+        record |= {"status": "rejected" if failures else "passed", "reasons": failures, "quality": result.quality.row()}
+        for stale in (target, rejected):
             stale.unlink(missing_ok=True)
-        result.clip.save(other if told else target)
+        result.clip.save(rejected if failures else target)
         if options.figures:
             draw(result, options.output / "quality" / f"{job.name}.png")
     except CLIP_ERRORS as error:
         text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         record |= {"status": "failed", "error": " ".join(text.split())}
-    # Last: a record says that the clip is whole.
+    # Written last: the record marks the clip as complete.
     write_json(_record_path(job, options), record)
     return record
 
 
 class _Key:
-    """RetargetOptions as a key of a cache: equal where their contents are."""
+    """RetargetOptions as a hashable cache key, compared by content."""
 
     def __init__(self, options: RetargetOptions) -> None:
         self.options, self.text = options, json.dumps(asdict(options), sort_keys=True)
@@ -166,8 +185,8 @@ def _retargeter(embodiment: str, key: _Key) -> Retargeter:
     return Retargeter(embodiment, key.options)
 
 
-def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[str, Any]]:
-    """Records as they come; only as many clips are under way as keep the workers busy."""
+def _run_in_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[str, Any]]:
+    """Yield records as they are completed, with only as many clips in flight as keep the workers busy."""
     waiting = iter(jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, mp_context=context, initializer=_prepare_worker) as pool:
@@ -175,7 +194,7 @@ def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[
         try:
             while True:
                 while len(running) < 2 * options.workers and (job := next(waiting, None)) is not None:
-                    with _ignoring_interrupts():  # as the workers that this starts then do
+                    with _ignoring_interrupts():  # inherited by the workers that this starts
                         running[pool.submit(make_clip, job, options)] = job
                 if not running:
                     return
@@ -185,8 +204,8 @@ def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[
                         yield future.result()
                     except BrokenProcessPool:
                         raise InputError(
-                            f"a worker process died, on {job.source} or on a clip beside it (out of memory?); what is "
-                            "done stays: run again with fewer workers="
+                            f"a worker process died on {job.source} or a neighbouring clip, probably out of memory; "
+                            "finished clips are kept: run again with fewer workers="
                         ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -195,7 +214,7 @@ def _made_by_workers(jobs: Sequence[Job], options: RunOptions) -> Iterator[dict[
 
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Ctrl-C goes to all processes: the workers finish their clip, and only the one who asked says that it stops."""
+    """Ignore Ctrl-C in workers, so that they finish their clip and only the main process reports the interruption."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -207,7 +226,7 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 
 def _prepare_worker() -> None:
-    """A worker whose parent was killed ends: it would wait for work for ever."""
+    """Make a worker exit if its parent is killed; it would wait for work forever."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -218,8 +237,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _made(job: Job, options: RunOptions) -> dict[str, Any] | None:
-    """The record of a clip that was made with the same options; None: it is to be made (again)."""
+def _stored_record(job: Job, options: RunOptions) -> dict[str, Any] | None:
+    """Return the record of a clip made with the same options; None if it must be made."""
     record = read_json(_record_path(job, options))
     if record is None or record.get("fingerprint") != options.fingerprint or record.get("status") == "failed":
         return None
@@ -227,18 +246,18 @@ def _made(job: Job, options: RunOptions) -> dict[str, Any] | None:
 
 
 def _check_sources(jobs: Sequence[Job], options: RunOptions) -> None:
-    """Raise InputError if an earlier command made a clip of the same name from another recording."""
+    """Raise InputError if an earlier run made a clip of the same name from another recording."""
     for job in jobs:
         before = (read_json(_record_path(job, options)) or {}).get("source")
         if before and Path(before).is_file() and job.source.is_file() and not job.source.samefile(before):
             raise InputError(
-                f"{options.output / job.name}.npz was made from {before}, not from {job.source}: choose another folder "
-                "output=, or overwrite=true"
+                f"{options.output / job.name}.npz was made from {before}, not from {job.source}: choose another "
+                "output= folder, or set overwrite=true"
             )
 
 
 def _is_there(record: dict[str, Any], output: Path) -> bool:
-    """Whether the clip of a record that did not fail lies in the folder."""
+    """Return whether the file of a passed or rejected clip exists."""
     suffix = {"passed": ".npz", "rejected": REJECTED}.get(record.get("status", ""), "")
     return bool(suffix) and (output / f"{record.get('name')}{suffix}").is_file()
 
@@ -254,18 +273,18 @@ def _record_path(job: Job, options: RunOptions) -> Path:
 def _expand(text: str) -> list[Job]:
     path = Path(text).expanduser()
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS and p.is_file())
-        if not found:
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS and p.is_file())
+        if not files:
             raise InputError(f"folder {path} has no motion file ({', '.join(READERS)})")
-        return _jobs(found, path)
+        return _jobs(files, path)
     if path.exists():
         return _jobs([path], path.parent)
     if has_magic(text):
-        found = sorted(Path(p) for p in glob(str(path), recursive=True) if Path(p).suffix.lower() in READERS)
-        if not found:
+        files = sorted(Path(p) for p in glob(str(path), recursive=True) if Path(p).suffix.lower() in READERS)
+        if not files:
             raise InputError(f"nothing matches input={text}")
-        base = Path(os.path.commonpath([p.parent for p in found]))
-        return _jobs(found, base)
+        base = Path(os.path.commonpath([p.parent for p in files]))
+        return _jobs(files, base)
     raise InputError(f"input {text} does not exist (in {Path.cwd()})")
 
 

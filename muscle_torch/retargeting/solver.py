@@ -1,9 +1,9 @@
-"""One Gauss-Newton step over a whole clip: blocks per frame, neighbours coupled by second differences, bounds, floors.
+"""One Gauss-Newton step over a whole clip, with blocks per frame, smoothness, bounds and one-sided terms.
 
-Least squares with one-sided terms (a sole above the floor costs nothing) and box limits is a quadratic programme. Its
-active set is found by prediction: what the step would push below zero, or past a limit, is taken in, what it lifts off
-is let go, and the step is solved again. The linear systems go to a conjugate gradient with each frame's own block as
-preconditioner, so all work is batched and runs on a CPU or a GPU alike.
+Least squares with one-sided terms (a sole above the floor has no cost) and box limits is a quadratic program. Its
+active set is predicted: terms that the step would violate are activated, those that it releases are deactivated, and
+the step is solved again. The linear systems are solved by conjugate gradient with each frame's block as preconditioner,
+so all work is batched and runs on a CPU or a GPU.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-INNER = 15  # steps of the conjugate gradient; inexact is enough, the next Gauss-Newton step corrects
+INNER = 15  # conjugate gradient steps; an inexact solution suffices, the next Gauss-Newton step corrects it
 ROUNDS = 3  # of the active set
-ENOUGH = 1e-2
+TOLERANCE = 1e-2
 DENSE = 500  # frames
 DAMPING, DAMPING_TYPICAL = 1e-3, 1e-4
 LARGEST_STEP = 0.6  # [rad, m]
@@ -23,7 +23,10 @@ LARGEST_STEP = 0.6  # [rad, m]
 
 @dataclass(frozen=True)
 class Normal:
-    """A clip's linearised problem: minimise x'Hx/2 + g'x + sum of weight min(0, value + Jx)^2 / 2, within bounds."""
+    """The linearized problem of a clip.
+
+    Minimize x'Hx/2 + g'x + sum of weight min(0, value + Jx)^2 / 2 within bounds; T frames, d degrees of freedom.
+    """
 
     hessian: Tensor  # (T, d, d)
     gradient: Tensor  # (T, d)
@@ -33,11 +36,16 @@ class Normal:
     bend: Tensor  # (T - 2, d) second differences of the pose
     low: Tensor  # (T, d) smallest step
     high: Tensor  # (T, d)
-    typical: Tensor  # (d,) how strongly the targets hold each degree of freedom: what smoothing is measured by
+    typical: Tensor  # (d,) typical weight of the targets for each degree of freedom, the unit of smoothing
 
 
 def solve(problem: Normal, smoothing: float) -> Tensor:
-    """The step (T, d). `smoothing`: weight of the second differences by that of a typical diagonal entry."""
+    """Compute the step (T, d).
+
+    Args:
+        problem: The linearized problem.
+        smoothing: Weight of the second differences relative to the typical weight of the targets.
+    """
     diagonal = torch.diagonal(problem.hessian, dim1=1, dim2=2)
     typical = problem.typical
     smooth = _Smooth(smoothing * typical)
@@ -56,7 +64,7 @@ def solve(problem: Normal, smoothing: float) -> Tensor:
         residual = gradient + _product(hessian, damping, smooth, step)
         below = problem.value + torch.linalg.vecdot(problem.jacobian, step[:, None]) < 0
         past = (step < low) | (step > high)
-        # At a bound the cost must fall towards the outside, or the bound is let go.
+        # A bound stays active only if the cost decreases towards the outside.
         inward = stuck & (((step <= low) & (residual < 0)) | ((step >= high) & (residual > 0)))
         settled = torch.equal(below, active) and not bool((past & ~stuck).any()) and not bool(inward.any())
         step = step.clamp(low, high)
@@ -71,7 +79,7 @@ def _product(hessian: Tensor, damping: Tensor, smooth: "_Smooth", x: Tensor) -> 
 
 
 def _solve(hessian: Tensor, gradient: Tensor, damping: Tensor, smooth: "_Smooth", x: Tensor, free: Tensor) -> Tensor:
-    """Conjugate gradient from `x`; entries that are not `free` stay as they are."""
+    """Run conjugate gradient from `x`; entries that are not `free` are fixed."""
     mask = free.to(x.dtype)
     block = hessian * mask[:, :, None] * mask[:, None, :]
     index = torch.arange(x.shape[1], device=x.device)
@@ -84,26 +92,26 @@ def _solve(hessian: Tensor, gradient: Tensor, damping: Tensor, smooth: "_Smooth"
     def product(direction: Tensor) -> Tensor:
         return _times(block, direction) + mask * coupling(direction)
 
-    left = -mask * (gradient + _product(hessian, damping, smooth, x))
-    z = mask * _times(inverse, left)
-    direction, energy = z, _dot(left, z)
+    residual = -mask * (gradient + _product(hessian, damping, smooth, x))
+    z = mask * _times(inverse, residual)
+    direction, energy = z, _dot(residual, z)
     first = _dot(mask * _times(inverse, gradient), gradient).abs()
     for _ in range(INNER):
-        if energy <= ENOUGH**2 * first:
+        if energy <= TOLERANCE**2 * first:
             break
         moved = product(direction)
         length = energy / _dot(direction, moved)
         x = torch.addcmul(x, length, direction)
-        left = torch.addcmul(left, -length, moved)
-        z = mask * _times(inverse, left)
-        new = _dot(left, z)
+        residual = torch.addcmul(residual, -length, moved)
+        z = mask * _times(inverse, residual)
+        new = _dot(residual, z)
         direction = torch.addcmul(z, new / energy, direction)
         energy = new
     return x
 
 
 def _times(symmetric: Tensor, x: Tensor) -> Tensor:
-    """Products (T, d) of matrices (T, d, d) and vectors (T, d), from the left: several times faster on a CPU."""
+    """Multiply symmetric matrices (T, d, d) by vectors (T, d), from the left: several times faster on a CPU."""
     return (x[:, None] @ symmetric)[:, 0]
 
 
@@ -113,18 +121,18 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Smooth:
-    """Weights of squared second differences, by degree of freedom (d,)."""
+    """Weights of squared second differences for each degree of freedom (d,)."""
 
     weight: Tensor
 
     def pull(self, bend: Tensor, count: int) -> Tensor:
-        """The gradient (T, d) of `bend`, which are second differences of T = `count` frames."""
+        """Return the gradient (T, d) for second differences `bend` of T = `count` frames."""
         if count <= 2:
             return self.weight.new_zeros(count, len(self.weight))
         return second_transposed(self.weight * bend)
 
     def diagonal(self, x: Tensor) -> Tensor:
-        """Of its Hessian (T, d)."""
+        """Return the diagonal of the Hessian (T, d)."""
         out = torch.zeros_like(x)
         if len(x) > 2:
             out[2:] += 1
@@ -133,7 +141,7 @@ class _Smooth:
         return out * self.weight
 
     def product(self, like: Tensor) -> Callable[[Tensor], Tensor]:
-        """Multiplies with its Hessian; for short clips by a matrix, which costs less than many small steps."""
+        """Return a function that multiplies by the Hessian, for short clips with a dense matrix, which is cheaper."""
         count = len(like)
         if count > DENSE or count <= 2:
             return lambda x: self.pull(second(x), count)
@@ -143,18 +151,18 @@ class _Smooth:
 
 @lru_cache(maxsize=8)
 def _differences(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The squared second differences of `count` frames as a matrix."""
-    each = second(torch.eye(count, dtype=dtype, device=device))
-    return each.T @ each
+    """Return the Hessian of the squared second differences of `count` frames."""
+    operator = second(torch.eye(count, dtype=dtype, device=device))
+    return operator.T @ operator
 
 
 def second(x: Tensor) -> Tensor:
-    """Second differences (T - 2, d)."""
+    """Return second differences (T - 2, d)."""
     return x[2:] - 2 * x[1:-1] + x[:-2]
 
 
 def second_transposed(y: Tensor) -> Tensor:
-    """The transpose of `second`."""
+    """Apply the transpose of `second`."""
     out = y.new_zeros(len(y) + 2, y.shape[1])
     out[2:] += y
     out[1:-1] -= 2 * y

@@ -1,4 +1,4 @@
-"""What holds a body up: whether it hovers, and whether its feet come to rest while they touch the floor."""
+"""Support of a body: whether it hovers, and whether its feet come to rest while they touch the floor."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,22 +10,22 @@ from muscle_torch.motion.support import runs
 from .ground import Soles
 from .kinematics import Frames
 
-GAP = 0.01  # [m] above the floor: touches it no more
+GAP = 0.01  # [m] above the floor: no contact
 SHORTEST_HOVER = 0.1  # [s]
-FALLING = 3.0  # [m/s^2] downwards on average: flies; a body that something holds up keeps its height on average
-SWING = 0.4  # [s] that a foot swings; contacts shorter than that together may be a swing that brushes the floor
-CONTACT = 0.005  # [m] above the floor: a sole touches it
+FALLING = 3.0  # [m/s^2] mean downward acceleration in flight; a supported body keeps its mean height
+SWING = 0.4  # [s] duration of a swing; a shorter total contact may be a swing that brushes the floor
+CONTACT = 0.005  # [m] above the floor: a lower sole touches it
 SHORTEST_STANCE = 0.05  # [s]
-SLOWEST = 0.03  # [s] of a stance in which its foot slides least
+SLOWEST = 0.03  # [s] window of a stance in which its foot slides least
 
 
 def hovering(lowest: np.ndarray, height: np.ndarray, rate: float) -> np.ndarray:
-    """Return (T,) bool: the frames in which the body is above the floor and does not fall.
+    """Return the frames in which the body is above the floor without falling, (T,) bool.
 
     Args:
-        lowest: Lowest point of the body (T,) [m].
-        height: Height of its centre of mass (T,) [m].
-        rate: Frames a second [Hz].
+        lowest: Lowest point of the body, (T,) [m].
+        height: Height of its centre of mass, (T,) [m].
+        rate: Frame rate [Hz].
     """
     out = np.zeros(len(lowest), dtype=bool)
     for start, stop in runs(lowest > GAP):
@@ -38,22 +38,26 @@ def hovering(lowest: np.ndarray, height: np.ndarray, rate: float) -> np.ndarray:
 
 
 class Stance(NamedTuple):
-    """A time in which a foot touches the floor."""
+    """A time interval in which a foot touches the floor."""
 
     start: int  # first frame
-    stop: int  # behind the last one
-    slide: float  # [m/s] of the foot along the floor when it is slowest
-    landed: bool  # after a flight
+    stop: int  # one after the last frame
+    slide: float  # minimal speed of the foot along the floor [m/s]
+    landed: bool  # follows a flight
 
 
 def stances_of(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> list[Stance]:
-    """Find the stances of all feet; a foot that rolls or lands late stands still at some time of each.
+    """Find the stances of all feet; in each, a foot is at rest at some time even if it rolls or lands late.
 
-    sides (P,): which foot each point of the soles belongs to.
+    Args:
+        soles: The soles.
+        frames: Kinematics of T frames.
+        sides: Foot of each sole point, (P,).
+        rate: Frame rate [Hz].
     """
     point = soles.lowest(frames).cpu().numpy()
     place, turn = frames.pos[:, soles.bodies].cpu().numpy(), frames.mat[:, soles.bodies].cpu().numpy()
-    # The material that touches the floor in one frame, in the next.
+    # Position in the next frame of the material point that touches the floor.
     local = np.einsum("tpji,tpj->tpi", turn[:-1], point[:-1] - place[:-1])
     after = np.einsum("tpij,tpj->tpi", turn[1:], local) + place[1:]
     speed = np.linalg.norm((after - point[:-1])[..., :2], axis=-1) * rate
@@ -71,7 +75,7 @@ def stances_of(soles: Soles, frames: Frames, sides: np.ndarray, rate: float) -> 
 
 
 def typical_slide(stances: Sequence[Stance], frames: float = 1.0) -> float:
-    """Return the slide of the middle stance, by their durations [m/s]; 0 if they last less than `frames` together."""
+    """Return the slide of the median stance, weighted by duration [m/s]; 0 if they last less than `frames` in total."""
     if sum(stance.stop - stance.start for stance in stances) < frames:
         return 0.0
     ordered = sorted(stances, key=lambda stance: stance.slide)

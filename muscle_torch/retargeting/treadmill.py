@@ -1,23 +1,23 @@
-"""The velocity of a treadmill's belt, from the feet that stand on it."""
+"""Estimate the belt velocity of a treadmill from the feet."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-LOW = 0.02  # [m] above its lowest place: a point of the foot may stand
-LOWEST = 0.02  # quantile of its height that counts as the lowest place
-DENSEST = 1 / 3  # share of the low samples that agree best: a foot rolls as it lands and lifts, and swings low
+LOW = 0.02  # [m] above its lowest height: a point of the foot may stand
+LOWEST = 0.02  # quantile of the height that counts as lowest
+DENSEST = 1 / 3  # fraction of low samples that agree best: the rest are from rolling and low swings
 
 
 def belt_velocity(feet: Sequence[np.ndarray], rate: float) -> np.ndarray:
-    """Return the horizontal velocity (2,) [m/s] that standing feet share; about 0 over ground.
+    """Return the common horizontal velocity of standing feet (2,) [m/s]; about 0 over ground.
 
-    Only samples near the floor count, so flight and swing do not. Among them the velocities that lie closest together
-    are those of a flat foot, which moves as the belt does.
+    Only samples near the floor count, which excludes flight and swing. Among them, those with the most similar
+    velocities are of a flat foot, which moves with the belt.
 
     Args:
-        feet: Positions (T, 3) [m], z up, of one point of each foot: the toe joint, or the ankle.
-        rate: Frames a second [Hz].
+        feet: Positions of one point of each foot, the toe joint or the ankle, (T, 3) [m], z up.
+        rate: Frame rate [Hz].
     """
     velocity = []
     for points in feet:

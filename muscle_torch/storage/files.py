@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Atomic file writes."""
 
 import os
 import threading
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from muscle_torch.errors import InputError
 
-PARTIAL = ".partial"  # suffix of unfinished files: no pattern such as *.npz or *.pt matches them
+PARTIAL = ".partial"  # suffix of unfinished files, which patterns such as *.npz or *.pt do not match
 
 
 @contextmanager
-def write_atomically(path: Path, remedy: str = "free disk space or choose another place") -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
+def write_atomically(path: Path, remedy: str = "free disk space or choose another location") -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block ends without an error.
 
-    A crash, a full disk or an exception leaves the previous file, or none. The folder is created if it does not
-    exist, and the contents reach the disk before the name does. The temporary path has another suffix than `path`:
-    a writer that derives the format from the suffix must be told the format. It differs between processes and
-    threads, so that several may write the same file; the last one wins.
+    A crash, a full disk or an exception leaves the previous file, or none. The folder is created if necessary, and the
+    contents are synced to disk before the rename. The temporary path has another suffix than `path`, so a writer that
+    derives the format from the suffix needs the format explicitly. The temporary path is unique per process and thread:
+    several may write the same file, and the last one wins.
 
     Args:
         path: The file to write.
-        remedy: What the user can do if the file cannot be written; the end of the error message.
+        remedy: Advice if the file cannot be written, the end of the error message.
 
     Raises:
         InputError: The file cannot be written.

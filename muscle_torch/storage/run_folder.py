@@ -1,4 +1,4 @@
-"""The run folder: its name, `config.yaml`, `manifest.json`, and how a run is found again."""
+"""The run folder: its name, `config.yaml`, `manifest.json`, and how a run is resumed."""
 
 import dataclasses
 import itertools
@@ -31,7 +31,7 @@ PACKAGES = (
     "tensordict",
     "warp-lang",
 )
-# What may change when a run goes on: how long, where, and what is written; nothing that alters the learning.
+# Keys that may change when a run is resumed: its length, location and output; none that affects learning.
 RESUMABLE = (
     *(
         "resume",
@@ -39,7 +39,7 @@ RESUMABLE = (
         "max_iterations",
         "stage_steps",
         "device",
-        "motion",  # where it lies: the goal compares what it holds
+        "motion",  # the path may change: the goal compares the contents
         "threads",
         "runs_dir",
         "experiment",
@@ -53,10 +53,19 @@ WRITTEN = (
 
 
 def find_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str, Any] | None]:
-    """The run's config, its folder, and the state to resume from (None for a new run).
+    """Resolve `resume=` and `experiment=` to a run.
 
-    A resumed run takes its stored config; only its length, device and output keys may be given anew.
-    Raises InputError where the folder is missing, taken, or holds no checkpoint.
+    A resumed run uses its stored config; only keys for its length, device and output may change.
+
+    Args:
+        cfg: The requested config.
+        words: Command line arguments, which tell explicit settings from defaults.
+
+    Returns:
+        The run's config, its folder, and the checkpoint to resume from (None for a new run).
+
+    Raises:
+        InputError: The folder is missing, already contains a run, or has no checkpoint.
     """
     if cfg.resume:
         run_dir = _newest(cfg) if cfg.resume == "auto" else Path(cfg.resume)
@@ -66,41 +75,50 @@ def find_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str,
     run_dir = Path(cfg.runs_dir) / name
     if (run_dir / LAST).exists():
         raise InputError(
-            f"{run_dir} already holds a run: continue it with resume={run_dir} (or resume=auto) or choose another "
+            f"{run_dir} already contains a run: resume it with resume={run_dir} (or resume=auto) or choose another "
             "experiment="
         )
     return cfg, run_dir, None
 
 
 def fine_tuning(cfg: Config, stored: Mapping[str, Any]) -> Config:
-    """The config of a run that starts from a checkpoint: where its noise and its schedules begin.
+    """Return the config of a run that starts from a checkpoint, with its initial noise and schedule position.
 
-    Raises InputError for a `reset_std` or `schedule_start` that says nothing.
+    Raises:
+        InputError: `reset_std` or `schedule_start` is out of range or cannot be applied.
     """
     if cfg.reset_std < 0 or not (cfg.schedule_start == -1 or 0 <= cfg.schedule_start < 1):
-        raise InputError("reset_std must be 0 or more, schedule_start from 0 to below 1 (or -1: as the checkpoint had)")
+        raise InputError("reset_std must be >= 0 and schedule_start in [0, 1) (or -1: as stored in the checkpoint)")
     if cfg.schedule_start == -1:
         if "progress" not in stored:
-            raise InputError("schedule_start=-1: this checkpoint does not say how far its training was; give a share")
+            raise InputError("schedule_start=-1: this checkpoint does not store its progress; set a fraction in [0, 1)")
         cfg = dataclasses.replace(cfg, schedule_start=min(stored["progress"], 0.999))
     log_std = stored["policy"].get(LOG_STD)
     if log_std is None:
         if cfg.reset_std:
-            raise InputError(f"reset_std={cfg.reset_std}: the policy in this checkpoint has no standard deviation")
+            raise InputError(
+                f"reset_std={cfg.reset_std}: the checkpoint's policy has no standard deviation; leave it out"
+            )
         return cfg
     std = cfg.reset_std or float(log_std.mean().exp())
-    kept = cfg.schedule_start > 0 and not cfg.reset_std  # the schedule that goes on says how large the noise is
+    kept = cfg.schedule_start > 0 and not cfg.reset_std  # the continued schedule determines the noise
     return cfg if kept else with_overrides(cfg, exploration={"initial_std": std})
 
 
-def write_facts(cfg: Config, run_dir: Path) -> Path:
-    """Make a new run's folder with `config.yaml` and `manifest.json`: once everything it needs has been made.
+def create_run_folder(cfg: Config, run_dir: Path) -> Path:
+    """Create the run folder with `config.yaml` and `manifest.json`.
+
+    Call it only after the environment and the policy were built, so that a failed start leaves no folder.
+
+    Args:
+        cfg: The config to store.
+        run_dir: The folder, of `find_run`.
 
     Returns:
-        The folder: `run_dir`, or if another run of the same second has taken that name, `run_dir`_2 and so on.
+        `run_dir`, or `run_dir`_2 and so on if another run has taken the default name in the same second.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The folder cannot be written.
     """
     try:
         run_dir = run_dir if cfg.experiment else _unique(run_dir)
@@ -109,11 +127,11 @@ def write_facts(cfg: Config, run_dir: Path) -> Path:
         _write(cfg, run_dir)
         return run_dir
     except OSError as error:
-        raise InputError(f"cannot write {run_dir}: {error.strerror}; choose another place with runs_dir=") from None
+        raise InputError(f"cannot write {run_dir}: {error.strerror}; choose another location with runs_dir=") from None
 
 
 def _unique(run_dir: Path) -> Path:
-    """Make a folder that no other process has made; return it."""
+    """Create and return a folder that no other process has created."""
     for number in itertools.count(1):
         folder = run_dir if number == 1 else run_dir.with_name(f"{run_dir.name}_{number}")
         try:
@@ -127,38 +145,38 @@ def _unique(run_dir: Path) -> Path:
 def _reopen(cfg: Config, words: Sequence[str], run_dir: Path) -> tuple[Config, Path, dict[str, Any]]:
     if not run_dir.is_dir():
         raise InputError(f"resume={run_dir}: no such run folder")
-    for partial in run_dir.glob(f"checkpoints/.*{PARTIAL}"):  # a kill in the middle of a save left it
+    for partial in run_dir.glob(f"checkpoints/.*{PARTIAL}"):  # left by a process killed while saving
         partial.unlink(missing_ok=True)
     state = load_checkpoint(run_dir)
     stored = config_from_dict(state["config"])
-    given = [word.split("=", 1)[0] for word in words]
-    if "task" in given and cfg.task != stored.task:
+    changed = [word.split("=", 1)[0] for word in words]
+    if "task" in changed and cfg.task != stored.task:
         raise InputError(f"resume={run_dir} is a run of task={stored.task}, not {cfg.task}")
-    own, asked = config_to_dict(stored), config_to_dict(cfg)
-    for name in given:
-        # The same words may start a run and continue it: only another value is refused.
-        same = _value(own, name) == _value(asked, name) or (name, cfg.num_envs) == ("num_envs", "max")
+    stored_values, requested = config_to_dict(stored), config_to_dict(cfg)
+    for name in changed:
+        # The same command line may start and resume a run: only a different value is rejected.
+        same = _value(stored_values, name) == _value(requested, name) or (name, cfg.num_envs) == ("num_envs", "max")
         if name.split(".")[0] not in (*RESUMABLE, *WRITTEN) and not same:
             raise InputError(
-                f"{name} is {_value(own, name)!r} in {run_dir} and cannot change in a resumed run: use "
-                f"checkpoint={run_dir} to start a new one from it"
+                f"{name} is {_value(stored_values, name)!r} in {run_dir} and cannot change when resuming: use "
+                f"checkpoint={run_dir} to start a new run from it"
             )
-    changes = {name: getattr(cfg, name) for name in given if name in (*RESUMABLE, *WRITTEN)}
+    changes = {name: getattr(cfg, name) for name in changed if name in (*RESUMABLE, *WRITTEN)}
     return dataclasses.replace(stored, **changes), run_dir, state
 
 
 def _value(values: Any, name: str) -> Any:
-    """The value of a dotted key; None where there is none."""
+    """Return the value of a dotted key; None if it is absent."""
     for part in name.split("."):
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
 def _newest(cfg: Config) -> Path | None:
-    """The run `experiment=` names, else the newest of this task; None where it has not saved yet: then it begins."""
+    """Return the run of `experiment=`, else the task's newest run; None if no run has saved a checkpoint yet."""
     runs = Path(cfg.runs_dir)
-    found = [runs / cfg.experiment / LAST] if cfg.experiment else list(runs.glob(f"{cfg.task}_*/{LAST}"))
-    saved = sorted((path for path in found if path.exists()), key=lambda path: path.stat().st_mtime)
+    checkpoints = [runs / cfg.experiment / LAST] if cfg.experiment else list(runs.glob(f"{cfg.task}_*/{LAST}"))
+    saved = sorted((path for path in checkpoints if path.exists()), key=lambda path: path.stat().st_mtime)
     return saved[-1].parents[1] if saved else None
 
 

@@ -1,4 +1,4 @@
-"""Feet on the floor: flat, rolling over heel and ball without sliding, or lifted; legs that reach them.
+"""Feet on the floor (flat, or rolling over heel and ball without sliding) or lifted, and the legs that reach them.
 
 The body faces -y, its left is +x, the floor is z = 0. Angles [rad], lengths [m].
 """
@@ -19,7 +19,7 @@ OUTWARD = {"r": -1.0, "l": 1.0}  # along x
 
 
 class FootPath(NamedTuple):
-    """A foot over time: the heel bone's pose, and the toes' angle."""
+    """Path of a foot: pose of the heel bone and angle of the toes."""
 
     pos: np.ndarray  # (T, 3)
     mat: np.ndarray  # (T, 3, 3)
@@ -27,9 +27,10 @@ class FootPath(NamedTuple):
 
 
 class Foot:
-    """One foot, its sole made of the spheres at the ends of its collision capsules; and the leg above it."""
+    """One foot, whose sole consists of the spheres at the ends of its collision capsules, and the leg above it."""
 
     def __init__(self, embodiment: Embodiment, side: str) -> None:
+        """Collect the sole's spheres of one side, "r" or "l"."""
         self.side, self._model = side, embodiment.model
         self.leg = tuple(f"{joint}_{side}" for joint in LEG)
         self.toe_joint = f"mtp_angle_{side}"
@@ -42,25 +43,25 @@ class Foot:
         self._radii = np.array([radius for part in parts for _, radius in part])
 
     def _spheres(self, body: str) -> list[tuple[np.ndarray, float]]:
-        """(centre in the body's axes, radius) of both ends of each collision capsule."""
-        model, found = self._model, []
+        """Return (centre in the body frame, radius) of both ends of each collision capsule."""
+        model, spheres = self._model, []
         for geom in range(model.ngeom):
             capsule = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_CAPSULE and model.geom_contype[geom]
             if capsule and model.body(model.geom_bodyid[geom]).name == body:
                 turn = Rotation.from_quat(model.geom_quat[geom], scalar_first=True)
                 radius, half = model.geom_size[geom, :2]
                 for end in (-half, half):
-                    found.append((model.geom_pos[geom] + turn.apply([0.0, 0.0, end]), float(radius)))
-        return found
+                    spheres.append((model.geom_pos[geom] + turn.apply([0.0, 0.0, end]), float(radius)))
+        return spheres
 
     def turned(self, outward: np.ndarray | float, pitch: np.ndarray) -> np.ndarray:
-        """Orientation of the heel bone with the toes turned outward and up, (T, 3, 3)."""
+        """Return the orientation of the heel bone (T, 3, 3), toes rotated `outward` and up by `pitch` (T,) [rad]."""
         yaw = np.broadcast_to(OUTWARD[self.side] * np.asarray(outward), pitch.shape)
         turn = Rotation.from_euler("z", yaw[:, None]) * Rotation.from_euler("x", -pitch[:, None])
         return turn.as_matrix() @ self._neutral
 
     def _sole(self, mat: np.ndarray, toes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sphere centres from the heel bone's origin (T, N, 3); orientation of each sphere's body (T, N, 3, 3)."""
+        """Return sphere centres relative to the heel bone (T, N, 3) and their bodies' orientation (T, N, 3, 3)."""
         bent = mat @ Rotation.from_rotvec(toes[:, None] * self._toe_axis).as_matrix()
         heel, front = self._centres
         centres = (heel @ mat.swapaxes(1, 2), (mat @ self._toe_pos)[:, None] + front @ bent.swapaxes(1, 2))
@@ -68,25 +69,42 @@ class Foot:
         return np.concatenate(centres, axis=1), np.concatenate(turns, axis=1)
 
     def standing(self, place: np.ndarray, outward: float, pitch: np.ndarray, lift: np.ndarray) -> FootPath:
-        """At horizontal place (T, 2) of the heel bone with its lowest point `lift` (T,) above the floor."""
+        """Return the path of a foot at a fixed orientation.
+
+        Args:
+            place: Horizontal position of the heel bone, (T, 2) [m].
+            outward: Outward rotation [rad].
+            pitch: Toes up, (T,) [rad].
+            lift: Height of the lowest point above the floor, (T,) [m].
+        """
         mat, toes = self.turned(outward, pitch), np.zeros(len(pitch))
         centres, _ = self._sole(mat, toes)
         height = lift - (centres[..., 2] - self._radii).min(axis=1)
         return FootPath(np.column_stack((place, height)), mat, toes)
 
     def clear_height(self, mat: np.ndarray, toes: np.ndarray, softness: float = 0.01) -> np.ndarray:
-        """Height of the heel bone (T,) [m] at which the whole sole clears the floor, smooth over mat (T, 3, 3).
+        """Return the height of the heel bone (T,) [m] at which the whole sole clears the floor.
 
-        As the exact height, but up to softness * log(points) [m] higher when several points are lowest together, so
+        The exact height, smoothed: up to softness * log(points) [m] higher when several points are lowest together, so
         that it has no kink when the lowest point changes from the toes to the heel.
+
+        Args:
+            mat: Orientation of the heel bone, (T, 3, 3).
+            toes: Angle of the toes, (T,) [rad].
+            softness: [m].
         """
         centres, _ = self._sole(mat, toes)
         return softness * logsumexp((self._radii - centres[..., 2]) / softness, axis=1)
 
     def rolling(self, place: np.ndarray, outward: float, pitch: np.ndarray, toes: np.ndarray, flat: int) -> FootPath:
-        """On the floor all the time, at `place` (2,) in frame `flat`; from frame to frame what touches does not slide.
+        """Return the path of a foot that rolls on the floor without sliding.
 
-        pitch, toes (T,): toes up, and the toes' own joint [rad].
+        Args:
+            place: Position (2,) [m] of the heel bone in frame `flat`.
+            outward: Outward rotation [rad].
+            pitch: Toes up, (T,) [rad].
+            toes: Angle of the toe joint, (T,) [rad].
+            flat: Frame in which the foot is at `place`.
         """
         mat = self.turned(outward, pitch)
         centres, turns = self._sole(mat, toes)
@@ -103,7 +121,7 @@ class Foot:
         return FootPath(pos, mat, toes)
 
     def step_to(self, qpos: np.ndarray, path: FootPath, exactly: bool = True) -> np.ndarray:
-        """`qpos` (T, nq) with this leg's joints such that the foot is on its path; see `Chain.reach`."""
+        """Return `qpos` (T, nq) with this leg's joints placing the foot on its path; see `Chain.reach`."""
         out = self.chain.reach(qpos, self.leg, path.pos, path.mat, exactly)
         out[:, self._model.joint(self.toe_joint).qposadr[0]] = path.toes
         return out

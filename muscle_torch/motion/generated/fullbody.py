@@ -1,7 +1,7 @@
-"""Motions of the full body on its feet: standing, squatting, raising the arms, stepping in place. Walking is apart.
+"""Motions of the full body on its feet: standing, squatting, raising the arms, stepping in place.
 
-The feet are put where they belong, the legs follow by inverse kinematics, and the root is moved until the centre of
-mass is where it should be over the feet. The body faces -y, its left is +x, the floor is z = 0.
+The feet follow given paths, the legs follow by inverse kinematics, and the root is moved until the centre of mass is at
+its target position over the feet. The body faces -y, its left is +x, the floor is z = 0.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,20 +21,24 @@ from .key_poses import flowing, through
 from .walk import posture, walk
 
 Paths = dict[str, np.ndarray]
-MID_FOOT = -0.10  # y of the centre of mass from the heel bones: 5 cm before the ankles
-HEIGHT = 0.935  # of the root in easy standing, the knees hardly bent [m]
-BALANCING = 8  # rounds; each leaves about a fifth of the error
+MID_FOOT = -0.10  # [m] y of the centre of mass relative to the heel bones: 5 cm in front of the ankles
+HEIGHT = 0.935  # [m] of the root in relaxed standing, knees slightly bent
+BALANCING = 8  # rounds; each reduces the error to about a fifth
 SHIFTS = 3  # rounds of shifting the centre of mass
-MARGIN = 0.004  # [m] that the zero-moment point keeps from the border of the support
+MARGIN = 0.004  # [m] between the zero-moment point and the border of the support
 
 
 def on_feet(
     embodiment: Embodiment, upper: Mapping[str, np.ndarray], root: np.ndarray, feet: list[FootPath], over: np.ndarray
 ) -> Paths:
-    """All paths of a body whose feet are on their paths, right and left, and its centre of mass above `over` (T, 2).
+    """Return all paths of a body with given foot paths and centre of mass.
 
-    upper: paths of the joints above the legs. root (T, 4): its height, and its forward lean, sideways lean and turn
-    to the left [rad].
+    Args:
+        embodiment: The body.
+        upper: Paths of the joints above the legs.
+        root: (T, 4): height [m], forward lean, sideways lean and left turn [rad].
+        feet: Paths of the right and left foot.
+        over: Horizontal position of the centre of mass, (T, 2) [m].
     """
     model = embodiment.model
     qpos = np.tile(embodiment.qpos0, (len(root), 1))
@@ -44,7 +48,7 @@ def on_feet(
     turn = Rotation.from_euler("ZXY", root[:, [3, 1, 2]])
     qpos[:, 3:7] = turn.as_quat(scalar_first=True)
     soles = [Foot(embodiment, side) for side in "rl"]
-    for sole in soles:  # where the search for the legs begins: bent knees, so that they bend forward
+    for sole in soles:  # initial guess with bent knees, so that they bend forward
         for joint, angle in {"hip_flexion": 0.4, "knee_angle": 0.7, "ankle_angle": 0.3}.items():
             qpos[:, model.joint(f"{joint}_{sole.side}").qposadr[0]] = angle
     for _ in range(BALANCING):
@@ -60,7 +64,15 @@ def on_feet(
 def in_balance(
     embodiment: Embodiment, upper: Mapping[str, np.ndarray], root: np.ndarray, feet: list[FootPath], over: np.ndarray
 ) -> Paths:
-    """As `on_feet`, with the centre of mass shifted from `over` (T, 2) so far that the ground can carry the motion."""
+    """Return paths as `on_feet`, with the centre of mass shifted so that the ground can support the motion.
+
+    Args:
+        embodiment: The body.
+        upper: Paths of the joints above the legs.
+        root: (T, 4), as for `on_feet`.
+        feet: Paths of the right and left foot.
+        over: Initial horizontal position of the centre of mass, (T, 2) [m].
+    """
     soles, rate, start = Soles.of(embodiment), embodiment.control_frequency, over
     for _ in range(SHIFTS):
         paths = on_feet(embodiment, upper, root, feet, over)
@@ -70,19 +82,26 @@ def in_balance(
 
 
 def _centre_of_mass(embodiment: Embodiment, qpos: np.ndarray) -> np.ndarray:
-    """(T, 3) [m]."""
+    """Return the centre of mass (T, 3) [m]."""
     data = mujoco.MjData(embodiment.model)
-    found = np.empty((len(qpos), 3))
+    centre = np.empty((len(qpos), 3))
     for frame, pose in enumerate(qpos):
         data.qpos[: embodiment.num_qpos] = pose
         mujoco.mj_kinematics(embodiment.model, data)
         mujoco.mj_comPos(embodiment.model, data)
-        found[frame] = data.subtree_com[1]
-    return found
+        centre[frame] = data.subtree_com[1]
+    return centre
 
 
 def _planted(embodiment: Embodiment, frames: int, half_width: float, outward: float) -> list[FootPath]:
-    """Both feet flat and still, right and left, `half_width` [m] from the middle, toes turned `outward` [rad]."""
+    """Return the paths of two feet at rest, right and left.
+
+    Args:
+        embodiment: The body.
+        frames: T.
+        half_width: Distance from the midline [m].
+        outward: Outward rotation of the toes [rad].
+    """
     still = np.zeros(frames)
     return [
         Foot(embodiment, side).standing(np.tile([OUTWARD[side] * half_width, 0.0], (frames, 1)), outward, still, still)
@@ -91,17 +110,17 @@ def _planted(embodiment: Embodiment, frames: int, half_width: float, outward: fl
 
 
 def _root(height: np.ndarray, lean: np.ndarray | float = 0.0, side: np.ndarray | float = 0.0) -> np.ndarray:
-    """(T, 4) for `on_feet`."""
+    """Return the `root` argument (T, 4) of `on_feet`."""
     return np.stack([np.broadcast_to(part, height.shape) for part in (height, lean, side, 0.0)], axis=1)
 
 
 def _over(sideways: np.ndarray | float, forward: np.ndarray | float, frames: int) -> np.ndarray:
-    """Where the centre of mass is: so far to the left and forward of the middle of the feet, (T, 2)."""
+    """Return the centre of mass (T, 2) at an offset to the left and forward [m] of the middle of the feet."""
     return np.stack((np.broadcast_to(sideways, frames), MID_FOOT - np.broadcast_to(forward, frames)), axis=1)
 
 
 def sway(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """Quiet standing: the centre of mass wanders by a centimetre or two, as the seed has it."""
+    """Quiet standing: the centre of mass wanders randomly by one or two centimetres."""
     rate, times = embodiment.control_frequency, np.linspace(0, 5, 8)
     wander = random.uniform(-1, 1, (8, 3))
     wander[[0, -1]] = 0.0
@@ -114,10 +133,10 @@ def sway(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def squat(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """Down until the knees are bent at right angles nearly, the heels on the floor and the arms forward, and up again.
+    """Squat until the knees are bent nearly at right angles, heels on the floor and arms forward, and stand up again.
 
-    The trunk stays as upright as the ankles allow and its back is rounded: leaning further forward would ask more of
-    the back muscles than they give against the passive pull of the abdominal ones.
+    The trunk stays as upright as the ankles allow, and the back is rounded: leaning further forward would require more
+    of the back muscles than they can produce against the passive force of the abdominal muscles.
     """
     rate, times = embodiment.control_frequency, [0, 0.3, 2.3, 2.7, 4.7, 5.0]
     ahead = Pose((0.02, 0.25, 0.10), (0.08, 0.18, 0.0), pro_sup=0.6)
@@ -130,7 +149,7 @@ def squat(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def arm_raise(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """Both arms forward and up over the head, then sideways down."""
+    """Raise both arms forward and overhead, then lower them sideways."""
     rate, times = embodiment.control_frequency, [0, 0.2, 1.4, 2.6, 3.1, 4.3, 5.3, 5.5]
     ahead = Pose((0.0, 0.48, 0.0), (0.05, 0.27, -0.03), pro_sup=0.4)
     above = Pose((0.08, 0.12, 0.48), (0.12, 0.14, 0.22))
@@ -143,9 +162,9 @@ def arm_raise(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def step_in_place(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """Six steps on the spot, right foot first; the weight goes over the standing foot before the other is lifted."""
+    """Take six steps on the spot, right foot first, shifting the weight to the standing foot before each lift."""
     rate, half_width, steps, period = embodiment.control_frequency, 0.085, 6, 0.8
-    lifts = 0.5 + period * np.arange(steps + 1)  # from where to where each foot may be in the air
+    lifts = 0.5 + period * np.arange(steps + 1)  # bounds of the intervals in which a foot may be in the air
     middles = 0.5 * (lifts[1:] + lifts[:-1])
     end = lifts[-1] + 0.5
     towards_left = np.where(np.arange(steps) % 2 == 0, 1.0, -1.0)
@@ -158,7 +177,7 @@ def step_in_place(embodiment: Embodiment, random: np.random.Generator) -> Paths:
             part = np.clip((grid - lifts[step] - 0.08) / (period - 0.16), 0, 1)
             lift += 64 * (part * (1 - part)) ** 3
         place = np.tile([OUTWARD[side] * half_width, 0.0], (len(grid), 1))
-        place[:, 1] += 0.06 * lift  # the heel goes back a little
+        place[:, 1] += 0.06 * lift  # the heel moves back slightly
         feet.append(Foot(embodiment, side).standing(place, 0.1, -0.45 * lift, 0.12 * lift))
         swung = [HANG.at(forward=0.09 * turn, up=0.01) for turn in -OUTWARD[side] * towards_left]
         arms |= one_arm(embodiment, side, [0, *middles, end], [HANG, *swung, HANG], flowing)

@@ -6,10 +6,17 @@ from scipy.interpolate import BPoly, PchipInterpolator, make_interp_spline
 
 
 def through(times: ArrayLike, values: np.ndarray, frequency: float) -> np.ndarray:
-    """Minimum-jerk strokes: comes to rest, or turns, at each key value, and passes smoothly where it goes on.
+    """Interpolate with minimum-jerk strokes that stop or turn at each extreme key value, and pass smoothly otherwise.
 
-    times (K,) [s] from 0, values (K, ...) -> (T, ...) at `frequency` [Hz]; at rest at both ends, accelerations
-    continuous, never beyond the key values.
+    At rest at both ends, with continuous accelerations, never beyond the key values.
+
+    Args:
+        times: (K,) [s] from 0.
+        values: (K, ...).
+        frequency: Rate of the result [Hz].
+
+    Returns:
+        (T, ...).
     """
     at, values = np.asarray(times, dtype=float), np.asarray(values, dtype=float)
     slopes = PchipInterpolator(at, values, axis=0)(at, 1)
@@ -19,7 +26,16 @@ def through(times: ArrayLike, values: np.ndarray, frequency: float) -> np.ndarra
 
 
 def flowing(times: ArrayLike, values: np.ndarray, frequency: float) -> np.ndarray:
-    """A quintic spline through all key values without stopping; at rest at both ends. Shapes as in `through`."""
+    """Interpolate with a quintic spline through all key values without stopping; at rest at both ends.
+
+    Args:
+        times: (K,) [s] from 0.
+        values: (K, ...).
+        frequency: Rate of the result [Hz].
+
+    Returns:
+        (T, ...).
+    """
     at, values = np.asarray(times, dtype=float), np.asarray(values, dtype=float)
     rest = [(1, np.zeros(values.shape[1:])), (2, np.zeros(values.shape[1:]))]
     return make_interp_spline(at, values, k=5, bc_type=(rest, rest), axis=0)(_grid(at, frequency))

@@ -1,15 +1,15 @@
-"""Walking of the full body: the published angles of a person's stride on a pelvis whose path the feet can carry.
+"""Walking of the full body: published joint angles of a human stride, on a pelvis path that the feet can support.
 
-ANGLES are those of the thigh against the vertical, the knee and the ankle in the sagittal plane, computed from the
+The angles are those of the thigh against the vertical, the knee and the ankle in the sagittal plane, computed from the
 marker coordinates of the walking subject in D. A. Winter, Biomechanics and Motor Control of Human Movement, table A.1
-(one stride from heel contact to heel contact), every 5 % and rounded to a degree; a knee stretched beyond 5 degrees is
-kept at 5. How the pelvis turns and lists is of the size that J. Perry and J. M. Burnfield, Gait Analysis, give.
+(one stride from heel contact to heel contact), every 5 % and rounded to a degree; a knee extended beyond 5 degrees is
+set to 5. Rotation and list of the pelvis have the magnitude given in J. Perry and J. M. Burnfield, Gait Analysis.
 
-On the floor a foot rolls over heel, sole and ball without sliding, and the leg follows it by inverse kinematics. In the
-air the leg follows the angles, bent so that it leaves and meets the floor without a jolt. The pelvis starts from the
-path that agrees best with the angles while a foot is on the floor; forward and sideways it is then shifted until the
-zero-moment point of the whole body lies in the support of the feet (`balance.plan_shift`), the same for every step and
-mirrored from one to the next.
+On the floor a foot rolls over heel, sole and ball without sliding, and the leg follows by inverse kinematics. In the
+air the leg follows the angles, blended so that it leaves and meets the floor without a jolt. The pelvis starts from the
+path that agrees best with the angles during stance. It is then shifted forward and sideways until the zero-moment point
+of the whole body lies in the support of the feet (`balance.plan_shift`), equally for every step and mirrored between
+steps.
 """
 
 import numpy as np
@@ -31,28 +31,28 @@ from .hand_ik import HandIK
 STRIDE = 106  # control steps: 1.06 s
 HALF = STRIDE // 2
 STRIDES = 5
-STANCE = 0.60  # of a stride that a foot is on the floor
-FLAT = 0.20  # when the whole sole is
-# every 5 % of a stride from heel contact [deg]: thigh forward, knee bent, toes up
+STANCE = 0.60  # fraction of a stride that a foot is on the floor
+FLAT = 0.20  # phase at which the foot is flat
+# Every 5 % of a stride from heel contact [deg]: thigh forward, knee flexion, toes up.
 THIGH = (20, 18, 18, 14, 8, 3, -2, -7, -12, -15, -17, -15, -9, 1, 11, 20, 24, 26, 24, 21)
 KNEE = (5, 7, 14, 17, 13, 11, 9, 7, 5, 7, 15, 28, 44, 60, 67, 62, 49, 31, 11, 5)
 ANKLE = (4, -5, -4, 1, 4, 6, 8, 10, 10, 10, 5, -4, -18, -15, -8, -3, 0, 2, 3, 5)
-# of the foot on the floor, thigh - knee + ankle, with the sole level as long as heel and ball touch: phase -> [deg]
+# Pitch of the foot on the floor, thigh - knee + ankle, level while heel and ball touch: phase -> [deg].
 PITCH = {0.0: 20, 0.05: 7, 0.09: 0, 0.20: 0, 0.33: 0, 0.40: -4, 0.45: -9, 0.50: -19, 0.55: -36, 0.60: -58, 0.65: -79}
-TOES_BEND = 0.45  # [rad] at most, backward while the heel is up
-HALF_WIDTH = 0.065  # of the steps [m]
-APART = 0.05  # outward lean of the leg in the air, past the other one [rad]
+TOES_BEND = 0.45  # [rad] maximal extension of the toes while the heel is up
+HALF_WIDTH = 0.065  # [m] half the step width
+APART = 0.05  # [rad] outward lean of the swing leg, to pass the other one
 TOES_OUT = 0.10  # [rad]
-SWAY, LIST, TURN = 0.022, 0.07, 0.06  # of the pelvis to each side [m], [rad], [rad]
-RISE, LOWEST = 0.009, 0.02  # of the pelvis over one foot, and as much it sinks on both [m]; when that is
-CLEARANCE = 0.02  # of the sole in the middle of the swing [m]
-COUNTER = 1.0  # turns of the trunk against the pelvis, by the turn of the pelvis
-EASE = 0.010  # the root stays this much lower than the angles have it: knees keep off their stop [m]
-HIGHER = {"hip_flexion": 0.10, "knee_angle": 0.12, "ankle_angle": 0.15}  # in the middle of the swing [rad]
+SWAY, LIST, TURN = 0.022, 0.07, 0.06  # amplitudes of the pelvis [m], [rad], [rad]
+RISE, LOWEST = 0.009, 0.02  # amplitude of the pelvis height [m]; phase of the lowest point
+CLEARANCE = 0.02  # [m] of the sole at mid-swing
+COUNTER = 1.0  # counter-rotation of the trunk as a multiple of the rotation of the pelvis
+EASE = 0.010  # [m] by which the root is lowered, to keep the knees away from full extension
+HIGHER = {"hip_flexion": 0.10, "knee_angle": 0.12, "ankle_angle": 0.15}  # [rad] added at mid-swing
 CONTACT_WEIGHT = 8.0
-LEAVING, MEETING = 22, 14  # control steps after and before the floor in which the leg comes to the angles and from them
+LEAVING, MEETING = 22, 14  # control steps after lift-off and before contact over which the leg is blended
 ROUNDS = 8  # of shifting the pelvis
-MARGIN = 0.004  # [m] that the zero-moment point keeps from the border of the support
+MARGIN = 0.004  # [m] between the zero-moment point and the border of the support
 
 FRONT = Pose((0.10, 0.20, -0.475), (0.12, 0.05, -0.28), pro_sup=0.4)
 BACK = Pose((0.16, -0.10, -0.495), (0.14, -0.13, -0.25), pro_sup=0.3)
@@ -61,7 +61,7 @@ Paths = dict[str, np.ndarray]
 
 
 def walk(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """Straight ahead at an easy pace, from a right heel contact on."""
+    """Walk straight ahead at an easy pace, starting at a right heel contact."""
     pelvis, arms = _Pelvis(embodiment), {side: _arm(embodiment, side) for side in "rl"}
     feet = {side: _foot_cycle(embodiment, side, pelvis) for side in "rl"}
     frames = np.arange(-HALF, STRIDE + HALF + 1)
@@ -78,7 +78,7 @@ def walk(embodiment: Embodiment, random: np.random.Generator) -> Paths:
 
 
 def _repeated(frames: np.ndarray) -> sparse.csr_array:
-    """(2 T, 2 HALF): paths that repeat every step, mirrored sideways (x) and alike forward (y)."""
+    """Return the basis (2 T, 2 HALF) of paths that repeat every step, mirrored sideways (x) and equal forward (y)."""
     step, rows = frames % HALF, np.arange(len(frames))
     sign = np.where(frames // HALF % 2 == 0, 1.0, -1.0)
     blocks = [sparse.csr_array((values, (rows, step)), shape=(len(frames), HALF)) for values in (sign, np.abs(sign))]
@@ -86,7 +86,7 @@ def _repeated(frames: np.ndarray) -> sparse.csr_array:
 
 
 def posture(embodiment: Embodiment, paths: Paths) -> np.ndarray:
-    """Return qpos (T, nq) with the joints on their paths, coupled joints following."""
+    """Return qpos (T, nq) with the joints on their paths; coupled joints follow."""
     qpos = np.tile(embodiment.qpos0, (len(paths["root"]), 1))
     for joint, path in paths.items():
         address, width = embodiment.model.joint(joint).qposadr[0], path.shape[1] if path.ndim > 1 else 1
@@ -95,7 +95,7 @@ def posture(embodiment: Embodiment, paths: Paths) -> np.ndarray:
 
 
 def _paths(embodiment: Embodiment, pelvis: "_Pelvis", feet, arms: dict[str, Paths], frames: np.ndarray) -> Paths:
-    """All joints at the control steps `frames` (T,) after a right heel contact."""
+    """Return the paths of all joints at control steps `frames` (T,) after a right heel contact."""
     paths: Paths = {"root": pelvis.root(frames)}
     for side, start in (("r", 0), ("l", HALF)):
         cycle = _leg(embodiment, side, pelvis, *feet[side]) | arms[side]
@@ -110,17 +110,17 @@ def _paths(embodiment: Embodiment, pelvis: "_Pelvis", feet, arms: dict[str, Path
 
 
 def _published(phase: np.ndarray, side: str) -> Paths:
-    """The leg's published angles [rad] at phases (T,) of its stride; the thigh upright from ahead."""
+    """Return the leg's published angles [rad] at phases (T,) of its stride; thigh upright in the frontal plane."""
     grid = np.linspace(0, 1, len(THIGH) + 1)
-    found = {}
+    sagittal = {}
     for joint, values in (("hip_flexion", THIGH), ("knee_angle", KNEE), ("ankle_angle", ANKLE)):
-        found[f"{joint}_{side}"] = np.radians(CubicSpline(grid, [*values, values[0]], bc_type="periodic")(phase % 1))
+        sagittal[f"{joint}_{side}"] = np.radians(CubicSpline(grid, [*values, values[0]], bc_type="periodic")(phase % 1))
     level = {f"hip_adduction_{side}": LIST * np.sin(2 * np.pi * phase) - APART}
-    return {f"{joint}_{side}": np.zeros_like(phase) for joint in LEG} | level | found
+    return {f"{joint}_{side}": np.zeros_like(phase) for joint in LEG} | level | sagittal
 
 
 def _in_the_air(phase: np.ndarray, side: str) -> Paths:
-    """The published angles with the toes higher."""
+    """Return the published angles with the toes lifted higher."""
     leg = _published(phase, side)
     part = np.clip((phase - STANCE) / (1 - STANCE), 0, 1)
     for joint, more in HIGHER.items():
@@ -129,23 +129,23 @@ def _in_the_air(phase: np.ndarray, side: str) -> Paths:
 
 
 def _pitch(phase: np.ndarray) -> np.ndarray:
-    """Of the foot on the floor, toes up [rad], (T,)."""
+    """Return the pitch of the foot on the floor, toes up, (T,) [rad]."""
     fine = np.linspace(-0.05, 0.70, 1501)
     line = PchipInterpolator([-0.05, *PITCH], np.radians([30, *PITCH.values()]))(fine.clip(max=0.65))
     return np.interp(phase, fine, gaussian_filter1d(line, 0.012 / (fine[1] - fine[0]), mode="nearest"))
 
 
 class _Pelvis:
-    """The root's path at control steps after a right heel contact; the feet stay where its first path has them."""
+    """The root's path at control steps after a right heel contact; the feet stay where the initial path places them."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         self._embodiment = embodiment
         self.stride, self.place, self._height = 0.0, 0.0, 0.0
-        self._moved = np.zeros((STRIDE, 2))  # [m] the shift of each control step
+        self._shift = np.zeros((STRIDE, 2))  # [m] at each control step
         self._fit()
 
     def root(self, frames: np.ndarray) -> np.ndarray:
-        """(T, 7)."""
+        """Return the root's pose, (T, 7)."""
         phase = frames / STRIDE
         sideways = -SWAY * np.sin(2 * np.pi * phase - 0.35)
         pos = np.column_stack((sideways, -self.stride * phase, self._height - EASE + self._rise(phase)))
@@ -153,26 +153,26 @@ class _Pelvis:
         return np.column_stack((pos, self._turn(phase).as_quat(scalar_first=True)))
 
     def shift(self, frames: np.ndarray) -> np.ndarray:
-        """(T, 2) [m] from the first path."""
-        return self._moved[frames % STRIDE]
+        """Return the shift from the initial path, (T, 2) [m]."""
+        return self._shift[frames % STRIDE]
 
     def move(self, shift: np.ndarray) -> None:
-        """Shift the path by (STRIDE, 2) [m]."""
-        self._moved = self._moved + shift
+        """Add a shift (STRIDE, 2) [m]."""
+        self._shift = self._shift + shift
 
     def _turn(self, phase: np.ndarray) -> Rotation:
-        """The side of the foot in front is forward; the side of the foot in the air hangs."""
+        """Return the rotation: forward on the side of the leading foot, dropped on the side of the swing foot."""
         turning = 2 * np.pi * phase
         angles = np.column_stack((TURN * np.cos(turning), LIST * np.sin(turning)))
         return Rotation.from_euler("ZY", angles)
 
     @staticmethod
     def _rise(phase: np.ndarray) -> np.ndarray:
-        """Lowest in the middle of the time on both feet, highest in the middle of that on one, (T,) [m]."""
+        """Return the height variation (T,) [m]: lowest at mid double support, highest at mid single support."""
         return -RISE * np.cos(4 * np.pi * (phase - LOWEST))
 
     def _fit(self) -> None:
-        """Least squares: where the published angles put the root above the right foot while that is on the floor."""
+        """Fit the root's path to the positions that the published angles imply while the right foot is on the floor."""
         foot, phase = Foot(self._embodiment, "r"), _stance()
         path, _ = _on_floor(foot, np.zeros(2))
         qpos = np.tile(self._embodiment.qpos0, (len(phase), 1))
@@ -183,9 +183,9 @@ class _Pelvis:
         ankle = Chain(self._embodiment, "talus_r").place(qpos).pos
         on_floor = path.pos - path.mat @ self._embodiment.model.body("calcn_r").pos
         implied = on_floor - ankle
-        # At heel contact the leg is longest: there it must reach.
+        # At heel contact the leg is longest, and it must reach the floor.
         weight = np.where(phase < 0.02, CONTACT_WEIGHT, 1.0)
-        # forward = stride * phase - (where the foot is); up = height + rise
+        # forward = stride * phase - foot position; up = height + rise
         line = np.column_stack((phase, -np.ones(len(phase))))
         (self.stride, self.place), *_ = np.linalg.lstsq(weight[:, None] * line, -weight * implied[:, 1], rcond=None)
         self._height = float(np.average(implied[:, 2] - self._rise(phase), weights=weight))
@@ -196,14 +196,19 @@ def _stance() -> np.ndarray:
 
 
 def _on_floor(foot: Foot, place: np.ndarray) -> tuple[FootPath, np.ndarray]:
-    """The foot's path from heel contact to toe off, and its pitch (K+1,); `place` (2,) of the heel bone when level."""
+    """Return the foot's path from heel contact to toe-off, and its pitch (K+1,).
+
+    Args:
+        foot: The foot.
+        place: Position (2,) of the heel bone when the foot is flat [m].
+    """
     pitch = _pitch(_stance())
     toes = -TOES_BEND * np.tanh(np.clip(-pitch, 0, None) / TOES_BEND)
     return foot.rolling(place, TOES_OUT, pitch, toes, flat=round(FLAT * STRIDE)), pitch
 
 
 def _foot_cycle(embodiment: Embodiment, side: str, pelvis: _Pelvis) -> tuple[FootPath, np.ndarray]:
-    """One stride of a foot from its heel contact on, and the leg's angles that lead the search (STRIDE, nq)."""
+    """Return one stride of a foot from heel contact, and the initial guess of the leg's angles (STRIDE, nq)."""
     foot, start = Foot(embodiment, side), 0 if side == "r" else HALF
     place = np.array([OUTWARD[side] * HALF_WIDTH, -(pelvis.place + start / STRIDE * pelvis.stride)])
     stance, pitch = _on_floor(foot, place)
@@ -225,7 +230,7 @@ def _foot_cycle(embodiment: Embodiment, side: str, pelvis: _Pelvis) -> tuple[Foo
 
 
 def _leg(embodiment: Embodiment, side: str, pelvis: _Pelvis, path: FootPath, qpos: np.ndarray) -> Paths:
-    """One stride of a leg from its heel contact on, joint -> (STRIDE,)."""
+    """Return one stride of a leg from heel contact, joint -> (STRIDE,)."""
     foot, start = Foot(embodiment, side), 0 if side == "r" else HALF
     qpos = qpos.copy()
     qpos[:, :7] = pelvis.root(np.arange(STRIDE) + start)
@@ -234,27 +239,27 @@ def _leg(embodiment: Embodiment, side: str, pelvis: _Pelvis, path: FootPath, qpo
 
 
 def _closed(stance: np.ndarray, published: np.ndarray) -> np.ndarray:
-    """The stance (K+1, J) and after it the published path (STRIDE+1, J), bent to join both its ends; (STRIDE, J)."""
+    """Join stance (K+1, J) and published path (STRIDE+1, J) to a closed cycle (STRIDE, J), blended at both ends."""
     last = len(stance) - 1
-    away = [
+    gap = [
         np.stack(_ends(stance[-1:-4:-1], -1)) - np.stack(_ends(published[last::-1][:3], -1)),
         np.stack(_ends(stance[:3], 1)) - np.stack(_ends(published[:3], 1)),
     ]
-    nothing = np.zeros_like(away[0])
+    nothing = np.zeros_like(gap[0])
     times = [last, last + LEAVING, STRIDE - MEETING, STRIDE]
-    joined = BPoly.from_derivatives(times, np.stack((away[0], nothing, nothing, away[1])))
+    joined = BPoly.from_derivatives(times, np.stack((gap[0], nothing, nothing, gap[1])))
     bend = joined(np.arange(last + 1, STRIDE))
     return np.concatenate((stance, published[last + 1 : STRIDE] + bend))
 
 
 def _ends(values: np.ndarray, direction: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Value, slope and curvature at the first of three frames that follow each other in this direction."""
+    """Return value, slope and curvature at the first of three consecutive frames in the given direction."""
     first, second, third = values
     return first, direction * (-1.5 * first + 2 * second - 0.5 * third), first - 2 * second + third
 
 
 def _arm(embodiment: Embodiment, side: str) -> Paths:
-    """One stride of the right leg's, joint -> (STRIDE,): back when the leg of that side is in front."""
+    """Return one cycle of an arm, joint -> (STRIDE,), in antiphase with the leg of its side."""
     solver, phase = HandIK(embodiment), np.arange(STRIDE) / STRIDE
     poses = [BACK, HANG, FRONT, HANG.at(forward=-0.03)]
     keys = [solver.solve(side, pose.hand, pose.elbow, pro_sup=pose.pro_sup) for pose in poses]

@@ -1,4 +1,4 @@
-"""Motion files -> RawMotion. A new format is a function and a row in READERS."""
+"""Readers: motion files to RawMotion. A new format is a function and a row in READERS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,16 +17,27 @@ from .trajectory import count_clips, is_trajectory, read_trajectory
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What some files do not state, or state wrongly: an option that is set decides."""
+    """Properties that some files do not state, or state wrongly; an option that is set overrides the file.
 
-    unit: float = 0.0  # [m] of one unit of length; 0: as the file states, or by the size of the body
-    rate: float = 0.0  # [Hz]; 0: as the file states
-    smpl: str = ""  # body model file or folder, for AMASS
-    markers: dict[str, str] = field(default_factory=dict)  # role -> marker name
-    static: str = ""  # markers of the same subject standing (.trc, .c3d): shows what the motion lacks
-    part: int = 0  # which clip of a trajectory file that holds several
-    up: str = ""  # vertical axis of the file: x, y, z, -x, -y or -z; "": by format, rest pose and motion
-    angle_unit: str = "auto"  # of OpenSim coordinates: deg, rad, or auto (by header and size)
+    Attributes:
+        unit: Unit of length [m]; 0: as stated in the file, or by the size of the body.
+        rate: Frame rate [Hz]; 0: as stated in the file.
+        smpl: Body model file or folder, for AMASS.
+        markers: Role -> marker name.
+        static: Static marker trial of the same subject (.trc, .c3d), for markers that the motion lacks.
+        part: Index of the clip in a trajectory file with several.
+        up: Vertical axis of the file: x, y, z, -x, -y or -z; "": by format, rest pose and motion.
+        angle_unit: Unit of OpenSim coordinates: deg, rad, or auto (by header and size).
+    """
+
+    unit: float = 0.0
+    rate: float = 0.0
+    smpl: str = ""
+    markers: dict[str, str] = field(default_factory=dict)
+    static: str = ""
+    part: int = 0
+    up: str = ""
+    angle_unit: str = "auto"
 
 
 READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
@@ -45,23 +56,23 @@ READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
 
 
 def read_motion(path: str | Path, options: ReadOptions | None = None) -> RawMotion:
-    """Read and check one file.
+    """Read and check a motion file.
 
     Args:
-        path: The file; its suffix chooses the reader.
-        options: What the file does not state, or states wrongly.
+        path: The file; its suffix selects the reader.
+        options: Properties that the file does not state, or states wrongly.
 
     Returns:
-        Landmarks and orientations in metres, z up. Notes say what was changed or is uncertain.
+        Landmarks and orientations in metres, z up; `notes` lists what was changed or is uncertain.
 
     Raises:
-        InputError: One line: what cannot be used, where, and what to do.
+        InputError: The file cannot be used; one line with the reason, the place and the remedy.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"motion file {path} does not exist")
+        raise InputError(f"motion file {path} does not exist (in {Path.cwd()})")
     if path.stat().st_size == 0:
-        raise InputError(f"motion file {path} is empty")
+        raise InputError(f"motion file {path} is empty; copy or export it again")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path}: no reader for {path.suffix or 'files without suffix'}; known: {', '.join(READERS)}")

@@ -1,7 +1,7 @@
-"""AMASS: SMPL-H or SMPL-X pose files (.npz). Joints come from the body model file, which each user has to license.
+"""AMASS: SMPL-H or SMPL-X pose files (.npz). Joints require the body model file, for which each user needs a license.
 
-smplx poses the joints. Its body classes are not used: they need the whole licensed model (mesh, skinning weights,
-hands), while the joints need four arrays of it.
+smplx computes the joint positions. Its body classes are not used, because they require the whole licensed model (mesh,
+skinning weights, hands), while joints need only four of its arrays.
 """
 
 import pickletools
@@ -42,10 +42,10 @@ WHERE = (
 
 @dataclass(frozen=True)
 class BodyModel:
-    """The part of an SMPL body that places joints."""
+    """The part of an SMPL body that determines the joints."""
 
     template: np.ndarray  # (J, 3) joints of the mean shape [m]
-    directions: np.ndarray  # (J, 3, B) how they move with the shape parameters
+    directions: np.ndarray  # (J, 3, B) derivatives with respect to the shape parameters
     parents: tuple[int, ...]
 
     def joints(self, betas: np.ndarray) -> np.ndarray:
@@ -54,13 +54,15 @@ class BodyModel:
         return self.template + self.directions[..., :count] @ betas[:count]
 
     def pose(self, joints: np.ndarray, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return positions (T, J, 3) about the root at its rest place, and rotations (T, J, 3, 3) to the world.
+        """Return positions (T, J, 3) with the root at its rest position, and rotations (T, J, 3, 3) to the world.
 
-        joints (J, 3): of `joints`; turns (T, J, 3, 3): rotations relative to the parent.
+        Args:
+            joints: Of `joints`, (J, 3) [m].
+            turns: Rotations relative to the parent, (T, J, 3, 3).
         """
         from smplx import lbs
 
-        rigid_transform: Any = lbs.batch_rigid_transform  # annotated with a type of smplx's own, not torch.Tensor
+        rigid_transform: Any = lbs.batch_rigid_transform  # annotated with smplx's own tensor type
         rest = torch.from_numpy(np.ascontiguousarray(joints)).expand(len(turns), -1, -1)
         parents = torch.tensor(self.parents)
         positions, transforms = rigid_transform(torch.from_numpy(turns), rest, parents, dtype=torch.float64)
@@ -68,14 +70,22 @@ class BodyModel:
 
 
 def load_body(smpl: str, gender: str) -> BodyModel:
-    """The model file for `gender`; `smpl` is a file, or a folder with <gender>/model.npz or *_<GENDER>.npz."""
+    """Load a body model.
+
+    Args:
+        smpl: A file, or a folder with <gender>/model.npz or *_<GENDER>.npz.
+        gender: male, female or neutral.
+
+    Raises:
+        InputError: There is no such file, or it is not a body model.
+    """
     if not smpl:
-        raise InputError(f"AMASS files need the SMPL body model, which is licensed and not shipped. {WHERE}")
+        raise InputError(f"AMASS files need the SMPL body model, which is licensed and not included. {WHERE}")
     path = Path(smpl).expanduser()
     if path.is_dir():
         path = _in_folder(path, gender)
     if path.suffix != ".npz":
-        raise InputError(f"{path}: body models are read as .npz (pickles can run code). {WHERE}")
+        raise InputError(f"{path}: body models must be .npz files, because pickles can run code. {WHERE}")
     try:
         return _read_body(path, path.stat().st_mtime_ns)
     except DAMAGED as error:
@@ -84,7 +94,7 @@ def load_body(smpl: str, gender: str) -> BodyModel:
 
 @lru_cache(maxsize=4)
 def _read_body(path: Path, changed: int) -> BodyModel:
-    """Kept in memory until the file changes (`changed` [ns]): it is large, and the subjects of a data set share it."""
+    """Read a body model, cached until the file changes (`changed` [ns]): it is large, and subjects share it."""
     with np.load(path, allow_pickle=False) as stored:
         regressor, vertices = _dense(stored["J_regressor"]), stored["v_template"]
         shapes, tree = stored["shapedirs"], stored["kintree_table"]
@@ -97,23 +107,23 @@ def _read_body(path: Path, changed: int) -> BodyModel:
 
 
 def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0, up: str = "") -> RawMotion:
-    """Read one AMASS file; betas and gender choose the subject's joints.
+    """Read an AMASS file; betas and gender select the subject's joints.
 
     Args:
         path: The .npz file.
         smpl: The body model, see `load_body`.
-        unit: Length of one unit of `trans` in metres; 0: metres, as the body model has.
-        rate: Frames a second; 0: as the file states.
-        up: The vertical axis, such as "y"; "": by the motion, usually z.
+        unit: Unit of `trans` [m]; 0: metres, as in the body model.
+        rate: Frame rate [Hz]; 0: as stated in the file.
+        up: Vertical axis, such as "y"; "": by the motion, usually z.
 
     Raises:
-        InputError: The file or the body model is missing, damaged or incomplete, or the body travels in another unit.
+        InputError: The file or the body model is missing, damaged or incomplete, or the root travels in another unit.
     """
     arrays = _arrays(path)
     poses = _poses(arrays, path)
     trans = arrays.get("trans")
     if trans is None or trans.shape != (len(poses), 3):
-        raise InputError(f"{path}: trans is missing or not of shape ({len(poses)}, 3)")
+        raise InputError(f"{path}: trans is missing or does not have shape ({len(poses)}, 3)")
     for name, values in (("poses", poses), ("trans", trans)):
         check_numbers(values, f"{path}: {name}")
     frequency = rate or _rate(arrays, path)
@@ -149,11 +159,11 @@ def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0,
 
 
 def _arm_turns(positions: np.ndarray, rotations: np.ndarray, rest: np.ndarray) -> dict[str, np.ndarray]:
-    """Orientations of upper arms and hands (T, 3, 3); the T-pose `rest` (J, 3) has its palms down and faces z."""
+    """Return orientations of upper arms and hands (T, 3, 3); in the T-pose `rest` (J, 3) palms are down, facing z."""
     turns, ahead = {}, np.array([0.0, 0.0, 1.0])
     for side in SIDES:
         shoulder, elbow, wrist = (JOINTS[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
-        # The elbow is no hinge in SMPL: the motion shows where it bends to.
+        # The elbow is not a hinge in SMPL: determine the direction of flexion from the motion.
         bend = bends_to(positions[:, [shoulder, elbow, wrist]], rotations[:, shoulder])
         bend = ahead if bend is None else bend
         for name, joint, front, along in (
@@ -165,7 +175,7 @@ def _arm_turns(positions: np.ndarray, rotations: np.ndarray, rest: np.ndarray) -
 
 
 def _poses(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
-    """Axis-angle (T, at least 66) [rad]."""
+    """Return axis-angle rotations (T, at least 66) [rad]."""
     if "poses" in arrays:
         poses = arrays["poses"]
     elif "root_orient" in arrays and "pose_body" in arrays:  # SMPL-X
@@ -178,17 +188,17 @@ def _poses(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
 
 
 def _betas(arrays: dict[str, np.ndarray], frames: int, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Shape parameters (B,), and notes. Some files repeat them in every frame: one subject has one shape, the mean."""
+    """Return shape parameters (B,) and notes; if a file repeats them in every frame, their mean."""
     stored = arrays.get("betas")
     if stored is None:
-        return np.zeros(0), ("the file states no betas: the mean shape is used",)
+        return np.zeros(0), ("the file contains no betas: using the mean shape",)
     betas = np.asarray(stored, dtype=float)
     if betas.ndim == 2 and len(betas) in (1, frames):
         spread = float(np.ptp(betas, axis=0).max())
-        note = (f"betas change by up to {spread:.2g} over the frames: their mean is used",) if spread > 1e-3 else ()
+        note = (f"betas change by up to {spread:.2g} over the frames: using their mean",) if spread > 1e-3 else ()
         return betas.mean(axis=0), note
     if betas.ndim != 1:
-        raise InputError(f"{path}: betas has shape {betas.shape}; expected (B,) or one row a frame ({frames}, B)")
+        raise InputError(f"{path}: betas has shape {betas.shape}; expected (B,) or one row per frame ({frames}, B)")
     return betas, ()
 
 
@@ -201,7 +211,7 @@ def _in_folder(folder: Path, gender: str) -> Path:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of the file. Pickled ones are not loaded, as that can run code; of `gender` the word is read."""
+    """Read the arrays of the file. Pickled arrays are not loaded, because that can run code; `gender` is parsed."""
     arrays = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -225,7 +235,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _pickled_word(path: Path, key: str) -> str:
-    """The last word of a pickled array that names a gender, "" if none; the pickle is parsed, not executed."""
+    """Return the last word of a pickled array that names a gender, "" if none; the pickle is parsed, not executed."""
     with zipfile.ZipFile(path) as archive:
         content = archive.read(f"{key}.npy")
     start = content.find(b"\x80", content.find(b"\n"))
@@ -241,9 +251,9 @@ def _rate(arrays: dict[str, np.ndarray], path: Path) -> float:
     for key in RATES:
         if key in arrays:
             value = float(np.asarray(arrays[key]).reshape(-1)[0])
-            # 120.00004577 is what 120 became on its way through other units.
+            # 120.00004577 is 120 with rounding errors from unit conversions.
             return float(round(value)) if abs(value - round(value)) < 1e-3 else value
-    raise InputError(f"{path}: states no frame rate ({' or '.join(RATES[:2])}); set rate= [Hz]")
+    raise InputError(f"{path}: contains no frame rate ({' or '.join(RATES[:2])}); set rate= [Hz]")
 
 
 def _gender(arrays: dict[str, np.ndarray]) -> str:
@@ -253,7 +263,7 @@ def _gender(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _gender_word(text: str) -> str:
-    """`male`, `M`, `b'male'`, `Gender.MALE` -> male; "" for other texts."""
+    """Parse a gender: `male`, `M`, `b'male'`, `Gender.MALE` -> male; "" for other texts."""
     word = re.sub(r"^b?['\"]|['\"]$", "", text.strip()).lower().rpartition(".")[2]
     return GENDERS.get(word, word if word in GENDERS.values() else "")
 

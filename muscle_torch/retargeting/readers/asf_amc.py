@@ -14,7 +14,7 @@ from ..raw import SIDES, RawMotion
 from .axes import AXES, axis_name, body_axes, standing_rest, turn_between, vertical_axis
 from .skeleton import TO_Z_UP, Skeleton, check_numbers
 
-# landmark -> the bone at whose end it lies; two bones: midway between their ends.
+# Landmark -> the bone whose end it is; two bones: midway between their ends.
 BONES: dict[str, tuple[str, ...]] = {
     "pelvis": ("lhipjoint", "rhipjoint"),
     "neck": ("thorax",),
@@ -33,46 +33,48 @@ BONES: dict[str, tuple[str, ...]] = {
         "toe": "foot",
     }.items()
 }
-CMU_RATE = 120.0  # [Hz]; an .amc rarely states its rate, the database records at this one
+CMU_RATE = 120.0  # [Hz] of the CMU database; .amc files rarely state their rate
 ROOT_ORDER = ("tx", "ty", "tz", "rx", "ry", "rz")
 DOFS = frozenset((*ROOT_ORDER, "l"))
 
 
 class Bone(NamedTuple):
+    """A bone of the skeleton."""
+
     offset: np.ndarray  # (3,) from its start to its end [m]
-    axis: np.ndarray  # (3, 3) its own axes in those of the skeleton at rest
-    dof: tuple[str, ...]  # what its numbers in the .amc are: rx, ry, rz, tx, ty, tz, l
-    order: str  # of its rotations about fixed axes, such as "xyz"
+    axis: np.ndarray  # (3, 3) its axes in the skeleton's axes at rest
+    dof: tuple[str, ...]  # meaning of its values in the .amc: rx, ry, rz, tx, ty, tz, l
+    order: str  # order of its rotations about fixed axes, such as "xyz"
 
 
 class Asf(NamedTuple):
-    """A skeleton file."""
+    """Content of a skeleton file."""
 
-    bones: dict[str, Bone]  # "root" among them, without an offset
+    bones: dict[str, Bone]  # including "root", which has no offset
     parents: dict[str, str]  # bone -> parent, parents first
-    unit: float  # [m] of one unit of length
+    unit: float  # unit of length [m]
     degrees: bool
 
 
 class Amc(NamedTuple):
-    """A motion file."""
+    """Content of a motion file."""
 
     frames: dict[str, np.ndarray]  # bone -> (T, number of values)
-    degrees: bool | None  # None: not stated, as in the .asf
+    degrees: bool | None  # None: not stated, use the .asf's
     rate: float  # [Hz]; 0: not stated
 
 
 def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "") -> RawMotion:
-    """Read an .amc; its .asf has the same name, or the part before the last `_`, or is the folder's only one.
+    """Read an .amc file with its .asf: the same name, the part before the last `_`, or the only one in the folder.
 
     Args:
         path: The .amc file.
-        unit: Length of one unit in metres; 0: as the .asf states (inches over `length`, as in the CMU database).
-        rate: Frames a second; 0: as the .amc states, else 120 Hz.
-        up: The vertical axis, such as "z"; "": by the motion and the rest pose, usually y.
+        unit: Unit of length [m]; 0: as stated in the .asf (inches divided by `length`, as in the CMU database).
+        rate: Frame rate [Hz]; 0: as stated in the .amc, else 120 Hz.
+        up: Vertical axis, such as "z"; "": by the motion and the rest pose, usually y.
 
     Raises:
-        InputError: A file is missing, damaged, or has other bones than CMU's.
+        InputError: A file is missing or damaged, or has other bones than CMU's.
     """
     asf_path = _skeleton_file(path)
     asf, amc = _read_asf(asf_path, unit), _read_amc(path)
@@ -81,7 +83,7 @@ def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "")
     missing = sorted({bone for group in BONES.values() for bone in group} - set(names))
     if missing:
         raise InputError(
-            f"{asf_path}: lacks the bones {', '.join(missing)}; only skeletons with CMU's bone names are read"
+            f"{asf_path}: lacks the bones {', '.join(missing)}; only skeletons with CMU's bone names are supported"
         )
     skeleton = Skeleton(
         names=("root", *names),
@@ -89,7 +91,7 @@ def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "")
         offsets=np.array([np.zeros(3), *(asf.bones[n].offset for n in names)]),
     )
     count, root = len(amc.frames["root"]), asf.bones["root"]
-    # A bone's rotation turns the bone itself: its end lies at (its own global rotation) * offset.
+    # A bone's rotation moves the bone itself: its end is at (its global rotation) * offset.
     turns = np.tile(np.eye(3), (count, len(skeleton.names), 1, 1))
     for index, name in enumerate(skeleton.names):
         if name in amc.frames and asf.bones[name].dof:
@@ -116,14 +118,15 @@ def read_asf_amc(path: Path, unit: float = 0.0, rate: float = 0.0, up: str = "")
         rest={name: at @ axes for name, at in rest.items()},
         subject=asf_path.stem,
         source=str(path),
-        notes=(*_assumed(asf, amc, unit, rate), *notes, *_left_out(asf, amc)),
+        notes=(*_assumptions(asf, amc, unit, rate), *notes, *_ignored_translations(asf, amc)),
     )
 
 
 def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.ndarray) -> dict[str, np.ndarray]:
-    """Orientations of the arms' segments (T, 3, 3) in the file's world.
+    """Return the orientations of the arm segments (T, 3, 3) in the file's world.
 
-    The elbow bends about the axis of its bone; the thumb shows how the hand lies at rest, else its palm is down.
+    The elbow flexes about the axis of its bone. The thumb determines the orientation of the hand at rest; without it
+    the palm is assumed to be down.
     """
     turns = {}
     for side in SIDES:
@@ -141,26 +144,26 @@ def _arm_turns(asf: Asf, skeleton: Skeleton, rotations: np.ndarray, forward: np.
     return turns
 
 
-def _assumed(asf: Asf, amc: Amc, unit: float, rate: float) -> tuple[str, ...]:
-    """Notes on what neither file states."""
+def _assumptions(asf: Asf, amc: Amc, unit: float, rate: float) -> tuple[str, ...]:
+    """Return notes on what neither file states."""
     notes = []
     if not rate and not amc.rate:
-        notes.append(f"states no rate: {CMU_RATE:g} Hz, as in the CMU database (rate= sets another)")
+        notes.append(f"no rate stated: assumed {CMU_RATE:g} Hz, as in the CMU database (override with rate=)")
     if not unit:
-        notes.append(f"1 unit of length is taken for {asf.unit:.4g} m, as in the CMU database (unit= sets another)")
+        notes.append(f"unit of length assumed to be {asf.unit:.4g} m, as in the CMU database (override with unit=)")
     if not np.allclose(asf.bones["root"].axis, np.eye(3)):
-        notes.append("the root's orientation in the .asf is taken for its axes")
+        notes.append("the root's orientation in the .asf is assumed to define its axes")
     return tuple(notes)
 
 
-def _left_out(asf: Asf, amc: Amc) -> tuple[str, ...]:
-    """A note on bones that move or stretch against their parents, which is not read."""
+def _ignored_translations(asf: Asf, amc: Amc) -> tuple[str, ...]:
+    """Return a note on bones that translate or stretch relative to their parents, which is not supported."""
     moving = [name for name in amc.frames if name != "root" and set(asf.bones[name].dof) - {"rx", "ry", "rz"}]
     return (f"translations of {', '.join(moving)} are ignored",) if moving else ()
 
 
 def _points(skeleton: Skeleton, ends: np.ndarray) -> dict[str, np.ndarray]:
-    """The landmarks (T, 3) by the ends (T, J, 3) of the bones."""
+    """Return the landmarks (T, 3) for the ends (T, J, 3) of the bones."""
     return {
         landmark: np.mean([ends[:, skeleton.names.index(bone)] for bone in group], axis=0)
         for landmark, group in BONES.items()
@@ -177,9 +180,12 @@ def _bone_ends(skeleton: Skeleton, root: np.ndarray, turns: np.ndarray) -> tuple
 
 
 def _local(bone: Bone, values: np.ndarray, degrees: bool, name: str, path: Path) -> np.ndarray:
-    """Rotation (T, 3, 3) of a bone relative to its parent, in the skeleton's axes."""
+    """Return the rotation (T, 3, 3) of a bone relative to its parent, in the skeleton's axes."""
     if values.shape[1] != len(bone.dof):
-        raise InputError(f"{path}: bone {name!r} has {values.shape[1]} values, its .asf states {len(bone.dof)}")
+        raise InputError(
+            f"{path}: bone {name!r} has {values.shape[1]} values, but its .asf states {len(bone.dof)}; use the "
+            "matching .asf"
+        )
     euler = np.zeros((len(values), 3))
     for column, dof in enumerate(bone.dof):
         if dof in ("rx", "ry", "rz"):
@@ -196,7 +202,7 @@ def _skeleton_file(path: Path) -> Path:
     if len(candidates) == 1:
         return candidates[0]
     raise InputError(
-        f"{path}: its skeleton {path.stem.rpartition('_')[0] or path.stem}.asf is not beside it; put it there"
+        f"{path}: its skeleton {path.stem.rpartition('_')[0] or path.stem}.asf is not in the same folder; copy it there"
     )
 
 
@@ -229,12 +235,12 @@ def _read_asf(path: Path, unit: float) -> Asf:
         bones = {name: _bone(name, entry, scale, degrees) for name, entry in raw.items()}
         ordered = _parents_first({name: parents[name] for name in raw if name != "root"})
     except (KeyError, IndexError, ValueError) as error:
-        raise InputError(f"{path}: not a whole .asf skeleton ({error}); copy it again") from None
+        raise InputError(f"{path}: not a complete .asf skeleton ({error}); copy it again") from None
     return Asf(bones, ordered, scale, degrees)
 
 
 def _bone(name: str, entry: dict[str, list[str]], scale: float, degrees: bool) -> Bone:
-    """One bone; the root's `order` and `axis` have defaults, its `orientation` turns its axes."""
+    """Parse a bone; the root's `order` and `axis` have defaults, its `orientation` rotates its axes."""
     if name == "root":
         dof = tuple(word.lower() for word in entry.get("order", ROOT_ORDER))
         order = entry.get("axis", ["XYZ"])[0].lower()
@@ -252,13 +258,13 @@ def _bone(name: str, entry: dict[str, list[str]], scale: float, degrees: bool) -
 
 
 def _parents_first(parents: dict[str, str]) -> dict[str, str]:
-    """The bones in an order in which each comes after its parent."""
+    """Return the bones in an order in which each follows its parent."""
     ordered: dict[str, str] = {}
     waiting = dict(parents)
     while waiting:
         ready = {n: p for n, p in waiting.items() if p == "root" or p in ordered}
         if not ready:
-            raise ValueError(f"bones {sorted(waiting)[:3]} hang on nothing")
+            raise ValueError(f"bones {sorted(waiting)[:3]} have no parent")
         ordered |= ready
         waiting = {n: p for n, p in waiting.items() if n not in ready}
     return ordered
@@ -283,13 +289,15 @@ def _read_amc(path: Path) -> Amc:
         try:
             values.setdefault(words[0], []).append([float(word) for word in words[1:]])
         except ValueError:
-            raise InputError(f"{path}: line {number} is not a bone and its numbers; copy the file again") from None
+            raise InputError(f"{path}: line {number} is not a bone with numbers; copy the file again") from None
     if "root" not in values:
-        raise InputError(f"{path}: not an .amc motion, it has no root")
-    # The last frame of a file that was cut off may lack bones.
+        raise InputError(f"{path}: not an .amc motion, it has no root; copy it again")
+    # The last frame of a truncated file may lack bones.
     broken = [name for name, rows in values.items() if len(rows) != frames or len({len(r) for r in rows}) != 1]
     if broken:
-        raise InputError(f"{path}: bone {broken[0]!r} is not whole in all {frames} frames: the file was cut off")
+        raise InputError(
+            f"{path}: bone {broken[0]!r} is not complete in all {frames} frames: the file is truncated; copy it again"
+        )
     bones = {name: np.array(rows) for name, rows in values.items()}
     for name, rows in bones.items():
         check_numbers(rows, f"{path}: bone {name!r}")

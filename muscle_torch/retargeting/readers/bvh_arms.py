@@ -1,8 +1,8 @@
-"""How the arms of a BVH skeleton turn about their length.
+"""Axial rotation of the arms of a BVH skeleton.
 
-Joints have no names for their axes, and the pose without rotations may be any: where the fingers are, or else where the
-elbow bends to, shows how hand and upper arm lie in it. All turns of the arm are zero together, so what a forearm is
-turned by against the upper arm is what the file turns it by.
+Joint axes have no names, and the pose without rotations is arbitrary: the positions of the fingers, or else the
+direction of elbow flexion, determine the orientation of hand and upper arm in it. All rotations of the arm are zero
+together, so the rotation of a forearm relative to the upper arm is as stated in the file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ..arm_axes import bends_to, segment_axes
 from ..raw import SIDES
 from .bvh_file import Bvh
 
-SQUARE = 0.3  # of a finger's distance from the hand: how far it has to point sideways
+SIDEWAYS = 0.3  # minimal sideways fraction of a finger's offset from the hand
 SAME_PLACE = 1e-3  # of the forearm
 THUMB, FIRST, LAST = ("THUMB",), ("INDEX",), ("PINKY", "LITTLE")
 
@@ -25,10 +25,10 @@ def arm_turns(
 
     Args:
         bvh: The skeleton.
-        joints: Landmark -> its joint.
-        offsets: Places of the joints in their parents' axes (J, 3).
-        positions: Of the joints (T, J, 3).
-        turns: Global rotations of the joints (T, J, 3, 3).
+        joints: Landmark -> joint.
+        offsets: Positions of the joints in their parents' axes, (J, 3).
+        positions: Global positions of the joints, (T, J, 3).
+        turns: Global rotations of the joints, (T, J, 3, 3).
     """
     orientations: dict[str, np.ndarray] = {}
     for side in SIDES:
@@ -49,7 +49,7 @@ def arm_turns(
 
 
 def _hand(bvh: Bvh, wrist: int, offsets: np.ndarray) -> int:
-    """The joint that turns the hand: the wrist's, or one at the same place below it, the thumb's apart."""
+    """Return the joint that rotates the hand: the wrist's, or one at the same position below it, except the thumb's."""
     near = SAME_PLACE * np.linalg.norm(offsets[wrist])
     hand = wrist
     while True:
@@ -64,9 +64,9 @@ def _hand(bvh: Bvh, wrist: int, offsets: np.ndarray) -> int:
 
 
 def _thumb(bvh: Bvh, hand: int, offsets: np.ndarray) -> np.ndarray | None:
-    """Where the thumb's side of the hand is (3,) in its axes, by the first and last finger, or by the thumb."""
+    """Return the direction of the thumb's side (3,) in the hand's axes, from the outer fingers or from the thumb."""
     root = hand
-    while not offsets[root].any():  # fingers may hang on a joint at the same place above, at the latest on the wrist
+    while not offsets[root].any():  # fingers may be children of an ancestor at the same position, at most the wrist
         root = bvh.parents[root]
     tips = {
         words: next((joint for joint in _below(bvh, root) if _is(bvh, joint, words) and offsets[joint].any()), None)
@@ -74,17 +74,17 @@ def _thumb(bvh: Bvh, hand: int, offsets: np.ndarray) -> np.ndarray | None:
     }
     first, last, thumb = (None if joint is None else _place(bvh, root, joint, offsets) for joint in tips.values())
     along = offsets[root] / np.linalg.norm(offsets[root])
-    if first is not None and last is not None and _square(first - last, along) > SQUARE:
+    if first is not None and last is not None and _sideways_fraction(first - last, along) > SIDEWAYS:
         return first - last
     if (joint := tips[THUMB]) is not None and thumb is not None:
         end = _place(bvh, root, _end(bvh, joint), offsets)
-        if _square(end, along) > SQUARE:
+        if _sideways_fraction(end, along) > SIDEWAYS:
             return end
     return None
 
 
-def _square(vector: np.ndarray, along: np.ndarray) -> float:
-    """The share of a vector that is square to `along`."""
+def _sideways_fraction(vector: np.ndarray, along: np.ndarray) -> float:
+    """Return the fraction of a vector that is orthogonal to `along`."""
     return float(np.linalg.norm(np.cross(vector, along)) / max(float(np.linalg.norm(vector)), 1e-9))
 
 
@@ -97,9 +97,9 @@ def _children(bvh: Bvh, joint: int) -> list[int]:
 
 
 def _below(bvh: Bvh, joint: int) -> list[int]:
-    """All joints that `joint` carries, the nearest first."""
+    """Return all descendants of a joint, the nearest first."""
     below = _children(bvh, joint)
-    for child in below:  # grows while it is read
+    for child in below:  # grows while it is iterated
         below += _children(bvh, child)
     return below
 
@@ -109,9 +109,9 @@ def _end(bvh: Bvh, joint: int) -> int:
 
 
 def _place(bvh: Bvh, root: int, joint: int, offsets: np.ndarray) -> np.ndarray:
-    """Where `joint` is in the axes of `root` (3,) without rotations."""
-    place = np.zeros(3)
+    """Return the position of `joint` in the axes of `root` (3,) without rotations."""
+    position = np.zeros(3)
     while joint != root:
-        place = place + offsets[joint]
+        position = position + offsets[joint]
         joint = bvh.parents[joint]
-    return place
+    return position

@@ -1,6 +1,6 @@
-"""The text of a BVH file: a hierarchy of joints with their channels, and a row of numbers for each frame.
+"""Parser of BVH files: a hierarchy of joints with their channels, and a row of numbers for each frame.
 
-Programs disagree on capitals, on blanks after colons, on decimal points and on names of two words; all are read.
+Programs disagree on capitals, spaces after colons, decimal points and names of two words; all variants are accepted.
 """
 
 import re
@@ -23,11 +23,11 @@ FRAME_TIME = re.compile(r"\s*frame\s*time\s*:?\s*(\S*)", re.IGNORECASE)
 
 @dataclass
 class Bvh:
-    """J joints, end sites included, parents first; T frames."""
+    """A motion of J joints, including end sites, parents first; T frames."""
 
     names: list[str] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)  # -1: the root
-    offsets: list[np.ndarray] = field(default_factory=list)  # (3,) from the parent when all rotations are zero
+    offsets: list[np.ndarray] = field(default_factory=list)  # (3,) from the parent with all rotations zero
     channels: list[list[str]] = field(default_factory=list)  # such as Xposition, Zrotation
     values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (T, channels)
     frame_time: float = 0.0  # [s], 0: not stated
@@ -43,10 +43,10 @@ class Bvh:
         return turns
 
     def translations(self) -> np.ndarray:
-        """Return the place (T, J, 3) of every joint in its parent's axes.
+        """Return the position (T, J, 3) of every joint in its parent's axes.
 
-        Position channels take the place of OFFSET. Some programs write the difference from OFFSET instead: channels
-        of a joint below the root that are nearer to 0 than to its OFFSET are such.
+        Position channels replace OFFSET. Some programs write the difference from OFFSET instead, which is assumed if
+        the channels of a joint below the root are nearer to 0 than to its OFFSET.
         """
         places = np.tile(np.array(self.offsets), (len(self.values), 1, 1))
         for joint, (kinds, block) in enumerate(self._blocks()):
@@ -55,8 +55,8 @@ class Bvh:
                 continue
             axes = list(columns)
             stored, offset = block[:, list(columns.values())], self.offsets[joint][axes]
-            apart = np.median(np.linalg.norm(stored - offset, axis=1))
-            differs = self.parents[joint] >= 0 and np.median(np.linalg.norm(stored, axis=1)) < apart
+            deviation = np.median(np.linalg.norm(stored - offset, axis=1))
+            differs = self.parents[joint] >= 0 and np.median(np.linalg.norm(stored, axis=1)) < deviation
             places[:, joint, axes] = stored + offset if differs else stored
         return places
 
@@ -66,16 +66,16 @@ class Bvh:
 
 
 def parse_bvh(path: Path) -> Bvh:
-    """Read a BVH file. Raises InputError, one line, for what is no BVH file or was cut off."""
+    """Parse a BVH file. Raises InputError if it is not a BVH file or is truncated."""
     lines = read_text(path).splitlines()
     motion = next((i for i, line in enumerate(lines) if line.split()[:1] and line.split()[0].upper() == "MOTION"), None)
     bvh = Bvh()
     with _one_line(path):
         _hierarchy(lines[:motion], bvh)
     if not bvh.names:
-        raise InputError(f"{path}: not a BVH file: it has no HIERARCHY")
+        raise InputError(f"{path}: not a BVH file, it has no HIERARCHY; export it again")
     if motion is None:
-        raise InputError(f"{path}: not a whole BVH file: it has no MOTION; copy or export it again")
+        raise InputError(f"{path}: not a complete BVH file, it has no MOTION; copy or export it again")
     with _one_line(path):
         frames, rows = _motion(lines[motion + 1 :], bvh)
     width = sum(len(kinds) for kinds in bvh.channels)
@@ -83,7 +83,9 @@ def parse_bvh(path: Path) -> Bvh:
         flat = [value for row in rows for value in row]
         rows = [flat[i : i + width] for i in range(0, len(flat), width)] if len(flat) == frames * width else []
     if not frames or len(rows) < frames:
-        raise InputError(f"{path}: states {frames} frames of {width} values and holds fewer: the file was cut off")
+        raise InputError(
+            f"{path}: states {frames} frames of {width} values but contains fewer: the file is truncated; copy it again"
+        )
     bvh.values = np.array(rows[:frames])
     check_numbers(bvh.values, str(path))
     return bvh
@@ -94,12 +96,12 @@ def _one_line(path: Path) -> Iterator[None]:
     try:
         yield
     except (IndexError, ValueError) as error:
-        raise InputError(f"{path}: not a whole BVH file ({error}); copy it again") from None
+        raise InputError(f"{path}: not a complete BVH file ({error}); copy it again") from None
 
 
 def _hierarchy(lines: list[str], bvh: Bvh) -> None:
     stack: list[int] = []
-    # A brace may stand on the line of the joint's name.
+    # A brace may be on the line of the joint's name.
     for line in "\n".join(lines).replace("{", "\n{\n").replace("}", "\n}\n").splitlines():
         words = line.split()
         keyword = words[0].upper() if words else ""
@@ -122,7 +124,7 @@ def _hierarchy(lines: list[str], bvh: Bvh) -> None:
 
 
 def _motion(lines: list[str], bvh: Bvh) -> tuple[int, list[list[float]]]:
-    """The stated number of frames, and the numbers of each line; sets the frame time."""
+    """Return the stated number of frames and the numbers of each line; sets the frame time."""
     frames = 0
     for number, line in enumerate(lines):
         if match := FRAMES.match(line):
@@ -134,7 +136,7 @@ def _motion(lines: list[str], bvh: Bvh) -> tuple[int, list[list[float]]]:
 
 
 def _numbers(text: str) -> list[float]:
-    """Numbers apart by blanks or commas; a comma between digits is a decimal one if the text has no point."""
+    """Parse numbers separated by spaces or commas; a comma is a decimal comma if the text has no point."""
     if "," in text:
         text = text.replace(",", " ") if "." in text or re.search(r",\s", text) else text.replace(",", ".")
     return [float(word) for word in text.split()]

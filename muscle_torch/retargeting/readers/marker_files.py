@@ -12,11 +12,11 @@ from muscle_torch.errors import InputError
 
 from .clock import make_clock
 
-HIDDEN = 1e6  # programs write such numbers for a hidden marker; in millimetres a kilometre
+HIDDEN = 1e6  # larger numbers denote a hidden marker; in millimetres this is a kilometre
 
 
 class Markers(NamedTuple):
-    """A file's content."""
+    """Content of a marker file."""
 
     labels: list[str]
     points: np.ndarray  # (T, M, 3) [m], NaN if hidden
@@ -25,37 +25,48 @@ class Markers(NamedTuple):
 
 
 def load_markers(path: Path, unit: float = 0.0, rate: float = 0.0) -> Markers:
-    """Read a .trc or .c3d file.
+    """Load a .trc or .c3d file.
 
     Args:
         path: The file.
-        unit: Length of one unit in metres; 0: as the file states.
-        rate: Frames a second; 0: as the file states.
+        unit: Unit of length [m]; 0: as stated in the file.
+        rate: Frame rate [Hz]; 0: as stated in the file.
 
     Raises:
-        InputError: The file is damaged, or states no known unit or no rate.
+        InputError: The file is damaged, or its unit or rate is unknown.
     """
     return load_trc(path, unit, rate) if path.suffix.lower() == ".trc" else load_c3d(path, unit, rate)
 
 
 def load_trc(path: Path, unit: float = 0.0, rate: float = 0.0) -> Markers:
-    """Tab-separated markers. Empty cells, three zeros and numbers beyond `HIDDEN` are hidden markers."""
+    """Load tab-separated markers. Empty cells, three zeros and numbers beyond `HIDDEN` are hidden markers.
+
+    Args:
+        path: The .trc file.
+        unit: Unit of length [m]; 0: as stated in the file.
+        rate: Frame rate [Hz]; 0: from the time column or the header.
+
+    Raises:
+        InputError: The file is damaged, or its unit or rate is unknown.
+    """
     lines = read_text(path).splitlines()
     try:
-        # Tabs part the cells, so a comma is a decimal one.
+        # Cells are separated by tabs, so a comma is a decimal comma.
         stated = lines[2].replace(",", ".").split()
         header = {key.lower(): value for key, value in zip(lines[1].split(), stated, strict=False)}
         stated_rate, stated_unit = float(header["datarate"]), header["units"]
         labels = [word.strip() for word in lines[3].split("\t")[2:] if word.strip()]
     except (IndexError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a .trc file: its header is not whole ({error})") from None
+        raise InputError(f"{path}: not a .trc file, its header is incomplete ({error}); export it again") from None
     table = _table(lines[5:], 2 + 3 * len(labels), path)
     frames = int(float(header.get("numframes", len(table))))
     if len(table) < frames or not len(table):
-        raise InputError(f"{path}: states {frames} frames and holds {len(table)}: the file was cut off")
+        raise InputError(
+            f"{path}: states {frames} frames but contains {len(table)}: the file is truncated; copy it again"
+        )
     scale = unit or metres(stated_unit)
     if not scale:
-        raise InputError(f"{path}: unknown unit of length {stated_unit!r}; set unit= to its length in metres")
+        raise InputError(f"{path}: unknown unit of length {stated_unit!r}; set unit= to its size in metres")
     clock = make_clock(table[:, 0], table[:, 1], stated_rate, rate, str(path))
     points = table[:, 2:].reshape(len(table), len(labels), 3)
     hidden = (points == 0).all(axis=-1) | (np.abs(points) > HIDDEN).any(axis=-1) | np.isnan(points).any(axis=-1)
@@ -64,7 +75,7 @@ def load_trc(path: Path, unit: float = 0.0, rate: float = 0.0) -> Markers:
 
 
 def _table(lines: list[str], columns: int, path: Path) -> np.ndarray:
-    """Numbers (N, columns) of the rows below the header, which begin at line 6; NaN for empty cells."""
+    """Return the numbers (N, columns) of the rows below the header, from line 6; NaN for empty cells."""
     rows = []
     for number, line in enumerate(lines, start=6):
         cells = line.rstrip("\r\n").replace(",", ".").split("\t")[:columns]
@@ -74,12 +85,21 @@ def _table(lines: list[str], columns: int, path: Path) -> np.ndarray:
         try:
             rows.append([float(cell) if cell.strip() else np.nan for cell in cells])
         except ValueError:
-            raise InputError(f"{path}: line {number} holds something that is no number") from None
+            raise InputError(f"{path}: line {number} contains something that is not a number; correct it") from None
     return np.array(rows).reshape(len(rows), columns)
 
 
 def load_c3d(path: Path, unit: float = 0.0, rate: float = 0.0) -> Markers:
-    """Binary C3D, by ezc3d."""
+    """Load a binary C3D file.
+
+    Args:
+        path: The .c3d file.
+        unit: Unit of length [m]; 0: as stated in the file.
+        rate: Frame rate [Hz]; 0: as stated in the file.
+
+    Raises:
+        InputError: The file is damaged, or its unit or rate is unknown.
+    """
     labels, points, stated_rate, _ = read_c3d_points(path, unit)
     if not rate and stated_rate <= 0:
         raise InputError(f"{path}: states a rate of {stated_rate:g} Hz; set rate= [Hz]")

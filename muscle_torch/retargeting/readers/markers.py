@@ -1,4 +1,4 @@
-"""Optical markers from .trc and .c3d files -> joint centres and frames of pelvis and trunk."""
+"""Optical markers from .trc and .c3d files: joint centres and frames of pelvis, trunk and arms."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from .marker_files import Markers, load_markers
 from .names import plain_names
 from .static_trial import carried
 
-# role -> names the marker goes by, without subject prefix, punctuation and case; {} is R or L; several: their middle.
+# Role -> names of its marker, without subject prefix, punctuation and case; {} is R or L. A tuple: their midpoint.
 SIDE_ROLES = {
     "{}ASI": ("{}ASI", "{}ASIS", "{}FWT", "ASIS{}"),
     "{}PSI": ("{}PSI", "{}PSIS", "{}BWT", "PSIS{}"),
@@ -44,9 +44,9 @@ CENTRE_ROLES: dict[str, tuple[str | tuple[str, ...], ...]] = {
 }
 ONE_ARM = ("ACROTIP", "EPICL", "EPICM", "STYLR", "STYLU", "INDEX")
 SPACE = 1e-9
-UPRIGHT = 0.85  # cosine to the vertical of a trunk that shows which axis that is
-KNEE_INWARD, ANKLE_INWARD = 0.055, 0.04  # [m] joint centre from a lateral marker if the medial one is missing
-SHOULDER_DROP = 0.17  # of the distance between both acromia, below the marker (Rab et al. 2002)
+UPRIGHT = 0.85  # minimal cosine to the vertical of a trunk that clearly determines the axis
+KNEE_INWARD, ANKLE_INWARD = 0.055, 0.04  # [m] from a lateral marker to the joint centre, without a medial one
+SHOULDER_DROP = 0.17  # below the marker, as a fraction of the distance of both acromia (Rab et al. 2002)
 
 
 def read_markers(
@@ -61,17 +61,20 @@ def read_markers(
 
     Args:
         path: The file.
-        unit: Length of one unit in metres; 0: as the file states. It counts for `static` too.
-        rate: Frames a second; 0: as the file states.
+        unit: Unit of length [m], also of `static`; 0: as stated in the file.
+        rate: Frame rate [Hz]; 0: as stated in the file.
         names: Role -> marker name in this file, for names other than the usual ones.
-        static: A static trial of the same subject; points that only it shows are carried over.
-        up: The vertical axis, such as "y" or "-z"; "": by the markers.
+        static: A static trial of the same subject, for markers that the motion lacks.
+        up: Vertical axis, such as "y" or "-z"; "": by the markers.
+
+    Raises:
+        InputError: The file is damaged, or lacks the markers of trunk and limbs.
     """
     if static and (Path(static).suffix.lower() not in (".trc", ".c3d") or not Path(static).is_file()):
-        raise InputError(f"static={static}: no such .trc or .c3d file")
+        raise InputError(f"static={static} is not an existing .trc or .c3d file")
     # The rate of a static trial does not matter.
-    beside = load_markers(Path(static), unit, rate=100.0) if static else None
-    return from_markers(path, load_markers(path, unit, rate), names, beside, up)
+    static_markers = load_markers(Path(static), unit, rate=100.0) if static else None
+    return from_markers(path, load_markers(path, unit, rate), names, static_markers, up)
 
 
 def from_markers(
@@ -81,13 +84,24 @@ def from_markers(
     static: Markers | None = None,
     up: str = "",
 ) -> RawMotion:
-    """Compute joint centres from labelled markers; any axis may point up. Arguments as of `read_markers`."""
+    """Compute joint centres from labelled markers; any axis may point up.
+
+    Args:
+        path: The file, for names and messages.
+        markers: Its markers.
+        names: Role -> marker name, for names other than the usual ones.
+        static: Markers of a static trial of the same subject.
+        up: Vertical axis, such as "y" or "-z"; "": by the markers.
+
+    Raises:
+        InputError: Markers of trunk and limbs are missing.
+    """
     labels, names = markers.labels, names or {}
-    both = labels + (static.labels if static else [])
-    at = _roles(markers, _present(names, labels, both, path), path)
+    all_labels = labels + (static.labels if static else [])
+    at = _roles(markers, _present(names, labels, all_labels, path), path)
     if static is not None:
-        at |= _carried(at, markers, static, _roles(static, _present(names, static.labels, both, path), path))
-    turn, unsure = _up(at, labels, up, path)
+        at |= _carried(at, markers, static, _roles(static, _present(names, static.labels, all_labels, path), path))
+    turn, axis_notes = _up(at, labels, up, path)
     at = {role: values @ turn.T for role, values in at.items()}
     positions: dict[str, np.ndarray] = {}
     orientations: dict[str, np.ndarray] = {}
@@ -110,15 +124,15 @@ def from_markers(
         orientations=orientations,
         subject=path.stem,
         source=str(path),
-        notes=(*markers.notes, *unsure),
+        notes=(*markers.notes, *axis_notes),
     )
 
 
 def _unknown(path: Path, labels: list[str], what: str) -> str:
     return (
         f"{path}: no markers for {what}; it has {', '.join(labels[:10])}, ...: write a YAML file of role: marker pairs "
-        "(RASI: my_name; roles are those of docs/retargeting.md) and set markers=<file>, or set static=<file> if a "
-        "static trial shows them"
+        "(RASI: my_name; docs/retargeting.md lists the roles) and set markers=<file>, or set static=<file> if a static "
+        "trial contains them"
     )
 
 
@@ -126,18 +140,18 @@ def _plain(label: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", label.rpartition(":")[2].upper())
 
 
-def _present(names: dict[str, str], labels: list[str], both: list[str], path: Path) -> dict[str, str]:
-    """The user's names that are among `labels`; each must be in one of the files."""
+def _present(names: dict[str, str], labels: list[str], all_labels: list[str], path: Path) -> dict[str, str]:
+    """Return the user's names that are among `labels`; each must be in one of the files."""
     for role, label in names.items():
-        if label not in both and _plain(label) not in map(_plain, both):
-            raise InputError(f"{path}: has no marker {label!r} (for {role}){nearest(label, both)}")
+        if label not in all_labels and _plain(label) not in map(_plain, all_labels):
+            raise InputError(f"{path}: has no marker {label!r} (for {role}){nearest(label, all_labels)}")
     return {role: label for role, label in names.items() if label in labels or _plain(label) in map(_plain, labels)}
 
 
 def _carried(
     at: dict[str, np.ndarray], markers: Markers, static: Markers, standing: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Roles that only the static trial shows, in the motion."""
+    """Return the roles that only the static trial has, transferred to the motion."""
     moving = dict(zip(plain_names(markers.labels, KNOWN, ""), markers.points.swapaxes(0, 1), strict=True))
     still = {
         label: np.nanmedian(points, axis=0)
@@ -153,12 +167,12 @@ def _carried(
 
 
 def _forms() -> dict[str, tuple[str | tuple[str, ...], ...]]:
-    """Role -> the names of its marker."""
+    """Return role -> names of its marker."""
     forms: dict[str, tuple[str | tuple[str, ...], ...]] = dict(CENTRE_ROLES)
     for role, names in SIDE_ROLES.items():
         for side in "RL":
             forms[role.format(side)] = tuple(name.format(side) for name in names)
-    # A recording of one arm often names no side: it is the right one.
+    # Marker names of a single arm often have no side: assume the right one.
     for role in ("RSHO", "RELB", "RELM", "RWRA", "RWRB", "RFIN"):
         unsided = (form for form in forms[role] if isinstance(form, str) and form.startswith(ONE_ARM))
         forms[role] = (*forms[role], *(form.removesuffix("R") for form in unsided))
@@ -170,26 +184,26 @@ KNOWN = frozenset(n for forms in FORMS.values() for form in forms for n in ((for
 
 
 def _roles(markers: Markers, names: dict[str, str], path: Path) -> dict[str, np.ndarray]:
-    """Role -> (T, 3) of its marker; a marker that is hidden throughout is absent."""
+    """Return role -> positions of its marker (T, 3); a marker that is always hidden is absent."""
     labels, points = markers.labels, markers.points
-    place = {plain: i for i, plain in enumerate(plain_names(labels, KNOWN, str(path)))}
+    index_of = {plain: i for i, plain in enumerate(plain_names(labels, KNOWN, str(path)))}
     roles = {}
     for role, forms in FORMS.items():
         for form in forms:
             group = (form,) if isinstance(form, str) else form
-            if all(name in place for name in group):
-                roles[role] = np.mean([points[:, place[name]] for name in group], axis=0)
+            if all(name in index_of for name in group):
+                roles[role] = np.mean([points[:, index_of[name]] for name in group], axis=0)
                 break
     for role, label in names.items():
         if role not in FORMS:
             raise InputError(f"markers: unknown role {role!r}{nearest(role, tuple(FORMS))}")
-        index = labels.index(label) if label in labels else [_plain(one) for one in labels].index(_plain(label))
+        index = labels.index(label) if label in labels else [_plain(name) for name in labels].index(_plain(label))
         roles[role] = points[:, index]
     return {role: values for role, values in roles.items() if np.isfinite(values).all(axis=1).any()}
 
 
 def _up(at: dict[str, np.ndarray], labels: list[str], up: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return the rotation (3, 3) that takes the vertical axis to z, and a note if the trunk leans far from it.
+    """Return the rotation (3, 3) of the vertical axis to z, and a note if the trunk leans far from it.
 
     The vertical axis is the one along which the neck is above hips or chest.
     """
@@ -208,15 +222,13 @@ def _up(at: dict[str, np.ndarray], labels: list[str], up: str, path: Path) -> tu
         axis = int(np.argmax(np.abs(tall)))
         if np.abs(tall[axis]) < 0.05:
             raise InputError(
-                f"{path}: the neck is not above the pelvis along any axis, which would show the vertical one: set up= "
+                f"{path}: unknown vertical axis, because the neck is not above the pelvis along any axis; set up= "
                 "(y, z, ...)"
             )
         row = np.zeros(3)
         row[axis] = np.sign(tall[axis])
         if np.abs(tall[axis]) < UPRIGHT * np.linalg.norm(tall):
-            notes = (
-                f"{axis_name(row)} is taken as the vertical axis, from which the trunk leans far (up= sets another)",
-            )
+            notes = (f"vertical axis assumed to be {axis_name(row)}, although the trunk leans far (override with up=)",)
     first = np.roll(np.abs(row), 1) if not row[1] else np.array([0.0, 0.0, 1.0])
     return np.stack((first, np.cross(row, first), row)), notes
 
@@ -227,7 +239,7 @@ def _mean(at: dict[str, np.ndarray], *roles: str) -> np.ndarray | None:
 
 
 def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(T, 3, 3): first axis along y exactly, x made square to it; columns x, y, z."""
+    """Return frames (T, 3, 3) with columns x, y, z: y exact, x orthogonalized to it."""
     y = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), SPACE)
     x = x - np.sum(x * y, axis=1, keepdims=True) * y
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), SPACE)
@@ -235,7 +247,7 @@ def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _pelvis(at: dict[str, np.ndarray], positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]) -> None:
-    """Frame of the iliac spines; hip centres of the file, or by regression (Harrington et al. 2007)."""
+    """Set the frame of the iliac spines, and hip centres from the file or by regression (Harrington et al. 2007)."""
     back = _mean(at, "RPSI", "LPSI") if {"RPSI", "LPSI"} <= at.keys() else at.get("SACR")
     if not {"RASI", "LASI"} <= at.keys() or back is None:
         return
@@ -251,7 +263,7 @@ def _pelvis(at: dict[str, np.ndarray], positions: dict[str, np.ndarray], orienta
 
 
 def _or_regression(centre: np.ndarray | None, regressed: np.ndarray) -> np.ndarray:
-    """The joint centre that the file has, or the regressed one if it has none or with gaps."""
+    """Return the file's joint centre, or the regressed one if it is missing or has gaps."""
     return regressed if centre is None or not np.isfinite(centre).all() else centre
 
 
@@ -270,7 +282,7 @@ def _trunk(at: dict[str, np.ndarray], positions: dict[str, np.ndarray], orientat
         left = np.cross(up, at["CLAV"] - at["C7"])
     else:
         return
-    # The line from chest to neck is kept; shoulders may shrug.
+    # The line from chest to neck is exact, because shoulders may shrug.
     up = up / np.linalg.norm(up, axis=1, keepdims=True)
     left = left - np.sum(left * up, axis=1, keepdims=True) * up
     orientations["thorax"] = _frame(np.cross(left, up), left)
@@ -296,8 +308,8 @@ def _leg(
         elif s + lateral in at:
             along = at[s + lateral] - above
             along = along / np.linalg.norm(along, axis=1, keepdims=True)
-            square = inward - np.sum(inward * along, axis=1, keepdims=True) * along
-            centre_at = at[s + lateral] + offset * square / np.linalg.norm(square, axis=1, keepdims=True)
+            orthogonal = inward - np.sum(inward * along, axis=1, keepdims=True) * along
+            centre_at = at[s + lateral] + offset * orthogonal / np.linalg.norm(orthogonal, axis=1, keepdims=True)
         else:
             return
         positions[f"{side}_{joint}"] = above = centre_at
@@ -318,16 +330,16 @@ def _arm(
         shoulder = at[s + "SHO"] - SHOULDER_DROP * width * orientations["thorax"][..., 2]
     elbow = at[s + "EJC"] if s + "EJC" in at else _mean(at, s + "ELB", s + "ELM")
     wrist, hand = _mean(at, s + "WRA", s + "WRB"), at.get(s + "FIN")
-    for joint, place in (("shoulder", shoulder), ("elbow", elbow), ("wrist", wrist), ("hand", hand)):
-        if place is None:
+    for joint, position in (("shoulder", shoulder), ("elbow", elbow), ("wrist", wrist), ("hand", hand)):
+        if position is None:
             return
-        positions[f"{side}_{joint}"] = place
+        positions[f"{side}_{joint}"] = position
 
 
 def _arm_turns(
     at: dict[str, np.ndarray], side: str, positions: dict[str, np.ndarray], orientations: dict[str, np.ndarray]
 ) -> None:
-    """How upper arm and forearm turn, by the markers on both sides of elbow and wrist, if visible with the joints."""
+    """Set the axial rotation of upper arm and forearm from the markers on both sides of elbow and wrist."""
     s = side[0].upper()
     for segment, start, end, front in (
         ("upper_arm", "shoulder", "elbow", (s + "ELB", s + "ELM")),
@@ -338,7 +350,7 @@ def _arm_turns(
             continue
         along = positions[joints[1]] - positions[joints[0]]
         across = at[front[0]] - at[front[1]]
-        if segment == "upper_arm":  # from the inner to the outer epicondyle; the elbow bends square to it
+        if segment == "upper_arm":  # from the inner to the outer epicondyle; the elbow flexes orthogonally to it
             across = np.cross(across, along) * (1.0 if side == "right" else -1.0)
         turn = segment_axes(across, along, side)
         visible = np.isfinite(along).all(axis=1)

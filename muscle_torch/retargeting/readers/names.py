@@ -1,4 +1,4 @@
-"""Names of markers and joints in any spelling, with or without the name of the subject before them."""
+"""Names of markers and joints in any spelling, with or without a subject's name."""
 
 import re
 from collections import Counter
@@ -7,18 +7,23 @@ from itertools import takewhile
 
 from muscle_torch.errors import InputError
 
-GAIN = 2  # names that have to become known for the word before them to be a subject's name
+GAIN = 2  # minimal number of names that become known if the preceding word is a subject's name
 HEAD = re.compile(r"([^\s_.\-]+)[\s_.\-]+(\S.*)")
 
 
 def plain_names(names: Sequence[str], known: Set[str], where: str) -> list[str]:
-    """Return the names without subject, punctuation and case: `Sub01:L.ASIS` and `Sub01_l-asis` become `LASIS`.
+    """Remove subject, punctuation and case: `Sub01:L.ASIS` and `Sub01_l-asis` become `LASIS`.
 
-    A subject's name is what stands before a colon; or before the first blank, `_`, `-` or `.`, or at the beginning of
-    all names, if names become one of `known` without it.
+    A subject's name is the part before a colon. It is also the part before the first space, `_`, `-` or `.`, or a
+    common prefix of all names, if names become one of `known` without it.
+
+    Args:
+        names: Names in the file.
+        known: Known names without punctuation, in capitals.
+        where: The file, for messages.
 
     Raises:
-        InputError: Two subjects have a name of `known` in common.
+        InputError: Two subjects have a known name in common.
     """
     if not names:
         return []
@@ -48,7 +53,7 @@ def _split_colon(name: str) -> tuple[str, str]:
 
 
 def _gain(before: Iterable[str], after: Iterable[str], known: Set[str]) -> int:
-    """How many more of the names are known afterwards."""
+    """Return how many more names are known after than before."""
     return sum(_plain(name) in known for name in after) - sum(_plain(name) in known for name in before)
 
 
@@ -59,4 +64,4 @@ def _check_one_subject(pairs: Sequence[tuple[str, str]], known: Set[str], where:
             owners.setdefault(_plain(name), set()).add(subject)
     subjects = sorted(max(owners.values(), key=len, default=set()) - {""})
     if len(subjects) > 1:
-        raise InputError(f"{where}: holds the subjects {', '.join(subjects)}; export each into a file of its own")
+        raise InputError(f"{where}: contains the subjects {', '.join(subjects)}; export each to a separate file")

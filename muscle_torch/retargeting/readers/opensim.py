@@ -1,7 +1,8 @@
-"""OpenSim coordinates (.mot, .sto): degrees or radians, tabs, blanks or commas, names with or without a joint path.
+"""OpenSim coordinates (.mot, .sto): degrees or radians, tabs, spaces or commas, names with or without a joint path.
 
 The angles pose a skeleton with the conventions of the gait models (gait2354, gait2392, Rajagopal 2016): pelvis tilt,
-list and rotation, hips, knees, ankles, lumbar spine, arms. Its landmarks then go the way of every other recording's.
+list and rotation, hips, knees, ankles, lumbar spine, arms. Its landmarks are then retargeted like those of other
+recordings.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from . import shoulder
 from .root_unit import check_root_unit
 from .skeleton import Skeleton
 
-# OpenSim: x forward, y up, z to the right. Rows give the axes of RawMotion.
+# OpenSim: x forward, y up, z to the right. Rows are the axes of RawMotion.
 TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 # Proportions of the generic adult model (Rajagopal et al. 2016), right side [m]; segments are rescaled when fitting.
 OFFSETS = {
@@ -36,7 +37,7 @@ OFFSETS = {
 }
 THORAX = ("root", (-0.1007, 0.0815, 0.0))
 NECK = (-0.03, 0.40, 0.0)
-# joint -> (coordinate, axis) in the order of rotation; {} is r or l. On the left, x and y turn the other way.
+# Joint -> (coordinate, axis) in the order of rotation; {} is r or l. On the left, rotations about x and y are reversed.
 TURNS: dict[str, tuple[tuple[str, str], ...]] = {
     "root": (("pelvis_tilt", "z"), ("pelvis_list", "x"), ("pelvis_rotation", "y")),
     "thorax": (("lumbar_extension", "z"), ("lumbar_bending", "x"), ("lumbar_rotation", "y")),
@@ -45,7 +46,7 @@ TURNS: dict[str, tuple[tuple[str, str], ...]] = {
     "shoulder": (("arm_flex_{}", "z"), ("arm_add_{}", "x"), ("arm_rot_{}", "y")),
     "wrist": (("wrist_flex_{}", "z"), ("wrist_dev_{}", "x")),
 }
-# joint -> (coordinate, axis) of the right side; the forearm is supinated at 0, its thumb points to the side.
+# Joint -> (coordinate, axis) of the right side; at 0 the forearm is supinated and the thumb points to the side.
 HINGES = {
     "elbow": ("elbow_flex_{}", (0.226, 0.022, 0.974)),
     "radius": ("pro_sup_{}", (0.056, 0.998, 0.002)),
@@ -58,12 +59,12 @@ def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: s
 
     Args:
         path: The .mot or .sto file.
-        unit: Length of one unit of the pelvis' translation in metres; 0: metres.
-        rate: Rows a second; 0: by the time column.
-        angle_unit: "deg" or "rad"; "auto": by the header and the size of the angles.
+        unit: Unit of the pelvis translation [m]; 0: metres.
+        rate: Sampling rate [Hz]; 0: from the time column.
+        angle_unit: "deg", "rad", or "auto": by the header and the size of the angles.
 
     Raises:
-        InputError: The table is damaged, holds no such coordinates, or contradicts itself in time, angles or lengths.
+        InputError: The table is damaged, has other coordinates, or inconsistent times, angles or lengths.
     """
     table = read_storage(path, rate, angle_unit)
     notes = tuple(note.removeprefix(f"{path}: ") for note in table.notes)
@@ -98,33 +99,33 @@ def read_opensim(path: Path, unit: float = 0.0, rate: float = 0.0, angle_unit: s
 
 
 def _check_coordinates(columns: dict[str, np.ndarray], path: Path) -> None:
-    """Raise InputError if the table does not hold the coordinates of a gait model."""
+    """Raise InputError if the table does not contain the coordinates of a gait model."""
     missing = [name for name in NEEDED if name not in columns]
     if "sternoclavicular_r1" in columns:
         raise InputError(
-            f"{path}: coordinates of an ISB shoulder model (Wu et al.), whose joint frames it does not state: use the "
-            "markers of the same trial (.trc, .c3d)"
+            f"{path}: coordinates of an ISB shoulder model (Wu et al.) with unknown joint frames; use the markers of "
+            "the same trial (.trc, .c3d)"
         )
     if len(missing) == len(NEEDED):
         raise InputError(
-            f"{path}: holds {', '.join(list(columns)[:3])}, ...: no joint angles of a model that is read (the gait "
-            "models and the thoracoscapular shoulder of OpenSim; no forces, moments or muscle activity)"
+            f"{path}: contains {', '.join(list(columns)[:3])}, ..., not the joint angles of a supported model; use "
+            "coordinates of OpenSim's gait models or thoracoscapular shoulder, not forces, moments or muscle activity"
         )
     if missing:
         raise InputError(
             f"{path}: lacks the coordinates {', '.join(missing)} of the OpenSim gait models; it has "
-            f"{', '.join(list(columns)[:8])}, ...: rename its columns to theirs"
+            f"{', '.join(list(columns)[:8])}, ...: rename its columns accordingly"
         )
 
 
 def _turns(columns: dict[str, np.ndarray], angle: float, joints: int, places: dict[str, int]) -> np.ndarray:
-    """Rotations of the joints (T, joints, 3, 3) relative to their parents; `angle`: radians of one unit."""
+    """Return rotations of the joints relative to their parents, (T, joints, 3, 3); `angle`: unit in radians."""
     count = len(columns[NEEDED[0]])
 
     def coordinate(name: str) -> np.ndarray:
         return columns.get(name, np.zeros(count)) * angle
 
-    # Newer models bend the knee towards positive angles, older ones towards negative ones.
+    # Knee flexion is positive in newer models, negative in older ones.
     bend = 1.0 if np.mean([columns["knee_angle_r"].mean(), columns["knee_angle_l"].mean()]) >= 0 else -1.0
     turns = np.tile(np.eye(3), (count, joints, 1, 1))
     for name, index in places.items():
@@ -134,8 +135,8 @@ def _turns(columns: dict[str, np.ndarray], angle: float, joints: int, places: di
             turns[:, index] = Rotation.from_euler("z", -bend * coordinate(f"knee_angle_{side}")[:, None]).as_matrix()
         elif joint in HINGES:
             name, axis = HINGES[joint]
-            turned = coordinate(name.format(side))[:, None] * (np.array(axis) * (mirror, mirror, 1.0))
-            turns[:, index] = Rotation.from_rotvec(turned).as_matrix()
+            rotvec = coordinate(name.format(side))[:, None] * (np.array(axis) * (mirror, mirror, 1.0))
+            turns[:, index] = Rotation.from_rotvec(rotvec).as_matrix()
         elif joint in TURNS:
             axes = "".join(axis for _, axis in TURNS[joint]).upper()
             values = [coordinate(c.format(side)) * (mirror if axis != "z" else 1.0) for c, axis in TURNS[joint]]
@@ -144,7 +145,7 @@ def _turns(columns: dict[str, np.ndarray], angle: float, joints: int, places: di
 
 
 def _arm_turns(rotations: np.ndarray, places: dict[str, int], columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Orientations of the arms' segments (T, 3, 3) whose coordinates the file has; at zero the arm hangs."""
+    """Return orientations of the arm segments (T, 3, 3) whose coordinates are in the file; at zero the arm hangs."""
     down, turns = np.array([0.0, -1.0, 0.0]), {}
     for side, mirror in (("left", -1.0), ("right", 1.0)):
         upper = np.array(OFFSETS["elbow"][1]) * (1.0, 1.0, mirror)
@@ -153,7 +154,7 @@ def _arm_turns(rotations: np.ndarray, places: dict[str, int], columns: dict[str,
         segments = {}
         if f"arm_rot_{side[0]}" in columns:
             segments |= {"upper_arm": ("shoulder", np.cross(hinge, upper), upper), "ulna": ("elbow", ahead, down)}
-        if f"pro_sup_{side[0]}" in columns:  # at zero the palm faces forwards, the thumb to the side
+        if f"pro_sup_{side[0]}" in columns:  # at zero the palm faces forward and the thumb to the side
             segments |= {"forearm": ("radius", outward, down), "hand": ("wrist", outward, down)}
         for name, (joint, front, along) in segments.items():
             turn = rotations[:, places[f"{joint}_{side[0]}"]]
@@ -162,31 +163,31 @@ def _arm_turns(rotations: np.ndarray, places: dict[str, int], columns: dict[str,
 
 
 def _even(table: TimeSeries) -> tuple[dict[str, np.ndarray], float, tuple[str, ...]]:
-    """Return the columns, by names in lower case, on an even clock, its rate [Hz], and a note on interpolated rows.
+    """Return the columns on a regular clock by lower-case name, its rate [Hz], and a note on interpolated rows.
 
-    Raises InputError for missing values, and for missing rows beyond LONGEST_GAP; shorter ones and an integrator's
-    uneven steps are interpolated.
+    Missing rows up to LONGEST_GAP and uneven steps of an integrator are interpolated. Raises InputError for missing
+    values and longer gaps.
     """
-    unknown = ~np.isfinite(table.values)
-    if unknown.any():
-        row, column = np.argwhere(unknown)[0]
+    missing = ~np.isfinite(table.values)
+    if missing.any():
+        row, column = np.argwhere(missing)[0]
         raise InputError(
             f"{table.source}: {table.names[column]} has no value at {table.time[row]:g} s; fill the gap, or cut there"
         )
     time, values, steps, notes = table.time, table.values, np.diff(table.time), ()
     if np.abs(steps - steps.mean()).max() >= CLOCK_TOLERANCE * steps.mean():
-        usual = float(np.median(steps))
+        typical = float(np.median(steps))
         at = int(np.argmax(steps))
-        if steps[at] > max(LONGEST_GAP, 5 * usual):
+        if steps[at] > max(LONGEST_GAP, 5 * typical):
             raise InputError(
                 f"{table.source}: no rows between {time[at]:g} and {time[at + 1]:g} s; cut it there, or set rate= if "
                 "its rows are evenly spaced"
             )
-        count = max(int(np.floor((time[-1] - time[0]) / usual + 1e-6)) + 1, 2)
+        count = max(int(np.floor((time[-1] - time[0]) / typical + 1e-6)) + 1, 2)
         even = np.linspace(time[0], time[-1], count)
         values = np.stack([np.interp(even, time, column) for column in values.T], axis=1)
         time = even
-        notes = (f"the steps of its time differ: interpolated at {1 / usual:.6g} Hz",)
+        notes = (f"the time steps are uneven: interpolated at {1 / typical:.6g} Hz",)
     columns = {name.lower(): column for name, column in zip(table.names, values.T, strict=True)}
     return columns, (len(time) - 1) / float(time[-1] - time[0]), notes
 

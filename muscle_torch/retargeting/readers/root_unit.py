@@ -1,4 +1,4 @@
-"""A root that travels in another unit than the body: feet that never stand give it away."""
+"""Detect a root translation in another unit than the body, because the feet then never stand."""
 
 import numpy as np
 
@@ -6,16 +6,22 @@ from muscle_torch.errors import InputError
 
 from ..raw import FASTEST, SIDES
 
-TRAVELS = 0.5  # [m/s]; a slower root does not show its unit
-STRAIGHT = 0.5  # of its path; a root that goes to and fro does not either
+TRAVELS = 0.5  # [m/s]; the motion of a slower root does not determine its unit
+STRAIGHT = 0.5  # displacement over path length; less straight motion does not determine the unit either
 MIXED_UP = (1e-3, 1e-2, 0.1)  # units that are mistaken for metres [m]
-NEAR = 1.4  # factor between a unit and what the feet show
+NEAR = 1.4  # maximal factor between a unit and the estimate from the feet
 
 
 def check_root_unit(points: dict[str, np.ndarray], rate: float, where: str) -> None:
-    """Raise InputError if the feet stand only when the travel of the root is scaled by a unit of `MIXED_UP`.
+    """Check the unit of the root's translation.
 
-    points: landmark -> (T, 3) [m]; rate [Hz].
+    Args:
+        points: Landmark -> (T, 3) [m].
+        rate: Frame rate [Hz].
+        where: The file, for messages.
+
+    Raises:
+        InputError: The feet stand only if the root's travel is scaled by a unit of `MIXED_UP`.
     """
     factor = standing_factor(points, rate)
     if factor is None:
@@ -25,17 +31,21 @@ def check_root_unit(points: dict[str, np.ndarray], rate: float, where: str) -> N
         speed = float(np.median(np.linalg.norm(_velocity(points["pelvis"], rate), axis=1)))
         glides = " (if it really glides, set unit=1)" if speed < FASTEST else ""
         raise InputError(
-            f"{where}: the body travels at {speed:.3g} m/s on feet that never stand: the root's translation is not in "
-            f"metres; set unit={unit:g}, at which they stand{glides}"
+            f"{where}: the body travels at {speed:.3g} m/s but its feet never stand, so the root's translation is not "
+            f"in metres; set unit={unit:g}, with which they stand{glides}"
         )
 
 
 def standing_factor(points: dict[str, np.ndarray], rate: float) -> float | None:
-    """Compute by what the root's travel has to be scaled for the feet to stand; None if the motion does not show it.
+    """Return the factor of the root's travel for which the feet stand; None if the motion does not determine it.
 
-    A standing foot moves backwards against the pelvis as fast as the pelvis travels. The foot that moves backwards
-    fastest is the one that stands, if any does: the median of its speed, over the median speed of the pelvis, is
-    about 1 in walking and running.
+    A standing foot moves backwards relative to the pelvis as fast as the pelvis travels. The foot that moves backwards
+    fastest is the standing one, if any: the median of its speed over that of the pelvis is about 1 in walking and
+    running.
+
+    Args:
+        points: Landmark -> (T, 3) [m].
+        rate: Frame rate [Hz].
     """
     feet = [points[f"{side}_ankle"] - points["pelvis"] for side in SIDES if f"{side}_ankle" in points]
     travel = _velocity(points["pelvis"], rate)

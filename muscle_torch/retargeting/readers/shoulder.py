@@ -1,7 +1,7 @@
 """Coordinates of the thoracoscapular shoulder model (Seth et al. 2019): the right arm on a moving scapula.
 
 The scapula glides on an ellipsoid (abduction, elevation, upward rotation) and wings; the humerus moves relative to it.
-Only directions matter: the segments are rescaled when fitting. Axes: x forward, y up, z to the right.
+Only directions matter, because segments are rescaled when fitting. Axes: x forward, y up, z to the right.
 """
 
 from pathlib import Path
@@ -29,7 +29,13 @@ TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 
 
 def arm_motion(path: Path, columns: dict[str, np.ndarray], rate: float) -> RawMotion:
-    """Angles (T,) [rad] by coordinate -> landmarks of trunk and right arm."""
+    """Compute landmarks of trunk and right arm.
+
+    Args:
+        path: The file, for names.
+        columns: Coordinate -> angles (T,) [rad].
+        rate: Frame rate [Hz].
+    """
     angle = {name: columns.get(name, np.zeros(len(columns[NEEDED[0]]))) for name in (*NEEDED, "pro_sup")}
     thorax = np.stack([columns.get(f"ground_thorax_rot_{a}", 0 * angle["pro_sup"]) for a in "xyz"], axis=1)
     trunk = Rotation.from_euler("XYZ", thorax)
@@ -53,7 +59,7 @@ def arm_motion(path: Path, columns: dict[str, np.ndarray], rate: float) -> RawMo
     at["right_elbow"] = at["right_shoulder"] + humerus.apply(ELBOW)
     at["right_wrist"] = at["right_elbow"] + ulna.apply(RADIUS) + radius.apply(WRIST)
     at["right_hand"] = at["right_wrist"] + radius.apply(HAND)
-    # With all angles zero the arm hangs, and the thumb points forwards.
+    # With all angles zero the arm hangs and the thumb points forward.
     ahead, down = np.array([1.0, 0.0, 0.0]), np.array([0.0, -1.0, 0.0])
     bones = {"upper_arm": (humerus, np.cross(FLEXION, ELBOW), np.array(ELBOW)), "ulna": (ulna, ahead, down)}
     if "pro_sup" in columns:
@@ -74,6 +80,6 @@ def arm_motion(path: Path, columns: dict[str, np.ndarray], rate: float) -> RawMo
 
 
 def _about(axis: tuple[float, float, float], angle: np.ndarray) -> Rotation:
-    """Rotations by `angle` (T,) about a fixed axis."""
+    """Return rotations by `angle` (T,) [rad] about a fixed axis."""
     unit = np.array(axis) / np.linalg.norm(axis)
     return Rotation.from_rotvec(angle[:, None] * unit)

@@ -1,4 +1,4 @@
-"""A chain of joints with fixed offsets, posed by local rotations: what ASF/AMC, BVH and SMPL have in common."""
+"""A chain of joints with fixed offsets, posed by local rotations: common to ASF/AMC, BVH and SMPL."""
 
 from dataclasses import dataclass
 
@@ -6,23 +6,23 @@ import numpy as np
 
 from muscle_torch.errors import InputError
 
-# A skeleton's own axes: y up, facing z, x to its left. Rows give the axes of RawMotion.
+# Axes of a skeleton: y up, facing z, x to its left. Rows are the axes of RawMotion.
 TO_Z_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 def check_numbers(values: np.ndarray, where: str) -> None:
-    """Raise InputError, which names the first frame, if channels (T, ...) of joints hold NaN or infinity."""
+    """Raise InputError, with the first frame, if joint channels (T, ...) contain NaN or infinity."""
     broken = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
     if broken.any():
         raise InputError(
-            f"{where}: frame {int(np.argmax(broken)) + 1} of {len(values)} holds values that are no numbers (NaN or "
-            "infinite): fill the gap in the program that recorded it, or cut the file there"
+            f"{where}: frame {int(np.argmax(broken)) + 1} of {len(values)} contains values that are not numbers (NaN "
+            "or infinite): fill the gap in the recording program, or cut the file there"
         )
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Joints in an order where parents come first."""
+    """Joints, ordered such that parents come first."""
 
     names: tuple[str, ...]
     parents: tuple[int, ...]  # -1: the root
@@ -33,8 +33,10 @@ class Skeleton:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return global positions (T, J, 3) and rotations (T, J, 3, 3).
 
-        root (T, 3): position of the root; rotations (T, J, 3, 3): local; places (T, J, 3): of the joints in their
-        parents' axes, if they change over time (by default `offsets`).
+        Args:
+            root: Position of the root, (T, 3).
+            rotations: Local rotations, (T, J, 3, 3).
+            places: Positions of the joints in their parents' axes, (T, J, 3), if they vary; None: `offsets`.
         """
         positions, turns = np.empty(rotations.shape[:-1]), np.empty(rotations.shape)
         for index, parent in enumerate(self.parents):
@@ -47,6 +49,6 @@ class Skeleton:
         return positions, turns
 
     def rest(self) -> np.ndarray:
-        """Joint positions (J, 3) without any rotation, the root at the origin."""
+        """Return joint positions (J, 3) without rotations, with the root at the origin."""
         identity = np.tile(np.eye(3), (1, len(self.names), 1, 1))
         return self.pose(np.zeros((1, 3)), identity)[0][0]

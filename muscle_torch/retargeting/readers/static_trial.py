@@ -1,26 +1,32 @@
-"""Points that a static trial alone shows (inner knee and ankle markers, computed joint centres), carried into a motion.
+"""Transfer points that only a static trial contains (medial markers, computed joint centres) to a motion.
 
-Each is placed by three of the markers that both trials have, chosen near the point and so that their triangle keeps
-its shape throughout the motion: they then sit on one segment.
+Each point is placed relative to three markers that both trials contain, chosen near the point and such that their
+triangle keeps its shape throughout the motion, so that they are on one segment.
 """
 
 from itertools import combinations
 
 import numpy as np
 
-NEAREST = 9  # markers that are tried, by their distance from the point
-FARTHEST = 0.6  # [m] of them
-BENT = 0.02  # [m] by which a triangle's sides may change: skin moves, segments of different bodies more
-FAR = 0.05  # [m] of distance from the point that cost as much as a metre of changed sides
-THIN = 0.0008  # [m^2] smallest area: a thinner triangle does not determine a rotation
+NEAREST = 9  # number of markers to try, nearest to the point
+FARTHEST = 0.6  # [m] maximal distance of these markers
+MAX_CHANGE = 0.02  # [m] of a triangle's sides: skin moves less, markers on different segments more
+DISTANCE_WEIGHT = 0.05  # weight of the distance from the point against the change of the sides
+MIN_AREA = 0.0008  # [m^2]: a thinner triangle does not determine a rotation
 
 
 def carried(
     point: np.ndarray, static: dict[str, np.ndarray], moving: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, tuple[str, ...]] | None:
-    """(the point (T, 3) in the motion, the markers that carry it); None if no three markers do.
+    """Transfer a point to the motion.
 
-    point (3,), static: marker -> (3,) in the static trial; moving: marker -> (T, 3), NaN if hidden.
+    Args:
+        point: Position in the static trial, (3,).
+        static: Marker -> position in the static trial, (3,).
+        moving: Marker -> positions in the motion, (T, 3), NaN if hidden.
+
+    Returns:
+        The point in the motion (T, 3), and the three markers that it follows; None if no three markers are suitable.
     """
     near = {
         name: float(np.linalg.norm(at - point))
@@ -30,11 +36,11 @@ def carried(
     best: tuple[float, tuple[str, ...]] | None = None
     for three in combinations(sorted(near, key=lambda name: near[name])[:NEAREST], 3):
         a, b, c = (static[name] for name in three)
-        if np.linalg.norm(np.cross(b - a, c - a)) / 2 < THIN:
+        if np.linalg.norm(np.cross(b - a, c - a)) / 2 < MIN_AREA:
             continue
         change = [_change(static, moving, *pair) for pair in combinations(three, 2)]
-        cost = max(change) + FAR * float(np.mean([near[name] for name in three]))
-        if max(change) < BENT and (best is None or cost < best[0]):
+        cost = max(change) + DISTANCE_WEIGHT * float(np.mean([near[name] for name in three]))
+        if max(change) < MAX_CHANGE and (best is None or cost < best[0]):
             best = (cost, three)
     if best is None:
         return None
@@ -43,16 +49,16 @@ def carried(
 
 
 def _change(static: dict[str, np.ndarray], moving: dict[str, np.ndarray], one: str, other: str) -> float:
-    """How far the distance of two markers in the motion is from that in the static trial, 9 times of 10 [m]."""
-    apart = np.linalg.norm(moving[one] - moving[other], axis=1)
-    apart = apart[np.isfinite(apart)]
-    if not len(apart):
+    """Return the 90th percentile of the change of two markers' distance from the static trial [m]."""
+    distance = np.linalg.norm(moving[one] - moving[other], axis=1)
+    distance = distance[np.isfinite(distance)]
+    if not len(distance):
         return np.inf
-    return float(np.quantile(np.abs(apart - np.linalg.norm(static[one] - static[other])), 0.9))
+    return float(np.quantile(np.abs(distance - np.linalg.norm(static[one] - static[other])), 0.9))
 
 
 def _placed(rest: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations (T, 3, 3) and shifts (T, 3) that take points rest (K, 3) onto now (T, K, 3) best (Kabsch 1976)."""
+    """Return the rotations (T, 3, 3) and shifts (T, 3) that best map rest (K, 3) to now (T, K, 3) (Kabsch 1976)."""
     middle, middles = rest.mean(axis=0), now.mean(axis=1)
     visible = np.isfinite(middles).all(axis=1)
     turn = np.full((len(now), 3, 3), np.nan)

@@ -1,7 +1,7 @@
-"""Joint angles of these bodies: MuscleMimic's trajectory files and our own clips, of any version of the body.
+"""Joint angles of this package's bodies: MuscleMimic's trajectory files and MotionClips, of any version of the body.
 
-The pose gives the landmarks, which then go the way of every other recording's: they meet the floor, the limits and the
-couplings of the installed body anew.
+The landmarks of the poses are retargeted like those of other recordings, so that floor, limits and couplings of the
+installed body hold.
 """
 
 from functools import cache
@@ -24,12 +24,12 @@ KEYS = ("qpos", "frequency", "joint_names", "split_points", "jnt_type", "name", 
 
 
 def is_trajectory(path: Path) -> bool:
-    """Whether the .npz holds qpos (AMASS files hold poses). Raises InputError for a damaged one."""
+    """Return whether the .npz contains joint angles, unlike AMASS files. Raises InputError for a damaged one."""
     return "joint_names" in read_arrays(path, ("joint_names",))
 
 
 def count_clips(path: Path) -> int:
-    """Return the number of clips in an .npz; 1 for other files and damaged ones, which fail when they are read."""
+    """Return the number of clips in an .npz; 1 for other and damaged files, which fail when they are read."""
     try:
         splits = read_arrays(path, ("split_points",)).get("split_points")
     except InputError:
@@ -38,13 +38,16 @@ def count_clips(path: Path) -> int:
 
 
 def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 0.0) -> RawMotion:
-    """Read one clip as landmarks of the body that the joints belong to.
+    """Read one clip as landmarks of the body that its joints belong to.
 
     Args:
         path: The .npz file.
-        part: Which of its clips.
-        unit: Length of one unit of the root's translation in metres; 0: metres.
-        rate: Frames a second; 0: as the file states.
+        part: Index of the clip.
+        unit: Unit of the root's translation [m]; 0: metres.
+        rate: Frame rate [Hz]; 0: as stated in the file.
+
+    Raises:
+        InputError: The file is damaged or has no such clip.
     """
     arrays = read_arrays(path, KEYS)
     arrays.setdefault("split_points", np.array([0, len(arrays.get("qpos", ()))]))
@@ -52,7 +55,7 @@ def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 
     embodiment, body, tree = _body(name)
     clips = trajectory_clips(arrays, embodiment, path)
     if part >= len(clips):
-        raise InputError(f"{path}: has {len(clips)} clips, number {part} is not among them")
+        raise InputError(f"{path}: has {len(clips)} clips, so part={part} does not exist; choose 0 to {len(clips) - 1}")
     clip = fit_to(clips[part], embodiment, str(path))
     qpos = clip.qpos.astype(float)
     if unit and body.free:
@@ -60,7 +63,7 @@ def read_trajectory(path: Path, part: int = 0, unit: float = 0.0, rate: float = 
     frames = tree.forward(tree.pose(qpos))
     names = tuple(body.rest)
     points = tree.points(frames, body.points(names, tree)).numpy()
-    # A fixed body faces -y; landmarks are those of a trunk that faces x.
+    # A fixed body faces -y; landmarks are of a trunk that faces x.
     turn = np.eye(3) if body.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     turned = ("pelvis", "thorax") if body.free else ("thorax",)
     bones = {

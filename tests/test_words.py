@@ -1,0 +1,32 @@
+"""Words of the source: documented public names, parameters named in docstrings, names that say what they hold."""
+
+import pytest
+from commands import ROOT
+from words import figures, sources
+
+DOCUMENTED, NAMED = 95, 70  # percent
+FOLDERS = [
+    *("muscle_torch/biomechanics", "muscle_torch/config", "muscle_torch/evaluation", "muscle_torch/motion"),
+    *("muscle_torch/published", "muscle_torch/rendering", "muscle_torch/retargeting", "muscle_torch/storage"),
+    *("muscle_torch/errors.py", "muscle_torch/rotations.py"),
+    *(f"tools/{path.name}" for path in sorted((ROOT / "tools").glob("[a-z]*.py")) if path.stem != "benchmark"),
+]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_public_names_are_documented(folder: str):
+    row = figures(sources(folder))
+    assert row.documented >= DOCUMENTED, f"add a docstring to {', '.join(row.undocumented)}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_docstrings_name_the_parameters(folder: str):
+    """Of public functions with three or more."""
+    row = figures(sources(folder))
+    assert row.named >= NAMED, f"describe the parameters {', '.join(row.unnamed)}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_names_say_what_they_hold(folder: str):
+    row = figures(sources(folder))
+    assert not row.vague, f"choose a specific name for {', '.join(row.vague)}"
