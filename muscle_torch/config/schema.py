@@ -138,6 +138,7 @@ class PPOConfig:
     num_steps: int = key(32, "rollout length", "control steps an environment")
     epochs: int = key(1, "passes over each rollout")
     minibatches: int = key(4, "minibatches a pass")
+    smallest_minibatch: int = key(0, "fewer minibatches if each would have less than this; 0: never", "samples")
     gamma: float = key(0.99, "discount")
     gae_lambda: float = key(0.95, "trace decay of the generalized advantage estimate")
     clip: float = key(0.2, "clip range of the probability ratio")
@@ -211,7 +212,7 @@ class Config:
     evaluation_robustness: bool = key(
         False, "evaluate the final policy under noise, pushes, other starts, weak and strong muscles too"
     )
-    precision: Precision = key(Precision.float32, "of the networks: float32, tf32 (CUDA), or bf16 (matrix products)")
+    precision: Precision = key(Precision.float32, "of the networks: float32, tf32 (CUDA only), or bf16 (matrix products)")
     compile: bool = key(False, "compile the networks with torch.compile; uncompiled if that fails")
     env: EnvConfig = key(EnvConfig(), "episode")
     physics: PhysicsConfig = key(PhysicsConfig(), "simulation")
