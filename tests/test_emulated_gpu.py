@@ -8,7 +8,7 @@ import torch
 from commands import ROOT
 from conftest import data_file
 from emulated_gpu import GPU, GPUTensor, Mixed, Waiting, emulated_gpu, no_waiting
-from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved
+from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved, tensors
 
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
@@ -104,6 +104,44 @@ def test_what_is_observed_is_that_of_the_cpu():
     env = make_env("toy_arm", 4, device="cpu", backend="warp", reward=ALL_REWARDS)
     assert all(torch.equal(a, b) for a, b in zip(gpu, walk(env), strict=True))
     env.close()
+
+
+BODIES = {
+    "toy_arm": {"reward": ALL_REWARDS, "observation": {"terms": ["joint_pos", "muscle", "previous_action", "phase"]}},
+    "toy_reach": {"curriculum": {"termination": {"enabled": False}}},
+    "fullbody": {
+        "observation": {"terms": list(OBSERVATIONS), "muscle": MUSCLES, "history": 2},
+        "goal": {"compact_reference": False},
+        "reward": {"weights": dict.fromkeys(REWARDS, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
+        "termination": dict.fromkeys(TERMINATIONS, 0.5),
+    },
+}
+
+
+@pytest.mark.parametrize("evaluation", [False, True], ids=["training", "evaluation"])
+@pytest.mark.parametrize("task", list(BODIES))
+def test_a_graph_of_the_terms_gives_what_they_give_one_by_one(task, evaluation):
+    """To the bit, through steps and resets, whatever was replaced since the graph was captured."""
+    results = []
+    with emulated_gpu() as device:
+        for graph in (False, True):
+            env = make_env(task, 4, device, env={"graph": graph}, evaluation=evaluation, **BODIES[task])
+            given = actions(env, 8).to(env.device)
+            env.begin()
+            seen, kept = [], []
+            for index, action in enumerate(given):
+                if index == 4:  # a curriculum between two updates; an environment that is put back
+                    env.termination.thresholds.mul_(0.9)
+                    env.load_snapshot(env.snapshot())
+                step = env.advance(action)
+                done = step.terminated | step.truncated | (torch.arange(4, device=env.device) == index)
+                seen += [*tensors(step), env.restart(done), env.goal.success()]
+                kept.append([value.clone() for value in seen])
+            assert all(torch.equal(a, b) for a, b in zip(kept[3], seen, strict=False)), "a result changed later"
+            results.append([value.cpu() for value in seen])
+            env.close()
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert all(torch.isfinite(value).all() for value in results[0])
 
 
 def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict[str, float]], Trainer]:

@@ -66,6 +66,7 @@ class ObservationConfig:
 @dataclasses.dataclass(frozen=True)
 class EnvConfig:
     horizon: int = key(1000, "longest episode", "control steps")
+    graph: bool = key(False, "observation, reward and termination as one CUDA graph, for few environments; CUDA only")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +171,7 @@ class Config:
     exploration: Choice = kind("normal", "distribution of the actions while training (models/distributions.py)")
     optimizer: Choice = kind("adamw", "optimizer and learning-rate schedule (muscle_torch/rl)")
     task: str = key("bimanual", "cfg/task/<task>.yaml")
-    preset: str = key("", "cfg/preset/<preset>.yaml on top of the task, e.g. paper")
+    preset: str = key("", "cfg/preset/<preset>.yaml on top of the task, e.g. paper; empty: train.py takes gpu on a GPU")
     motion: list[str] = key([], "generated motion names, files, folders, globs; one word stands for a list of one")
     num_envs: int | str = key(256, "environments stepped together, or max: as many as fit (docs/scale.md)")
     check_memory: bool = key(True, "refuse to begin a run that seems not to fit into memory")
