@@ -69,8 +69,7 @@ def recipe_of_device(cfg: Config, words: Sequence[str]) -> tuple[Config, bool]:
 
     It is on a GPU, unless the words or the task name a preset or a checkpoint, whose network stays.
     """
-    named = cfg.preset or cfg.checkpoint or any(word.split("=", 1)[0] == "preset" for word in words)
-    if named or resolved_device(cfg).type == "cpu":
+    if cfg.preset or cfg.checkpoint or resolved_device(cfg).type == "cpu":
         return cfg, False
     return load_config(words=[*words, "preset=gpu"]), True
 
