@@ -194,7 +194,7 @@ def capture_graph(run: Callable[[], None], device: torch.device) -> Callable[[],
         InputError: The current stream is being captured already.
     """
     if torch.cuda.is_current_stream_capturing():
-        raise InputError("env.graph=true: a control step cannot be captured by another graph: use env.graph=false there")
+        raise InputError("env.graph=true: a step cannot be captured inside another capture: use env.graph=false there")
     current, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
     side.wait_stream(current)
     with torch.cuda.stream(side):

@@ -213,7 +213,7 @@ class Config:
     evaluation_robustness: bool = key(
         False, "evaluate the final policy under noise, pushes, other starts, weak and strong muscles too"
     )
-    precision: Precision = key(Precision.float32, "of the networks: float32, tf32 (CUDA only), or bf16 (matrix products)")
+    precision: Precision = key(Precision.float32, "of the networks: float32, tf32 (only CUDA), or bf16 (products)")
     compile: bool = key(False, "compile the networks with torch.compile; uncompiled if that fails")
     env: EnvConfig = key(EnvConfig(), "episode")
     physics: PhysicsConfig = key(PhysicsConfig(), "simulation")

@@ -42,7 +42,9 @@ class PPO(Algorithm):
             if getattr(options, name) < 1:
                 raise InputError(f"ppo.{name}={getattr(options, name)}: at least 1 is needed")
         if options.smallest_minibatch < 0:
-            raise InputError(f"ppo.smallest_minibatch={options.smallest_minibatch}: cannot be negative; 0 sets no limit")
+            raise InputError(
+                f"ppo.smallest_minibatch={options.smallest_minibatch}: cannot be negative; 0 sets no limit"
+            )
         if count_minibatches(options, samples) > samples:
             raise InputError(f"ppo.minibatches={options.minibatches} for {samples} samples: use fewer")
 
