@@ -1,4 +1,4 @@
-"""Time and arithmetic of Muon's step by variant: `python tools/benchmarking/muon_variants.py task=fullbody preset=release`.
+"""Time and arithmetic of Muon's step by variant.
 
 The matrices are the 2-D weights of the task's policy, the gradients random. Without a GPU the time is processor time,
 which other work on the machine changes little.
