@@ -9,15 +9,18 @@ kernels.
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from muscle_torch.errors import InputError
 
-if TYPE_CHECKING:
-    from .muscle_env import MuscleEnv
+from .goals.goal import Goal
+from .observations import Observer
+from .rewards import Reward
+from .state import State
+from .terminations import Termination
 
 Read = Callable[[str], Tensor]
 
@@ -31,10 +34,38 @@ class Terms(NamedTuple):
     values: dict[str, Tensor]  # "reward/<term>", "penalty", "err/<name>", each (W,)
 
 
+class Environment(Protocol):
+    """What the terms need of `MuscleEnv`."""
+
+    goal: Goal
+    observer: Observer
+    reward: Reward
+    termination: Termination
+    agent: slice
+    evaluation: bool
+    measure_errors: bool
+
+    @property
+    def device(self) -> Any: ...
+
+    @property
+    def observation(self) -> Tensor: ...
+
+    def field(self, name: str) -> Tensor: ...
+
+    def state(
+        self,
+        environments: Tensor | None = None,
+        command: Tensor | None = None,
+        agent: slice | None = None,
+        read: Read | None = None,
+    ) -> State: ...
+
+
 class StepTerms:
     """Computes the terms one by one."""
 
-    def __init__(self, env: "MuscleEnv"):
+    def __init__(self, env: Environment):
         self._env = env
 
     def after_step(self, command: Tensor) -> Terms:
@@ -71,7 +102,7 @@ class GraphedTerms(StepTerms):
     A graph is captured when it is first needed, and again for other columns or errors than before.
     """
 
-    def __init__(self, env: "MuscleEnv", buffers: Sequence[str]):
+    def __init__(self, env: Environment, buffers: Sequence[str]):
         """Prepare for an environment.
 
         Args:

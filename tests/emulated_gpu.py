@@ -13,7 +13,7 @@ import pytest
 import torch
 import warp as wp
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from muscle_torch import physics
 from muscle_torch.envs import factory, step_terms
@@ -170,10 +170,22 @@ class _Recorded(TorchDispatchMode):
 
     def replay(self) -> None:
         """Makes every operation again, from what its tensors hold now, into the tensors that it wrote."""
+        with _disable_current_modes():  # to the host it is one launch
+            self._replay()
+
+    def _replay(self) -> None:
         for func, args, kwargs, out in self.computed():
             again = func(*args, **kwargs)
             for target, source in zip(out, pytree.tree_leaves(again) if out else [], strict=True):
                 target.copy_(source)
+
+
+class Launches(_Recorded):
+    """Counts what the host would launch: every operation but views, and none of a graph's."""
+
+    @property
+    def count(self) -> int:
+        return sum(1 for _ in self.computed())
 
 
 def record_graph(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
