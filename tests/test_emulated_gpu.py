@@ -108,7 +108,10 @@ def test_what_is_observed_is_that_of_the_cpu():
 
 
 BODIES = {
-    "toy_arm": {"reward": ALL_REWARDS, "observation": {"terms": ["joint_pos", "muscle", "previous_action", "phase"]}},
+    "toy_arm": {
+        "observation": {"terms": ["joint_pos", "muscle", "previous_action", "phase"], "muscle": MUSCLES},
+        "reward": ALL_REWARDS | {"penalties": dict.fromkeys(PENALTIES, 0.1)},
+    },
     "toy_reach": {"curriculum": {"termination": {"enabled": False}}},
     "fullbody": {
         "observation": {"terms": list(OBSERVATIONS), "muscle": MUSCLES, "history": 2},
