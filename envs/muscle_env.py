@@ -28,6 +28,7 @@ from .muscle_randomization import MuscleRandomization
 from .observations import Observer
 from .rewards import Reward
 from .state import State
+from .step_terms import GraphedTerms, StepTerms, Terms
 from .terminations import Termination
 
 
@@ -94,6 +95,7 @@ class MuscleEnv(EnvBase):
         self.observer = Observer(config.observation, goal, self.state())
         self.observation_layout, self.observation_size = self.observer.layout, self.observer.size
         self._observation = self.observer.begin(self.state())
+        self._terms = self._make_terms()
         self._make_specs()
 
     def __repr__(self) -> str:
@@ -153,7 +155,7 @@ class MuscleEnv(EnvBase):
             self._simulate(command)
             self.goal.step()
             self.episode_step += 1
-            step = self._transition(self.state(command=command), bad_start | self.physics.bad_worlds())
+            step = self._transition(self._terms.after_step(command), bad_start | self.physics.bad_worlds())
             self._command.copy_(command)
             return step
 
@@ -180,8 +182,7 @@ class MuscleEnv(EnvBase):
                 ids = done.nonzero().squeeze(1)
                 self._observation = self._observation.index_copy(0, ids, self.observer.begin(self.state(ids)))
             else:
-                first = self.observer.begin(self.state())
-                self._observation = torch.where(done.unsqueeze(1), first, self._observation)
+                self._observation = torch.where(done.unsqueeze(1), self._terms.at_start(), self._observation)
         return self._observation
 
     @property
@@ -189,8 +190,18 @@ class MuscleEnv(EnvBase):
         """The newest observation (W, D): that of the last call of `begin`, `assign`, `advance` or `restart`."""
         return self._observation
 
+    def field(self, name: str) -> Tensor:
+        """Return a field of the physics as the terms read it: the body's rows of it, (W, ...)."""
+        if name == "ctrl":  # observed before it is clamped, as in the published system
+            return self._controls
+        return self.physics.field(name, self._body.rows.get(name))
+
     def state(
-        self, environments: Tensor | None = None, command: Tensor | None = None, agent: slice | None = None
+        self,
+        environments: Tensor | None = None,
+        command: Tensor | None = None,
+        agent: slice | None = None,
+        read: Callable[[str], Tensor] | None = None,
     ) -> State:
         """Return what the terms read, of all environments or of those with these ids.
 
@@ -198,21 +209,18 @@ class MuscleEnv(EnvBase):
             environments: Ids (N,); None: all.
             command: Commands that led here (W, commands); None: those of the last step.
             agent: Columns of the commands that the terms see; None: those of `self.agent`.
+            read: Field -> values (W, ...); None: `field`.
         """
+        field = read or self.field
         columns = self.agent if agent is None else agent
         previous = self._command[:, columns]
 
         def chosen(values: Tensor) -> Tensor:
             return values if environments is None else values.index_select(0, environments)
 
-        def read(name: str) -> Tensor:
-            if name == "ctrl":  # observed before it is clamped, as in the published system
-                return chosen(self._controls)
-            return chosen(self.physics.field(name, self._body.rows.get(name)))
-
         return self.goal.state_type(
             body=self._body,
-            read=read,
+            read=lambda name: chosen(field(name)),
             action=chosen(previous) if command is None else command[:, columns],
             previous_action=chosen(previous),
             previous_qvel=chosen(self._previous_qvel),
@@ -342,17 +350,16 @@ class MuscleEnv(EnvBase):
             self.physics.step(self.actions.clamp(controls), substeps)
         self._controls = controls if self._muscle_ids is None else controls.index_select(1, self._muscle_ids)
 
-    def _transition(self, state: State, bad: Tensor) -> Transition:
-        observation = self.observer.add(self._observation, state)
-        reward, terms = self.reward(state)
-        if self.measure_errors:
-            terms |= self.goal.errors(state)
-        if self.evaluation:
-            terms |= self.reward.unweighted_terms(state)
-        self.goal.update(state)
+    def _make_terms(self) -> StepTerms:
+        if self.config.env.graph and not self._sync_is_free:
+            return GraphedTerms(self, ("_command", "_controls", "_previous_qvel", "_observation"))
+        return StepTerms(self)
+
+    def _transition(self, step: Terms, bad: Tensor) -> Transition:
+        observation, reward = step.observation, step.reward
         # A sum is finite only if all of its numbers are.
         broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
-        terminated = self.termination(state) & ~broken
+        terminated = step.exceeded & ~broken
         truncated = (self.episode_step >= self.config.env.horizon) | self.goal.finished() | broken
 
         self.nan_resets += broken.sum()
@@ -362,7 +369,7 @@ class MuscleEnv(EnvBase):
             observation = torch.where(broken.unsqueeze(1), 0.0, observation)
             reward = torch.where(broken, 0.0, reward)
         self._observation = observation
-        return Transition(observation, reward, terminated, truncated, terms, broken)
+        return Transition(observation, reward, terminated, truncated, step.values, broken)
 
     # TorchRL
 

@@ -2,10 +2,10 @@
 
 Tensors of the CPU and of the device do not mix; inside `no_waiting()` every question to the device and every copy to or
 from it raises, where a GPU would make the host wait. So whatever runs here has all of its tensors in the right place.
-Not emulated: kernels, graphs, streams.
+A graph of the device holds operations and their tensors (`record_graph`). Not emulated: kernels, streams.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +13,10 @@ import pytest
 import torch
 import warp as wp
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from muscle_torch import physics
-from muscle_torch.envs import factory
+from muscle_torch.envs import factory, step_terms
 
 backends = pytest.importorskip("torch.utils.backend_registration")
 if not hasattr(backends, "_setup_privateuseone_for_python_backend"):
@@ -146,6 +147,59 @@ def _copy_from(source, target, non_blocking=False):
     return target
 
 
+class _Recorded(TorchDispatchMode):
+    """Keeps every operation with the tensors that it reads and writes, as a CUDA graph keeps addresses."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.operations.append((func, args, kwargs or {}, out))
+        return out
+
+    def computed(self) -> Iterator[tuple[Any, Any, Any, list[torch.Tensor]]]:
+        """Operations with the tensors that they write anew; none for those in place, and no views."""
+        for func, args, kwargs, out in self.operations:
+            alias = [one.alias_info for one in func._schema.returns]
+            if not any(alias):
+                yield func, args, kwargs, pytree.tree_leaves(out)
+            elif any(one is not None and one.is_write for one in alias):
+                yield func, args, kwargs, []
+
+    def replay(self) -> None:
+        """Makes every operation again, from what its tensors hold now, into the tensors that it wrote."""
+        with _disable_current_modes():  # to the host it is one launch
+            self._replay()
+
+    def _replay(self) -> None:
+        for func, args, kwargs, out in self.computed():
+            again = func(*args, **kwargs)
+            for target, source in zip(out, pytree.tree_leaves(again) if out else [], strict=True):
+                target.copy_(source)
+
+
+class Launches(_Recorded):
+    """Counts what the host would launch: every operation but views, and none of a graph's."""
+
+    @property
+    def count(self) -> int:
+        return sum(1 for _ in self.computed())
+
+
+def record_graph(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """As `step_terms.capture_graph`: after a warm-up, what a graph of the device would do; NaN until it is replayed."""
+    run()
+    with no_waiting(), _Recorded() as recorded:
+        run()
+    for *_, out in recorded.computed():
+        for tensor in out:
+            if tensor.is_floating_point():
+                tensor.fill_(float("nan"))
+    return recorded.replay
+
+
 _library = torch.library.Library("aten", "IMPL")
 for _name, _kernel in (("empty.memory_format", _empty), ("empty_strided", _empty_strided), ("_copy_from", _copy_from)):
     _library.impl(_name, _kernel, "PrivateUse1")
@@ -167,5 +221,6 @@ def emulated_gpu() -> Iterator[str]:
             patch.setattr(module, "resolve_device", resolved)
         patch.setattr(wp, "device_from_torch", lambda device: wp.get_device("cpu"))
         patch.setattr(wp, "to_torch", lambda array: GPUTensor(to_torch(array)))
+        patch.setattr(step_terms, "capture_graph", record_graph)
         patch.setattr(torch, "Generator", lambda device="cpu": made(torch.device(device)))
         yield str(GPU)

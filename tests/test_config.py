@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from muscle_torch.config import Config, config_from_dict, config_to_dict, help_text, load_config, tasks
 from muscle_torch.errors import InputError
 from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.rl.ppo_update import count_minibatches
 
 
 def test_later_layers_win():
@@ -45,6 +46,7 @@ def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_
     optimizer = make_optimizer(cfg.optimizer, [torch.nn.Parameter(torch.ones(2, 2))])
     optimizer.schedule(1.0, kl=0.0)
     assert optimizer.learning_rate == pytest.approx(last_rate)
+    assert cfg.precision == "tf32"
     assert (cfg.exploration.options.initial_std, cfg.ppo.value_coef, cfg.optimizer.name) == (std, 0.5, "muon")
     if task in tasks():
         layered = load_config(task, [f"preset={preset}"])
@@ -53,6 +55,22 @@ def test_presets_are_the_published_ones_and_whole(preset, task, minibatch, last_
         assert layered.reward.weights == cfg.reward.weights
         optimized = config_to_dict(layered)["optimizer"]
         assert {k: optimized[k] for k in block[task]["optimizer"]} == block[task]["optimizer"]
+
+
+@pytest.mark.parametrize("task", tasks())
+def test_the_gpus_recipe_is_there_for_every_task(task):
+    """Gated residual, one pass, at least 16,000 samples a minibatch whatever the number of environments; TF32."""
+    cfg = load_config(task, ["preset=gpu"])
+    assert (cfg.policy.name, cfg.ppo.epochs, cfg.stages, cfg.precision) == ("gated_residual", 1, ["ppo"], "tf32")
+    for num_envs in (1024, 4096, cfg.num_envs, 65536):
+        samples = num_envs * cfg.ppo.num_steps
+        assert samples // count_minibatches(cfg.ppo, samples) >= 16_000
+    plain = load_config(task)
+    assert (cfg.goal, cfg.actions, cfg.observation, cfg.reward) == (
+        *(plain.goal, plain.actions, plain.observation, plain.reward),
+    )
+    own = load_config(task, ["preset=cpu"])
+    assert config_to_dict(own) == config_to_dict(plain) | {"preset": "cpu"}
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from commands import ROOT
 from conftest import data_file
-from emulated_gpu import GPU, GPUTensor, Mixed, Waiting, emulated_gpu, no_waiting
-from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved
+from emulated_gpu import GPU, GPUTensor, Launches, Mixed, Waiting, aten, emulated_gpu, no_waiting
+from env_cases import ALL_REWARDS, MUSCLES, actions, clip, guarded_update, saved, tensors
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
@@ -106,6 +107,67 @@ def test_what_is_observed_is_that_of_the_cpu():
     env.close()
 
 
+BODIES = {
+    "toy_arm": {
+        "observation": {"terms": ["joint_pos", "muscle", "previous_action", "phase"], "muscle": MUSCLES},
+        "reward": ALL_REWARDS | {"penalties": dict.fromkeys(PENALTIES, 0.1)},
+    },
+    "toy_reach": {"curriculum": {"termination": {"enabled": False}}},
+    "fullbody": {
+        "observation": {"terms": list(OBSERVATIONS), "muscle": MUSCLES, "history": 2},
+        "goal": {"compact_reference": False},
+        "reward": {"weights": dict.fromkeys(REWARDS, 1.0), "penalties": dict.fromkeys(PENALTIES, 0.1)},
+        "termination": dict.fromkeys(TERMINATIONS, 0.5),
+    },
+}
+
+
+@pytest.mark.parametrize("evaluation", [False, True], ids=["training", "evaluation"])
+@pytest.mark.parametrize("task", list(BODIES))
+def test_a_graph_of_the_terms_gives_what_they_give_one_by_one(task, evaluation):
+    """To the bit, through steps and resets, whatever was replaced since the graph was captured."""
+    results = []
+    with emulated_gpu() as device:
+        for graph in (False, True):
+            env = make_env(task, 4, device, env={"graph": graph}, evaluation=evaluation, **BODIES[task])
+            given = actions(env, 8).to(env.device)
+            env.begin()
+            seen, kept = [], []
+            for index, action in enumerate(given):
+                if index == 4:  # a curriculum between two updates; an environment that is put back
+                    env.termination.thresholds.mul_(0.9)
+                    env.load_snapshot(env.snapshot())
+                step = env.advance(action)
+                done = step.terminated | step.truncated | (torch.arange(4, device=env.device) == index)
+                seen += [*tensors(step), env.restart(done), env.goal.success()]
+                kept.append([value.clone() for value in seen])
+            assert all(torch.equal(a, b) for a, b in zip(kept[3], seen, strict=False)), "a result changed later"
+            results.append([value.cpu() for value in seen])
+            env.close()
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert all(torch.isfinite(value).all() for value in results[0])
+
+
+def launches(task: str, graph: bool, **settings) -> int:
+    """Operations that the host launches for a control step with resets, besides the physics' graph."""
+    with emulated_gpu() as device:
+        env = make_env(task, 4, device, env={"graph": graph}, **settings)
+        given = actions(env, 3).to(env.device)
+        done = torch.arange(4, device=env.device) == 0
+        env.begin()
+        for action in given:
+            with Launches() as counted:
+                env.advance(action)
+                env.restart(done)
+        env.close()
+    return counted.count
+
+
+def test_a_graph_of_the_terms_spares_the_host_most_of_its_launches():
+    one_by_one, graph = (launches("toy_arm", graph, reward=ALL_REWARDS) for graph in (False, True))
+    assert graph < 0.65 * one_by_one, (one_by_one, graph)
+
+
 def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict[str, float]], Trainer]:
     """(metrics of each update, the trainer); from the second update on nothing in it may wait."""
     cfg = load_config(
@@ -145,6 +207,35 @@ def test_collecting_and_learning_wait_for_nothing_and_learn_what_a_cpu_learns(po
         torch.testing.assert_close(ours.detach().cpu(), theirs.detach(), rtol=0, atol=limit)
 
 
+class Products(TorchDispatchMode):
+    """Matrix products of float32, and in which precision a GPU would make them."""
+
+    def __init__(self):
+        super().__init__()
+        self.precisions: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (aten.mm, aten.bmm, aten.addmm):
+            self.precisions.add(torch.get_float32_matmul_precision())
+        return func(*args, **(kwargs or {}))
+
+
+def test_tf32_is_for_the_networks_and_not_for_what_they_observe():
+    try:
+        with emulated_gpu() as device:
+            _, trainer = trained(device, "toy_arm", 1, precision="tf32")
+            env = make_env("fullbody", 2, device)
+            with Products() as of_env:
+                walk(env)
+            batch, *_ = trainer.algorithm.batch(trainer.algorithm.rollout.reward)
+            with Products() as of_learning:
+                trainer.algorithm.learner.update(batch)
+            env.close()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert of_env.precisions == {"highest"} and "high" in of_learning.precisions
+
+
 def test_the_whole_body_with_its_default_policy_waits_for_nothing():
     with emulated_gpu() as device:
         metrics, trainer = trained(device, "fullbody", 2)
@@ -168,6 +259,34 @@ def test_train_py_from_start_to_end(tmp_path, monkeypatch, capsys):
     assert load_checkpoint(tmp_path / "runs" / "run")["update"] == 4
     out = capsys.readouterr().out
     assert "cem 1/1" in out and "site position error" in out
+
+
+def test_train_py_takes_the_gpus_recipe_by_itself(tmp_path, monkeypatch, capsys):
+    """With a line, under the words, and not if a preset or a checkpoint is named or a run goes on."""
+    monkeypatch.chdir(tmp_path)
+    main = runpy.run_path(str(ROOT / "train.py"))["main"]
+    line = "preset=gpu: chosen because the device is emulated:0; preset=cpu keeps the task's recipe"
+    words = ["task=toy_arm", "num_envs=8", "ppo.num_steps=8", "evaluate=false", "check_memory=false"]
+
+    def run(*more: str) -> tuple[dict, bool]:
+        capsys.readouterr()
+        assert main([*words, *more, f"device={device}"]) == 0
+        name = next(word.split("=")[1] for word in more if word.startswith("experiment="))
+        return load_checkpoint(tmp_path / "runs" / name)["config"], line in capsys.readouterr().out.splitlines()
+
+    with emulated_gpu() as device:
+        one = ("max_iterations=1", "policy.hidden=[32,32]", "ppo.gamma=0.9")
+        chosen, said = run("experiment=chosen", "resume=auto", *one)
+        assert said and chosen["preset"] == "gpu" and chosen["precision"] == "tf32"
+        assert (chosen["ppo"]["epochs"], chosen["ppo"]["smallest_minibatch"]) == (1, 16384)
+        assert (chosen["num_envs"], chosen["ppo"]["gamma"], chosen["policy"]["hidden"]) == (8, 0.9, [32, 32])
+        again, said = run("experiment=chosen", "resume=auto", "max_iterations=2", *one[1:])
+        assert not said and again["preset"] == "gpu" and again["ppo"] == chosen["ppo"]
+        plain, said = run("experiment=plain", "preset=cpu", *one)
+        assert not said and plain["ppo"]["epochs"] == 4
+        tuned, said = run("experiment=tuned", "checkpoint=runs/plain", *one)
+        assert not said and tuned["preset"] == "" and tuned["ppo"]["epochs"] == 4
+    torch.set_float32_matmul_precision("highest")
 
 
 def test_other_ways_in_and_muscles_that_differ():

@@ -1,6 +1,7 @@
 """What makes learning fast on a GPU gives what the plain way gives: shown on the CPU."""
 
 import copy
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from env_cases import actions, small_env
 from test_rl import small, without_times
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from muscle_torch.config import load_config
 from muscle_torch.errors import InputError
-from muscle_torch.rl.muon import BatchedMuon
+from muscle_torch.rl.muon import BatchedMuon, deal_out, orthogonal, possible_halvings, symmetric_product
 from muscle_torch.rl.optimizer import make_optimizer
+from muscle_torch.rl.ppo import PPO
+from muscle_torch.rl.ppo_update import count_minibatches, minibatches
 from muscle_torch.storage.checkpoint import load_checkpoint
 
 SHAPES = [(8, 6), (6, 8), (8, 6), (6, 8), (5,), (3, 3)]
@@ -78,6 +81,69 @@ def test_batched_muon_is_torchs(seed):
     again.load_state_dict(copy.deepcopy(plain.state_dict()))  # a checkpoint goes from one to the other
 
 
+@pytest.mark.parametrize("halvings", [0, 1, 2, 3])
+def test_half_of_a_symmetric_product_is_the_whole(halvings):
+    """Against double precision without blocks; `plus` is symmetric too."""
+    x = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gram = x @ x.mT
+    torch.testing.assert_close(symmetric_product(x, halvings), gram)
+    torch.testing.assert_close(
+        symmetric_product(gram, halvings, plus=gram, beta=-2.0, alpha=0.5), 0.5 * gram @ gram - 2.0 * gram
+    )
+
+
+def test_symmetric_products_halve_the_arithmetic():
+    """Multiplications of x x^T counted by torch: by 1 - 1/2, 3/8, 7/16 of all, as the blocks say."""
+    x = torch.zeros(2, 64, 96)
+    counted = []
+    for halvings in (0, 1, 2, 3):
+        with FlopCounterMode(display=False) as counter:
+            symmetric_product(x, halvings)
+        counted.append(counter.get_total_flops())
+    assert [count / counted[0] for count in counted] == [1, 3 / 4, 5 / 8, 9 / 16]
+
+
+@pytest.mark.parametrize("shape", [(3, 48, 64), (2, 64, 48), (1, 48, 48)], ids=str)
+def test_newton_schulz_by_blocks_is_that_without(shape):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    settings = ((3.4445, -4.775, 2.0315), 5, 1e-7)
+    whole = orthogonal(matrices, *settings, block=1000)
+    assert possible_halvings(48, 12) == 2 and possible_halvings(48, 1000) == 0 and possible_halvings(45, 2) == 0
+    torch.testing.assert_close(orthogonal(matrices, *settings, block=12), whole, rtol=0, atol=0.02)
+    values = torch.linalg.svdvals(whole.float())
+    assert values.max() < 1.3 and values.median() > 0.6
+
+
+def test_work_is_dealt_out_by_cost():
+    """The costliest alone on one stream, the others beside it."""
+    assert deal_out([1, 9, 2, 3], 2) == [[1], [3, 2, 0]]
+    assert deal_out([4], 2) == [[0], []]
+
+
+@pytest.mark.parametrize(
+    ("samples", "requested", "smallest", "made"),
+    [(131072, 32, 16384, 8), (131072, 4, 16384, 4), (2048, 32, 16384, 1), (40000, 32, 16384, 2), (2048, 4, 0, 4)],
+)
+def test_minibatches_are_fewer_if_they_would_be_small(samples, requested, smallest, made):
+    options = load_config("toy_arm", ppo={"minibatches": requested, "smallest_minibatch": smallest}).ppo
+    assert count_minibatches(options, samples) == made
+    sizes = [len(part) for part in minibatches(samples, made, "cpu")]
+    assert sum(sizes) == samples and (made == 1 or min(sizes) >= smallest)
+
+
+def test_a_bound_on_minibatches_reaches_the_update_and_cannot_be_negative(tmp_path):
+    trainer = small(tmp_path, 1)
+    options = dataclasses.replace(trainer.cfg.ppo, smallest_minibatch=40)
+    trainer.algorithm.learner.options = options
+    assert options.minibatches == 4 and options.epochs == 4  # 8 environments, 16 steps: 3 minibatches of 42 or 43
+    trainer.collect()
+    trainer.algorithm.rollout.action.fill_(float("nan"))
+    assert trainer.learn()["ppo/skipped_updates"] == 4 * 3
+    cfg = load_config("toy_arm", ppo={"smallest_minibatch": -1})
+    with pytest.raises(InputError, match="smallest_minibatch=-1: cannot be negative"):
+        PPO.check(trainer.env, trainer.policy, cfg)
+
+
 def test_bfloat16_learns_nearly_the_same_and_resumes_exactly(tmp_path):
     plain = small(tmp_path / "plain", 6)
     wanted = [plain.iteration() for _ in range(3)]
@@ -134,17 +200,12 @@ class Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_tf32_is_for_the_networks_and_not_for_what_they_observe(tmp_path):
-    env = small_env("fullbody", 2)
-    trainer = small(tmp_path, 1, precision="tf32")
-    try:
-        with Products() as of_env:
-            env.begin()
-            step = env.advance(actions(env, 1)[0])
-            env.restart(torch.ones_like(step.terminated))
-        with Products() as of_learning:
-            trainer.iteration()
-    finally:
-        torch.set_float32_matmul_precision("highest")
-        env.close()
-    assert of_env.seen == {"highest"} and "high" in of_learning.seen
+def test_tf32_without_cuda_is_ignored_with_a_line(tmp_path, capsys):
+    trainer = small(tmp_path / "tf32", 2, precision="tf32")
+    assert capsys.readouterr().err.splitlines() == [
+        "precision=tf32 is ignored: it needs CUDA, and on a CPU the networks compute in float32"
+    ]
+    with Products() as of_learning:
+        metrics = trainer.iteration()
+    assert of_learning.seen == {"highest"}
+    np.testing.assert_equal(without_times(small(tmp_path / "plain", 2).iteration()), without_times(metrics))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from muscle_torch.config import Config, explain_library
+from muscle_torch.config import Config, explain_library, load_config
 from muscle_torch.envs import make_env, make_partner_env, resolved_device
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import (
@@ -28,6 +28,7 @@ from muscle_torch.models import load_policy, make_policy
 from muscle_torch.motion.load import absolute_paths
 from muscle_torch.physics.memory import estimate, fitting, free_memory, full_memory_is_one_line
 from muscle_torch.rl import Trainer, rows_at_once
+from muscle_torch.rl.ppo_update import count_minibatches
 from muscle_torch.rl.process_group import ProcessGroup
 from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
 from muscle_torch.storage.run_folder import create_run_folder, find_run, fine_tuning
@@ -56,12 +57,25 @@ def open_run(cfg: Config, words: Sequence[str]) -> Run:
     Raises:
         InputError: The folder is missing, already contains a run, or has no checkpoint.
     """
+    cfg, automatic = recipe_of_device(cfg, words)
     # Absolute, so that a run can be resumed and evaluated from any folder.
     paths = {name: absolute_paths(getattr(cfg, name), cfg.embodiment.name) for name in ("motion", "validation_motion")}
     partner = str(Path(cfg.partner).absolute()) if cfg.partner else ""
     cfg, folder, resumed = find_run(dataclasses.replace(cfg, **paths, partner=partner), words)
+    if automatic and resumed is None:
+        print(f"preset=gpu: chosen because the device is {resolved_device(cfg)}; preset=cpu keeps the task's recipe")
     weights = load_checkpoint(cfg.checkpoint) if cfg.checkpoint and resumed is None else None
     return Run(cfg if weights is None else fine_tuning(cfg, weights), folder, resumed, weights)
+
+
+def recipe_of_device(cfg: Config, words: Sequence[str]) -> tuple[Config, bool]:
+    """Return the config, and whether the GPU's recipe was put under the words.
+
+    It is on a GPU, unless the words or the task name a preset or a checkpoint, whose network stays.
+    """
+    if cfg.preset or cfg.checkpoint or resolved_device(cfg).type == "cpu":
+        return cfg, False
+    return load_config(words=[*words, "preset=gpu"]), True
 
 
 def make_environment(cfg: Config, num_envs: int | None = None, device: str | None = None, **options: Any) -> Any:
@@ -98,7 +112,8 @@ def fit_num_envs(cfg: Config, processes: ProcessGroup) -> tuple[Config, Any]:
         probe = make_environment(cfg, 1, "cpu", backend="mujoco", threads=1)
         with torch.random.fork_rng(devices=[]):
             policy = make_policy(cfg.policy, probe, cfg.exploration)
-        memory = estimate(probe, policy, cfg, device.type == "cuda", rows_at_once(probe.observation_size))
+        chunk = rows_at_once(probe.observation_size)
+        memory = estimate(probe, policy, _with_counted_minibatches(cfg), device.type == "cuda", chunk)
         number = fitting(cfg, memory, device, processes.local_size, processes.size)
         if processes.first:
             print(memory.line(number // processes.size, free_memory(device)))
@@ -107,6 +122,14 @@ def fit_num_envs(cfg: Config, processes: ProcessGroup) -> tuple[Config, Any]:
 
     number, assets = processes.local_leader_first(measure)
     return dataclasses.replace(cfg, num_envs=-processes.all_reduce_max(-number)), assets
+
+
+def _with_counted_minibatches(cfg: Config) -> Config:
+    """Return the config with the number of minibatches that its rollouts are divided into; as it is for max."""
+    if not isinstance(cfg.num_envs, int):
+        return cfg
+    number = count_minibatches(cfg.ppo, cfg.num_envs * cfg.ppo.num_steps)
+    return dataclasses.replace(cfg, ppo=dataclasses.replace(cfg.ppo, minibatches=number))
 
 
 def build(cfg: Config, run: Run, assets: Any, processes: ProcessGroup) -> tuple[Any, Any]:
@@ -141,6 +164,8 @@ def begin(trainer: Trainer, run: Run, processes: ProcessGroup) -> None:
     if not processes.first:
         return
     counts = [sum(p.numel() for p in part.parameters()) for part in (trainer.policy.actor, trainer.policy.critic)]
+    if trainer.cfg.env.graph and trainer.env.device.type == "cpu":
+        print("env.graph=true is ignored: it needs CUDA, and on a CPU the terms are computed one by one")
     print(f"{trainer.cfg.policy.name}: actor with {counts[0]:,} parameters, critic with {counts[1]:,}")
     if trainer.step:
         print(f"resuming {run.folder} at {trainer.step:,} steps")

@@ -80,6 +80,7 @@ class EnvConfig:
     """Episode."""
 
     horizon: int = key(1000, "maximum episode length", "control steps")
+    graph: bool = key(False, "observation, reward and termination as one CUDA graph, for few environments; CUDA only")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +167,7 @@ class PPOConfig:
     num_steps: int = key(32, "rollout length", "control steps per environment")
     epochs: int = key(1, "passes over each rollout")
     minibatches: int = key(4, "minibatches per pass")
+    smallest_minibatch: int = key(0, "use fewer minibatches if each would be smaller than this; 0: never", "samples")
     gamma: float = key(0.99, "discount factor")
     gae_lambda: float = key(0.95, "trace decay of the generalized advantage estimate")
     clip: float = key(0.2, "clip range of the probability ratio")
@@ -199,7 +201,7 @@ class Config:
     exploration: Choice = kind("normal", "action distribution while training (models/distributions.py)")
     optimizer: Choice = kind("adamw", "optimizer and learning-rate schedule (muscle_torch/rl)")
     task: str = key("bimanual", "cfg/task/<task>.yaml")
-    preset: str = key("", "cfg/preset/<preset>.yaml on top of the task, e.g. paper")
+    preset: str = key("", "cfg/preset/<preset>.yaml on top of the task, e.g. paper; empty: train.py takes gpu on a GPU")
     motion: list[str] = key([], "generated motion names, files, folders or globs; a single word is a list of one")
     num_envs: int | str = key(256, "environments stepped in parallel, or max: as many as fit (docs/scale.md)")
     check_memory: bool = key(True, "refuse to start a run that is unlikely to fit into memory")
@@ -241,7 +243,9 @@ class Config:
     evaluation_robustness: bool = key(
         False, "also evaluate the final policy under noise, pushes, other starts, weaker and stronger muscles"
     )
-    precision: Precision = key(Precision.float32, "of the networks: float32, tf32 (CUDA), or bf16 (matrix products)")
+    precision: Precision = key(
+        Precision.float32, "of the networks: float32, tf32 (CUDA only) or bf16 (matrix products)"
+    )
     compile: bool = key(False, "compile the networks with torch.compile; falls back to uncompiled if that fails")
     env: EnvConfig = key(EnvConfig(), "episode")
     physics: PhysicsConfig = key(PhysicsConfig(), "simulation")

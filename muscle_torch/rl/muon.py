@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from .process_group import ProcessGroup, SingleProcess
+from .side_stream import SideStream
+
+SMALLEST_BLOCK = 512  # rows: shorter products are launched as fast as they are computed
 
 
 class BatchedMuon(torch.optim.Muon):
@@ -25,8 +28,10 @@ class BatchedMuon(torch.optim.Muon):
     found_inf: Tensor
 
     def __init__(self, matrices: Iterable[nn.Parameter], processes: ProcessGroup | None = None, **settings: Any):
+        matrices = list(matrices)
         super().__init__(matrices, adjust_lr_fn="original", **settings)
         self._processes = processes or SingleProcess()
+        self._side = SideStream(matrices[0].device)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
@@ -60,16 +65,33 @@ class BatchedMuon(torch.optim.Muon):
         length = max(sum(shapes[index].numel() for index in share) for share in shares)
         local = torch.empty(length, dtype=torch.bfloat16, device=finite.device)
         updates = _parts(local, shapes, shares[self._processes.rank])
-        for shape in dict.fromkeys(shapes[index] for index in updates):
-            alike = [index for index in updates if shapes[index] == shape]
-            direction = torch.stack([self._direction(parameters[index], group["momentum"]) for index in alike])
+        alike = [
+            [index for index in updates if shapes[index] == shape]
+            for shape in dict.fromkeys(shapes[index] for index in updates)
+        ]
+
+        def orthogonalize(indices: list[int]) -> None:
+            direction = torch.stack([self._direction(parameters[index], group["momentum"]) for index in indices])
             update = orthogonal(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
-            for index, one in zip(alike, torch.where(finite, update, 0), strict=True):  # 0 times NaN would be NaN
+            for index, one in zip(indices, torch.where(finite, update, 0), strict=True):  # 0 times NaN would be NaN
                 updates[index].copy_(one)
+
+        self._on_two_streams(orthogonalize, alike, [sum(_cost(shapes[index]) for index in part) for part in alike])
         gathered: dict[int, Tensor] = {}
         for share, flat in zip(shares, self._processes.all_gather(local), strict=True):
             gathered |= _parts(flat, shapes, share)
         return [gathered[index] for index in range(len(parameters))]
+
+    def _on_two_streams(self, work: Callable[[list[int]], None], parts: list[list[int]], costs: list[int]) -> None:
+        """Do the work of each part: on CUDA the small ones beside the large ones, which they fill up."""
+        main, side = deal_out(costs, 2)
+        self._side.fork()
+        with self._side.use():
+            for number in side:
+                work(parts[number])
+        for number in main:
+            work(parts[number])
+        self._side.join()
 
     def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
         """Return the gradient with Nesterov momentum, in bfloat16."""
@@ -78,15 +100,24 @@ class BatchedMuon(torch.optim.Muon):
 
 
 def assign_by_cost(shapes: Sequence[torch.Size], processes: int) -> list[list[int]]:
-    """Return the matrices of each process: the costliest first, each to the process with the least cost so far."""
-    costs = [min(shape) ** 2 * (2 * max(shape) + min(shape)) for shape in shapes]  # the products of `orthogonal`
-    shares: list[list[int]] = [[] for _ in range(processes)]
-    load = [0] * processes
-    for index in sorted(range(len(shapes)), key=lambda index: -costs[index]):
+    """Return the matrices of each process, dealt out by what `orthogonal` costs."""
+    return deal_out([_cost(shape) for shape in shapes], processes)
+
+
+def deal_out(costs: Sequence[int], shares: int) -> list[list[int]]:
+    """Return the indices of each share: the costliest first, each to the share with the least cost so far."""
+    dealt: list[list[int]] = [[] for _ in range(shares)]
+    load = [0] * shares
+    for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
         least = load.index(min(load))
-        shares[least].append(index)
+        dealt[least].append(index)
         load[least] += costs[index]
-    return shares
+    return dealt
+
+
+def _cost(shape: torch.Size) -> int:
+    """Return the multiplications of a Newton-Schulz step in proportion, all of each product counted."""
+    return min(shape) ** 2 * (2 * max(shape) + min(shape))
 
 
 def _parts(flat: Tensor, shapes: Sequence[torch.Size], share: list[int]) -> dict[int, Tensor]:
@@ -99,14 +130,79 @@ def _parts(flat: Tensor, shapes: Sequence[torch.Size], share: list[int]) -> dict
     return parts
 
 
-def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, epsilon: float) -> Tensor:
-    """Return each of bfloat16 (B, m, n), moved by Newton-Schulz towards the nearest matrix of singular values 1."""
+def orthogonal(
+    matrices: Tensor,
+    coefficients: tuple[float, float, float],
+    steps: int,
+    epsilon: float,
+    block: int = SMALLEST_BLOCK,
+) -> Tensor:
+    """Return each of bfloat16 (B, m, n), moved by Newton-Schulz towards the nearest matrix of singular values 1.
+
+    Two of the three products of a step are symmetric, and half of each is computed (`symmetric_product`).
+
+    Args:
+        matrices: Those to move.
+        coefficients: Of x, x^3 and x^5.
+        steps: Number of iterations.
+        epsilon: Least norm to divide by.
+        block: Symmetric products are divided into blocks of at least so many rows.
+    """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=epsilon)
+    x = (x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=epsilon)).contiguous()
     first, third, fifth = coefficients
+    halvings = possible_halvings(x.shape[1], block)
     for _ in range(steps):
-        gram = torch.bmm(x, x.mT)  # on a CPU faster than @ for a batch of one
-        gram = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
+        gram = symmetric_product(x, halvings)
+        gram = symmetric_product(gram, halvings, plus=gram, beta=third, alpha=fifth)
         x = torch.baddbmm(x, gram, x, beta=first)
     return x.mT if tall else x
+
+
+def possible_halvings(rows: int, block: int) -> int:
+    """Return how often `rows` can be halved without a rest and without falling below `block`."""
+    count = 0
+    while rows % 2 == 0 and rows // 2 >= block:
+        rows, count = rows // 2, count + 1
+    return count
+
+
+def symmetric_product(
+    x: Tensor, halvings: int, plus: Tensor | None = None, beta: float = 0.0, alpha: float = 1.0
+) -> Tensor:
+    """Return beta * plus + alpha * x x^T, (B, m, m), of x (B, m, n); x x^T and `plus` are symmetric.
+
+    The result is divided into quarters; the one above the diagonal is the transpose of the one below, and the two on
+    the diagonal are divided in turn. So h halvings leave 1/2 + 1/2^(h+1) of the arithmetic. What is of one size is
+    computed in one batch.
+    """
+    batch, rows, columns = x.shape
+    if not halvings:
+        return _product(x, x, plus, beta, alpha)
+    out = x.new_empty(batch, rows, rows)
+    for level in range(halvings):
+        half = rows >> (level + 1)
+        pairs = x.view(-1, 2, half, columns)
+        target = _diagonal_blocks(out, 2 * half)
+        added = None if plus is None else _diagonal_blocks(plus, 2 * half)[..., half:, :half].reshape(-1, half, half)
+        below = _product(pairs[:, 1], pairs[:, 0], added, beta, alpha).view(batch, -1, half, half)
+        target[..., half:, :half] = below
+        target[..., :half, half:] = below.mT
+    size = rows >> halvings
+    parts = x.view(-1, size, columns)
+    added = None if plus is None else _diagonal_blocks(plus, size).reshape(-1, size, size)
+    _diagonal_blocks(out, size).copy_(_product(parts, parts, added, beta, alpha).view(batch, -1, size, size))
+    return out
+
+
+def _product(a: Tensor, b: Tensor, plus: Tensor | None, beta: float, alpha: float) -> Tensor:
+    """Return beta * plus + alpha * a b^T, rounded once; on a CPU faster than @ for a batch of one."""
+    return torch.bmm(a, b.mT) if plus is None else torch.baddbmm(plus, a, b.mT, beta=beta, alpha=alpha)
+
+
+def _diagonal_blocks(matrices: Tensor, size: int) -> Tensor:
+    """Return a view of the blocks (B, m / size, size, size) on the diagonals of matrices (B, m, m)."""
+    batch, rows, _ = matrices.shape
+    blocks = matrices.view(batch, rows // size, size, rows // size, size)
+    return blocks.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)

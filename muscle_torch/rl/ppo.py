@@ -14,7 +14,7 @@ from .algorithm import Algorithm
 from .batching import rows_at_once
 from .contracts import ActorCritic, Step, TrainingEnv
 from .optimizer import make_optimizer
-from .ppo_update import PPOUpdate
+from .ppo_update import PPOUpdate, count_minibatches
 from .process_group import ProcessGroup
 from .return_normalizer import ReturnNormalizer
 from .rollout import Rollout
@@ -41,7 +41,11 @@ class PPO(Algorithm):
         for name in ("num_steps", "minibatches", "epochs"):
             if getattr(options, name) < 1:
                 raise InputError(f"ppo.{name}={getattr(options, name)}: at least 1 is needed")
-        if options.minibatches > samples:
+        if options.smallest_minibatch < 0:
+            raise InputError(
+                f"ppo.smallest_minibatch={options.smallest_minibatch}: cannot be negative; 0 sets no limit"
+            )
+        if count_minibatches(options, samples) > samples:
             raise InputError(f"ppo.minibatches={options.minibatches} for {samples} samples: use fewer")
 
     @classmethod

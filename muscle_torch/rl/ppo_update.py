@@ -14,13 +14,33 @@ from muscle_torch.config import PPOConfig
 from .contracts import ActorCritic
 from .optimizer import Optimizer
 from .process_group import ProcessGroup, SingleProcess
+from .side_stream import SideStream
 
 SUMMED = ("policy_loss", "value_loss", "entropy", "clip_fraction", "grad_norm", "auxiliary_loss")
 MEASURED = (*SUMMED, "first_ratio", "kl", "finite")
 
 
 class ClippedLoss(ClipPPOLoss):
-    """`ClipPPOLoss` without TorchRL's per-minibatch finite-entropy check, which forces a device synchronization."""
+    """`ClipPPOLoss` without TorchRL's per-minibatch finite-entropy check, which forces a device synchronization.
+
+    With a `side` stream the critic runs there beside the actor, forwards and, as autograd keeps to the stream of the
+    forward pass, backwards: minibatches of a few thousand samples leave part of a GPU idle.
+    """
+
+    side: SideStream | None = None
+
+    def forward(self, tensordict: Any) -> Any:
+        if self.side is not None:
+            self.side.fork()  # before the actor's kernels are queued
+        return super().forward(tensordict)
+
+    def loss_critic(self, tensordict: Any) -> Any:
+        if self.side is None:
+            return super().loss_critic(tensordict)
+        with self.side.use():
+            losses = super().loss_critic(tensordict)
+        self.side.join()
+        return losses
 
     def _get_entropy(self, dist: Distribution, adv_shape: torch.Size) -> Tensor:
         return dist.entropy().unsqueeze(-1)
@@ -63,6 +83,8 @@ class PPOUpdate:
             functional=False,  # the policy's own modules run, so that `auxiliary_loss` refers to this pass
         )
         self.loss.set_keys(sample_log_prob="action_log_prob")
+        if self.processes.size == 1:  # gradients that are exchanged during the backward pass must be on one stream
+            self.loss.side = SideStream(next(iter(optimizer.parameters), torch.empty(0)).device)
 
     def update(self, batch: TensorDict, learn_actor: bool = True) -> dict[str, float]:
         """Take the gradient steps of one update; return metrics.
@@ -92,7 +114,8 @@ class PPOUpdate:
         """Take one pass without host synchronization; return MEASURED of each minibatch, (M, 9)."""
         device = batch["advantage"].device
         measured = []
-        parts = minibatches(len(batch), self.options.minibatches, device)
+        number = count_minibatches(self.options, len(batch) * self.processes.size)
+        parts = minibatches(len(batch), number, device)
         for ids, mean, variance in zip(parts, *self._advantage_moments(batch, parts), strict=True):
             losses = self.loss(normalized(batch[ids], mean, variance))
             extra = self.policy.auxiliary_loss(self.processes.mean)
@@ -121,6 +144,13 @@ class PPOUpdate:
         finite = torch.isfinite(norm)
         self.optimizer.step(finite)
         return norm.detach(), finite
+
+
+def count_minibatches(options: PPOConfig, samples: int) -> int:
+    """Return the minibatches of a pass over `samples` of all processes: fewer than requested if they would be small."""
+    if not options.smallest_minibatch:
+        return options.minibatches
+    return min(options.minibatches, max(1, samples // options.smallest_minibatch))
 
 
 def minibatches(count: int, parts: int, device: Any) -> list[Tensor]:

@@ -22,7 +22,8 @@ def prepare(policy: ActorCritic, precision: str, compiled: bool, observation_siz
 
     Args:
         policy: Its networks are changed in place.
-        precision: float32, tf32, or bf16: matrix products by torch's autocast; what the networks return is float32.
+        precision: float32; tf32, which a CPU lacks: ignored there with a line; or bf16: matrix products by torch's
+            autocast, what the networks return is float32.
         compiled: Whether to use torch.compile; if that fails, one warning line, and the uncompiled networks go on.
         observation_size: D.
         device: Of the policy.
@@ -32,6 +33,9 @@ def prepare(policy: ActorCritic, precision: str, compiled: bool, observation_siz
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}{nearest(precision, PRECISIONS)}")
+    if precision == "tf32" and device.type == "cpu":
+        print("precision=tf32 is ignored: it needs CUDA, and on a CPU the networks compute in float32", file=sys.stderr)
+        precision = "float32"
     # Process-wide: TF32 if this run requests it, and not because an earlier one did.
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     if not compiled and precision != "bf16":
