@@ -1,44 +1,106 @@
-"""How many contacts and constraint rows Warp's fixed-size buffers must hold: measured on MuJoCo C, then doubled."""
+"""How many contacts and constraint rows Warp's fixed-size buffers must hold: 2.5 times what a short rollout needs."""
 
-from typing import NamedTuple
+import dataclasses
+import math
 
 import mujoco
+import mujoco_warp as mjw
 import numpy as np
+import warp as wp
 from mujoco.batch import Batch
+from mujoco_warp._src import collision_driver
 
 _WORLDS = 16
 _CONTROL_STEPS = 50
 _SUBSTEPS = 5
-_SAFETY = 2.0
-# (contacts, constraint rows) a world that the published system trained with: bodies with a free root, and without
-_FREE_FLOOR = (96, 768)
-_FIXED_FLOOR = (10, 256)
+_EVERY = 10  # control steps between two counts of contact candidates
+_SAFETY = 2.5
+_ROUND = 8  # sizes are multiples of this
+_GENEROUS = 256  # contact candidates a world while they are counted
+# Pairs of geometry types, the smaller first, for which MuJoCo Warp has no collider of their own.
+_CONVEX = {
+    (first.value, second.value)
+    for (first, second), kind in collision_driver.MJ_COLLISION_TABLE.items()
+    if kind == collision_driver.CollisionType.CONVEX
+}
 
 
-class Budget(NamedTuple):
-    contacts: int  # a world on average: worlds share one buffer
-    constraints: int  # rows a world, hard limit
+@dataclasses.dataclass(frozen=True)
+class Buffers:
+    """Sizes of the buffers. Worlds share one for contacts, and have one each for constraint rows.
+
+    contacts: contact candidates of a world on average. convex: those that need the general convex collider. rows:
+    constraint rows of a world. crowded: contact candidates of the most crowded world, for batches of few worlds.
+    """
+
+    contacts: int
+    convex: int
+    rows: int
+    crowded: int
+
+    def make_data(self, model: mujoco.MjModel, worlds: int) -> mjw.Data:
+        """Return the data of `worlds` worlds on Warp's current device."""
+        contacts = max(self.contacts * worlds, self.crowded)
+        convex = min(contacts, max(self.convex * worlds, self.crowded))
+        sizes = {"nconmax": self.contacts, "naconmax": contacts, "naccdmax": convex, "njmax": self.rows}
+        return mjw.make_data(model, nworld=worlds, **sizes)
+
+    def with_sizes(self, contacts: int | None, rows: int | None) -> "Buffers":
+        """Return the same with other sizes of the buffers for contacts and for constraint rows; None: unchanged."""
+        if contacts is not None:
+            self = dataclasses.replace(self, contacts=contacts, convex=min(contacts, self.convex), crowded=contacts)
+        return self if rows is None else dataclasses.replace(self, rows=rows)
 
 
-def calibrate(model: mujoco.MjModel) -> Budget:
-    """Largest counts over a short rollout of random excitations from random poses, times two, not under the floors.
+def calibrate(model: mujoco.MjModel, m: mjw.Model) -> Buffers:
+    """Return 2.5 times the largest numbers in a short rollout of random excitations from random poses.
 
-    The poses are drawn within half the joint ranges without regard to contact, so they penetrate more than any
-    motion does: an upper bound rather than a typical value.
+    The poses are drawn within half the joint ranges without regard to contact, so they penetrate more than any motion
+    does: an upper bound rather than a typical value. m: the model on Warp's current device.
     """
     batch = Batch(model, _WORLDS)
-    contacts, rows = batch.bind("ncon"), batch.bind("nefc")
+    qpos, rows = batch.bind("qpos"), batch.bind("nefc")
     rng = np.random.default_rng(0)
-    batch.bind("qpos")[:] = _random_poses(model, rng)
+    qpos[:] = _random_poses(model, rng)
     batch.forward()
-    most = [int(contacts.max()), int(rows.max())]
-    for _ in range(_CONTROL_STEPS):
+    most_rows, poses = int(rows.max()), [qpos.copy()]
+    for step in range(1, _CONTROL_STEPS + 1):
         batch.bind("ctrl")[:] = rng.uniform(0.0, 1.0, (_WORLDS, model.nu))
         batch.step(nstep=_SUBSTEPS)
-        most = [max(most[0], int(contacts.max())), max(most[1], int(rows.max()))]
-    free = bool((model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).any())
-    floor = _FREE_FLOOR if free else _FIXED_FLOOR
-    return Budget(*(max(int(_SAFETY * m), f) for m, f in zip(most, floor, strict=True)))
+        most_rows = max(most_rows, int(rows.max()))
+        if step % _EVERY == 0:
+            poses.append(qpos.copy())
+    every, convex = _candidates(model, m, np.concatenate(poses))
+    return Buffers(
+        contacts=_enough(every.reshape(-1, _WORLDS).mean(1).max()),
+        convex=_enough(convex.reshape(-1, _WORLDS).mean(1).max()),
+        rows=_enough(most_rows),
+        crowded=_enough(every.max()),
+    )
+
+
+def _enough(largest: float) -> int:
+    return max(1, math.ceil(_SAFETY * largest / _ROUND)) * _ROUND
+
+
+def _candidates(model: mujoco.MjModel, m: mjw.Model, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many pairs of geometries come near in poses (P, nq), and how many of these are convex, each (P,)."""
+    if not m.opt.run_collision_detection or not model.ngeom:
+        return np.zeros(len(poses)), np.zeros(len(poses))
+    d = mjw.make_data(model, nworld=len(poses), nconmax=_GENEROUS, naccdmax=0, njmax=0)
+    wp.copy(d.qpos, wp.array(poses.astype(np.float32)))
+    mjw.kinematics(m, d)
+    near = collision_driver.create_collision_context(d.naconmax)
+    swept = m.opt.broadphase != mjw.BroadphaseType.NXN
+    broadphase = collision_driver.sap_broadphase if swept else collision_driver.nxn_broadphase
+    d.ncollision.zero_()
+    broadphase(m, d, near)
+    count = min(int(d.ncollision.numpy()[0]), d.naconmax)
+    worlds, pairs = near.collision_worldid.numpy()[:count], near.collision_pair.numpy()[:count]
+    kinds = np.sort(model.geom_type[pairs].reshape(-1, 2), axis=1)
+    convex = np.array([tuple(kind) in _CONVEX for kind in kinds], dtype=bool)
+    of_world = (np.bincount(chosen, minlength=len(poses)) for chosen in (worlds, worlds[convex]))
+    return next(of_world), next(of_world)
 
 
 def _random_poses(model: mujoco.MjModel, rng: np.random.Generator) -> np.ndarray:
