@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 import warp as wp
-from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, late_sensors, plain_data, random_ctrl, random_states
+from physics_cases import (
+    SUBSTEPS,
+    ball_model,
+    embodiment,
+    everyone,
+    late_sensors,
+    plain_data,
+    random_ctrl,
+    random_states,
+)
 
 from muscle_torch.config import Integrator, PhysicsConfig
 from muscle_torch.embodiments import with_physics

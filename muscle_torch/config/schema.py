@@ -76,6 +76,13 @@ class PhysicsConfig:
     substeps: int = key(0, "substeps of a control step; 0: the body's; alone, it changes the control frequency")
     solver: Solver | None = key(None, "constraint solver: newton, cg or pgs; absent: the body's")
     integrator: Integrator | None = key(None, "euler, rk4, implicit or implicitfast; absent: the body's")
+    iterations: int | None = key(None, "most iterations of the solver in a substep; absent: the body's")
+    ls_iterations: int | None = key(None, "most iterations of each line search of the solver; absent: the body's")
+    eulerdamp: bool | None = key(None, "euler integrates the joints' damping implicitly; absent: the body's")
+    contacts: int | None = key(
+        None, "Warp's buffer: contact candidates of a world, on average; absent: measured (MuJoCo C has no such limit)"
+    )
+    constraint_rows: int | None = key(None, "Warp's buffer: constraint rows of a world; absent: measured")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Worlds whose numbers are broken: marked, and held in the model's default pose until they are reset.
 
-MuJoCo Warp's solver turns until the last world has converged, and a world of NaNs never does (NaN < tolerance is false):
-one such world would cost all worlds the iteration limit in every substep. So none reaches the solver.
+The solver turns until the last world has converged. A world whose numbers explode keeps it turning up to the limit for
+all the others; none such reaches it. (A world of NaNs, for which every comparison with the tolerance is false, leaves
+the solver of MuJoCo Warp 3.17 after one turn, because its line search returns 0: that is chance rather than design.)
+As on MuJoCo C such a world stands in the default pose afterwards, and its numbers are finite.
 """
 
 import mujoco_warp as mjw
@@ -101,6 +103,4 @@ def freeze_diverging(d: mjw.Data, broken: wp.array) -> None:
     The solver finds their acceleration, 0, at once.
     """
     wp.launch(_mark_diverging, d.qacc_smooth.shape, [d.qacc_smooth], [broken])
-    wp.launch(
-        _free_of_forces, d.qacc_smooth.shape, [broken], [d.qacc_smooth, d.qfrc_smooth, d.qacc_warmstart, d.nefc]
-    )
+    wp.launch(_free_of_forces, d.qacc_smooth.shape, [broken], [d.qacc_smooth, d.qfrc_smooth, d.qacc_warmstart, d.nefc])

@@ -96,7 +96,10 @@ class WarpPhysics(Physics):
             torch.where(mask, value, held, out=held)
         self._chosen.copy_(chosen.squeeze(1))
         self._bad.mul_(1 - self._chosen)
-        self._run("reset", self._reset)
+        if self._in_small_batches:
+            self._run("reset", self._reset)
+        else:
+            self._forward_all(chosen)
 
     def step(self, ctrl: Tensor, substeps: int) -> None:
         self._views["ctrl"].copy_(ctrl)
@@ -180,6 +183,8 @@ class WarpPhysics(Physics):
         self._launch(lambda: self._control_step(1))
         self._chosen.fill_(1)
         self._launch(self._reset)
+        self._launch(self._forward)
+        self._in_small_batches = self._can_reset_in_small_batches()
         everyone = torch.ones(self.num_worlds, dtype=torch.bool, device=self.device)
         qpos = torch.from_numpy(self.model.qpos0).to(self.device, torch.float32).expand(self.num_worlds, -1)
         self.reset(everyone, qpos, torch.zeros_like(self._views["qvel"]))
@@ -218,6 +223,32 @@ class WarpPhysics(Physics):
     def _reset(self) -> None:
         freeze_broken(self._m, self._d, self._broken)
         self._resets.launch()
+
+    def _forward(self) -> None:
+        freeze_broken(self._m, self._d, self._broken)
+        self._d.sensordata.zero_()
+        look(self._m, self._d, self._passive)
+        constrain(self._m, self._d)
+        accelerate(self._m, self._d, self._broken)
+
+    def _forward_all(self, chosen: Tensor) -> None:
+        """Compute all fields of all worlds; those that are not `chosen` (W, 1) keep their accelerations."""
+        kept = {name: self._views[name].clone() for name in ACCELERATION_FIELDS}
+        self._run("forward", self._forward)
+        for name, values in kept.items():
+            torch.where(chosen, self._views[name], values, out=self._views[name])
+
+    def _can_reset_in_small_batches(self) -> bool:
+        """Whether the driver records a graph of loops within a loop, which `Resets` needs."""
+        if not self._wp_device.is_cuda:
+            return True
+        try:
+            self._graphs["reset"] = capture(self._wp_device, self._reset)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            _log.warning("resets compute all worlds, which is slower: no graph of small batches (%s)", reason)
+            return False
+        return True
 
     def _moved(self) -> None:
         """Brings positions and velocities up to date after the state was changed from outside."""

@@ -21,7 +21,19 @@ PART, FEWEST = 16, 4  # the batch holds a sixteenth of the worlds, and 4 at leas
 # Arrays of mjw.Data, (W, ...), that the position and velocity stages write, and those of the acceleration stage that
 # are read between two control steps. A test compares them with what `look` writes.
 FIELDS = (
-    *("xpos", "xquat", "xmat", "xipos", "ximat", "xanchor", "xaxis", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat"),
+    *(
+        "xpos",
+        "xquat",
+        "xmat",
+        "xipos",
+        "ximat",
+        "xanchor",
+        "xaxis",
+        "geom_xpos",
+        "geom_xmat",
+        "site_xpos",
+        "site_xmat",
+    ),
     *("cam_xpos", "cam_xmat", "light_xpos", "light_xdir", "subtree_com", "subtree_linvel", "subtree_angmom"),
     *("cdof", "cdof_dot", "cinert", "cvel", "cacc", "cfrc_int"),
     *("ten_length", "ten_velocity", "ten_J", "ten_wrapadr", "ten_wrapnum", "wrap_obj", "wrap_xpos"),
