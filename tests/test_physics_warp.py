@@ -22,6 +22,7 @@ from muscle_torch.embodiments import with_physics
 from muscle_torch.errors import InputError
 from muscle_torch.physics import FIELDS, make_physics
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
+from muscle_torch.physics.warp_budget import Buffers
 from muscle_torch.physics.warp_physics import WarpPhysics
 
 WORLDS = 8
@@ -200,13 +201,17 @@ def test_rk4_agrees_with_c():
     assert of_euler.median() > 1e-4 and (c.field("qpos") - qpos).abs().median() > 0.05
 
 
-def test_full_buffers_are_counted_once():
+def test_full_buffers_are_counted_once_and_announced_once(capfd):
     """Four contact rows of a ball on the floor do not fit into two."""
     model = ball_model()
     warp = WarpPhysics(model, 2, contacts=4, constraints=2)
-    warp.step(torch.zeros(2, 1), SUBSTEPS)
-    assert warp.overflow() == {"constraints": 2}
-    assert warp.overflow() == {}
+    for counts in ({"constraints": 2}, {}, {"constraints": 2}):
+        if counts:
+            warp.step(torch.zeros(2, 1), SUBSTEPS)
+        assert warp.overflow() == counts
+    (line,) = capfd.readouterr().err.splitlines()  # once
+    assert line.startswith("warning:") and "constraints in 2 worlds" in line
+    assert "set physics.constraint_rows, which is 2, to more" in line
     two_balls = "".join(f'<body pos="{x} 0 .1"><freejoint/><geom size=".1"/></body>' for x in (0.0, 0.15))
     floor = '<geom type="plane" size="1 1 .1"/>'
     crowded = WarpPhysics(
@@ -217,6 +222,22 @@ def test_full_buffers_are_counted_once():
     )
     crowded.step(torch.zeros(1, 0), SUBSTEPS)
     assert crowded.overflow()["contact candidates"] == 1
+    assert "set physics.contacts, which is 1, to more" in capfd.readouterr().err
+
+
+def test_buffers_hold_two_and_a_half_times_what_was_measured():
+    """A ball that lies on the floor: one pair near, one contact of four rows; 2.5 and 10, rounded up to eights.
+
+    A ball and a plane do not need the general collider; the arms' ellipsoids and cylinders do.
+    """
+    buffers = WarpPhysics(ball_model(), 100).buffers
+    assert buffers == Buffers(contacts=8, convex=0, rows=16, crowded=8)
+    d = buffers.make_data(ball_model(), 100)
+    assert (d.naconmax, d.naccdmax, d.njmax) == (800, 0, 16)
+    body = WarpPhysics(embodiment("bimanual").model, 2).buffers
+    assert body.contacts <= 16 and 0 < body.convex <= 16 and 48 <= body.rows <= 96
+    fewer = body.with_sizes(4, 30)
+    assert (fewer.contacts, fewer.convex, fewer.rows) == (4, 4, 30)
 
 
 def test_what_warp_cannot_do_is_refused():

@@ -43,8 +43,8 @@ def capture(device: wp.Device, launches: Callable[[], None]) -> wp.Graph:
     """
     refuse_in_capture(device)
     side = wp.Stream(device) if device.is_cuda else None
-    with garbage_collector_off(), wp.ScopedDevice(device), wp.ScopedStream(side):
-        with wp.ScopedCapture(device, stream=side) as recording:
-            launches()
+    scopes = wp.ScopedDevice(device), wp.ScopedStream(side)
+    with garbage_collector_off(), scopes[0], scopes[1], wp.ScopedCapture(device, stream=side) as recording:
+        launches()
     assert recording.graph is not None
     return recording.graph

@@ -116,6 +116,7 @@ class MujocoPhysics(Physics):
     def overflow(self) -> dict[str, int]:
         counts = {kind: count for kind, count in self._overflow.items() if count}
         self._overflow = dict.fromkeys(_OVERFLOWS, 0)
+        self._announce(counts, dict.fromkeys(counts, "give the model more memory (<size memory=...> in its XML)"))
         return counts
 
     def close(self) -> None:

@@ -98,9 +98,9 @@ def freeze_broken(m: mjw.Model, d: mjw.Data, broken: wp.array) -> None:
 
 
 def freeze_diverging(d: mjw.Data, broken: wp.array) -> None:
-    """Before the solver: mark worlds whose forces are NaN or beyond 1e10, and take forces and constraints off all marked.
+    """Mark worlds that accelerate by NaN or beyond 1e10, and take forces and constraints off all marked ones.
 
-    The solver finds their acceleration, 0, at once.
+    To be called before the solver, which then finds their acceleration, 0, at once.
     """
     wp.launch(_mark_diverging, d.qacc_smooth.shape, [d.qacc_smooth], [broken])
     wp.launch(_free_of_forces, d.qacc_smooth.shape, [broken], [d.qacc_smooth, d.qfrc_smooth, d.qacc_warmstart, d.nefc])

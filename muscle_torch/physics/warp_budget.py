@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import mujoco
 import mujoco_warp as mjw
 import numpy as np
 import warp as wp
 from mujoco.batch import Batch
-from mujoco_warp._src import collision_driver
+from mujoco_warp._src import collision_driver, solver
+from mujoco_warp._src.types import MJ_MAX_EPAFACES, MJ_MAX_EPAHORIZON
 
 _WORLDS = 16
 _CONTROL_STEPS = 50
@@ -29,8 +31,8 @@ _CONVEX = {
 class Buffers:
     """Sizes of the buffers. Worlds share one for contacts, and have one each for constraint rows.
 
-    contacts: contact candidates of a world on average. convex: those that need the general convex collider. rows:
-    constraint rows of a world. crowded: contact candidates of the most crowded world, for batches of few worlds.
+    contacts: contact candidates of a world on average. convex: those that need the general convex collider, 0 if the
+    model has none such. rows: constraint rows of a world. crowded: contact candidates of the most crowded world, for batches of few worlds.
     """
 
     contacts: int
@@ -41,7 +43,7 @@ class Buffers:
     def make_data(self, model: mujoco.MjModel, worlds: int) -> mjw.Data:
         """Return the data of `worlds` worlds on Warp's current device."""
         contacts = max(self.contacts * worlds, self.crowded)
-        convex = min(contacts, max(self.convex * worlds, self.crowded))
+        convex = min(contacts, max(self.convex * worlds, self.crowded)) if self.convex else 0
         sizes = {"nconmax": self.contacts, "naconmax": contacts, "naccdmax": convex, "njmax": self.rows}
         return mjw.make_data(model, nworld=worlds, **sizes)
 
@@ -73,10 +75,15 @@ def calibrate(model: mujoco.MjModel, m: mjw.Model) -> Buffers:
     every, convex = _candidates(model, m, np.concatenate(poses))
     return Buffers(
         contacts=_enough(every.reshape(-1, _WORLDS).mean(1).max()),
-        convex=_enough(convex.reshape(-1, _WORLDS).mean(1).max()),
+        convex=_enough(convex.reshape(-1, _WORLDS).mean(1).max()) if _has_convex_pairs(m) else 0,
         rows=_enough(most_rows),
         crowded=_enough(every.max()),
     )
+
+
+def _has_convex_pairs(m: mjw.Model) -> bool:
+    pairs, kinds = m.nxn_geom_pair_filtered.numpy().reshape(-1, 2), m.geom_type.numpy()
+    return bool(_CONVEX.intersection(map(tuple, np.sort(kinds[pairs], axis=1))))
 
 
 def _enough(largest: float) -> int:
@@ -112,3 +119,35 @@ def _random_poses(model: mujoco.MjModel, rng: np.random.Generator) -> np.ndarray
     share = rng.uniform(0.25, 0.75, (_WORLDS, len(joints)))
     poses[:, model.jnt_qposadr[joints]] = low + share * (high - low)
     return poses
+
+
+def array_bytes(value: Any) -> int:
+    """Return the memory of all arrays in Warp's data."""
+    if isinstance(value, wp.array):
+        return value.capacity or 0
+    if dataclasses.is_dataclass(value):
+        return sum(array_bytes(getattr(value, f.name, None)) for f in dataclasses.fields(value))
+    return 0
+
+
+def scratch_bytes(m: mjw.Model, d: mjw.Data) -> int:
+    """Return the memory of the temporary arrays of a physics step: collision, constraint solver, integration, paths.
+
+    Counted as if none made room for another, for a graph may keep them apart.
+    """
+    collision = array_bytes(collision_driver.create_collision_context(d.naconmax)) + d.naccdmax * _convex_bytes(m)
+    constraints = array_bytes(solver._create_solver_context(m, d))
+    integration = array_bytes(d.M) + 2 * array_bytes(d.qLD) + 6 * array_bytes(d.qvel)
+    paths = d.nworld * (24 * m.nwrap + 8 * m.ntendon)
+    if m.opt.integrator == mjw.IntegratorType.RK4:
+        integration += 4 * array_bytes(d.qvel) + array_bytes(d.qpos) + 2 * array_bytes(d.act)
+    if m.opt.integrator in (mjw.IntegratorType.IMPLICIT, mjw.IntegratorType.IMPLICITFAST):
+        integration += 3 * array_bytes(d.M)
+    return collision + constraints + integration + paths
+
+
+def _convex_bytes(m: mjw.Model) -> int:
+    """Return what the general collider keeps of one pair: an expanding polytope, and the faces that touch."""
+    turns, polygon, degree = m.opt.ccd_iterations, max(m.npolygonmax, 16), max(m.nmeshdegmax, 3)
+    vertices, faces = 10 + 2 * turns, 6 + MJ_MAX_EPAFACES * turns
+    return 16 * vertices + 20 * faces + 4 * MJ_MAX_EPAHORIZON + 88 * polygon + 44 * degree

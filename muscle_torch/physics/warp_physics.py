@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import mujoco
 import mujoco_warp as mjw
-import numpy as np
 import torch
 import warp as wp
 from torch import Tensor
@@ -34,6 +33,8 @@ _OVERFLOWS = {
     "contacts": mjw.OverflowType.NARROWPHASE,
     "convex contacts": mjw.OverflowType.CCD,
 }
+
+_OF_ROWS = ("constraints", "constraint Jacobian")
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +155,12 @@ class WarpPhysics(Physics):
         found = bits.clone().cpu()
         bits.zero_()
         counts = {kind: int(((found & int(bit)) != 0).sum()) for kind, bit in _OVERFLOWS.items()}
-        return {kind: count for kind, count in counts.items() if count}
+        counts = {kind: count for kind, count in counts.items() if count}
+        rows, contacts = self.buffers.rows, self.buffers.contacts
+        remedies = dict.fromkeys(counts, f"set physics.contacts, which is {contacts}, to more")
+        remedies |= dict.fromkeys(_OF_ROWS, f"set physics.constraint_rows, which is {rows}, to more")
+        self._announce(counts, remedies)
+        return counts
 
     def close(self) -> None:
         self._graphs.clear()
@@ -188,7 +194,7 @@ class WarpPhysics(Physics):
         everyone = torch.ones(self.num_worlds, dtype=torch.bool, device=self.device)
         qpos = torch.from_numpy(self.model.qpos0).to(self.device, torch.float32).expand(self.num_worlds, -1)
         self.reset(everyone, qpos, torch.zeros_like(self._views["qvel"]))
-        self.overflow()
+        wp.to_torch(self._d.overflow).zero_()
 
     def _run(self, key: object, launches: Callable[[], None]) -> None:
         """Replays the launches, captured into one graph the first time, on torch's current stream."""

@@ -1,11 +1,10 @@
-"""All fields of worlds that were reset, computed in a small batch beside the others, without asking the host how many.
+"""All fields of worlds that were reset, computed in a small batch beside the others; the host need not know how many.
 
-A graph fills the batch with worlds that were reset, computes them, copies what was computed back, and repeats that until
-none is left. A control step that ends few episodes then pays for few worlds, and one that ends none for nothing.
+A graph fills the batch with worlds that were reset, computes them, copies the results back, and repeats that until none
+is left. A control step that ends few episodes then pays for few worlds, and one that ends none for nothing.
 """
 
 import copy
-import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 
 import mujoco

@@ -1,7 +1,7 @@
 """A physics step of MuJoCo Warp in its parts, and the models that cannot be simulated in such parts.
 
-`look` finds where everything is, `constrain` what holds it, `accelerate` how it moves; an integrator takes the state on.
-Together they are mjw.step, but for worlds whose numbers are broken (`warp_broken.py`).
+`look` finds where everything is, `constrain` what holds it, `accelerate` how it moves; an integrator makes the next
+state. Together they are mjw.step, but for worlds whose numbers are broken (`warp_broken.py`).
 """
 
 import copy

@@ -130,7 +130,7 @@ def _seconds_to_call() -> float:
 
 
 def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
-    """The three parts of a physics step (`muscle_torch.physics.warp_step`): look, constrain, and on to the next state."""
+    """The three parts of a physics step (`muscle_torch.physics.warp_step`): look, constrain, on to the next state."""
     import mujoco_warp as mjw
 
     from muscle_torch.physics.warp_broken import freeze_broken, freeze_diverging
