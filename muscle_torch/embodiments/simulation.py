@@ -80,6 +80,8 @@ def _set_options(option: mujoco.MjOption, timestep: float, options: PhysicsConfi
     """Write the settings into a model's or a spec's options."""
     option.timestep = timestep
     if options.solver is not None:
+        if option.solver != SOLVERS[options.solver]:  # a body's limits hold for its own solver: CG needs more turns
+            option.iterations, option.ls_iterations = max(option.iterations, 100), max(option.ls_iterations, 50)
         option.solver = SOLVERS[options.solver]
     if options.integrator is not None:
         option.integrator = INTEGRATORS[options.integrator]

@@ -32,7 +32,8 @@ class Buffers:
     """Sizes of the buffers. Worlds share one for contacts, and have one each for constraint rows.
 
     contacts: contact candidates of a world on average. convex: those that need the general convex collider, 0 if the
-    model has none such. rows: constraint rows of a world. crowded: contact candidates of the most crowded world, for batches of few worlds.
+    model has none such. rows: constraint rows of a world. crowded: contact candidates of the most crowded world, for
+    batches of few worlds.
     """
 
     contacts: int
