@@ -13,6 +13,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.physics import make_physics
 
 EXCITATION = 0.3  # highest random control
+FEW = 16  # one world in so many is reset in `reset_few_ms`
 # name -> settings that replace those of the config, the most interesting first
 CASES: dict[str, dict[str, Any]] = {
     "as configured": {},
@@ -34,7 +35,8 @@ def physics_cases(env: Any, cfg: Config, steps: int, repeats: int) -> dict[str, 
         repeats: Timings.
 
     Returns:
-        Case -> `control_steps_per_s` (all worlds together, median), `reset_ms`, on Warp the solver's iterations, the
+        Case -> `control_steps_per_s` (all worlds together, median), milliseconds to reset all worlds and one in
+        sixteen, on Warp the solver's iterations, the
         rows and contact candidates and the buffers' sizes, `overflow`; or `failed`.
     """
     env.begin()
@@ -65,6 +67,7 @@ def measure_case(
     buffers = {"contacts": options.contacts, "constraint_rows": options.constraint_rows}
     physics = make_physics(body.model, worlds, str(device), cfg.backend, cfg.threads, **buffers)
     everyone = torch.ones(worlds, dtype=torch.bool, device=device)
+    few = torch.arange(worlds, device=device) % FEW == 0
     generator = torch.Generator(device).manual_seed(0)
     controls = EXCITATION * torch.rand(steps, worlds, body.model.nu, generator=generator, device=device)
 
@@ -72,13 +75,15 @@ def measure_case(
         for ctrl in controls:
             physics.step(ctrl, body.substeps)
 
-    samples, resets = [], []
+    samples, resets, small_resets = [], [], []
     for _ in range(1 + repeats):  # the first holds compilation
         resets.append(seconds(lambda: physics.reset(everyone, *start), device))
         samples.append(worlds * steps / seconds(play, device))
+        small_resets.append(seconds(lambda: physics.reset(few, *start), device))
     figures = {
         "control_steps_per_s": statistics.median(samples[1:]),
         "reset_ms": 1e3 * statistics.median(resets[1:]),
+        "reset_few_ms": 1e3 * statistics.median(small_resets[1:]),
         **solver_figures(physics),
         "overflow": physics.overflow(),
     }

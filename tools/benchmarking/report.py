@@ -62,7 +62,8 @@ def _cases(found: dict[str, dict[str, Any]]) -> list[str]:
             lines.append(f"{name:16s} failed: {case['failed']}")
             continue
         ratio = case["control_steps_per_s"] / next(iter(found.values()))["control_steps_per_s"]
-        line = f"{name:16s}{case['control_steps_per_s']:12,.0f}{ratio:10.2f} x   reset of all {case['reset_ms']:.1f} ms"
+        line = f"{name:16s}{case['control_steps_per_s']:12,.0f}{ratio:10.2f} x"
+        line += f"   reset of all {case['reset_ms']:.1f} ms, of few {case['reset_few_ms']:.1f}"
         if "rows_max" in case:
             line += (
                 f"; iterations {case['iterations_mean']:.1f}, at most {case['iterations_max']:.0f}; rows at most "
