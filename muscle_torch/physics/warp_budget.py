@@ -12,6 +12,8 @@ from mujoco.batch import Batch
 from mujoco_warp._src import collision_driver, solver
 from mujoco_warp._src.types import MJ_MAX_EPAFACES, MJ_MAX_EPAHORIZON
 
+from .mujoco_physics import quiet_warnings
+
 _WORLDS = 16
 _CONTROL_STEPS = 50
 _SUBSTEPS = 5
@@ -61,6 +63,7 @@ def calibrate(model: mujoco.MjModel, m: mjw.Model) -> Buffers:
     The poses are drawn within half the joint ranges without regard to contact, so they penetrate more than any motion
     does: an upper bound rather than a typical value. m: the model on Warp's current device.
     """
+    quiet_warnings()  # some random poses are violent
     batch = Batch(model, _WORLDS)
     qpos, rows = batch.bind("qpos"), batch.bind("nefc")
     rng = np.random.default_rng(0)
