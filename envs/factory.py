@@ -72,7 +72,8 @@ def make_env(
         config = dataclasses.replace(config, num_envs=count, env=episode)
         worlds = count
     actions = make_actions(config.actions, embodiment, worlds, chosen)
-    physics = make_physics(embodiment.model, worlds, str(chosen), config.backend, config.threads)
+    buffers = {"contacts": config.physics.contacts, "constraint_rows": config.physics.constraint_rows}
+    physics = make_physics(embodiment.model, worlds, str(chosen), config.backend, config.threads, **buffers)
     return MuscleEnv(config, embodiment, body, goal, actions, physics, evaluation)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 
 DATA = Path(os.environ.get("MUSCLE_TORCH_DATA", Path(__file__).parents[2] / "shared"))
 _used: set[str] = set()
@@ -19,6 +20,14 @@ def data_file(name: str) -> Path:
         pytest.skip(f"{name} not found in {DATA} (set MUSCLE_TORCH_DATA)")
     _used.add(os.environ.get("PYTEST_CURRENT_TEST", name).split(" ")[0])
     return path
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what is marked gpu where there is no CUDA device."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
 def pytest_sessionfinish(session):

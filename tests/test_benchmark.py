@@ -9,6 +9,7 @@ from commands import script
 from env_cases import all_equal, play, small_env
 
 from muscle_torch.errors import InputError
+from muscle_torch.tools.benchmarking.physics_cases import CASES
 
 TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=16", "device=cpu", "policy.hidden=[16]", "steps=10", "repeats=1")
 benchmark = script("tools/benchmark.py")
@@ -32,6 +33,24 @@ def test_a_sweep_is_measured_drawn_and_compared(tmp_path, capsys):
     assert len(speeds) == 3 and all(line.split()[-4:] == ["1.000", "1.000", "2.000", "1.000"] for line in speeds)
     column = slice(head.index("solver") - 10, head.index("solver") + 6)
     assert solver[column].split() == ["4.000"] and set(solver.split()[-10:]) <= {"1.000", "4.000", "-"}
+
+
+@pytest.mark.parametrize("backend", ["mujoco", "warp"])
+def test_cases_of_the_physics_and_the_host_s_part(tmp_path, capsys, backend):
+    """Each case has a speed; on Warp also what its solver and buffers needed, and too small buffers are named."""
+    path = tmp_path / "cases.json"
+    assert benchmark.main((*TOY, f"backend={backend}", "num_envs=4", "cases=true", f"output={path}")) == 0
+    result, shown = json.loads(path.read_text()), capsys.readouterr().out
+    cases = result["physics_cases"]
+    only_warp = {"half the rows", "large buffers"}
+    assert set(CASES) - set(cases) == (only_warp if backend == "mujoco" else set())
+    assert all(case["control_steps_per_s"] > 0 and case["overflow"] == {} for case in cases.values())
+    gaps = result["launch_gaps"]
+    assert gaps["busy"] is None and 0.5 < gaps["host"] / gaps["whole"] <= 1.0
+    assert "published solver" in shown and "the host's part" in shown
+    if backend == "warp":
+        assert cases["large buffers"]["rows_buffer"] == 768 and cases["half the rows"]["rows_buffer"] == 4
+        assert 1 <= cases["as configured"]["iterations_max"] <= 5 and "rows at most" in shown
 
 
 def test_files_without_stages_are_compared_by_speed(tmp_path, capsys):

@@ -39,7 +39,7 @@ def test_facts_and_learning(tmp_path):
 @pytest.mark.slow
 def test_every_step(tmp_path):
     steps = ("kernels", "physics", "profile", "tests", "bench", "sweep", "compiled", "most", "learn", "curve")
-    figures = measure(tmp_path, *steps, LIMITS="learn=60 tests=300 kernels=300")
+    figures = measure(tmp_path, *steps, LIMITS="learn=60 tests=300 kernels=300 physics=300")
     names = {figure.get("name") for figure in figures}
     assert {"kernels", "sizes", "physics", "profile", "bench_toy_arm", "sweep", "memory", "curve"} <= names
     assert not [figure for figure in figures if "failed" in figure]

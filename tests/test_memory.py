@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+import warp as wp
 from commands import train
 from env_cases import clip, saved, small_env
 from torch import nn
@@ -25,6 +26,7 @@ from muscle_torch.physics.memory import (
     warp_bytes,
 )
 from muscle_torch.rl import rows_at_once
+from muscle_torch.rl.logger import device_bytes
 
 TOY = ("task=toy_arm", "threads=1", "ppo.num_steps=8", "device=cpu", "evaluate=false", "max_iterations=1")
 CPU = torch.device("cpu")
@@ -48,6 +50,56 @@ def test_every_part_is_counted():
     assert short.total(1000) - short.total(0) > 1000 * mujoco_bytes(make_embodiment("toy_arm").model)
     toy, arms, body = (make_embodiment(name).model for name in ("toy_arm", "bimanual", "fullbody"))
     assert 1_000 < warp_bytes(toy) < warp_bytes(arms) < warp_bytes(body) < 10_000_000
+
+
+class Counting:
+    """An allocator of Warp's that counts what is taken at once."""
+
+    def __init__(self, real):
+        self.real, self.taken, self.most = real, 0, 0
+
+    def allocate(self, size_in_bytes):
+        self.taken += size_in_bytes
+        self.most = max(self.most, self.taken)
+        return self.real.allocate(size_in_bytes)
+
+    def deallocate(self, ptr, size_in_bytes):
+        self.taken -= size_in_bytes
+        self.real.deallocate(ptr, size_in_bytes)
+
+
+SIZES = [("toy_arm", 64), ("bimanual", 64)]
+SIZES += [pytest.param("bimanual", 1024, marks=pytest.mark.slow)]
+SIZES += [pytest.param("fullbody", worlds, marks=pytest.mark.slow) for worlds in (64, 256, 1024)]
+
+
+@pytest.mark.parametrize(("name", "worlds"), SIZES)
+def test_the_estimate_of_warp_is_all_arrays_and_scratch(name, worlds, monkeypatch):
+    """All that Warp's CPU device allocates for the worlds, and the most that a control step takes besides."""
+    from muscle_torch.physics.warp_physics import WarpPhysics
+
+    model = make_embodiment(name).model
+    estimated = worlds * warp_bytes(model)
+    cpu = wp.get_device("cpu")
+    with monkeypatch.context() as patch:
+        counted = Counting(cpu.default_allocator)
+        patch.setattr(cpu, "default_allocator", counted)
+        physics = WarpPhysics(model, worlds)
+        counted.most = arrays = counted.taken
+        physics._launch(lambda: physics._control_step(1))
+    print(f"{name}, {worlds}: estimated {estimated}, arrays {arrays}, with scratch {counted.most}")
+    assert arrays < counted.most <= estimated < 1.7 * counted.most
+    physics.close()
+
+
+def test_smaller_buffers_take_less():
+    model = make_embodiment("bimanual").model
+    assert warp_bytes(model, rows=400) > warp_bytes(model, rows=88) > warp_bytes(model, contacts=1, rows=40)
+
+
+def test_the_memory_of_the_device_is_all_of_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (30 * 2**30, 80 * 2**30))
+    assert device_bytes(torch.device("cuda", 0)) == 50 * 2**30
 
 
 def test_the_most_that_fits_fits_and_one_more_does_not():
@@ -148,7 +200,7 @@ def test_memory_is_what_a_training_takes(task, worlds):
 import sys
 from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
-from muscle_torch.physics.memory import resident_bytes
+from muscle_torch.rl.logger import resident_bytes
 from muscle_torch.models import make_policy
 from muscle_torch.rl import Trainer
 cfg = load_config(sys.argv[1], num_envs=int(sys.argv[2]), device="cpu", threads=2, stages=["ppo"])

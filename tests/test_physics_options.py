@@ -1,14 +1,20 @@
 """Group `physics` of a config: timestep, substeps, solver and integrator of a body, on both backends."""
 
+import copy
+
 import mujoco
+import numpy as np
 import pytest
 import torch
 from physics_cases import everyone, random_ctrl, random_states
 
-from muscle_torch.config import Integrator, PhysicsConfig, Solver
-from muscle_torch.embodiments import Embodiment, make_embodiment, with_physics
+from muscle_torch.config import Integrator, PhysicsConfig, Solver, load_config
+from muscle_torch.embodiments import Embodiment, configured_embodiment, make_embodiment, with_physics
 from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
+from muscle_torch.motion import load_motion
+from muscle_torch.motion.joints import fit_to
+from muscle_torch.motion.resample import at_control_rate
 from muscle_torch.physics import BACKENDS, make_physics
 
 
@@ -40,6 +46,10 @@ def test_timestep_and_substeps_determine_the_control_step(options, timestep, sub
         ({"timestep": 0.02}, r"use 0.01"),
         ({"timestep": -0.002}, r"physics.timestep=-0.002: cannot be negative"),
         ({"substeps": -1}, r"physics.substeps=-1: cannot be negative"),
+        ({"iterations": 0}, r"physics.iterations=0: at least 1"),
+        ({"ls_iterations": -3}, r"physics.ls_iterations=-3: at least 1"),
+        ({"contacts": 0}, r"physics.contacts=0: at least 1"),
+        ({"constraint_rows": 0}, r"physics.constraint_rows=0: at least 1"),
     ],
 )
 def test_steps_that_do_not_fit_are_refused_in_one_line(options, message):
@@ -58,6 +68,104 @@ def test_solver_and_integrator_reach_model_and_spec():
             assert model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         assert plain.model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON
         assert (body.substeps, body.control_frequency) == (plain.substeps, plain.control_frequency)
+
+
+def opt_of(model: mujoco.MjModel) -> tuple[int, int, bool]:
+    damped = not model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP
+    return model.opt.iterations, model.opt.ls_iterations, damped
+
+
+def test_the_solver_s_limits_are_the_body_s_own_or_those_asked_for():
+    """The human bodies' own are measured (next test), the toy arm's are those of its file."""
+    assert opt_of(make_embodiment("toy_arm").model) == (100, 50, True)
+    for name in ("bimanual", "fullbody"):
+        plain = make_embodiment(name)
+        assert opt_of(plain.model) == opt_of(plain.whole_model) == (10, 20, True)
+        for preset in ("paper", "release"):
+            body = configured_embodiment(load_config(name, preset=preset))
+            assert opt_of(body.model) == opt_of(body.whole_model) == (4, 8, False)
+        again = with_physics(with_physics(plain, PhysicsConfig(eulerdamp=False)), PhysicsConfig(eulerdamp=True))
+        assert opt_of(again.model) == (10, 20, True)
+
+
+@pytest.mark.parametrize("name", ["bimanual", "fullbody"])
+def test_the_human_bodies_limits_are_never_felt(name):
+    """From frames of the generated motions under random excitations: the states of 100 and 50, to the bit."""
+    body, rng = make_embodiment(name), np.random.default_rng(0)
+    longer = copy.copy(body.model)
+    longer.opt.iterations, longer.opt.ls_iterations = 100, 50
+    frames = np.concatenate([at_control_rate(fit_to(c, body), body, "derivative")[0] for c in load_motion("all", body)])
+    most = 0
+    for qpos in frames[rng.choice(len(frames), 20, replace=False)]:
+        data, other = mujoco.MjData(body.model), mujoco.MjData(longer)
+        data.qpos[:] = other.qpos[:] = qpos
+        data.ctrl[:] = other.ctrl[:] = rng.random(body.model.nu)
+        for _ in range(20):
+            mujoco.mj_step(body.model, data)
+            mujoco.mj_step(longer, other)
+            most = max(most, int(data.solver_niter.max()))
+        assert np.array_equal(data.qpos, other.qpos)
+    assert 1 <= most <= 6
+
+
+OPTIONS = {
+    "body's own": {},
+    "published": {"iterations": 4, "ls_iterations": 8, "eulerdamp": False},
+    "iterations": {"iterations": 4, "ls_iterations": 8},
+    "one iteration": {"iterations": 1, "ls_iterations": 1},
+    "eulerdamp": {"eulerdamp": False},
+    "cg": {"solver": Solver.cg},
+    "rk4": {"integrator": Integrator.rk4},
+    "implicit": {"integrator": Integrator.implicit},
+    "implicitfast": {"integrator": Integrator.implicitfast},
+}
+PARITY = [("toy_arm", 2e-7), ("bimanual", 1e-5), pytest.param("fullbody", 1e-4, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize(("name", "limit"), PARITY)
+def test_a_step_under_each_option_is_the_same_on_both_backends(name, limit, options):
+    """A physics step from 4 random states; qpos and qvel times the timestep (rad, m)."""
+    body = with_physics(make_embodiment(name), PhysicsConfig(**options))
+    ends = []
+    for backend in BACKENDS:
+        physics = make_physics(body.model, 4, device="cpu", backend=backend, threads=1)
+        physics.reset(everyone(physics), *random_states(body, 4))
+        physics.step(random_ctrl(body.model.nu, 4, 1)[0], 1)
+        ends.append([physics.field("qpos").clone(), body.model.opt.timestep * physics.field("qvel")])
+        physics.close()
+    apart = max(float((a - b).abs().max()) for a, b in zip(*ends, strict=True))
+    print(f"{name}, {options}: {apart:.1e}")
+    assert apart < limit
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_explicit_damping_is_another_step(backend):
+    """Of a hinge with damping c and inertia I: v - h c v / I instead of v / (1 + h c / I)."""
+    model = mujoco.MjModel.from_xml_string("""<mujoco><option timestep="0.01" gravity="0 0 0"/><worldbody><body>
+      <joint damping="2"/><geom size=".1" mass="0"/><inertial pos="0 0 0" mass="1" diaginertia=".1 .1 .1"/></body>
+      </worldbody></mujoco>""")
+    for damped, expected in ((True, 1 / 1.2), (False, 0.8)):
+        flag = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
+        model.opt.disableflags = 0 if damped else flag
+        physics = make_physics(model, 1, device="cpu", backend=backend, threads=1)
+        physics.reset(everyone(physics), torch.zeros(1, 1), torch.ones(1, 1))
+        physics.step(torch.zeros(1, 0), 1)
+        assert float(physics.field("qvel")) == pytest.approx(expected, rel=1e-6)
+        physics.close()
+
+
+def test_options_reach_warp():
+    body = with_physics(make_embodiment("toy_arm"), PhysicsConfig(iterations=3, ls_iterations=7, eulerdamp=False))
+    physics = make_physics(body.model, 2, device="cpu", backend="warp", contacts=5, constraint_rows=24)
+    option = physics._m.opt
+    assert (option.iterations, option.ls_iterations) == (3, 7)
+    assert option.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP
+    assert (physics._d.naconmax, physics._d.njmax) == (10, 24)
+    for backend in BACKENDS:  # MuJoCo C has no such buffers
+        env = make_env("toy_arm", 2, device="cpu", backend=backend, physics={"contacts": 5, "constraint_rows": 24})
+        assert backend != "warp" or (env.physics.buffers.contacts, env.physics.buffers.rows) == (5, 24)
+        env.close()
 
 
 def end_of(body: Embodiment, backend: str, seconds: float) -> torch.Tensor:

@@ -6,14 +6,23 @@ import numpy as np
 import pytest
 import torch
 import warp as wp
-from physics_cases import SUBSTEPS, ball_model, embodiment, everyone, plain_data, random_ctrl, random_states
+from physics_cases import (
+    SUBSTEPS,
+    ball_model,
+    embodiment,
+    everyone,
+    late_sensors,
+    plain_data,
+    random_ctrl,
+    random_states,
+)
 
 from muscle_torch.config import Integrator, PhysicsConfig
 from muscle_torch.embodiments import with_physics
 from muscle_torch.errors import InputError
-from muscle_torch.physics import ACCELERATION_FIELDS, FIELDS, make_physics
+from muscle_torch.physics import FIELDS, make_physics
 from muscle_torch.physics.mujoco_physics import MujocoPhysics
-from muscle_torch.physics.warp_budget import calibrate
+from muscle_torch.physics.warp_budget import Buffers
 from muscle_torch.physics.warp_physics import WarpPhysics
 
 WORLDS = 8
@@ -110,16 +119,16 @@ def stepped_by_warp(physics: WarpPhysics, ctrl: torch.Tensor, substeps: int) -> 
     """FIELDS after mjw.step from where the physics stands, then mjw.step1 for what follows from the new positions."""
     m, worlds = mjw.put_model(physics.model), physics.num_worlds
     m.opt.warn_overflow = 0
-    d = mjw.make_data(physics.model, nworld=worlds, nconmax=physics._d.naconmax // worlds, njmax=physics._d.njmax)
+    d = physics.buffers.make_data(physics.model, worlds)
     views = {name: wp.to_torch(getattr(d, name)) for name in FIELDS}
     for name in ("qpos", "qvel", "act", "time", "qacc_warmstart"):
         views[name].copy_(physics.field(name))
     views["ctrl"].copy_(ctrl)
     for _ in range(substeps):
         mjw.step(m, d)
-    late = views["sensordata"].clone()
+    late, is_late = views["sensordata"].clone(), torch.from_numpy(late_sensors(physics.model))
     mjw.step1(m, d)
-    views["sensordata"][:, physics._late_sensors] = late[:, physics._late_sensors]
+    views["sensordata"][:, is_late] = late[:, is_late]
     return {name: view.flatten(2) if view.dim() == 4 else view for name, view in views.items()}
 
 
@@ -192,13 +201,17 @@ def test_rk4_agrees_with_c():
     assert of_euler.median() > 1e-4 and (c.field("qpos") - qpos).abs().median() > 0.05
 
 
-def test_full_buffers_are_counted_once():
+def test_full_buffers_are_counted_once_and_announced_once(capfd):
     """Four contact rows of a ball on the floor do not fit into two."""
     model = ball_model()
     warp = WarpPhysics(model, 2, contacts=4, constraints=2)
-    warp.step(torch.zeros(2, 1), SUBSTEPS)
-    assert warp.overflow() == {"constraints": 2}
-    assert warp.overflow() == {}
+    for counts in ({"constraints": 2}, {}, {"constraints": 2}):
+        if counts:
+            warp.step(torch.zeros(2, 1), SUBSTEPS)
+        assert warp.overflow() == counts
+    (line,) = capfd.readouterr().err.splitlines()  # once
+    assert line.startswith("warning:") and "constraints in 2 worlds" in line
+    assert "set physics.constraint_rows, which is 2, to more" in line
     two_balls = "".join(f'<body pos="{x} 0 .1"><freejoint/><geom size=".1"/></body>' for x in (0.0, 0.15))
     floor = '<geom type="plane" size="1 1 .1"/>'
     crowded = WarpPhysics(
@@ -209,20 +222,22 @@ def test_full_buffers_are_counted_once():
     )
     crowded.step(torch.zeros(1, 0), SUBSTEPS)
     assert crowded.overflow()["contact candidates"] == 1
+    assert "set physics.contacts, which is 1, to more" in capfd.readouterr().err
 
 
-def test_buffers_are_measured_and_floored():
-    """A fixed body gets the published system's 10 contacts and 256 rows at least, a free one 96 and 768."""
-    assert tuple(calibrate(embodiment("toy_arm").model)) == (10, 256)
-    assert tuple(calibrate(ball_model())) == (96, 768)
+def test_buffers_hold_two_and_a_half_times_what_was_measured():
+    """A ball that lies on the floor: one pair near, one contact of four rows; 2.5 and 10, rounded up to eights.
 
-
-def test_solver_options_are_the_models_own_unless_given():
-    model = ball_model()
-    own = WarpPhysics(model, 1, contacts=4, constraints=16)
-    few = WarpPhysics(model, 1, iterations=4, ls_iterations=8, contacts=4, constraints=16)
-    assert (own._m.opt.iterations, own._m.opt.ls_iterations) == (model.opt.iterations, model.opt.ls_iterations)
-    assert (few._m.opt.iterations, few._m.opt.ls_iterations) == (4, 8)
+    A ball and a plane do not need the general collider; the arms' ellipsoids and cylinders do.
+    """
+    buffers = WarpPhysics(ball_model(), 100).buffers
+    assert buffers == Buffers(contacts=8, convex=0, rows=16, crowded=8)
+    d = buffers.make_data(ball_model(), 100)
+    assert (d.naconmax, d.naccdmax, d.njmax) == (800, 0, 16)
+    body = WarpPhysics(embodiment("bimanual").model, 2).buffers
+    assert body.contacts <= 16 and 0 < body.convex <= 16 and 48 <= body.rows <= 96
+    fewer = body.with_sizes(4, 30)
+    assert (fewer.contacts, fewer.convex, fewer.rows) == (4, 4, 30)
 
 
 def test_what_warp_cannot_do_is_refused():
@@ -233,34 +248,6 @@ def test_what_warp_cannot_do_is_refused():
     for text in ("<option solver='PGS'/>", "<option integrator='discrete'/>", LIMIT_SENSOR, FLEXIBLE):
         with pytest.raises(InputError, match="backend=mujoco"):
             WarpPhysics(mujoco.MjModel.from_xml_string(f"<mujoco>{text}</mujoco>"), 1)
-
-
-def test_forces_asked_for_late_are_those_asked_for_at_once():
-    """Two resets, fields read in between, after both, or not at all: the same, to the bit, and so is what follows."""
-    model = ball_model()
-    qpos = torch.from_numpy(model.qpos0).float().repeat(3, 1)
-    orders = {
-        "at once": (ACCELERATION_FIELDS, ACCELERATION_FIELDS),
-        "forces first": (("actuator_force",), ("qacc", "sensordata")),
-        "later": ((), ("sensordata", "qfrc_actuator")),
-        "never": ((), ()),
-    }
-    found = {}
-    for name, order in orders.items():
-        warp = WarpPhysics(model, 3, contacts=4, constraints=16)
-        warp.reset(everyone(warp), qpos, torch.zeros(3, model.nv))
-        for _ in range(20):
-            warp.step(torch.full((3, 1), 0.7), SUBSTEPS)
-        for world, read in enumerate(order):
-            warp.reset(torch.arange(3) == world, qpos + 0.001, torch.full((3, model.nv), 0.1))
-            for field in read:
-                warp.field(field)
-        seen = {} if name == "never" else {field: warp.field(field).clone() for field in ACCELERATION_FIELDS}
-        warp.step(torch.full((3, 1), 0.2), SUBSTEPS)
-        found[name] = seen | {f"{field} after": warp.field(field).clone() for field in (*ACCELERATION_FIELDS, "qpos")}
-    assert found["at once"]["sensordata"][2, 0] != 0 and found["at once"]["actuator_force"][2] != 0
-    for seen in found.values():
-        assert all(torch.equal(value, found["at once"][field]) for field, value in seen.items())
 
 
 def test_fields_are_views_of_warps_memory():

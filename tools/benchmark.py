@@ -3,6 +3,7 @@
 `python tools/benchmark.py task=bimanual num_envs=[256,1024] output=speed.json plot=speed.png`. Other words are
 train.py's own keys; task, preset, policy, precision and num_envs take lists, and every combination is
 measured; one that cannot be (for its memory, mostly) is named and left out.
+`cases=true` measures the physics alone too, under other solver limits and buffer sizes, and the host's launches.
 `compare=[old.json,new.json]` measures nothing and shows the ratios of two result files.
 
 Every column is timed `repeats` times, the columns taking turns, so that a busy machine disturbs all alike; medians are
@@ -40,6 +41,7 @@ from muscle_torch.rl import Trainer
 from muscle_torch.rl.logger import resident_bytes
 from muscle_torch.rl.rollout import single_torch_thread
 from muscle_torch.storage.versions import package_version
+from muscle_torch.tools.benchmarking.physics_cases import launch_gaps, physics_cases
 from muscle_torch.tools.benchmarking.physics_stages import physics_stages
 from muscle_torch.tools.benchmarking.report import COLUMNS, compared, plot, read_results, table
 from muscle_torch.tools.benchmarking.step_profile import profile
@@ -61,10 +63,11 @@ class BenchmarkOptions:
     repeats: int = key(5, "timings of each column")
     output: str = key("", "write the figures to this JSON file")
     plot: str = key("", "draw them into this PNG file")
+    cases: bool = key(False, "also: the physics alone under other solver limits and buffers; gaps between launches")
     compare: list[str] = key([], "two result files: show their ratios and measure nothing")
 
 
-OWN = ("steps", "repeats", "output", "plot", "compare")
+OWN = ("steps", "repeats", "output", "plot", "cases", "compare")
 SWEPT = ("task", "preset", "policy", "precision", "num_envs")
 
 
@@ -97,7 +100,7 @@ def main(words: Sequence[str]) -> int:
     for cfg in settings:
         try:
             with full_memory_is_one_line(cfg, int(cfg.num_envs)):
-                results.append(benchmark(cfg, options.steps, options.repeats))
+                results.append(benchmark(cfg, options.steps, options.repeats, options.cases))
         except InputError as error:
             if len(settings) == 1:
                 raise
@@ -135,7 +138,7 @@ def combinations(options: BenchmarkOptions) -> list[list[str]]:
     return [[word for part in chosen for word in part] for chosen in itertools.product(*lists)]
 
 
-def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
+def benchmark(cfg: Config, steps: int, repeats: int, cases: bool = False) -> dict[str, Any]:
     """The figures of one number of worlds, in the benchmark file's format."""
     device = resolve_device(cfg.device)
     others = _used_memory(device) if device.type == "cuda" else 0
@@ -159,6 +162,10 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
     median = {name: statistics.median(values) for name, values in samples.items()}
     memory = _used_memory(env.device) - others
     stages = physics_stages(env, recording, start)
+    more = {}
+    if cases:
+        more["launch_gaps"] = launch_gaps(env, start, recording.actions)
+        more["physics_cases"] = physics_cases(env, cfg, steps, repeats)
     env.close()
     raw = samples.get("raw_rollout_steps_per_s", [])
     ratios = [a / b for a, b in zip(samples["env_steps_per_s"], raw, strict=False)]
@@ -171,6 +178,7 @@ def benchmark(cfg: Config, steps: int, repeats: int) -> dict[str, Any]:
         "learning_fraction": statistics.median(training.learning[1:]),
         "profile": parts | {"learning": 1e6 * statistics.median(training.learning_seconds[1:])},
         "physics_stages": stages,
+        **more,
         "threads": cfg.threads or usable_cores(),
         "substeps": env.embodiment.substeps,
         "device": _device_name(env.device),

@@ -91,6 +91,14 @@ class PhysicsConfig:
     substeps: int = key(0, "substeps per control step; 0: the body's default; changes the control frequency")
     solver: Solver | None = key(None, "constraint solver: newton, cg or pgs; unset: the body's default")
     integrator: Integrator | None = key(None, "euler, rk4, implicit or implicitfast; unset: the body's default")
+    iterations: int | None = key(None, "solver iterations per substep at most; unset: the body's default")
+    ls_iterations: int | None = key(None, "iterations per line search at most; unset: the body's default")
+    eulerdamp: bool | None = key(None, "implicit joint damping in euler; unset: the body's default")
+    contacts: int | None = key(
+        None,
+        "size of Warp's buffer: mean number of contact candidates per world; unset: calibrated (MuJoCo C: no limit)",
+    )
+    constraint_rows: int | None = key(None, "size of Warp's buffer: constraint rows per world; unset: calibrated")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Another timestep, number of substeps, solver or integrator for a body."""
+"""Another timestep, number of substeps, solver or integrator for a body, and settings of these."""
 
 import copy
 import dataclasses
@@ -31,10 +31,11 @@ def with_physics(embodiment: Embodiment, options: PhysicsConfig) -> Embodiment:
     the timestep, and the control frequency follows; both together determine the control frequency.
 
     Raises:
-        InputError: A number is negative, or the control step is no whole number of the new timesteps.
+        InputError: A number is too small, or the control step is no whole number of the new timesteps.
     """
     if options == PhysicsConfig():
         return embodiment
+    _check_counts(options)
     timestep, substeps = _steps(embodiment, options)
     set_options = partial(_set_options, timestep=timestep, options=options)
     model = copy.copy(embodiment.model)
@@ -47,6 +48,13 @@ def with_physics(embodiment: Embodiment, options: PhysicsConfig) -> Embodiment:
         control_frequency=1.0 / (substeps * timestep) if options.substeps else embodiment.control_frequency,
         build_spec=partial(edited_spec, embodiment.build_spec, lambda spec: set_options(spec.option)),
     )
+
+
+def _check_counts(options: PhysicsConfig) -> None:
+    for name in ("iterations", "ls_iterations", "contacts", "constraint_rows"):
+        count = getattr(options, name)
+        if count is not None and count < 1:
+            raise InputError(f"physics.{name}={count}: at least 1; leave it out for the body's own")
 
 
 def _steps(embodiment: Embodiment, options: PhysicsConfig) -> tuple[float, int]:
@@ -72,6 +80,15 @@ def _set_options(option: mujoco.MjOption, timestep: float, options: PhysicsConfi
     """Write the settings into a model's or a spec's options."""
     option.timestep = timestep
     if options.solver is not None:
+        if option.solver != SOLVERS[options.solver]:  # a body's limits hold for its own solver: CG needs more turns
+            option.iterations, option.ls_iterations = max(option.iterations, 100), max(option.ls_iterations, 50)
         option.solver = SOLVERS[options.solver]
     if options.integrator is not None:
         option.integrator = INTEGRATORS[options.integrator]
+    if options.iterations is not None:
+        option.iterations = options.iterations
+    if options.ls_iterations is not None:
+        option.ls_iterations = options.ls_iterations
+    if options.eulerdamp is not None:
+        flag = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
+        option.disableflags = option.disableflags & ~flag if options.eulerdamp else option.disableflags | flag

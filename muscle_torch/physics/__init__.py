@@ -1,5 +1,6 @@
 """W copies of one MuJoCo model stepped together, on a GPU or a CPU, behind one small contract."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ __all__ = [
     "FIELDS",
     "MujocoPhysics",
     "Physics",
+    "Resources",
     "WarpPhysics",
     "make_physics",
     "resolve_device",
@@ -36,30 +38,60 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
 
 
-def _mujoco(model: mujoco.MjModel, num_worlds: int, device: torch.device, threads: int) -> Physics:
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What a backend may use.
+
+    device: Where it runs. threads: Of MuJoCo C; 0: all cores. contacts, constraint_rows: Sizes of Warp's buffers, for a
+    world; None: measured.
+    """
+
+    device: torch.device
+    threads: int = 0
+    contacts: int | None = None
+    constraint_rows: int | None = None
+
+
+def _mujoco(model: mujoco.MjModel, num_worlds: int, resources: Resources) -> Physics:
     from .mujoco_physics import MujocoPhysics
 
-    if device.type != "cpu":
+    if resources.device.type != "cpu":
         raise InputError("backend=mujoco runs on a CPU; choose device=cpu, or backend=warp for a GPU")
-    return MujocoPhysics(model, num_worlds, threads=threads)
+    return MujocoPhysics(model, num_worlds, threads=resources.threads)
 
 
-def _warp(model: mujoco.MjModel, num_worlds: int, device: torch.device, threads: int) -> Physics:
+def _warp(model: mujoco.MjModel, num_worlds: int, resources: Resources) -> Physics:
     from .warp_physics import WarpPhysics  # takes 2 s to import: only where it is used
 
-    return WarpPhysics(model, num_worlds, device=device)
+    return WarpPhysics(model, num_worlds, resources.device, resources.contacts, resources.constraint_rows)
 
 
-BACKENDS: dict[str, Callable[[mujoco.MjModel, int, torch.device, int], Physics]] = {"mujoco": _mujoco, "warp": _warp}
+BACKENDS: dict[str, Callable[[mujoco.MjModel, int, Resources], Physics]] = {"mujoco": _mujoco, "warp": _warp}
 
 
 def make_physics(
-    model: mujoco.MjModel, num_worlds: int, device: str = "auto", backend: str = "auto", threads: int = 0
+    model: mujoco.MjModel,
+    num_worlds: int,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int = 0,
+    contacts: int | None = None,
+    constraint_rows: int | None = None,
 ) -> Physics:
-    """`num_worlds` copies of `model` on `device`.
+    """Return `num_worlds` copies of `model` on `device`.
 
-    backend: mujoco (CPU, float64), warp (GPU or CPU, float32), auto (warp on CUDA, mujoco on a CPU).
-    threads: of MuJoCo C; 0: all cores. Raises InputError for what cannot be had.
+    Args:
+        model: The model; solver, iterations and integrator are its own.
+        num_worlds: W.
+        device: auto, cpu, cuda or cuda:N.
+        backend: mujoco (CPU, float64), warp (GPU or CPU, float32), auto (warp on CUDA, mujoco on a CPU).
+        threads: Of MuJoCo C; 0: all cores.
+        contacts: Contact candidates of a world, on average, that Warp's buffer holds; None: measured. MuJoCo C has no
+            such buffers.
+        constraint_rows: Constraint rows of a world that Warp's buffer holds; None: measured.
+
+    Raises:
+        InputError: The device, the backend or the model on that backend is not available.
     """
     if num_worlds < 1:
         raise InputError(f"num_envs={num_worlds}: at least one world is needed")
@@ -70,7 +102,7 @@ def make_physics(
     chosen = resolve_device(device)
     if backend == "auto":
         backend = "warp" if chosen.type != "cpu" else "mujoco"
-    return BACKENDS[backend](model, num_worlds, chosen, threads)
+    return BACKENDS[backend](model, num_worlds, Resources(chosen, threads, contacts, constraint_rows))
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

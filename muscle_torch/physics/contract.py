@@ -1,6 +1,8 @@
 """What every physics backend does: W copies of one MuJoCo model, stepped together, read through torch tensors."""
 
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import mujoco
 import torch
@@ -26,6 +28,7 @@ class Physics(ABC):
     model: mujoco.MjModel
     num_worlds: int
     device: torch.device
+    _announced: frozenset[str] = frozenset()
 
     @abstractmethod
     def reset(self, worlds: Tensor, qpos: Tensor, qvel: Tensor) -> None:
@@ -63,7 +66,7 @@ class Physics(ABC):
     def bad_worlds(self) -> Tensor:
         """(W,) bool: worlds that the last step made invalid or that hold non-finite numbers; reset clears them.
 
-        Such a world's fields mean nothing (MuJoCo C puts it back to the model's default pose, Warp leaves NaN).
+        Such a world's fields mean nothing: it was put back to the model's default pose, at rest.
         The other worlds are untouched. No host synchronisation on CUDA.
         """
 
@@ -81,11 +84,24 @@ class Physics(ABC):
 
     @abstractmethod
     def overflow(self) -> dict[str, int]:
-        """How often fixed-size buffers ran over since the last call, by kind; empty where none did. Synchronises."""
+        """How often fixed-size buffers ran over since the last call, by kind; empty where none did. Synchronises.
+
+        The first time that a kind does, one line on standard error names the remedy.
+        """
 
     @abstractmethod
     def close(self) -> None:
         """Frees threads and memory; the object cannot be used afterwards."""
+
+    def _announce(self, counts: Mapping[str, int], remedies: Mapping[str, str]) -> None:
+        """Print a line for each kind of overflow that has not been announced yet."""
+        for kind in counts.keys() - self._announced:
+            print(
+                f"warning: the physics had no room for all {kind} in {counts[kind]} worlds and left some out: "
+                f"{remedies[kind]}",
+                file=sys.stderr,
+            )
+        self._announced |= counts.keys()
 
 
 def check_field(name: str) -> None:

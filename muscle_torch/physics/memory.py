@@ -30,6 +30,7 @@ WORLD_PAGES = 192 * 1024  # of one world on MuJoCo C beside its fields; measured
 FILL = 0.8  # num_envs=max plans with this part of what is free
 WORLDS_A_THREAD = 256  # more worlds than this make a CPU no faster
 MOST_WORLDS = 65536
+FEW = (16, 32)  # worlds of which the memory is counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,8 @@ def estimate(env: Any, policy: nn.Module, cfg: Config, on_gpu: bool, chunk: int)
     parameters = sum(p.numel() for p in policy.parameters())
     widths = _layer_widths(policy)
     model = env.embodiment.model
-    physics = warp_bytes(model) if on_gpu else mujoco_bytes(model)
+    buffers = cfg.physics.contacts, cfg.physics.constraint_rows
+    physics = warp_bytes(model, *buffers) if on_gpu else mujoco_bytes(model)
     stored = steps * (2 * size + 2 * actions + 16) + 3 * size
     batch = (BATCH_COPIES * size + LAYER_COPIES * sum(widths)) * steps / max(1, cfg.ppo.minibatches)
     return Memory(
@@ -160,30 +162,27 @@ def mujoco_bytes(model: mujoco.MjModel) -> int:
     return int(1.2 * (data.nbuffer + data.maxuse_arena)) + WORLD_PAGES
 
 
-def warp_bytes(model: mujoco.MjModel) -> int:
-    """What one more world adds to MuJoCo Warp's arrays, counted on Warp's CPU device; half as much for passing ones."""
-    import mujoco_warp as mjw
+def warp_bytes(model: mujoco.MjModel, contacts: int | None = None, rows: int | None = None) -> int:
+    """Return what one more world takes on MuJoCo Warp: its arrays, and the temporary ones of a physics step.
+
+    contacts, rows: sizes of the buffers (`physics.contacts`, `physics.constraint_rows`); None: as measured.
+    """
     import warp as wp
 
-    from .warp_budget import calibrate
+    from .warp_budget import array_bytes, calibrate, scratch_bytes
+    from .warp_resets import PART
+    from .warp_step import put_model
 
     wp.config.log_level = max(wp.config.log_level, wp.LOG_ERROR)
-    budget, sizes = calibrate(model), []
-    with wp.ScopedDevice("cpu"):
-        for worlds in (4, 8):
-            data = mjw.make_data(model, nworld=worlds, nconmax=budget.contacts, njmax=budget.constraints)
-            sizes.append(_array_bytes(data))
-    return int(1.5 * (sizes[1] - sizes[0]) / 4)
-
-
-def _array_bytes(value: Any) -> int:
-    import warp as wp
-
-    if isinstance(value, wp.array):
-        return value.capacity or 0
-    if dataclasses.is_dataclass(value):
-        return sum(_array_bytes(getattr(value, f.name, None)) for f in dataclasses.fields(value))
-    return 0
+    sizes = []
+    with wp.ScopedDevice("cuda" if torch.cuda.is_available() else "cpu"):
+        m = put_model(model)
+        buffers = calibrate(model, m).with_sizes(contacts, rows)
+        for worlds in FEW:
+            data = buffers.make_data(model, worlds)
+            sizes.append(array_bytes(data) + scratch_bytes(m, data))
+    # worlds that are reset are computed in a batch of their own
+    return int((1 + 1 / PART) * (sizes[1] - sizes[0]) / (FEW[1] - FEW[0]))
 
 
 def _rounded(worlds: int) -> int:

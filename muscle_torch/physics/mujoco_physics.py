@@ -41,7 +41,7 @@ class MujocoPhysics(Physics):
         self.model = model
         self.num_worlds = num_worlds
         self.device = torch.device("cpu")
-        _quiet_warnings()
+        quiet_warnings()
         self._batch = Batch(model, num_worlds, threads or usable_cores(), persistent=True)
         self._sources = {name: self._batch.bind(name) for name in ("qpos", "qvel", "act", "ctrl", *ACCELERATION_FIELDS)}
         self._buffers: dict[tuple[str, tuple[int, ...] | None], tuple[np.ndarray, Tensor]] = {}
@@ -116,6 +116,7 @@ class MujocoPhysics(Physics):
     def overflow(self) -> dict[str, int]:
         counts = {kind: count for kind, count in self._overflow.items() if count}
         self._overflow = dict.fromkeys(_OVERFLOWS, 0)
+        self._announce(counts, dict.fromkeys(counts, "give the model more memory (<size memory=...> in its XML)"))
         return counts
 
     def close(self) -> None:
@@ -165,7 +166,7 @@ class MujocoPhysics(Physics):
         self._buffers[name, rows] = (array, torch.from_numpy(array))
 
 
-def _quiet_warnings() -> None:
+def quiet_warnings() -> None:
     """MuJoCo's warnings go to Python's logging, not to the terminal and MUJOCO_LOG.TXT; a user's handler stays."""
     if mujoco.get_mju_user_warning() is None:
         mujoco.set_mju_user_warning(lambda message: _log.debug("MuJoCo: %s", message))

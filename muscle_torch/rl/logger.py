@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -189,6 +190,12 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def device_bytes(device: torch.device) -> int:
+    """Return the memory taken on a CUDA device: torch's, Warp's and that of other processes."""
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
 
 
 def resident_bytes() -> int:

@@ -15,7 +15,7 @@ from muscle_torch.storage.checkpoint import restore_policy, save_checkpoint
 
 from .contracts import ActorCritic, TrainingEnv
 from .episodes import EpisodeStatistics
-from .logger import Logger, NoLogger, resident_bytes
+from .logger import Logger, NoLogger, device_bytes, resident_bytes
 from .precision import prepare
 from .process_group import SEED_STEP, ProcessGroup, SingleProcess
 from .resharding import select_shard
@@ -278,7 +278,7 @@ class Trainer:
             "memory/resident_bytes": float(resident_bytes()),
         }
         if self.env.device.type == "cuda":
-            metrics["memory/device_bytes"] = float(torch.cuda.max_memory_allocated(self.env.device))
+            metrics["memory/device_bytes"] = float(device_bytes(self.env.device))
         return metrics
 
     _SHARD = ("algorithm_shard", "env", "observation", "episode", "rng", "cuda_rng")

@@ -130,18 +130,19 @@ def _seconds_to_call() -> float:
 
 
 def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
-    """WarpPhysics' three parts of a physics step: `_look`, `_constrain`, and `_accelerate` to the next state."""
+    """The three parts of a physics step (`muscle_torch.physics.warp_step`): look, constrain, on to the next state."""
     import mujoco_warp as mjw
 
-    from muscle_torch.physics.warp_physics import INTEGRATORS
+    from muscle_torch.physics.warp_broken import freeze_broken, freeze_diverging
+    from muscle_torch.physics.warp_step import INTEGRATORS, find_velocities
 
-    m = physics._m
+    m, broken = physics._m, physics._broken
     look: list[Stage] = [
         ("kinematics", (mjw.kinematics, mjw.com_pos, mjw.camlight, mjw.flex)),
         ("muscle_paths", (mjw.tendon,)),
         ("muscle_forces", (mjw.transmission,)),
         ("sensors", (mjw.sensor_pos,)),
-        ("velocity", (lambda m, d: physics._find_velocities(),)),
+        ("velocity", (lambda m, d: find_velocities(m, d, physics._passive),)),
         ("sensors", (mjw.sensor_vel,)),
     ]
     constrain: list[Stage] = [
@@ -154,9 +155,9 @@ def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
         ("sensors", (lambda m, d: d.sensordata.zero_(),)),  # a touch sensor adds up its contacts
         ("muscle_forces", (mjw.fwd_actuation,)),
         ("inertia", (lambda m, d: mjw.fwd_acceleration(m, d, factorize=True),)),
-        ("solver", (mjw.solve,)),
+        ("solver", (lambda m, d: freeze_diverging(d, broken), mjw.solve)),
         ("sensors", (*of_bodies, lambda m, d: mjw.sensor_acc(m, d, skip_rne_postconstraint=True))),
-        ("integration", (INTEGRATORS[m.opt.integrator],)),
+        ("integration", (INTEGRATORS[m.opt.integrator], lambda m, d: freeze_broken(m, d, broken))),
     ]
     return look, constrain, accelerate
 
@@ -174,11 +175,13 @@ class StagedWarp:
         self._cuda = physics.device.type == "cuda"
         self._marks: list[tuple[str, Any]] = []  # what ended there, when
 
-    def control_step(self, substeps: int, constrained: bool = False) -> None:
+    def control_step(self, substeps: int) -> None:
+        from muscle_torch.physics.warp_broken import freeze_broken
+
         look, constrain, accelerate = warp_stages(self._physics)
-        whole = [*constrain, *accelerate, *look] * substeps
         self._mark("")
-        for name, calls in whole[len(constrain) if constrained else 0 :]:
+        freeze_broken(self._physics._m, self._physics._d, self._physics._broken)
+        for name, calls in [*constrain, *accelerate, *look] * substeps:
             for call in calls:
                 call(self._physics._m, self._physics._d)
             self._mark(name)
@@ -213,7 +216,6 @@ def time_warp(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[st
     step, control_step, count = physics.step, physics._control_step, len(actions) * env.num_envs
 
     def staged(ctrl: torch.Tensor, substeps: int) -> None:
-        physics._constrained = False  # one graph, with all stages
         step(ctrl, substeps)
         marked.read()
 
@@ -225,10 +227,10 @@ def time_warp(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[st
 
         return run
 
-    def counting(substeps: int, constrained: bool = False) -> None:
+    def counting(substeps: int) -> None:
         """The solver's loop counts as often as it turns."""
         with instead(wp, launch=counted(wp.launch), launch_tiled=counted(wp.launch_tiled)):
-            control_step(substeps, constrained)
+            control_step(substeps)
 
     whole = _physics_seconds(env, start, actions)
     graphs = {key: graph for key, graph in physics._graphs.items() if isinstance(key, str)}

@@ -34,6 +34,7 @@ def table(result: dict[str, Any]) -> str:
     total = sum(parts.values())
     shares = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in parts.items())
     lines += [f"of training: {shares}", *_physics(result["physics_stages"])]
+    lines += [*_cases(result.get("physics_cases", {})), *_gaps(result.get("launch_gaps"))]
     lines.append(f"peak memory {result['peak_memory_bytes'] / 2**30:.2f} GiB")
     return "\n".join(lines)
 
@@ -51,6 +52,35 @@ def _physics(found: dict[str, Any]) -> list[str]:
     else:
         lines[-1] += f", launched one by one {found['launched_singly']:,.2f}; {kernels:.0f} kernels a control step"
     return lines
+
+
+def _cases(found: dict[str, dict[str, Any]]) -> list[str]:
+    """The physics alone, a line a case; `x` its speed over the first's."""
+    lines = []
+    for name, case in found.items():
+        if "failed" in case:
+            lines.append(f"{name:16s} failed: {case['failed']}")
+            continue
+        ratio = case["control_steps_per_s"] / next(iter(found.values()))["control_steps_per_s"]
+        line = f"{name:16s}{case['control_steps_per_s']:12,.0f}{ratio:10.2f} x"
+        line += f"   reset of all {case['reset_ms']:.1f} ms, of few {case['reset_few_ms']:.1f}"
+        if "rows_max" in case:
+            line += (
+                f"; iterations {case['iterations_mean']:.1f}, at most {case['iterations_max']:.0f}; rows at most "
+                f"{case['rows_max']:.0f} of {case['rows_buffer']}, candidates {case['candidates_mean']:.1f} of "
+                f"{case['candidates_buffer']}"
+            )
+        lines.append(line + (f"; OVERFLOW {case['overflow']}" if case["overflow"] else ""))
+    return ["physics alone: control steps per second", *lines] if lines else []
+
+
+def _gaps(found: dict[str, float | None] | None) -> list[str]:
+    if found is None:
+        return []
+    busy = "" if found["busy"] is None else f", of which the GPU computes {found['busy']:,.0f}"
+    return [
+        f"a control step of all worlds: {found['whole']:,.0f} microseconds, the host's part {found['host']:,.0f}{busy}"
+    ]
 
 
 def compared(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> str:

@@ -1,0 +1,50 @@
+"""CUDA graphs of Warp's launches, recorded so that nothing else gets into them."""
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import warp as wp
+
+from muscle_torch.errors import InputError
+
+
+@contextmanager
+def garbage_collector_off() -> Iterator[None]:
+    """Keep Python's garbage collector from running; afterwards it is on or off as before.
+
+    An older graph in a reference cycle, collected during a capture, frees memory on the capturing device: the new graph
+    is then invalid, and its replay fails with CUDA error 901.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def refuse_in_capture(device: wp.Device) -> None:
+    """Raise InputError if the device records a graph: the physics has graphs of its own, which cannot be part of it."""
+    if device.is_capturing or (device.is_cuda and torch.cuda.is_current_stream_capturing()):
+        raise InputError(
+            "the physics cannot step, reset or be read inside the capture of another CUDA graph: keep physics.step and "
+            "physics.reset outside it"
+        )
+
+
+def capture(device: wp.Device, launches: Callable[[], None]) -> wp.Graph:
+    """Record launches into a graph, on CUDA on a side stream.
+
+    Raises:
+        InputError: The device is recording another graph.
+    """
+    refuse_in_capture(device)
+    side = wp.Stream(device) if device.is_cuda else None
+    scopes = wp.ScopedDevice(device), wp.ScopedStream(side)
+    with garbage_collector_off(), scopes[0], scopes[1], wp.ScopedCapture(device, stream=side) as recording:
+        launches()
+    assert recording.graph is not None
+    return recording.graph
