@@ -20,11 +20,8 @@ MUSCLES = ("Pec_C", "Lat", "PD", "AD", "MD", "Triceps_Lateral", "Triceps_Long", 
 MASS, MASS_TOLERANCE = 0.970e-3, 0.01  # [kg], relative
 # The radius has its mass from its mesh alone; the clavicle and the scapula too, but they do not move.
 RADIUS_MASS = 1.8e-6  # [kg]
-SITES = {  # tracked site -> body, place in it [m]
-    "shoulder_mimic": ("humerus", (0.0, 0.0, 0.0)),
-    "elbow_mimic": ("ulna", (0.0, 0.0, 0.0)),
-    "wrist_mimic": ("wrist_body", (0.0, 0.003, 0.0)),  # the published wrist marker
-}
+BODIES = ("scapula", "humerus", "ulna", "wrist_body")  # that the tracked sites need
+MARKER = (0.0, 0.003, 0.0)  # the published wrist marker, in wrist_body [m]
 TIMESTEP, ITERATIONS = 0.00125, 6  # [s]; of the published task, the file's own are 0.001 s and 30
 
 
@@ -39,7 +36,12 @@ def load_mouse_arm(path: str | Path) -> mujoco.MjSpec:
     path = Path(path).expanduser()
     spec = _read(path)
     _check(spec, path)
-    for name, (body, place) in SITES.items():
+    sites = {
+        "shoulder_mimic": ("scapula", spec.body("humerus").pos),
+        "elbow_mimic": ("ulna", (0.0, 0.0, 0.0)),
+        "wrist_mimic": ("wrist_body", MARKER),
+    }
+    for name, (body, place) in sites.items():
         spec.body(body).add_site(name=name, pos=place, size=[0.0002, 0.0002, 0.0002], group=4)
     for muscle in spec.actuators:
         muscle.ctrlrange = [-1.0, 1.0]
@@ -109,9 +111,11 @@ def _check(spec: mujoco.MjSpec, path: Path) -> None:
                 f"{where}: another model than the mouse forelimb: {len(names)} {what} instead of {len(expected)}, "
                 f"{', '.join(different[:4]) or 'unnamed'} differ; give {SOURCE}"
             )
-    missing = [body for body, _ in SITES.values() if body not in names_of(model, "body")]
+    missing = [body for body in BODIES if body not in names_of(model, "body")]
     if missing:
-        raise InputError(f"{where}: another model than the mouse forelimb: it has no body {missing[0]!r}; give {SOURCE}")
+        raise InputError(
+            f"{where}: another model than the mouse forelimb: it has no body {missing[0]!r}; give {SOURCE}"
+        )
     mass = float(model.body_subtreemass[0])
     if abs(mass - MASS) > MASS_TOLERANCE * MASS:
         raise InputError(
