@@ -74,7 +74,8 @@ XML = """
     <spatial name="PD"><site site="PD_Origin"/><site site="PD_Insertion"/></spatial>
     <spatial name="AD"><site site="AD_Origin"/><site site="AD_Insertion"/></spatial>
     <spatial name="MD"><site site="MD_Origin"/><site site="MD_Insertion"/></spatial>
-    <spatial name="Triceps_Lateral"><site site="Triceps_Lateral_Origin"/><site site="Triceps_Lateral_Insertion"/></spatial>
+    <spatial name="Triceps_Lateral"><site site="Triceps_Lateral_Origin"/>
+      <site site="Triceps_Lateral_Insertion"/></spatial>
     <spatial name="Triceps_Long"><site site="Triceps_Long_Origin"/><site site="Triceps_Long_Insertion"/></spatial>
     <spatial name="Brachialis"><site site="Brachialis_Origin"/><site site="Brachialis_Insertion"/></spatial>
     <spatial name="Biceps_Long"><site site="Biceps_Long_Origin"/><site site="Biceps_Long_Groove"/>

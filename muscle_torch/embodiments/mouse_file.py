@@ -1,7 +1,7 @@
 """Read the published mouse forelimb (Leonardis et al. 2025) from the user's copy of `mouse_arm.xml`.
 
-It is in talmolab/track-mjx (BSD-3), branch eric/akira-muscles, commit ae8d31f. Its meshes are named by absolute paths of
-another machine: they are looked for beside the XML, and left out if they are not there.
+It is in talmolab/track-mjx (BSD-3), branch eric/akira-muscles, commit ae8d31f. Its meshes have absolute
+paths of another machine: they are looked for beside the XML, and left out if they are not there.
 """
 
 import hashlib

@@ -91,9 +91,10 @@ def bridged(qpos: np.ndarray, where: str) -> np.ndarray:
         mended = PchipInterpolator(frames[kept], qpos[kept], axis=0)(frames).astype(qpos.dtype)
         if np.abs(np.diff(mended, axis=0)).max() <= LARGEST_STEP:
             return mended
+    size = np.abs(np.diff(qpos, axis=0))[jumps[0]].max()
     raise InputError(
-        f"{where}: a jump of {np.abs(np.diff(qpos, axis=0)).max():.2f} rad after frame {jumps[0]} cannot be mended: its "
-        "surroundings jump too, or end; cut the clip there or leave it out"
+        f"{where}: a jump of {size:.2f} rad after frame {jumps[0]} cannot be mended: its surroundings jump too, or the "
+        "clip begins or ends there; cut it there or leave it out"
     )
 
 
