@@ -69,7 +69,7 @@ def _read(path: Path) -> mujoco.MjSpec:
     try:
         return mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
     except ValueError as error:
-        raise InputError(f"{where}: cannot be read: {_first_line(error)}; give {SOURCE}") from None
+        raise InputError(f"{where}: cannot be read: {_in_one_line(error)}; give {SOURCE}") from None
 
 
 def _place_meshes(root: ElementTree.Element, folder: Path) -> None:
@@ -100,7 +100,7 @@ def _check(spec: mujoco.MjSpec, path: Path) -> None:
     try:
         model = spec.compile()
     except ValueError as error:
-        raise InputError(f"{where}: does not compile: {_first_line(error)}; give {SOURCE}") from None
+        raise InputError(f"{where}: does not compile: {_in_one_line(error)}; give {SOURCE}") from None
     for what, names, expected in (
         ("joints", names_of(model, "joint"), JOINTS),
         ("muscles", muscle_names(model), MUSCLES),
@@ -124,5 +124,5 @@ def _check(spec: mujoco.MjSpec, path: Path) -> None:
         )
 
 
-def _first_line(error: ValueError) -> str:
-    return str(error).strip().splitlines()[0].removeprefix("Error: ")
+def _in_one_line(error: ValueError) -> str:
+    return " ".join(str(error).split()).removeprefix("Error: ")

@@ -11,7 +11,7 @@ from muscle_torch.embodiments import Embodiment
 from .key_poses import through
 
 TARGETS = 8
-RADIUS = 0.006  # of the circle of targets around the wrist's home [m]
+RADIUS = 0.005  # of the circle of targets around the wrist's home [m]
 REACH, HOLD = 0.15, 0.05  # duration of a stroke, and of the rest at either end of it [s]
 POSTURE = 1e-4  # weight of the home posture where a target leaves a choice [m/rad]
 
