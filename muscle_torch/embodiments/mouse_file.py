@@ -45,6 +45,7 @@ def load_mouse_arm(path: str | Path) -> mujoco.MjSpec:
         spec.body(body).add_site(name=name, pos=place, size=[0.0002, 0.0002, 0.0002], group=4)
     for muscle in spec.actuators:
         muscle.ctrlrange = [-1.0, 1.0]
+    spec.njmax = spec.nconmax = -1  # the file reserves an arena of 53 MB a world for contacts, of which there are none
     spec.option.timestep = TIMESTEP
     spec.option.iterations = spec.option.ls_iterations = ITERATIONS
     return spec
