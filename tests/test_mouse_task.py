@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +14,14 @@ from muscle_torch.envs import make_env
 from muscle_torch.envs.rewards import PENALTIES
 from muscle_torch.errors import InputError
 
-SIZES = {"num_envs": 3, "device": "cpu", "threads": 1}
+SIZES: dict[str, Any] = {"num_envs": 3, "device": "cpu", "threads": 1}
 FOLDER = "data/mouse_forelimb"
 
 
 def published(**overrides):
     path = str(data_file(f"{FOLDER}/mouse_arm_no_meshes.xml"))
     motion = f"{data_file(FOLDER)}/*.npz"
-    return make_env("mouse_reach", **SIZES, motion=motion, **{"embodiment.path": path}, **overrides)
+    return make_env("mouse_reach", **SIZES, motion=motion, embodiment={"path": path}, **overrides)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_the_published_observation_has_28_numbers_and_19_without_the_zeros(prese
     wrist = env.physics.field("site_xpos")[:, int(env.embodiment.site_ids[-1])]
     assert torch.equal(step.observation[:, layout["last_site"]], wrist)
     env.close()
-    short = make_env("mouse_reach", **SIZES, preset=preset, **{"observation.profile": "mouse_19"})
+    short = make_env("mouse_reach", **SIZES, preset=preset, observation={"profile": "mouse_19"})
     assert short.observation_size == 19 and "zeros" not in short.observation_layout
     short.close()
 
@@ -130,7 +131,7 @@ def test_action_maps_by_hand(mapping, excitation):
 
 
 def test_training_never_draws_the_clips_held_out():
-    env = published(**{"goal.held_out": 0.3, "sampling.adaptive": True})
+    env = published(goal={"held_out": 0.3}, sampling={"adaptive": True})
     assert list(env.goal.held_out) == [1, 5, 8] and len(env.goal.groups) == 10
     for _ in range(2):
         clips = env.goal.draw(5000)[0]
@@ -139,7 +140,7 @@ def test_training_never_draws_the_clips_held_out():
     env.close()
     for fraction, message in ((1.0, "at least 0 and below 1"), (-0.1, "at least 0 and below 1")):
         with pytest.raises(InputError, match=message):
-            make_env("mouse_reach", **SIZES, **{"goal.held_out": fraction})
+            make_env("mouse_reach", **SIZES, goal={"held_out": fraction})
 
 
 def test_a_run_evaluates_all_clips_and_those_held_out_apart(tmp_path):
