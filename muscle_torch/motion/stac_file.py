@@ -85,7 +85,7 @@ def bridged(qpos: np.ndarray, where: str) -> np.ndarray:
             return qpos
         frames = np.arange(len(qpos))
         # Frame `jump` is before the jump, `jump + 1` after it.
-        kept = (np.abs(frames[:, None] - (jumps + 0.5)) > half).all(axis=1)
+        kept = np.all(np.abs(frames[:, None] - (jumps + 0.5)) > half, axis=1)
         if not (kept[0] and kept[-1]):
             break
         mended = PchipInterpolator(frames[kept], qpos[kept], axis=0)(frames).astype(qpos.dtype)
