@@ -15,6 +15,7 @@ EXTRAS = {
     "viewer": ["viser>=1.0", "trimesh>=4.0"],
     "hub": ["huggingface_hub>=0.30", "tensorstore>=0.1.70"],
     "biomech": ["ezc3d>=1.6", "scikit-learn>=1.5"],
+    "mouse": ["h5py>=3.11"],
 }
 TEST = [
     *("pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400", "codespell>=2.4"),

@@ -178,7 +178,8 @@ def test_an_elbow_off_by_half_a_radian():
 
 def test_penalties_by_hand():
     action, before = torch.tensor([[1.5, -0.25], [-3.0, 2.0]]), torch.tensor([[0.5, 0.25], [0.0, 0.0]])
-    fields = {"act": torch.tensor([[0.5, 0.1], [1.0, 0.0]]), "qfrc_actuator": torch.tensor([[3.0], [-4.0]])}
+    fields = {"act": torch.tensor([[0.5, 0.1], [1.0, 0.0]]), "qfrc_actuator": torch.tensor([[3.0], [-400.0]])}
+    fields["ctrl"] = torch.tensor([[1.5, -0.25], [0.5, 0.5]])
     state = SimpleNamespace(
         body=SimpleNamespace(joint_qvel=slice(0, 1), control_step=0.01),
         action=action,
@@ -190,8 +191,11 @@ def test_penalties_by_hand():
     expected = {
         "action_out_of_bounds": [0.5**2 / 2, (2.0**2 + 1.0**2) / 2],
         "joint_acc": [0.1**2 / 0.01, 0.0],
-        "joint_torque": [9.0, 16.0],
+        "joint_torque": [9.0, 400.0**2],
         "action_rate": [1.0 + 0.25, 9.0 + 4.0],
+        "control": [2.25 + 0.0625, 9.0 + 4.0],
+        "excitation": [1.0, 0.5],
+        "power": [0.2 * 3.0, 50.0],  # the second is 400 W
         "activation_energy": [(0.25 + 0.01) / 2, 0.5],
     }
     assert set(expected) == set(PENALTIES)

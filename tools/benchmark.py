@@ -181,6 +181,8 @@ def benchmark(cfg: Config, steps: int, repeats: int, cases: bool = False) -> dic
         **more,
         "threads": cfg.threads or usable_cores(),
         "substeps": env.embodiment.substeps,
+        "control_frequency": env.embodiment.control_frequency,
+        "integrator": mujoco.mjtIntegrator(env.embodiment.model.opt.integrator).name.removeprefix("mjINT_").lower(),
         "device": _device_name(env.device),
         "backend": type(env.physics).__name__.removesuffix("Physics").lower(),
         "embodiment": config_to_dict(cfg)["embodiment"],

@@ -109,7 +109,7 @@ class RewardConfig:
     sharpness: dict[str, float] = key({}, "sharpness of each tracking term; unset: the term's default")
     elementwise: bool = key(False, "tracking terms: mean of exponentials instead of exponential of the mean")
     penalties: dict[str, float] = key({"action_out_of_bounds": 0.01}, "coefficient of each penalty term")
-    signed: bool = key(False, "allow negative rewards (published: clipped at 0)")
+    signed: bool = key(False, "allow rewards below 0 and penalties above 1 (published: clipped)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,16 +10,19 @@ from typing import Any
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
-from . import trajectory_file
-from .clip import STORED, MotionClip, read_arrays
+from . import clip, stac_file, trajectory_file
+from .clip import MotionClip, read_arrays
 from .generated import ALL, MOTIONS, generate, generated_names
 from .joints import fit_to
 
+SUFFIXES = (".npz", ".h5")
 COMPANION = "_analysis.npz"  # retargeting errors that MuscleMimic writes beside a motion
 
 
 def load_motion(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> list[MotionClip]:
     """Load motions, with the embodiment's joints.
+
+    A recording of stac-mjx that occurs twice is loaded once.
 
     Args:
         motion: A generated motion ("all": all of the body's), a file, a folder, a glob, or a list of these.
@@ -28,7 +31,7 @@ def load_motion(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> l
     Raises:
         InputError: A motion does not exist, cannot be read, or is of another body.
     """
-    clips = list(_clips(motion, embodiment))
+    clips = stac_file.without_repeats(_clips(motion, embodiment))
     counts: dict[str, int] = {}
     for index, one in enumerate(clips):
         counts[one.name] = counts.get(one.name, 0) + 1
@@ -54,9 +57,22 @@ def absolute_paths(motion: Sequence[str], body: str) -> list[str]:
 
 
 def load_file(path: Path, embodiment: Embodiment) -> list[MotionClip]:
-    """Load the clips of an .npz file: a `MotionClip`, or a trajectory file of MuscleMimic. Raises InputError."""
-    arrays = read_arrays(path, {*STORED, *trajectory_file.STORED})
-    if "split_points" in arrays:
+    """Load the clips of one file: a `MotionClip`, MuscleMimic's trajectory file, or joint angles of stac-mjx.
+
+    Args:
+        path: The file.
+        embodiment: The body whose joints the clips get.
+
+    Raises:
+        InputError: The file cannot be read, or is of another body.
+    """
+    if path.suffix == ".h5":
+        arrays = stac_file.read_h5(path)
+    else:
+        arrays = read_arrays(path, {*clip.STORED, *trajectory_file.STORED, *stac_file.STORED})
+    if path.suffix == ".h5" or "kp_data" in arrays:
+        clips = [stac_file.stac_clip(arrays, embodiment, path)]
+    elif "split_points" in arrays:
         clips = trajectory_file.trajectory_clips(arrays, embodiment, path)
     else:
         clips = [MotionClip.from_arrays(arrays, path)]
@@ -80,7 +96,7 @@ def _clips(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> list[M
 def _files(text: str, embodiment: Embodiment) -> list[Path]:
     path = Path(text).expanduser()
     if path.is_dir():
-        return _motion_files(path.rglob("*.npz"), f"folder {path} has no .npz file")
+        return _motion_files(path.rglob("*"), f"folder {path} has no .npz or .h5 file")
     if path.exists():
         return [path]
     if has_magic(text):
@@ -96,7 +112,7 @@ def _files(text: str, embodiment: Embodiment) -> list[Path]:
 
 
 def _motion_files(paths: Iterable[Path], message: str) -> list[Path]:
-    files = sorted(path for path in paths if path.suffix == ".npz" and not path.name.endswith(COMPANION))
+    files = sorted(path for path in paths if path.suffix in SUFFIXES and not path.name.endswith(COMPANION))
     if not files:
         raise InputError(message)
     return files

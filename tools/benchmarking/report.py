@@ -21,7 +21,7 @@ def table(result: dict[str, Any]) -> str:
     """The figures of one setting, for reading."""
     head = (
         f"{_title(result)}, {result['num_envs']} worlds, {result['backend']} on {result['device']}, "
-        f"{result['threads']} threads, {result['substeps']} substeps: control steps per second"
+        f"{result['threads']} threads, {_steps(result)}: control steps per second"
     )
     lines = [head, f"{'':16s}{'median':>12s}{'lowest':>12s}{'highest':>12s}"]
     for name, label in COLUMNS.items():
@@ -37,6 +37,14 @@ def table(result: dict[str, Any]) -> str:
     lines += [*_cases(result.get("physics_cases", {})), *_gaps(result.get("launch_gaps"))]
     lines.append(f"peak memory {result['peak_memory_bytes'] / 2**30:.2f} GiB")
     return "\n".join(lines)
+
+
+def _steps(result: dict[str, Any]) -> str:
+    """What a control step is made of, as far as the file says so."""
+    text = f"{result['substeps']} substeps"
+    if "integrator" in result:  # not in older files
+        text += f" of {result['integrator']} at {result['control_frequency']:g} Hz"
+    return text
 
 
 def _physics(found: dict[str, Any]) -> list[str]:
