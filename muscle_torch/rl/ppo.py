@@ -12,7 +12,8 @@ from muscle_torch.errors import InputError
 
 from .algorithm import Algorithm
 from .batching import rows_at_once
-from .contracts import ActorCritic, Step, TrainingEnv
+from .contracts import ActorCritic, LatentPolicy, Step, TrainingEnv
+from .latents import LatentRollout
 from .optimizer import make_optimizer
 from .ppo_update import PPOUpdate
 from .process_group import ProcessGroup
@@ -31,6 +32,7 @@ class PPO(Algorithm):
         self.optimizer = make_optimizer(cfg.optimizer, policy.parameters(), processes)
         self.learner = PPOUpdate(policy, self.optimizer, cfg.ppo, processes)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
+        self.latents = LatentRollout(policy, cfg.ppo.num_steps, env) if isinstance(policy, LatentPolicy) else None
         self.return_normalizer = ReturnNormalizer(env.num_envs, cfg.ppo.gamma, env.device, processes)
         self.updates = 0
         self.last_kl = 0.0
@@ -57,16 +59,21 @@ class PPO(Algorithm):
 
     def begin(self, observation: Tensor | None) -> Tensor:
         self.rollout.begin()
+        if self.latents is not None:
+            self.latents.begin(reset=observation is None)
         return super().begin(observation)
 
     def act(self, observation: Tensor) -> Tensor:
-        distribution = self.policy.distribution(observation)
+        act = self.policy.distribution if self.latents is None else self.latents.act
+        distribution = act(observation)
         action = distribution.sample()
         self.rollout.store_action(observation, action, distribution.log_prob(action))
         return action
 
     def record(self, step: Step, done: Tensor) -> bool:
         self.rollout.store_step(step, done)
+        if self.latents is not None:
+            self.latents.store_step(done)
         return True
 
     def observe(self) -> None:
@@ -102,6 +109,7 @@ class PPO(Algorithm):
                 "advantage": advantage.unsqueeze(-1),
                 "value_target": target.unsqueeze(-1),
                 "state_value": value.unsqueeze(-1),
+                **({} if self.latents is None else self.latents.samples()),
             },
             batch_size=rollout.reward.shape,
         )
@@ -121,10 +129,13 @@ class PPO(Algorithm):
         self.updates, self.last_kl = state["updates"], state["last_kl"]
 
     def shard_state(self) -> dict[str, Any]:
-        return {"running_return": self.return_normalizer.running.clone()}
+        latents = {} if self.latents is None else self.latents.state()
+        return {"running_return": self.return_normalizer.running.clone(), **latents}
 
     def load_shard_state(self, state: Mapping[str, Any]) -> None:
         self.return_normalizer.running.copy_(state["running_return"])
+        if self.latents is not None:
+            self.latents.load_state(dict(state))
 
     def _scaled_reward(self) -> Tensor:
         if not self.options.normalize_reward:
