@@ -1,5 +1,6 @@
 """How alike two curves are: correlation, error, lag, co-contraction, and how alike people are among themselves."""
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -16,6 +17,12 @@ def pearson(first: np.ndarray, second: np.ndarray) -> float:
     if scale <= 1e-12 * max(1.0, float(np.abs(first).max() * np.abs(second).max())) * len(a):
         return float("nan")
     return float(np.clip(a @ b / scale, -1.0, 1.0))
+
+
+def mean_of_known(values: Sequence[float]) -> float:
+    """Return the mean of the numbers that are not NaN; NaN if there is none."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def rmse(first: np.ndarray, second: np.ndarray) -> float:

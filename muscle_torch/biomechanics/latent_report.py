@@ -12,7 +12,7 @@ TRIALS = 5  # in the picture of latents
 WORDS = (
     "PC: share of the variance along the first principal components, over all trials together",
     "effective number: (sum of variances)^2 / sum of their squares; 1 is one direction",
-    "rho: correlation of forecast and signal, each trial forecast from the others (simplex projection)",
+    "rho: correlation of forecast and signal, each trial forecast from the others (simplex); mean of trials",
     "shuffled: 95th percentile of |rho| if what follows is permuted; persistence: r of the signal with itself as many "
     "steps before",
 )

@@ -8,11 +8,13 @@ from scipy.spatial import cKDTree
 
 from muscle_torch.errors import InputError
 
-from .agreement import pearson
+from .agreement import mean_of_known, pearson
+
+LEAST = 5  # forecasts of a trial
 
 
 class Forecast(NamedTuple):
-    """How well a signal is forecast."""
+    """How well a signal is forecast; correlations are means over the trials."""
 
     rho: float  # Pearson's r of forecast and signal
     shuffled: float  # 95th percentile of |rho| if the library's future is permuted: what chance gives
@@ -62,21 +64,25 @@ def forecast(
     if len(np.unique(embedding.trial)) == 1:
         embedding = _halves(embedding, (dimension - 1) * lag + horizon)
     rng = np.random.default_rng(seed)
-    predicted, chance, kept = [], [], []
-    trials = [0] if (embedding.trial < 0).any() else np.unique(embedding.trial)
-    for trial in trials:
+    rhos, chance, persistence, count = [], [], [], 0
+    for trial in np.unique(embedding.trial[embedding.trial >= 0]):
         asked = embedding.trial == trial
-        library = ~asked
-        neighbours, weights = _neighbours(embedding.points[library], embedding.points[asked], dimension + 1)
-        future = embedding.future[library]
-        predicted.append((weights * future[neighbours]).sum(1))
-        chance.append([(weights * rng.permutation(future)[neighbours]).sum(1) for _ in range(shuffles)])
-        kept.append(asked.nonzero()[0])
-    rows = np.concatenate(kept)
-    future, forecasts = embedding.future[rows], np.concatenate(predicted)
-    shuffled = [abs(pearson(column, future)) for column in np.concatenate(chance, axis=1)]
-    level = float(np.percentile(shuffled, 95)) if shuffled and np.isfinite(shuffled).all() else float("nan")
-    return Forecast(pearson(forecasts, future), level, pearson(embedding.present[rows], future), len(rows))
+        if asked.sum() < LEAST:
+            continue
+        library, present, future = embedding.future[~asked], embedding.present[asked], embedding.future[asked]
+        neighbours, weights = _neighbours(embedding.points[~asked], embedding.points[asked], dimension + 1)
+        rhos.append(pearson((weights * library[neighbours]).sum(1), future))
+        permuted = [(weights * rng.permutation(library)[neighbours]).sum(1) for _ in range(shuffles)]
+        chance.append([pearson(column, future) for column in permuted])
+        persistence.append(pearson(present, future))
+        count += len(future)
+    if not rhos:
+        raise InputError(
+            f"forecast: no trial has {LEAST} steps with what is {horizon} steps ahead: trials are too short"
+        )
+    levels = np.abs([mean_of_known(column) for column in zip(*chance, strict=True)])
+    level = float(np.nanpercentile(levels, 95)) if np.isfinite(levels).any() else float("nan")
+    return Forecast(mean_of_known(rhos), level, mean_of_known(persistence), count)
 
 
 def embed(
@@ -102,10 +108,10 @@ def embed(
         present, future = target[steps].astype(float), target[steps + horizon].astype(float)
         known = np.isfinite(points).all(axis=1) & np.isfinite(present) & np.isfinite(future)
         parts.append((points[known], present[known], future[known], np.full(int(known.sum()), trial)))
-    if sum(len(part[0]) for part in parts) < 2 * (dimension + 2):
+    if not parts:
         raise InputError(
-            f"forecast: trials of {min(map(len, sources))} to {max(map(len, sources))} steps are too short for "
-            f"{dimension} values {lag} apart and {horizon} steps ahead"
+            f"forecast: trials of at most {max(map(len, sources))} steps are too short for {dimension} values {lag} "
+            f"apart and {horizon} steps ahead"
         )
     return Embedding(*(np.concatenate([part[i] for part in parts]) for i in range(4)))
 
@@ -117,7 +123,7 @@ def _halves(embedding: Embedding, gap: int) -> Embedding:
     half[:middle] = -1
     kept = np.ones(len(half), dtype=bool)
     kept[middle : middle + gap] = False
-    if (kept & (half == 0)).sum() < 2:
+    if (kept & (half == 0)).sum() < LEAST:
         raise InputError("forecast: one trial is too short to forecast its second half from its first")
     return Embedding(*(column[kept] for column in embedding[:3]), half[kept])
 

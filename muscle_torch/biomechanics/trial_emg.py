@@ -17,7 +17,7 @@ from muscle_torch.config import key
 from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion.rollout_archive import RolloutArchive
 
-from .agreement import pearson
+from .agreement import mean_of_known, pearson
 from .emg import EmgSettings, envelopes
 from .recordings import READERS, read_series
 from .series import TimeSeries
@@ -80,7 +80,7 @@ class MusclePair:
 
     @property
     def r(self) -> float:
-        return _mean([pearson(a, b) for a, b in zip(self.excitation, self.emg, strict=True)])
+        return mean_of_known([pearson(a, b) for a, b in zip(self.excitation, self.emg, strict=True)])
 
     @property
     def shuffled_r(self) -> float:
@@ -91,7 +91,7 @@ class MusclePair:
                 if i != j:
                     length = min(len(a), len(b))
                     rs.append(pearson(a[:length], b[:length]))
-        return _mean(rs)
+        return mean_of_known(rs)
 
     def row(self) -> tuple[Any, ...]:
         """Return the values of COLUMNS."""
@@ -228,8 +228,3 @@ def _pair(
 def _mean_distance(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
     """Return the MAE of each trial, averaged over trials."""
     return float(np.mean([np.abs(a - b).mean() for a, b in zip(first, second, strict=True)]))
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
