@@ -59,6 +59,21 @@ def site_relative(state: State) -> tuple[Tensor, ...]:
     return state.rpos.flatten(1), state.rrot.flatten(1), state.rvel.flatten(1)
 
 
+def joint_torque(state: State) -> Tensor:
+    """Generalized forces of the actuators at the hinges [N m] and slides [N], (W, joints)."""
+    return state.read("qfrc_actuator")[:, state.body.joint_qvel]
+
+
+def last_site(state: State) -> Tensor:
+    """World position of the last tracked site [m]: of an arm the wrist or hand, (W, 3)."""
+    return state.site_pos[:, -1]
+
+
+def zeros(state: State) -> Tensor:
+    """A constant 0 for each muscle, as the published mouse task shows, (W, muscles)."""
+    return state.action.new_zeros(len(state.action), len(state.body.muscle_range))
+
+
 def previous_action(state: State) -> Tensor:
     """The action that led here, not clipped; 0 after a reset, (W, commands)."""
     return state.action
@@ -72,6 +87,9 @@ OBSERVATIONS: dict[str, ObservationTerm] = {
     "muscle": muscle,
     "touch": touch,
     "site_relative": site_relative,
+    "joint_torque": joint_torque,
+    "last_site": last_site,
+    "zeros": zeros,
     "previous_action": previous_action,
 }
 NEED_ROOT = frozenset({"root_pos", "root_vel"})

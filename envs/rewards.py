@@ -1,7 +1,7 @@
 """Penalties of effort and roughness, and the class that sums the goal's reward terms and them.
 
 total = max(0, sum of weight * term + max(-1, -sum of coefficient * penalty)), as in the published system;
-`reward.signed=true` lifts the floor at 0.
+`reward.signed=true` lifts both bounds: total = sum of weight * term - sum of coefficient * penalty.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,22 @@ def action_rate(state: State) -> Tensor:
     return (state.action - state.previous_action).square().sum(dim=1)
 
 
+def control(state: State) -> Tensor:
+    """Sum over commands of the squared command, not clipped, (W,)."""
+    return state.action.square().sum(dim=1)
+
+
+def excitation(state: State) -> Tensor:
+    """Sum over muscles of the squared excitation in [0, 1], (W,). Unlike `control` it spares what excites nothing."""
+    return state.read("ctrl").clamp(0.0, 1.0).square().sum(dim=1)
+
+
+def power(state: State) -> Tensor:
+    """Sum over joints of the actuators' absolute power, at most 50 W, (W,)."""
+    joints = state.body.joint_qvel
+    return (state.qvel * state.read("qfrc_actuator"))[:, joints].abs().sum(dim=1).clamp(max=50.0)
+
+
 def activation_energy(state: State) -> Tensor:
     """Mean over muscles of the squared activation, (W,)."""
     return state.read("act").square().mean(dim=1)
@@ -49,6 +65,9 @@ PENALTIES: dict[str, Term] = {
     "joint_acc": joint_acc,
     "joint_torque": joint_torque,
     "action_rate": action_rate,
+    "control": control,
+    "excitation": excitation,
+    "power": power,
     "activation_energy": activation_energy,
 }
 NEED_PREVIOUS_QVEL = frozenset({"joint_acc"})
@@ -117,11 +136,11 @@ class Reward:
         return torch.exp(-torch.stack([sharpness[n] * t.distance(state) for n, t in terms.items()], dim=1))
 
     def _penalty(self, state: State) -> Tensor:
-        """Return the penalties, between -1 and 0, (W,)."""
+        """Return the penalties, not above 0; of a reward that is not signed at least -1, (W,)."""
         total = state.action.new_zeros(len(state.action))
         for name, coefficient in self.penalties.items():
             total = total - coefficient * PENALTIES[name](state)
-        return total.clamp(min=-1.0)
+        return total if self._config.signed else total.clamp(min=-1.0)
 
     def _floor(self, total: Tensor) -> Tensor:
         return total if self._config.signed else total.clamp(min=0.0)

@@ -21,8 +21,10 @@ from muscle_torch.evaluation import (
     robustness,
     robustness_rows,
     robustness_table,
+    trial_table,
     write_evaluation,
 )
+from muscle_torch.evaluation import evaluate as run_evaluation
 from muscle_torch.evaluation.validation import Validation
 from muscle_torch.models import load_policy, make_policy
 from muscle_torch.motion.load import absolute_paths
@@ -152,6 +154,7 @@ def evaluate(trainer: Trainer) -> None:
         }
         headings = {"untrained": "at the start"} if cfg.checkpoint else {}
         print(compare_controllers(env, controllers, folder / "eval", headings))
+        report_held_out(env, controllers["final"], folder / "eval" / "held_out" / "metrics.json")
     if cfg.evaluate and cfg.evaluation_robustness:
         report_robustness(env, controllers["final"], folder / "eval" / "final" / "robustness.json")
     if cfg.capture_video:
@@ -169,6 +172,16 @@ def comparable(cfg: Config, env: Any) -> list[str]:
         )
         return [name for name in cfg.evaluation_controllers if name != "muscle_control"]
     return list(cfg.evaluation_controllers)
+
+
+def report_held_out(env: Any, controller: Any, path: Path) -> None:
+    """Evaluate on the trials that training never drew, if there are any; print the table and write the file."""
+    trials = env.goal.held_out
+    if not trials:
+        return
+    metrics = run_evaluation(env, controller, trials=trials)
+    write_evaluation(path, metrics)
+    print(f"\nheld out from training:\n{trial_table(metrics, env.goal.headline)}")
 
 
 def report_robustness(env: Any, controller: Any, path: Path) -> None:

@@ -97,6 +97,11 @@ class Goal(ABC):
     def trials(self) -> Trials:
         """What an evaluation plays."""
 
+    @property
+    def held_out(self) -> Sequence[int]:
+        """Trials that training never draws, which a finished run evaluates apart too."""
+        return ()
+
     @abstractmethod
     def draw(self, count: int) -> Start:
         """Draw starts of training episodes: tensors (count,), understood by `place`."""

@@ -51,6 +51,8 @@ class MotionGoal(Goal):
             )
         self.options, self.library = options, library
         self._sampler = Sampler(library, generator, start=options.start)
+        self._trained = _trained(library.num_clips, options.held_out).to(self.device)
+        self._sampler.set_weights(self._trained)
         self._sites = _termination_sites(embodiment, options.excluded_sites, self.device)
         self._root_range = RootRange.of(library.qpos) if body.has_root else None
         self._offsets = torch.arange(options.lookahead, device=self.device) * options.stride
@@ -82,6 +84,10 @@ class MotionGoal(Goal):
     def trials(self) -> Trials:
         clips = torch.arange(self.library.num_clips, device=self.device)
         return Trials(self.library.names, self.library.length, (clips, torch.zeros_like(clips)), "clip")
+
+    @property
+    def held_out(self) -> Sequence[int]:
+        return (self._trained == 0).nonzero().flatten().tolist()
 
     @property
     def frame(self) -> Tensor:
@@ -143,7 +149,7 @@ class MotionGoal(Goal):
         return Reference(self.library, self._row, self._origin if self.body.has_root else None).qpos
 
     def set_group_weights(self, weights: Tensor) -> None:
-        self._sampler.set_weights(weights)
+        self._sampler.set_weights(weights.to(self._trained) * self._trained)
 
     def missing(self, term: str) -> str | None:
         if term in motion_terminations.NEED_ANKLES and self._sites.ankles is None:
@@ -167,6 +173,16 @@ class MotionGoal(Goal):
             )
         super().load_state(state)
         self._sampler.set_weights(state["weights"])
+
+
+def _trained(clips: int, fraction: float) -> Tensor:
+    """Return 1 for each clip that training draws and 0 for the held-out ones, (C,)."""
+    if not 0 <= fraction < 1:
+        raise InputError(f"goal.held_out={fraction}: choose a fraction of the clips, at least 0 and below 1")
+    count = int(clips * fraction + 1e-9)
+    trained = torch.ones(clips)
+    trained[[(2 * index + 1) * clips // (2 * count) for index in range(count)]] = 0
+    return trained
 
 
 def _termination_sites(embodiment: Embodiment, excluded: Sequence[str], device: torch.device) -> TerminationSites:

@@ -43,6 +43,12 @@ def joint_error(state: MotionState) -> Tensor:
     return (state.ahead.qpos[..., joints] - state.qpos[:, joints].unsqueeze(1)).flatten(1)
 
 
+def next_joint_error(state: MotionState) -> Tensor:
+    """From each joint to its reference in the next frame shown [rad], [m], (W, joints)."""
+    joints = state.body.joint_qpos
+    return state.next_reference.qpos[:, joints] - state.qpos[:, joints]
+
+
 def root_error(state: MotionState) -> Tensor:
     """From the reference of the root to the root, along the root's heading (z up): position [m], rotation vector
     [rad], linear [m/s] and angular velocity [rad/s], (W, 12)."""
@@ -83,6 +89,7 @@ OBSERVATIONS: dict[str, ObservationTerm] = {
     "phase": phase,
     "site_error": site_error,
     "joint_error": joint_error,
+    "next_joint_error": next_joint_error,
     "root_error": root_error,
     "muscle_length_error": muscle_length_error,
     "muscle_velocity_error": muscle_velocity_error,

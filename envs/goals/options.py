@@ -25,6 +25,9 @@ class MotionOptions:
     interpolation: Interpolation = key(
         Interpolation.derivative, "velocities of resampled clips: derivative of the positions, or reference (published)"
     )
+    held_out: float = key(
+        0.0, "fraction of the clips, evenly spaced and rounded down, that training never draws; see eval/held_out/"
+    )
     excluded_sites: list[str] = key([], "tracked sites that termination ignores")
 
 

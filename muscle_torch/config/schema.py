@@ -84,7 +84,7 @@ class RewardConfig:
     sharpness: dict[str, float] = key({}, "sharpness of each tracking term; absent: the term's own default")
     elementwise: bool = key(False, "each tracking term the mean of the exponentials, not the exponential of the mean")
     penalties: dict[str, float] = key({"action_out_of_bounds": 0.01}, "coefficient of each penalty term")
-    signed: bool = key(False, "allow rewards below 0 (published: never below 0)")
+    signed: bool = key(False, "allow rewards below 0 and penalties beyond 1 (published: neither)")
 
 
 @dataclasses.dataclass(frozen=True)

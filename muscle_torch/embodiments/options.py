@@ -1,5 +1,6 @@
 """The table of bodies and the options of each. Imports no torch: command lines read it before anything else."""
 
+import os
 from dataclasses import dataclass
 
 from muscle_torch.config import key
@@ -26,9 +27,19 @@ class FullBodyOptions(BodyOptions):
     fingers: bool = key(False, "with movable fingers")
 
 
+@dataclass(frozen=True)
+class MouseOptions(BodyOptions):
+    path: str = key("", "the published mouse_arm.xml (docs/mouse.md); empty: our own arm")
+
+    def __post_init__(self) -> None:
+        # Absolute, so that a run can be continued and evaluated from any folder.
+        object.__setattr__(self, "path", self.path and os.path.abspath(os.path.expanduser(self.path)))
+
+
 # Key of a body (that of its plain imitation task and of its file) -> its builder, `make(options) -> Embodiment`.
 EMBODIMENTS: dict[str, Row] = {
     "toy_arm": Row("muscle_torch.embodiments.toy_arm:make", ToyArmOptions),
     "bimanual": Row("muscle_torch.embodiments.bimanual:make", BimanualOptions),
     "fullbody": Row("muscle_torch.embodiments.fullbody:make", FullBodyOptions),
+    "mouse": Row("muscle_torch.embodiments.mouse:make", MouseOptions),
 }

@@ -10,20 +10,22 @@ from typing import Any
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
-from . import clip, trajectory_file
+from . import clip, stac_file, trajectory_file
 from .clip import MotionClip, read_arrays
 from .generated import ALL, MOTIONS, generate, generated_names
 from .joints import fit_to
 
+SUFFIXES = (".npz", ".h5")
 COMPANION = "_analysis.npz"  # retargeting errors that the reference writes beside a motion
 
 
 def load_motion(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> list[MotionClip]:
     """The clips that `motion` names, with the embodiment's joints.
 
-    A generated motion ("all": the default set of the body), a file, a folder, a glob, or a list of these.
+    A generated motion ("all": the default set of the body), a file, a folder, a glob, or a list of these. A recording
+    of stac-mjx that is there twice counts once.
     """
-    clips = list(_clips(motion, embodiment))
+    clips = stac_file.without_repeats(_clips(motion, embodiment))
     seen: dict[str, int] = {}
     for index, one in enumerate(clips):
         seen[one.name] = seen.get(one.name, 0) + 1
@@ -49,9 +51,14 @@ def absolute_paths(motion: Sequence[str], body: str) -> list[str]:
 
 
 def load_file(path: Path, embodiment: Embodiment) -> list[MotionClip]:
-    """The clips of one .npz file: our own, or the reference's trajectory file."""
-    arrays = read_arrays(path, {*clip.STORED, *trajectory_file.STORED})
-    if "split_points" in arrays:
+    """The clips of one file: our own .npz, the reference's trajectory file, or joint angles by stac-mjx (.h5, .npz)."""
+    if path.suffix == ".h5":
+        arrays = stac_file.read_h5(path)
+    else:
+        arrays = read_arrays(path, {*clip.STORED, *trajectory_file.STORED, *stac_file.STORED})
+    if path.suffix == ".h5" or "kp_data" in arrays:
+        clips = [stac_file.stac_clip(arrays, embodiment, path)]
+    elif "split_points" in arrays:
         clips = trajectory_file.trajectory_clips(arrays, embodiment, path)
     else:
         clips = [MotionClip.from_arrays(arrays, path)]
@@ -75,7 +82,7 @@ def _clips(motion: str | Path | Sequence[Any], embodiment: Embodiment) -> list[M
 def _files(text: str, embodiment: Embodiment) -> list[Path]:
     path = Path(text).expanduser()
     if path.is_dir():
-        return _motion_files(path.rglob("*.npz"), f"folder {path} has no .npz file")
+        return _motion_files(path.rglob("*"), f"folder {path} has no .npz or .h5 file")
     if path.exists():
         return [path]
     if has_magic(text):
@@ -89,7 +96,7 @@ def _files(text: str, embodiment: Embodiment) -> list[Path]:
 
 
 def _motion_files(paths: Iterable[Path], complaint: str) -> list[Path]:
-    found = sorted(path for path in paths if path.suffix == ".npz" and not path.name.endswith(COMPANION))
+    found = sorted(path for path in paths if path.suffix in SUFFIXES and not path.name.endswith(COMPANION))
     if not found:
         raise InputError(complaint)
     return found

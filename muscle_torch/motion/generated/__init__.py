@@ -8,7 +8,7 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
 from ..clip import MotionClip
-from . import bimanual, fullbody, toy_arm
+from . import bimanual, fullbody, mouse, toy_arm
 
 ALL = "all"
 # Key of the body -> motion name -> builder: (embodiment, random numbers) -> joint name -> positions (T,) [rad] at the
@@ -18,6 +18,7 @@ MOTIONS: dict[str, dict[str, Builder]] = {
     "toy_arm": toy_arm.MOTIONS,
     "bimanual": bimanual.MOTIONS,
     "fullbody": fullbody.MOTIONS,
+    "mouse": mouse.MOTIONS,
 }
 # Where fingers move: the loosely curled posture of a resting hand [rad], the same on both sides.
 RELAXED_FINGERS = {
