@@ -71,7 +71,7 @@ class NetworkPolicy(nn.Module):
         )
         actor = self.actor_network(observation_size, action_size, make_exploration(action_size, chosen))
         value = self.trunk("critic", observation_size, self.options.critic_hidden or self.options.hidden, 1)
-        self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=self.actor_keys())
+        self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=[*self.actor_keys()])
         critic = nn.Sequential(self.normalizer, value)
         self.critic = TensorDictModule(critic, in_keys=["observation"], out_keys=["state_value"])
 

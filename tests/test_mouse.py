@@ -115,7 +115,10 @@ def changed(text: str, old: str, new: str) -> str:
         (lambda text: changed(text, 'muscle name="Lat"', 'muscle name="Teres"'), r"9 muscles.*Lat, Teres differ"),
         (lambda text: changed(text, 'mass=" 0.00071"', 'mass="0.0007"'), r"weighs 0.96 g, the mouse forelimb 0.970 g"),
         (lambda text: changed(text, "wrist_body", "paw"), r"no body 'wrist_body'"),
-        (lambda text: changed(text, "</worldbody>", "<bone/></worldbody>"), r"cannot be read: .*Schema violation: .*bone"),
+        (
+            lambda text: changed(text, "</worldbody>", "<bone/></worldbody>"),
+            r"cannot be read: .*Schema violation: .*bone",
+        ),
     ],
 )
 def test_another_file_is_refused_in_one_line(tmp_path, edit, message):

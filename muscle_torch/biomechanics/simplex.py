@@ -125,7 +125,7 @@ def _halves(embedding: Embedding, gap: int) -> Embedding:
     kept[middle : middle + gap] = False
     if (kept & (half == 0)).sum() < LEAST:
         raise InputError("forecast: one trial is too short to forecast its second half from its first")
-    return Embedding(*(column[kept] for column in embedding[:3]), half[kept])
+    return Embedding(embedding.points[kept], embedding.present[kept], embedding.future[kept], half[kept])
 
 
 def _neighbours(library: np.ndarray, points: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

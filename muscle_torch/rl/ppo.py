@@ -101,7 +101,8 @@ class PPO(Algorithm):
         """Return the rollout under `reward` (T, W) as an update takes it: (samples (T W,), values, targets (T, W))."""
         rollout = self.rollout
         advantage, target, value = rollout.advantages(self.policy, reward, self.options.gamma, self.options.gae_lambda)
-        samples = TensorDict(
+        samples = {} if self.latents is None else self.latents.samples()
+        batch = TensorDict(
             {
                 "observation": rollout.observation[:-1],
                 "action": rollout.action,
@@ -109,11 +110,11 @@ class PPO(Algorithm):
                 "advantage": advantage.unsqueeze(-1),
                 "value_target": target.unsqueeze(-1),
                 "state_value": value.unsqueeze(-1),
-                **({} if self.latents is None else self.latents.samples()),
+                **samples,
             },
             batch_size=rollout.reward.shape,
         )
-        return samples.reshape(-1), value, target
+        return batch.reshape(-1), value, target
 
     def state_dict(self) -> dict[str, Any]:
         return {
