@@ -130,14 +130,16 @@ class IntentionPolicy(NetworkPolicy):
         Raises:
             InputError: There is no such term, or nothing is left for the encoder or the decoder.
         """
-        layout, history = env.observation_layout, env.config.observation
-        if history.history > 1 and history.goal_history:
+        layout, shown = env.observation_layout, env.config.observation
+        if shown.history > 1 and shown.goal_history:
             raise InputError("policy=intention: older frames of the goal would reach the decoder: set "
                              "observation.goal_history=false")  # fmt: skip
-        terms = list(options.get("reference_terms") or [t for t in history.terms if t in env.goal.observations])
+        terms = list(options.get("reference_terms") or [term for term in shown.terms if term in env.goal.observations])
         for term in terms:
-            if term not in layout:
-                raise InputError(f"policy.reference_terms: no observation term {term!r}{nearest(term, list(layout))}")
+            if term not in shown.terms:
+                raise InputError(
+                    f"policy.reference_terms: {term!r} is not in observation.terms{nearest(term, shown.terms)}"
+                )
         reference = sorted([layout[term].start, layout[term].stop] for term in terms)
         return cls(env.observation_size, env.action_size, reference, exploration, **options)
 
