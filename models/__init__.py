@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .adapter import PolicyAdapter
     from .build import build_policy, load_policy, make_policy
     from .distributions import DiagonalNormal, TanhNormal
+    from .intention import IntentionPolicy
     from .moe import MoEPolicy
     from .normalizer import ObservationNormalizer
     from .reflex import ReflexPolicy
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DiagonalNormal",
     "GatedResidualPolicy",
+    "IntentionPolicy",
     "MLPPolicy",
     "MoEPolicy",
     "NetworkPolicy",
@@ -33,6 +35,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "DiagonalNormal": "distributions",
         "GatedResidualPolicy": "actor_critic",
+        "IntentionPolicy": "intention",
         "MLPPolicy": "actor_critic",
         "MoEPolicy": "moe",
         "NetworkPolicy": "actor_critic",

@@ -69,10 +69,9 @@ class NetworkPolicy(nn.Module):
         self.normalizer = ObservationNormalizer(
             observation_size, self.options.normalizer_epsilon, self.options.normalizer_clip
         )
-        trunk = self.trunk("actor", observation_size, self.options.hidden, action_size)
-        actor = Actor(make_exploration(action_size, chosen), self.mean_network(trunk))
+        actor = self.actor_network(observation_size, action_size, make_exploration(action_size, chosen))
         value = self.trunk("critic", observation_size, self.options.critic_hidden or self.options.hidden, 1)
-        self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=["loc", "scale", "action"])
+        self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=[*self.actor_keys()])
         critic = nn.Sequential(self.normalizer, value)
         self.critic = TensorDictModule(critic, in_keys=["observation"], out_keys=["state_value"])
 
@@ -100,6 +99,22 @@ class NetworkPolicy(nn.Module):
             mean: Averages a tensor over the processes that train together.
         """
         return None
+
+    def activity(self, observation: Tensor) -> dict[str, Tensor]:
+        """Return by name what the networks compute inside, each (..., width), for observations (..., D).
+
+        Rollout archives store it; by default nothing.
+        """
+        return {}
+
+    def actor_network(self, observation_size: int, action_size: int, exploration: NormalExploration) -> nn.Module:
+        """Return the network from observation to the values of `actor_keys`."""
+        trunk = self.trunk("actor", observation_size, self.options.hidden, action_size)
+        return Actor(exploration, self.mean_network(trunk))
+
+    def actor_keys(self) -> list[str]:
+        """Return the names of what the actor writes."""
+        return ["loc", "scale", "action"]
 
     def mean_network(self, trunk: nn.Module) -> nn.Module:
         """Return the network from observation to mean action, made of the actor's trunk."""

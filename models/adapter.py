@@ -107,6 +107,10 @@ class PolicyAdapter(nn.Module):
             return self.policy.auxiliary_loss(mean)  # type: ignore[operator]
         return None
 
+    def activity(self, observation: Tensor) -> dict[str, Tensor]:
+        """Return what the policy computes inside, if it tells; see `NetworkPolicy.activity`."""
+        return self.policy.activity(observation) if hasattr(self.policy, "activity") else {}  # type: ignore[operator]
+
     def _unmixed(self, observation: Tensor) -> Distribution:
         if self._has_distribution:
             return self.policy.distribution(observation)  # type: ignore[operator]

@@ -119,6 +119,12 @@ class Inference(TensorDictModuleBase):
         parameter = next(self.policy.parameters(), observation)
         return self.policy.distribution(observation.to(parameter.device, torch.float32)).mode
 
+    @torch.no_grad()
+    def activity(self, observation: Tensor) -> dict[str, Tensor]:
+        """Return by name what the networks compute inside, each (..., width), for observations (..., D)."""
+        parameter = next(self.policy.parameters(), observation)
+        return self.policy.activity(observation.to(parameter.device, torch.float32))
+
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Write `action` for `observation`."""
         return tensordict.set("action", self.act(tensordict["observation"]))

@@ -59,6 +59,17 @@ class MoEOptions(MLPOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class IntentionOptions(MLPOptions):
+    latent_size: int = key(4, "numbers between encoder and decoder (published: 4)")
+    encoder_hidden: list[int] = key([], "widths of the encoder's hidden layers; empty: as the decoder's, policy.hidden")
+    reference_terms: list[str] = key([], "observation terms that the encoder reads; empty: the goal's own")
+    state_std: bool = key(True, "whether the decoder gives the standard deviation of the actions as well (published)")
+    kl_weight: float = key(1e-5, "weight of the latent's divergence from its prior")
+    kl_ramp: float = key(0.1, "fraction of training in which this weight rises from 0; 0: at once")
+    prior_correlation: float = key(0.95, "of a latent with that of the control step before, in the prior")
+
+
+@dataclasses.dataclass(frozen=True)
 class ReflexOptions(MLPOptions):
     pass
 
@@ -78,6 +89,7 @@ class NormalOptions:
 
 POLICIES: dict[str, Row] = {
     "gated_residual": Row("muscle_torch.models.actor_critic:GatedResidualPolicy", GatedResidualOptions),
+    "intention": Row("muscle_torch.models.intention:IntentionPolicy", IntentionOptions),
     "mlp": Row("muscle_torch.models.actor_critic:MLPPolicy", MLPOptions),
     "moe": Row("muscle_torch.models.moe:MoEPolicy", MoEOptions),
     "reflex": Row("muscle_torch.models.reflex:ReflexPolicy", ReflexOptions),

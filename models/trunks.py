@@ -39,6 +39,15 @@ class PlainTrunk(nn.Sequential):
             inputs = width
         super().__init__(*layers, dense(inputs, outputs, HEAD_GAIN))
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """Return the activations of the hidden layers, each (..., width)."""
+        activations = []
+        for index, module in enumerate(list(self)[:-1], 1):
+            x = module(x)
+            if index % 3 == 0:  # dense, LayerNorm, activation
+                activations.append(x)
+        return activations
+
 
 class ResidualBlock(nn.Module):
     """skip(x) + w * LN(Dense(act(LN(Dense(x))))), then the activation; w a learned gate sigmoid(g), or 0.1.

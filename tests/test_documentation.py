@@ -37,6 +37,7 @@ NOT_RUN = {
     "mine.csv": "recordings of one's own",
     "run.csv": "recordings of one's own",
     "static=": "recordings of one's own",
+    "emg=trials/": "recordings of one's own",
     "compare=[a.json": "two measurements of one's own: tests/test_benchmark.py",
     "experiment=hip_moment_arms.csv": "command G has its path",
 }
@@ -94,6 +95,9 @@ def desk(tmp_path_factory) -> Path:
         assert done.returncode == 0, done.stderr
     walker = train(*SMALL, *SEARCH, TINY_POLICY, "task=fullbody", "evaluate=false", "experiment=walker", cwd=folder)
     assert walker.returncode == 0, walker.stderr
+    words = (*SMALL, TINY_POLICY, "task=toy_arm", "policy=intention", "evaluate=false", "experiment=reacher")
+    reacher = train(*words, cwd=folder)
+    assert reacher.returncode == 0, reacher.stderr
     (folder / "my_clips").mkdir()
     for clip in sorted(clips.glob("*.npz"))[:1]:
         shutil.copy(clip, folder / "my_clips")
@@ -108,7 +112,7 @@ def desk(tmp_path_factory) -> Path:
         shutil.copy(gait / "coordinates.sto", folder / name)
     shutil.copytree(ROOT / "examples", folder / "examples")
     shutil.copy(ROOT / "examples" / "my_policy.py", folder / "my_module.py")
-    for name, archive in (("my_run", "rollouts"), ("walker", "walks")):
+    for name, archive in (("my_run", "rollouts"), ("walker", "walks"), ("reacher", "latents")):
         words = (f"checkpoint=runs/{name}", f"archive={archive}.npz", "distances=false")
         done = run(Command("", "tools/evaluate.py", words), folder)
         assert done.returncode == 0, done.stderr

@@ -189,7 +189,7 @@ def trained(device: str, task: str, updates: int, **settings) -> tuple[list[dict
     return metrics, trainer
 
 
-@pytest.mark.parametrize("policy", ["gated_residual", "mlp", "moe", "reflex"])
+@pytest.mark.parametrize("policy", ["gated_residual", "intention", "mlp", "moe", "reflex"])
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_collecting_and_learning_wait_for_nothing_and_learn_what_a_cpu_learns(policy, name):
     half = {"actions": {"muscles": {"mapping": "half"}}} if policy == "reflex" else {}

@@ -47,9 +47,11 @@ def without_times(metrics):
     return {k: v for k, v in metrics.items() if not k.startswith(TIMES)}
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_resume_is_exact(tmp_path, name):
-    settings = {"optimizer": {"name": name}}
+@pytest.mark.parametrize(
+    ("name", "policy"), [("adamw", "gated_residual"), ("muon", "gated_residual"), ("adamw", "intention")]
+)
+def test_resume_is_exact(tmp_path, name, policy):
+    settings = {"optimizer": {"name": name}, "policy": policy}
     whole = small(tmp_path / "whole", 6, **settings)
     straight = [whole.iteration() for _ in range(6)]
     first = small(tmp_path / "parts", 6, **settings)

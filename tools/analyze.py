@@ -364,7 +364,7 @@ def roll_out(options: AnalyzeOptions) -> list[Any]:
         walking_bodies(env.embodiment)
         archives = []
         for seed in range(options.seeds):
-            recorder = ArchiveRecorder(env)
+            recorder = ArchiveRecorder(env, policy.activity)
             controller = PolicyController(policy, stochastic=seed > 0, seed=seed)
             evaluate(env, controller, callbacks=[recorder])
             path = Path(options.output) / (f"rollouts_seed{seed}.npz" if seed else "rollouts.npz")

@@ -88,12 +88,13 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
     device = "cpu" if options.backend == "both" and backend == "mujoco" else options.device
     cfg = with_overrides(cfg, backend=backend, device=device)
     env, controller = make_controlled_env(options, cfg, options.num_envs, stochastic=options.stochastic)
+    activity = None if options.policy else controller.policy.activity
     try:
         seeds: list[dict[str, Any]] = []
         for seed in range(options.seed, options.seed + options.seeds):
             if options.stochastic:
                 controller.reseed(seed)
-            recorder = ArchiveRecorder(env) if archive is not None and not seeds else None
+            recorder = ArchiveRecorder(env, activity) if archive is not None and not seeds else None
             callbacks = [*([Distances()] if options.distances else []), *([recorder] if recorder else [])]
             with tqdm(total=len(env.goal.trials.names), unit="trial", disable=None) as bar:
                 seeds.append(evaluate(env, controller, callbacks=callbacks, progress=bar.update))

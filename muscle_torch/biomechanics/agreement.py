@@ -1,5 +1,6 @@
 """Agreement of two curves: correlation, error, lag, co-contraction, and the agreement between people."""
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -16,6 +17,12 @@ def pearson(first: np.ndarray, second: np.ndarray) -> float:
     if norm <= 1e-12 * max(1.0, float(np.abs(first).max() * np.abs(second).max())) * len(a):
         return float("nan")
     return float(np.clip(a @ b / norm, -1.0, 1.0))
+
+
+def mean_of_known(values: Sequence[float]) -> float:
+    """Return the mean of the numbers that are not NaN; NaN if there is none."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def rmse(first: np.ndarray, second: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """Record an evaluation as a rollout archive (`muscle_torch.motion.rollout_archive`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mujoco
@@ -15,16 +15,25 @@ from .callback import EvaluationCallback
 from .trials import motions_of
 
 BEFORE = {"qpos": "qpos", "qvel": "qvel", "activation": "act", "muscle_force": "actuator_force", "touch": "sensordata"}
+PREFIX = "network/"  # of what the policy computes, among the columns
 AFTER = {"excitation": "ctrl", "joint_force": "qfrc_actuator", "sensor_force": "sensordata"}
 
 
 class ArchiveRecorder(EvaluationCallback):
     """Callback that records rollouts: `evaluate(env, controller, callbacks=[ArchiveRecorder(env)])`.
 
-    Needs about 5 kB of memory per frame of the full body.
+    Needs about 5 kB of memory per frame of the full body, plus what `activity` returns.
     """
 
-    def __init__(self, env: Any):
+    def __init__(self, env: Any, activity: Callable[[Tensor], Mapping[str, Tensor]] | None = None):
+        """Prepare for the environment's body.
+
+        Args:
+            env: Made with `make_env(..., evaluation=True)`.
+            activity: From an observation (W, D) to what the policy computes, by name, each (W, width): the method
+                `activity` of what `load_policy` returns. None: nothing is stored of it.
+        """
+        self._activity = activity
         body: Embodiment = env.embodiment
         self._body, self._episodes = body, dict[int, Episode]()
         self._joints = torch.from_numpy(body.joint_qvel_ids)
@@ -39,6 +48,10 @@ class ArchiveRecorder(EvaluationCallback):
 
     def on_step_begin(self, env: Any) -> None:
         self._steps.append({name: self._read(env, field) for name, field in BEFORE.items()})
+        if self._activity is not None:
+            activity = self._activity(env.observation)
+            count = len(self._trials)
+            self._steps[-1] |= {PREFIX + name: values[:count].cpu() for name, values in activity.items()}
 
     def on_step_end(self, env: Any, transition: Any) -> None:
         row = {name: self._read(env, field) for name, field in AFTER.items()}
@@ -89,7 +102,8 @@ class ArchiveRecorder(EvaluationCallback):
                 rows["qpos"][:, :2] += reference[0, :2]
         steps = np.arange(1, len(rows["qpos"]) + 1)
         name = env.goal.trials.names[trial]
-        return Episode(clip=trial, name=name, reference=reference, reference_step=steps, **rows)
+        network = {key.removeprefix(PREFIX): rows.pop(key) for key in list(rows) if key.startswith(PREFIX)}
+        return Episode(trial, name, reference, reference_step=steps, network=network, **rows)
 
 
 def _finite_rows(rows: Mapping[str, np.ndarray]) -> int:

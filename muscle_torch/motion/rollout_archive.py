@@ -8,7 +8,7 @@ frame t of the clip, before the control step (`activation_sample_phase` is pre_s
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ COLUMNS = {
 }
 
 
+NETWORK = "network_activity"  # names of what the policy computed; `episode_<i>_network_<name>` holds it
+
+
 @dataclass(frozen=True)
 class Episode:
     """One trial played from its start: T control steps; for a motion of L frames T <= L - 1, fewer if it was lost."""
@@ -53,6 +56,7 @@ class Episode:
     joint_force: np.ndarray  # (T, joints) generalized force of muscles and motors after the step [N m or N]
     sensor_force: np.ndarray  # (T, sensors) contact force after the step [N]
     reference_step: np.ndarray  # (T,) frame of the reference after the step
+    network: dict[str, np.ndarray] = field(default_factory=dict)  # what the policy computed: name -> (T, width)
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,14 @@ def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
         "force_sensor_units": ["N"] * len(archive.sensor_names),
         "model_mass_kg": archive.mass,
     }
+    if archive.episodes and archive.episodes[0].network:
+        arrays[NETWORK] = list(archive.episodes[0].network)
     if archive.motion_group:
         arrays["motion_group"] = archive.motion_group
     for index, episode in enumerate(archive.episodes):
         prefix = f"episode_{index}_"
-        arrays |= {prefix + COLUMNS[f.name]: getattr(episode, f.name) for f in fields(Episode)}
+        arrays |= {prefix + column: getattr(episode, name) for name, column in COLUMNS.items()}
+        arrays |= {f"{prefix}network_{name}": values for name, values in episode.network.items()}
         arrays |= {prefix + "traj_length": len(episode.reference) or len(episode.qpos) + 1}
         arrays |= {prefix + "timesteps": np.arange(len(episode.qpos))}
     # An empty tuple would become an array of numbers.
@@ -179,6 +186,9 @@ def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
 def _episode(arrays: Mapping[str, np.ndarray], prefix: str) -> Episode:
     values: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
     return Episode(**values | {"clip": int(values["clip"]), "name": str(values["name"])})
+    found: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
+    network = {str(name): arrays[f"{prefix}network_{name}"] for name in arrays.get(NETWORK, ())}
+    return Episode(**found | {"clip": int(found["clip"]), "name": str(found["name"]), "network": network})
 
 
 def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
@@ -190,3 +200,7 @@ def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
         shape = getattr(episode, name).shape
         if shape != (steps, columns):
             raise ValueError(f"episode {index}: {COLUMNS[name]} has shape {shape}, expected {(steps, columns)}")
+            raise ValueError(f"episode {index}: {COLUMNS[name]} has shape {shape}, needed {(steps, columns)}")
+    for name, values in episode.network.items():
+        if values.ndim != 2 or len(values) != steps:
+            raise ValueError(f"episode {index}: network_{name} has shape {values.shape}, needed ({steps}, width)")

@@ -213,6 +213,29 @@ class ActorCritic(Protocol):
 
 
 @runtime_checkable
+class LatentPolicy(Protocol):
+    """A policy that draws a latent at every control step and may relate it to that of the step before.
+
+    The noise of the latent is stored in the rollout, so that the loss sees the latent that acted.
+    """
+
+    latent_size: int  # L
+
+    def latent_distribution(
+        self, observation: Tensor, noise: Tensor, previous: Tensor, first: Tensor
+    ) -> tuple[Distribution, Tensor]:
+        """Return the distribution of actions given the latent, and the latent (..., L), which carries no gradient.
+
+        Args:
+            observation: (..., D).
+            noise: Standard normal (..., L), from which the latent is drawn.
+            previous: Latent of the step before, (..., L).
+            first: Where an episode begins and `previous` says nothing, bool (...).
+        """
+        ...
+
+
+@runtime_checkable
 class Searchable(Protocol):
     """A policy with a few parameters that the cross-entropy method can search."""
 

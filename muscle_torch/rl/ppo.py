@@ -12,7 +12,8 @@ from muscle_torch.errors import InputError
 
 from .algorithm import Algorithm
 from .batching import rows_at_once
-from .contracts import ActorCritic, Step, TrainingEnv
+from .contracts import ActorCritic, LatentPolicy, Step, TrainingEnv
+from .latents import LatentRollout
 from .optimizer import make_optimizer
 from .ppo_update import PPOUpdate, count_minibatches
 from .process_group import ProcessGroup
@@ -31,6 +32,7 @@ class PPO(Algorithm):
         self.optimizer = make_optimizer(cfg.optimizer, policy.parameters(), processes)
         self.learner = PPOUpdate(policy, self.optimizer, cfg.ppo, processes)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
+        self.latents = LatentRollout(policy, cfg.ppo.num_steps, env) if isinstance(policy, LatentPolicy) else None
         self.return_normalizer = ReturnNormalizer(env.num_envs, cfg.ppo.gamma, env.device, processes)
         self.updates = 0
         self.last_kl = 0.0
@@ -61,16 +63,21 @@ class PPO(Algorithm):
 
     def begin(self, observation: Tensor | None) -> Tensor:
         self.rollout.begin()
+        if self.latents is not None:
+            self.latents.begin(reset=observation is None)
         return super().begin(observation)
 
     def act(self, observation: Tensor) -> Tensor:
-        distribution = self.policy.distribution(observation)
+        act = self.policy.distribution if self.latents is None else self.latents.act
+        distribution = act(observation)
         action = distribution.sample()
         self.rollout.store_action(observation, action, distribution.log_prob(action))
         return action
 
     def record(self, step: Step, done: Tensor) -> bool:
         self.rollout.store_step(step, done)
+        if self.latents is not None:
+            self.latents.store_step(done)
         return True
 
     def observe(self) -> None:
@@ -98,7 +105,8 @@ class PPO(Algorithm):
         """Return the rollout under `reward` (T, W) as an update takes it: (samples (T W,), values, targets (T, W))."""
         rollout = self.rollout
         advantage, target, value = rollout.advantages(self.policy, reward, self.options.gamma, self.options.gae_lambda)
-        samples = TensorDict(
+        samples = {} if self.latents is None else self.latents.samples()
+        batch = TensorDict(
             {
                 "observation": rollout.observation[:-1],
                 "action": rollout.action,
@@ -106,10 +114,11 @@ class PPO(Algorithm):
                 "advantage": advantage.unsqueeze(-1),
                 "value_target": target.unsqueeze(-1),
                 "state_value": value.unsqueeze(-1),
+                **samples,
             },
             batch_size=rollout.reward.shape,
         )
-        return samples.reshape(-1), value, target
+        return batch.reshape(-1), value, target
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -125,10 +134,13 @@ class PPO(Algorithm):
         self.updates, self.last_kl = state["updates"], state["last_kl"]
 
     def shard_state(self) -> dict[str, Any]:
-        return {"running_return": self.return_normalizer.running.clone()}
+        latents = {} if self.latents is None else self.latents.state()
+        return {"running_return": self.return_normalizer.running.clone(), **latents}
 
     def load_shard_state(self, state: Mapping[str, Any]) -> None:
         self.return_normalizer.running.copy_(state["running_return"])
+        if self.latents is not None:
+            self.latents.load_state(dict(state))
 
     def _scaled_reward(self) -> Tensor:
         if not self.options.normalize_reward:

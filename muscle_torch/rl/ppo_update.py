@@ -11,7 +11,7 @@ from torchrl.objectives import ClipPPOLoss
 
 from muscle_torch.config import PPOConfig
 
-from .contracts import ActorCritic
+from .contracts import ActorCritic, LatentPolicy
 from .optimizer import Optimizer
 from .process_group import ProcessGroup, SingleProcess
 from .side_stream import SideStream
@@ -59,6 +59,16 @@ class LossActor(nn.Module):
         return self.policy.distribution(tensordict["observation"])
 
 
+class LatentLossActor(LossActor):
+    """The same for a policy that draws latents: the distribution given the latent that acted."""
+
+    policy: Any
+
+    def get_dist(self, tensordict: TensorDict) -> Distribution:
+        names = ("observation", "latent_noise", "latent_previous", "latent_first")
+        return self.policy.latent_distribution(*(tensordict[name] for name in names))[0]
+
+
 class PPOUpdate:
     """Clipped policy and value losses, gradient clipping; updates that are not finite are skipped and counted.
 
@@ -71,8 +81,9 @@ class PPOUpdate:
         self.options, self.optimizer, self.processes = options, optimizer, processes or SingleProcess()
         self.policy = policy
         self.processes.watch_gradients(optimizer.parameters)
+        actor = LatentLossActor(policy) if isinstance(policy, LatentPolicy) else LossActor(policy)
         self.loss = ClippedLoss(
-            LossActor(policy),  # type: ignore[arg-type]
+            actor,  # type: ignore[arg-type]
             policy.critic,  # type: ignore[arg-type]
             clip_epsilon=options.clip,
             entropy_bonus=True,
@@ -93,7 +104,8 @@ class PPOUpdate:
         processes call it together: a minibatch is then the union of theirs.
 
         Args:
-            batch: Flat (N,): observation, action, action_log_prob, advantage, value_target, state_value.
+            batch: Flat (N,): observation, action, action_log_prob, advantage, value_target, state_value; if the policy
+                draws latents, also what `LatentRollout.samples` names.
             learn_actor: False trains only the critic (its first fit, so that advantages mean something).
         """
         passes, kl = [], torch.zeros(())
