@@ -6,6 +6,10 @@ the solver of MuJoCo Warp 3.17 after one turn, because its line search returns 0
 As on MuJoCo C such a world stands in the default pose afterwards, and its numbers are finite.
 """
 
+# Kernels are Warp's language, of which only the grammar is Python's.
+# pyright: reportIndexIssue=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# pyright: reportOperatorIssue=false, reportCallIssue=false, reportArgumentType=false
+
 import mujoco_warp as mjw
 import warp as wp
 

@@ -4,6 +4,10 @@ A graph fills the batch with worlds that were reset, computes them, copies the r
 is left. A control step that ends few episodes then pays for few worlds, and one that ends none for nothing.
 """
 
+# Kernels are Warp's language, of which only the grammar is Python's.
+# pyright: reportIndexIssue=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# pyright: reportOperatorIssue=false, reportCallIssue=false, reportArgumentType=false
+
 import copy
 from contextlib import AbstractContextManager, nullcontext
 
@@ -143,7 +147,7 @@ class Resets:
         ]
         self._state = [(_words(getattr(d, name)), _words(getattr(self._small_d, name))) for name in ("qpos", "qvel")]
         device = d.qpos.device
-        self._arena = Arena(wp.device_to_torch(device)) if device.is_cuda else None
+        self._arena = Arena(torch.device(wp.device_to_torch(device))) if device.is_cuda else None
 
     def add_model_field(self, name: str) -> None:
         """Follow a model array (W, ...) that now has a row for every world."""
