@@ -78,7 +78,7 @@ def test_the_floor_shows_the_vertical_axis_of_steps_on_the_spot(tmp_path):
     lying = placed((0.0, 0.3, 0.25), turn)
     options = smpl(tmp_path, lying, Z_UP_SMPL)
     raw = read_motion(tmp_path / "walk.npz", options)
-    assert "the body lies along -y if z points up; if it stands, set up=-y" in raw.notes[0]
+    assert "the body lies along -y, assuming that z points up; if it stands, set up=-y" in raw.notes[0]
     np.testing.assert_allclose(raw.positions["neck"][:, 2], lying.landmarks["neck"][:, 2], atol=1e-6)
 
 
