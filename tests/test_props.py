@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_refused_in_one_line():
             hat.add_joint(name="hat", axis=[0, 0, 1])
             hat.add_geom(size=[0.1, 0, 0], mass=0.1)
 
-    with pytest.raises(InputError, match="hat does not stand beside the body"):
+    with pytest.raises(InputError, match="hat is not a separate tree after the body"):
         attach(arm, Hat())
     with pytest.raises(InputError, match="edit the body before ball is attached"):
         attach(arm, FAR).edited(lambda spec: None)

@@ -1,4 +1,4 @@
-"""Bodies: how each is built, what is tracked, which muscles and motors it has. `make_embodiment("bimanual")`."""
+"""Bodies: model, tracked sites, muscles and motors. `make_embodiment("bimanual")`."""
 
 import copy
 import dataclasses
@@ -29,26 +29,39 @@ __all__ = [
 
 
 def make_embodiment(name: str, /, **options: Any) -> Embodiment:
-    """Build a body: `make_embodiment("fullbody", fingers=True)`. Each call gets its own copy of the model.
+    """Build a body: `make_embodiment("fullbody", fingers=True)`.
 
     Args:
-        name: A key of EMBODIMENTS.
-        options: Fields of the body's options (muscle_torch/embodiments/options.py); the others keep their defaults.
+        name: A key of `EMBODIMENTS`.
+        options: Fields of the body's options (muscle_torch/embodiments/options.py); fields left out keep their defaults.
+
+    Returns:
+        The body with a new copy of its compiled model, which the caller may edit.
 
     Raises:
-        InputError: There is no such body or option, the installed MuJoCo or body models are another version than the
-            tested one, or muscles of the body bend otherwise than the tested ones.
+        InputError: The body or an option does not exist, MuJoCo or the body models are not the tested version, or
+            muscle lengths differ from the validated ones.
     """
     return _chosen(choose("embodiment", name, [Layer({"embodiment": {"name": name, **options}}, strict=True)]))
 
 
 def configured_embodiment(config: Config) -> Embodiment:
-    """Build the body of a training config, with the physics settings that the config names."""
+    """Build the body of a config, with its physics settings.
+
+    Args:
+        config: A configuration; reads `embodiment` and `physics`.
+
+    Returns:
+        The body with a new copy of its compiled model.
+
+    Raises:
+        InputError: As `make_embodiment` and `with_physics`.
+    """
     return with_physics(_chosen(config.embodiment), config.physics)
 
 
 def _chosen(choice: Choice) -> Embodiment:
-    # Lists as tuples: the options have to be hashable.
+    # Tuples instead of lists: `_make` caches by options, so they must be hashable.
     values = {f.name: getattr(choice.options, f.name) for f in dataclasses.fields(choice.options)}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     options = dataclasses.replace(choice.options, **lists)
@@ -58,7 +71,7 @@ def _chosen(choice: Choice) -> Embodiment:
 
 @functools.cache
 def _make(name: str, row: Row, options: BodyOptions) -> Embodiment:
-    """Compiled once a process: compiling takes a second or two, copying milliseconds."""
+    """Build a body once per process: compiling takes one or two seconds, copying the model milliseconds."""
     check_mujoco()
     made: Embodiment = row.load()(options)
     if made.key != name:

@@ -1,4 +1,4 @@
-"""MyoBimanualArm: thorax fixed to the world, two arms, 64 muscles (126 with fingers)."""
+"""MyoBimanualArm: two arms on a thorax that is fixed to the world, 64 muscles (126 with fingers)."""
 
 from functools import partial
 
@@ -10,12 +10,13 @@ from .guard import MODELS
 from .lean import lean_model
 from .options import BimanualOptions
 
-# In the model the right side comes first; the task lists the left side first, after the anchor.
+# The model has the right side first; the task lists the anchor, then the left side.
 MODEL_SITES = {"thorax": "upper_body_mimic"} | limb_sites(ARM_SITES, "rl")
 TRACKED_SITES = ("upper_body_mimic", *limb_sites(ARM_SITES, "lr").values())
 
 
 def build_spec(options: BimanualOptions) -> mujoco.MjSpec:
+    """Return a new spec of the arms with tracked sites, with or without finger joints and muscles."""
     spec = load_spec("bimanual")
     if not options.fingers:
         remove_fingers(spec)
@@ -25,6 +26,7 @@ def build_spec(options: BimanualOptions) -> mujoco.MjSpec:
 
 
 def make(options: BimanualOptions) -> Embodiment:
+    """Build the arms: 100 Hz control, 5 substeps of 2 ms."""
     model = lean_model(build_spec(options))
     return Embodiment(
         key="bimanual",

@@ -1,4 +1,4 @@
-"""Edits of the published models that both human bodies share: fingers, tracked sites, muscle groups of the arm."""
+"""Edits of the published models shared by both human bodies: fingers, tracked sites, muscle groups of the arm."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from muscle_torch.errors import InputError
 from .guard import MODELS, check_models
 
 DIGITS = (2, 3, 4, 5)
-# Most iterations of the constraint solver and of its line searches. The XML allows 100 and 50; from frames of motions,
-# under random excitations, at most 6 iterations were needed, and 8 and 16 gave the same states to the bit.
+# Limits of the constraint solver and of its line searches. The XML sets 100 and 50. Starting from motion frames with
+# random excitations, at most 6 iterations were needed, and limits of 8 and 16 gave bit-identical states.
 ITERATIONS, LINE_SEARCH_ITERATIONS = 10, 20
 
 
 def numbered(name: str, last: int) -> tuple[str, ...]:
-    """`numbered("DELT", 3)` is DELT1, DELT2, DELT3."""
+    """Return numbered names: `numbered("DELT", 3)` is `("DELT1", "DELT2", "DELT3")`."""
     return tuple(f"{name}{i}" for i in range(1, last + 1))
 
 
@@ -30,7 +30,7 @@ FINGER_MUSCLES = (
     *(f"{group}{i}" for group in ("FDS", "FDP", "EDC", "RI", "LU_RB", "UI_UB") for i in DIGITS),
 )
 
-# Arm muscles by the joint they mainly move; right names, the left ones carry the suffix `_left`.
+# Muscles of the right arm by the joint they mainly move; names of the left arm end in `_left`.
 CUFF = ("SUPSP", "INFSP", "SUBSC", "TMIN", "TMAJ")
 ARM_GROUPS = {
     "shoulder": (*numbered("DELT", 3), *CUFF, *numbered("PECM", 3), *numbered("LAT", 3), "CORB"),
@@ -40,20 +40,20 @@ ARM_GROUPS = {
     "hand": FINGER_MUSCLES,
 }
 
-# Tracked sites of both arms, body -> site without side; the order within a limb is that of the task.
+# Tracked sites of a limb: body -> site, both without side, in the task's order.
 ARM_SITES = {"humerus": "shoulder", "ulna": "elbow", "lunate": "hand"}
 LEG_SITES = {"femur": "hip", "tibia": "knee", "talus": "ankle", "toes": "toes"}
 SIDES = {"r": "right", "l": "left"}
 
 
 def load_spec(name: str) -> mujoco.MjSpec:
-    """Load the published model `bimanual` or `myofullbody`, with fewer solver iterations, otherwise unedited.
+    """Load the published model `bimanual` or `myofullbody` and reduce its solver iterations.
 
     Raises:
-        InputError: Another version of the models is installed.
+        InputError: The models are not installed, or not the tested version.
     """
     check_models()
-    from musclemimic_models import get_xml_path  # only now: it may be missing
+    from musclemimic_models import get_xml_path  # after the check: it may be missing
 
     spec = mujoco.MjSpec.from_file(str(get_xml_path(name)))
     spec.option.iterations, spec.option.ls_iterations = ITERATIONS, LINE_SEARCH_ITERATIONS
@@ -61,29 +61,33 @@ def load_spec(name: str) -> mujoco.MjSpec:
 
 
 def remove_fingers(spec: mujoco.MjSpec) -> None:
-    """Welds the fingers at their zero position and removes the muscles that move them, with their tendons.
+    """Fix the fingers at their zero position and remove the muscles and tendons that move them.
 
-    40 joints, 62 muscles and 62 tendons go; bodies, geoms, sites and sensors stay, so that masses and contacts do.
+    Removes 40 joints, 62 muscles and 62 tendons. Bodies, geoms, sites and sensors stay, so masses and contacts do not
+    change.
+
+    Raises:
+        InputError: The model lacks one of these elements.
     """
     joints = {f"{joint}_{side}" for joint in FINGER_JOINTS for side in SIDES}
     muscles = {muscle + suffix for muscle in FINGER_MUSCLES for suffix in ("", "_left")}
     tendons = {actuator.target for actuator in spec.actuators if actuator.name in muscles}
     for elements, names in ((spec.actuators, muscles), (spec.tendons, tendons), (spec.joints, joints)):
-        found = [element for element in elements if element.name in names]
-        if len(found) != len(names):
-            missing = sorted(names - {element.name for element in found})
+        removed = [element for element in elements if element.name in names]
+        if len(removed) != len(names):
+            missing = sorted(names - {element.name for element in removed})
             raise InputError(f"the model lacks {missing[:3]}: install musclemimic-models=={MODELS}")
-        for element in found:
+        for element in removed:
             spec.delete(element)
 
 
 def limb_sites(limb: Mapping[str, str], order: Sequence[str]) -> dict[str, str]:
-    """Body -> site name for one limb on both sides, sides in `order`: {"humerus_l": "left_shoulder_mimic", ...}."""
+    """Return body -> site name of a limb on both sides: `{"humerus_l": "left_shoulder_mimic", ...}`; sides in `order`."""
     return {f"{body}_{side}": f"{SIDES[side]}_{site}_mimic" for side in order for body, site in limb.items()}
 
 
 def add_sites(spec: mujoco.MjSpec, sites: Mapping[str, str]) -> None:
-    """A box site at the origin of each body, for tracking; group 4 keeps them out of ordinary pictures."""
+    """Add a box site at the origin of each body (body -> site name), in group 4, which renderings hide by default."""
     for body, site in sites.items():
         spec.body(body).add_site(
             name=site,
@@ -95,7 +99,7 @@ def add_sites(spec: mujoco.MjSpec, sites: Mapping[str, str]) -> None:
 
 
 def arm_groups(fingers: bool) -> dict[str, tuple[str, ...]]:
-    """Muscle groups of both arms together, right before left."""
+    """Return group -> muscle names of both arms, right before left; without the hand if the fingers are fixed."""
     return {
         group: names + tuple(f"{name}_left" for name in names)
         for group, names in ARM_GROUPS.items()
@@ -104,7 +108,7 @@ def arm_groups(fingers: bool) -> dict[str, tuple[str, ...]]:
 
 
 def left_right_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """(left, right) pairs: `X_left` with `X`, and `X_l` with `X_r`, in model order of the right one."""
+    """Return (left, right) pairs, `X_left` with `X` and `X_l` with `X_r`, in the order of the right names."""
     known, pairs = set(names), []
     for right in names:
         left = re.sub(r"_r$", "_l", right) if right.endswith("_r") else f"{right}_left"

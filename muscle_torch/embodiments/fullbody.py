@@ -25,7 +25,7 @@ CENTRE_SITES = {"pelvis": "pelvis_mimic", "lumbar1": "upper_body_mimic", "head":
 MODEL_SITES = CENTRE_SITES | limb_sites(ARM_SITES, "lr") | limb_sites(LEG_SITES, "lr")
 TRACKED_SITES = tuple(MODEL_SITES.values())
 
-# Trunk muscles by the start of their name (many fascicles each); leg muscles by the joint they mainly move.
+# Trunk muscles by name prefix (each has many fascicles); leg muscles by the joint they mainly move.
 TRUNK_PREFIXES = {
     "abdomen": ("rect_abd", "EO", "IO"),
     "back": ("IL_", "LTpT_", "LTpL_", "QL_", "MF_"),
@@ -38,8 +38,8 @@ LEG_GROUPS = {
     "knee": ("bflh", "bfsh", "recfem", "semimem", "semiten", "vasint", "vaslat", "vasmed"),
     "ankle": ("edl", "ehl", "fdl", "fhl", "gaslat", "gasmed", "perbrev", "perlong", "soleus", "tibant", "tibpost"),
 }
-# Joints that keep the body upright, forwards and sideways: ankle, hip (Horak and Nashner 1986) and trunk. -1: the
-# joint's sense is mirrored.
+# Joints that keep the body upright, in the sagittal and the frontal plane: ankle, hip (Horak and Nashner 1986) and
+# trunk. -1: the joint has the opposite sense.
 POSTURE = (
     ({"ankle_angle_r": 1, "ankle_angle_l": 1}, {"hip_flexion_r": 1, "hip_flexion_l": 1}, {"flex_extension": 1}),
     (
@@ -51,11 +51,12 @@ POSTURE = (
 
 
 def build_spec(options: FullBodyOptions) -> mujoco.MjSpec:
+    """Return a new spec of the body with tracked sites and a control range of [-1, 1] for every actuator."""
     spec = load_spec("myofullbody")
     if not options.fingers:
         remove_fingers(spec)
     add_sites(spec, MODEL_SITES)
-    # The XML mixes control ranges [0, 1] and [-1, 1]; an action has to mean the same for every muscle.
+    # The XML mixes control ranges [0, 1] and [-1, 1]; an action must have the same effect on every muscle.
     for actuator in spec.actuators:
         actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
         actuator.ctrlrange = [-1.0, 1.0]
@@ -64,6 +65,7 @@ def build_spec(options: FullBodyOptions) -> mujoco.MjSpec:
 
 
 def make(options: FullBodyOptions) -> Embodiment:
+    """Build the body: free root, four touch sensors, 100 Hz control, 5 substeps of 2 ms."""
     model = lean_model(build_spec(options))
     muscles = muscle_names(model)
     return Embodiment(
@@ -86,7 +88,7 @@ def make(options: FullBodyOptions) -> Embodiment:
 
 
 def _groups(muscles: tuple[str, ...], fingers: bool) -> dict[str, tuple[str, ...]]:
-    """Every muscle in one group a joint or region, and in one of trunk, upper_limb, lower_limb."""
+    """Return group -> muscles. Each muscle is in one group of a joint or region, and in trunk, upper_limb or lower_limb."""
     arm = arm_groups(fingers)
     trunk = {group: tuple(m for m in muscles if m.startswith(starts)) for group, starts in TRUNK_PREFIXES.items()}
     leg = {group: tuple(f"{name}_{side}" for side in "rl" for name in names) for group, names in LEG_GROUPS.items()}

@@ -1,10 +1,10 @@
-"""Refuse a MuJoCo that bends the muscles otherwise than the one the models were validated on.
+"""Check that the installed MuJoCo reproduces the validated muscle paths.
 
-Tendon wrapping changed between MuJoCo versions by up to 150 mm without a word, so a version number is not enough:
-muscle lengths at fixed poses are compared with `muscle_lengths.json`. The table holds, for each body with fingers,
-poses by joint name [rad, m] and the lengths of all muscles in them [m]; a body without fingers has a part of it.
+Tendon wrapping changed silently between MuJoCo versions, by up to 150 mm. A version number is therefore not enough:
+muscle lengths at fixed poses are compared with `muscle_lengths.json`. For each body with fingers, the table holds poses
+by joint name [rad, m] and the lengths of all muscles [m]; a body without fingers uses a part of it.
 
-After a deliberate change of MuJoCo or of the models, write the table anew: `python -c "from muscle_torch.embodiments
+After a deliberate change of MuJoCo or of the models, write the table again: `python -c "from muscle_torch.embodiments
 import guard; guard.write_table()"`
 """
 
@@ -25,56 +25,75 @@ from .embodiment import Embodiment
 MUJOCO = "3.17"
 MODELS = "1.0.6"
 INSTALL = f'pip install "mujoco~={MUJOCO}.0" "mujoco-warp~={MUJOCO}.0"'
-TOLERANCE = 1e-4  # [m]; wrong versions differ by millimetres, machines by nanometres
+TOLERANCE = 1e-4  # [m]; other MuJoCo versions differ by millimetres, other machines by nanometres
 TABLE = "muscle_lengths.json"
 NUM_POSES = 6
 
 
 def check_mujoco() -> None:
-    """Raise InputError if MuJoCo or MuJoCo Warp is not the tested version."""
+    """Check the versions of MuJoCo and MuJoCo Warp.
+
+    Raises:
+        InputError: One of them is not the tested version.
+    """
     installed = package_version("mujoco")
-    if not _is_wanted(installed):
-        raise InputError(f"MuJoCo {installed} is installed, {MUJOCO} is wanted: run `{INSTALL}`")
+    if not _is_tested(installed):
+        raise InputError(f"MuJoCo {installed} is installed, {MUJOCO} is required: run `{INSTALL}`")
     warp = package_version("mujoco-warp")
-    if warp is not None and not _is_wanted(warp):
+    if warp is not None and not _is_tested(warp):
         raise InputError(f"mujoco-warp {warp} does not fit MuJoCo {installed}: run `{INSTALL}`")
 
 
 def check_models() -> None:
-    """Raise InputError if the package of the published bodies is missing or not the tested version."""
+    """Check the version of the package with the published bodies.
+
+    Raises:
+        InputError: It is missing or not the tested version.
+    """
     models = package_version("musclemimic-models")
     if models != MODELS:
-        found = "missing" if models is None else f"version {models}"
-        raise InputError(f"the body models are {found}: run `pip install musclemimic-models=={MODELS}`")
+        status = "missing" if models is None else f"version {models}"
+        raise InputError(f"the body models are {status}: run `pip install musclemimic-models=={MODELS}`")
 
 
 def has_table(embodiment: Embodiment) -> bool:
-    """Return whether there is a table of validated muscle lengths for this body."""
+    """Return whether validated muscle lengths exist for this body."""
     return embodiment.name in _table()
 
 
 def check_muscle_lengths(embodiment: Embodiment) -> None:
-    """Raise InputError naming the muscle that differs most if any differs by more than `TOLERANCE`.
+    """Compare muscle lengths with the validated ones.
 
-    A body without a table is not checked, nor are muscles that its table lacks.
+    Bodies and muscles without validated lengths are not checked.
+
+    Raises:
+        InputError: A length differs by more than `TOLERANCE`; the message names the muscle that differs most.
     """
     if not has_table(embodiment):
         return
     table = _table()[embodiment.name]
     names = [name for name in embodiment.muscle_names if name in table["lengths"]]
-    want = np.array([table["lengths"][name] for name in names]).T
-    got = muscle_lengths(embodiment, table["poses"])[:, embodiment.muscle_columns(names)]
-    pose, muscle = np.unravel_index(np.argmax(np.abs(got - want)), got.shape)
-    difference = got[pose, muscle] - want[pose, muscle]
+    validated = np.array([table["lengths"][name] for name in names]).T
+    lengths = muscle_lengths(embodiment, table["poses"])[:, embodiment.muscle_columns(names)]
+    pose, muscle = np.unravel_index(np.argmax(np.abs(lengths - validated)), lengths.shape)
+    difference = lengths[pose, muscle] - validated[pose, muscle]
     if abs(difference) > TOLERANCE:
         raise InputError(
             f"{embodiment.name}: muscle {names[muscle]} is {1000 * difference:+.1f} mm off its "
-            f"known length; installed mujoco {mujoco.__version__}, wanted {MUJOCO}: run `{INSTALL}`"
+            f"validated length; MuJoCo {mujoco.__version__} is installed, {MUJOCO} is required: run `{INSTALL}`"
         )
 
 
 def muscle_lengths(embodiment: Embodiment, poses: dict[str, list[float]]) -> np.ndarray:
-    """Lengths [m] of all muscles, (poses, muscles), in `poses`: joint name -> position in each pose."""
+    """Compute the lengths of all muscles in several poses.
+
+    Args:
+        embodiment: The body.
+        poses: Joint name -> its position in each pose [rad, m]; joints left out keep their default position.
+
+    Returns:
+        (poses, muscles) [m].
+    """
     model = embodiment.model
     data = mujoco.MjData(model)
     lengths = []
@@ -92,7 +111,7 @@ def muscle_lengths(embodiment: Embodiment, poses: dict[str, list[float]]) -> np.
 
 
 def write_table() -> None:
-    """Writes `muscle_lengths.json` with the MuJoCo and the models that are installed."""
+    """Write `muscle_lengths.json` with the installed versions of MuJoCo and the models."""
     from . import bimanual, fullbody
     from .options import BimanualOptions, FullBodyOptions
 
@@ -103,7 +122,7 @@ def write_table() -> None:
 
 
 def make_table(embodiments: list[Embodiment]) -> dict[str, Any]:
-    """The table of `embodiments` (with fingers): spread-out poses inside the joint ranges, and muscle lengths."""
+    """Return the table of bodies with fingers: poses spread over the joint ranges, and muscle lengths in them."""
     table: dict[str, Any] = {}
     for embodiment in embodiments:
         addresses = _joint_addresses(embodiment)
@@ -130,7 +149,7 @@ def _poses(embodiment: Embodiment) -> np.ndarray:
 
 
 def _joint_addresses(embodiment: Embodiment) -> dict[str, int]:
-    """Scalar joint name -> its address in qpos."""
+    """Return name -> qpos address of the hinges and slides."""
     names = [embodiment.joint_names[j] for j in embodiment.scalar_joint_ids]
     return dict(zip(names, embodiment.joint_qpos_ids.tolist(), strict=True))
 
@@ -140,5 +159,5 @@ def _table() -> dict[str, Any]:
     return json.loads(resources.files("muscle_torch.embodiments").joinpath(TABLE).read_text())
 
 
-def _is_wanted(version: str | None) -> bool:
+def _is_tested(version: str | None) -> bool:
     return version is not None and (version == MUJOCO or version.startswith(f"{MUJOCO}."))

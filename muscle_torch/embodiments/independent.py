@@ -1,4 +1,4 @@
-"""The independent velocities of a body: the free root's and those of joints that no equality ties to others."""
+"""Independent velocities of a body: those of the free root and of joints without a coupling equality."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ ROOT_AXES = ("x", "y", "z", "roll", "pitch", "yaw")
 
 
 class IndependentJoints:
-    """Which degrees of freedom of a body are independent, and how all others follow them.
+    """The independent degrees of freedom of a body, and how the dependent ones follow them.
 
     Attributes:
-        dofs: (n,) addresses in qvel, the root's six first where there is a free root.
-        names: (n,) joint of each; a free joint's six are named after its axes ("root x" to "root yaw").
-        joints: the names without the root's.
+        dofs: Addresses in qvel, (n,); those of a free root come first.
+        names: Joint of each, (n,); those of a free root are "root x" to "root yaw".
+        joints: The names without those of the root.
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
@@ -31,7 +31,7 @@ class IndependentJoints:
         self.names = (*root, *self.joints)
         self.dofs = np.concatenate((np.arange(len(root)), model.jnt_dofadr[joints])).astype(np.int64)
         dof_of = {int(model.jnt_qposadr[j]): int(model.jnt_dofadr[j]) for j in embodiment.scalar_joint_ids}
-        # Rows of the coupling are ordered: a joint comes after the one that it follows.
+        # Rows of the coupling are ordered: a joint comes after the one on which it depends.
         self._rows = [
             (dof_of[int(address)], dof_of[int(leader)], int(leader), np.polynomial.polynomial.polyder(polynomial))
             for address, leader, polynomial in zip(
@@ -41,7 +41,7 @@ class IndependentJoints:
         ]
 
     def tangent(self, qpos: np.ndarray) -> np.ndarray:
-        """Return (nv, n) at qpos (nq,): `tangent @ independent velocities` are the velocities of all dofs."""
+        """Return the matrix (nv, n) from independent velocities to those of all dofs, at qpos (nq,)."""
         out = np.zeros((self._nv, len(self.dofs)))
         out[self.dofs, np.arange(len(self.dofs))] = 1.0
         for dof, leader_dof, leader, slope in self._rows:
@@ -50,10 +50,16 @@ class IndependentJoints:
         return out
 
     def along(self, qpos: np.ndarray, joints: Sequence[str]) -> np.ndarray:
-        """Return (num_qvel, J) at qpos (num_qpos,): the body's velocities while each of J joints moves at 1.
+        """Return the velocities of the body while one of J joints moves at 1 rad/s or m/s, (num_qvel, J).
 
-        Its transpose turns generalised forces into the moments about these joints. Raises InputError for a joint that
-        follows others.
+        The transpose converts generalized forces to moments about these joints.
+
+        Args:
+            qpos: Pose, (num_qpos,).
+            joints: Names of J independent joints.
+
+        Raises:
+            InputError: A joint does not exist or depends on another one.
         """
         for joint in joints:
             if joint not in self.joints:

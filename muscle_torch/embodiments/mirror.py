@@ -1,9 +1,9 @@
-"""Is the left side the mirror image of the right one? Found by calculation, not by names: `mirror_findings(body)`.
+"""Check whether the left side of a body is the mirror image of the right one: `mirror_findings(body)`.
 
-A pose of the right side is put on the left, mirrored at the body's own sagittal plane. Then everything that comes in
-pairs must agree: masses, joint ranges, coupled joints, muscle parameters, positions, muscle lengths and moment arms.
-Sides are told by name (`x_r` and `x_l`; muscles by `Embodiment.left_right`); which way a joint turns in the mirror is
-told by its axis. A reflection M turns a vector v into M v and a rotation axis a into det(M) M a = -M a.
+A pose of the right side is mirrored to the left at the body's sagittal plane. Then all paired quantities must agree:
+masses, joint ranges, coupled joints, muscle parameters, positions, muscle lengths and moment arms. Names define pairs
+(`x_r` and `x_l`; muscles by `Embodiment.left_right`), axes the sense of a joint in the mirror: a reflection M maps a
+vector v to M v and a rotation axis a to det(M) M a = -M a.
 """
 
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from .embodiment import Embodiment, names_of
 from .moment_arms import moment_arms, random_pose
 
 HINGE, SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE
-# kind -> what is compared, its unit, and how much a pair may differ before it is a finding
+# kind -> quantity that is compared, its unit, and its tolerance
 KINDS: dict[str, tuple[str, str, float]] = {
     "mass": ("mass of a body", "kg", 1e-6),
     "axis": ("tilt of a joint axis out of the mirror", "rad", 5e-3),
     "range": ("end of a joint range", "rad or m", 1e-3),
-    "coupling": ("coupled joint, over the range of the joint it follows", "rad or m", 1e-3),
+    "coupling": ("coupled joint, over the range of its independent joint", "rad or m", 1e-3),
     "position": ("distance of a body from its mirror image", "m", 5e-3),
     "force": ("largest isometric force", "N", 1e-3),
     "length_range": ("range of muscle length", "m", 1e-3),
@@ -33,8 +33,8 @@ KINDS: dict[str, tuple[str, str, float]] = {
     "sign": ("moment arms of opposite sign", "m", 1e-3),
     "push": ("a muscle that pushes", "N", 0.0),
 }
-# Faults of the published models as they are: key of the body -> pair (its right one) -> what is wrong.
-# The tolerances of "axis" and "position" let pass that both arms of musclemimic-models 1.0.6 are turned by 0.1 degree.
+# Known faults of the published models: key of the body -> right element of the pair -> fault.
+# The tolerances of "axis" and "position" allow for the rotation of both arms of musclemimic-models 1.0.6 by 0.1 degree.
 KNOWN_FAULTS: dict[str, dict[str, str]] = {
     "fullbody": {"LTpT_T12_r": "LTpT_T12_l runs along the right side: its sites are those of LTpT_T12_r"},
 }
@@ -45,59 +45,88 @@ class Finding:
     """One pair that differs by more than the tolerance of its kind."""
 
     kind: str  # key of KINDS
-    name: str  # the right one
-    left: float  # value on the left, mirrored to the right where it has a direction
+    name: str  # right element of the pair
+    left: float  # value on the left; mirrored to the right if it has a direction
     right: float
-    detail: str = ""  # what else says where: a joint, a coordinate
+    detail: str = ""  # joint or coordinate concerned
 
     @property
     def difference(self) -> float:
+        """Absolute difference of the two values."""
         return abs(self.left - self.right)
 
     def __str__(self) -> str:
-        what, unit, _ = KINDS[self.kind]
+        quantity, unit, _ = KINDS[self.kind]
         where = f"{self.name} ({self.detail})" if self.detail else self.name
-        return f"{where}: {what} {self.left:.4g} left, {self.right:.4g} right [{unit}]"
+        return f"{where}: {quantity} {self.left:.4g} left, {self.right:.4g} right [{unit}]"
 
 
 def known(embodiment: Embodiment, finding: Finding) -> bool:
-    """Whether the finding is a fault of the published model that has an entry in `KNOWN_FAULTS`."""
+    """Return whether a finding is a fault listed in `KNOWN_FAULTS`."""
     return finding.name in KNOWN_FAULTS.get(embodiment.key, {})
 
 
 def mirror_findings(embodiment: Embodiment, num_poses: int = 16, seed: int = 0) -> list[Finding]:
-    """Every pair that is no mirror image, the largest difference first within its kind; () for one-sided bodies.
+    """Compare both sides of a body.
 
-    num_poses: random poses inside the joint ranges, coupled joints in place; what depends on the pose is reported where
-    it differs most. Raises InputError where names say left and right but the body has no such sides.
+    Args:
+        embodiment: The body.
+        num_poses: Number of random poses within the joint ranges, couplings satisfied. Quantities that depend on the
+            pose are reported in the pose in which they differ most.
+        seed: Of the random poses.
+
+    Returns:
+        The pairs that differ by more than their tolerance, by kind, largest difference first; [] for one-sided bodies.
+
+    Raises:
+        InputError: Bodies are named left and right but do not lie on opposite sides of a plane.
     """
     sides = Sides(embodiment)
     if not sides.bodies:
         return []
-    found = [*_masses(sides), *_axes(sides), *_ranges(sides), *_couplings(sides), *_muscles(sides)]
-    found += _poses(sides, num_poses, np.random.default_rng(seed))
+    findings = [*_masses(sides), *_axes(sides), *_ranges(sides), *_couplings(sides), *_muscles(sides)]
+    findings += _poses(sides, num_poses, np.random.default_rng(seed))
     order = list(KINDS)
-    return sorted(found, key=lambda f: (order.index(f.kind), -f.difference))
+    return sorted(findings, key=lambda f: (order.index(f.kind), -f.difference))
 
 
 class Sides:
-    """Pairs (left id, right id) of a body, its sagittal plane, and how joints turn in the mirror."""
+    """Pairs of a body, its sagittal plane, and the sense of joints in the mirror.
+
+    Attributes:
+        embodiment: The body.
+        model: Its model.
+        data: MuJoCo data for computations.
+        body_names: Names of the bodies, by id.
+        joint_names: Names of the joints, by id.
+        bodies: (left, right) body ids.
+        joints: (left, right) joint ids.
+        muscles: (left, right) indices among the muscles.
+        axis: World axis normal to the sagittal plane.
+        reflection: Reflection at the plane, (3, 3).
+        offset: Twice the plane's position along its normal, (3,) [m].
+    """
 
     def __init__(self, embodiment: Embodiment):
+        """Find the pairs and the plane.
+
+        Raises:
+            InputError: Bodies are named left and right but do not lie on opposite sides of a plane.
+        """
         self.embodiment, self.model = embodiment, embodiment.model
         self.data = mujoco.MjData(self.model)
         mujoco.mj_kinematics(self.model, self.data)
         self.body_names = names_of(self.model, "body")[: embodiment.sizes.bodies]
         self.joint_names = embodiment.joint_names
         self.bodies, self.joints = _pairs(self.body_names), _pairs(self.joint_names)
-        # Places among the muscles, not actuator ids: a motor may stand between them.
+        # Indices among the muscles, not actuator ids: there may be motors between them.
         columns = (embodiment.muscle_columns(pair) for pair in embodiment.left_right)
         self.muscles = [(int(left), int(right)) for left, right in columns]
         if self.bodies:
             self._find_plane()
 
     def _find_plane(self) -> None:
-        """The plane half-way between the pairs: its normal is the world axis along which they lie apart."""
+        """Set the plane half-way between the pairs; its normal is the world axis along which they lie apart."""
         left, right = np.array(self.bodies).T
         apart = (self.data.xpos[left] - self.data.xpos[right]).mean(0)
         self.axis = int(np.abs(apart).argmax())
@@ -108,26 +137,26 @@ class Sides:
         self.offset = 2 * float(np.median(middle)) * np.eye(3)[self.axis]
 
     def mirrored(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) on the other side."""
+        """Return points (..., 3) reflected to the other side."""
         return points @ self.reflection + self.offset
 
     @cached_property
     def turns(self) -> dict[int, tuple[int, float, float]]:
-        """Joint id -> (id of the joint it becomes in the mirror, +1 or -1, angle between their axes [rad]).
+        """Joint id -> (id of its mirror twin, sense +1 or -1, angle between their axes [rad]).
 
-        Hinges and slides only: a free root stays where it is.
+        Hinges and slides only: a free root stays in place.
         """
-        other = {a: b for pair in self.joints for a, b in (pair, pair[::-1])}
-        found = {}
+        partner = {a: b for pair in self.joints for a, b in (pair, pair[::-1])}
+        turns = {}
         for joint in self.embodiment.scalar_joint_ids.tolist():
-            twin = other.get(joint, joint)
+            twin = partner.get(joint, joint)
             axial = -1.0 if self.model.jnt_type[joint] == HINGE else 1.0
             cosine = float(axial * self.reflection @ self.data.xaxis[joint] @ self.data.xaxis[twin])
-            found[joint] = (twin, 1.0 if cosine > 0 else -1.0, float(np.arccos(min(abs(cosine), 1.0))))
-        return found
+            turns[joint] = (twin, 1.0 if cosine > 0 else -1.0, float(np.arccos(min(abs(cosine), 1.0))))
+        return turns
 
     def mirror_pose(self, qpos: np.ndarray) -> np.ndarray:
-        """The pose (num_qpos,) with left and right exchanged."""
+        """Return the pose (num_qpos,) with left and right exchanged."""
         out, address, start = qpos.copy(), self.model.jnt_qposadr, self.model.qpos0
         for joint, (twin, sign, _) in self.turns.items():
             away = qpos[address[joint]] - start[address[joint]]
@@ -158,18 +187,18 @@ def _axes(sides: Sides) -> Iterator[Finding]:
 
 
 def _ranges(sides: Sides) -> Iterator[Finding]:
-    """Ranges count from qpos0, as joint positions in the mirror do."""
+    """Compare joint ranges relative to qpos0, as joint positions are mirrored relative to it."""
     model, limits = sides.model, sides.model.jnt_range - sides.model.qpos0[sides.model.jnt_qposadr, None]
     for left, right in sides.joints:
         if right not in sides.turns or not (model.jnt_limited[left] and model.jnt_limited[right]):
             continue
-        seen = limits[left] if sides.turns[right][1] > 0 else -limits[left][::-1]
+        mirrored = limits[left] if sides.turns[right][1] > 0 else -limits[left][::-1]
         for end, name in enumerate(("lower", "upper")):
-            yield from _finding("range", sides.joint_names[right], seen[end], limits[right][end], name)
+            yield from _finding("range", sides.joint_names[right], mirrored[end], limits[right][end], name)
 
 
 def _couplings(sides: Sides) -> Iterator[Finding]:
-    """q - q0 = poly(p - p0) on both sides, compared where p can be."""
+    """Compare q - q0 = poly(p - p0) on both sides, over the range of p."""
     model, coupling = sides.model, sides.embodiment.dependent
     joint_of = {int(a): j for j, a in enumerate(model.jnt_qposadr)}
     rows = {
@@ -195,7 +224,7 @@ def _couplings(sides: Sides) -> Iterator[Finding]:
 
 
 def _muscles(sides: Sides) -> Iterator[Finding]:
-    """Parameters, and the sign of the force: MuJoCo's muscles pull with a negative one."""
+    """Compare muscle parameters, and check the sign of the force: MuJoCo's muscles pull with a negative one."""
     model, names, ids = sides.model, sides.embodiment.muscle_names, sides.embodiment.muscle_ids
     force, limits = model.actuator_gainprm[ids, 2], model.actuator_lengthrange[ids]
     for left, right in sides.muscles:
@@ -212,7 +241,7 @@ def _muscles(sides: Sides) -> Iterator[Finding]:
 
 
 def _poses(sides: Sides, count: int, random: np.random.Generator) -> Iterator[Finding]:
-    """Right side in random poses against left side in their mirror images, each pair where it differs most."""
+    """Compare the right side in random poses with the left side in mirrored ones; report the worst pose of each pair."""
     worst: dict[tuple[str, str, str], Finding] = {}
     for _ in range(count):
         pose = random_pose(sides.embodiment, random)
@@ -227,9 +256,9 @@ def _pose(sides: Sides, pose: np.ndarray) -> Iterator[Finding]:
     names, model = sides.embodiment.muscle_names, sides.model
     place, length, arm = _measure(sides, pose)
     place_mirrored, length_mirrored, arm_mirrored = _measure(sides, sides.mirror_pose(pose))
-    seen = sides.mirrored(place_mirrored)
+    reflected = sides.mirrored(place_mirrored)
     for left, right in sides.bodies:
-        away = float(np.linalg.norm(seen[left] - place[right]))
+        away = float(np.linalg.norm(reflected[left] - place[right]))
         yield from _finding("position", sides.body_names[right], away, 0.0)
     for left, right in sides.muscles:
         yield from _finding("length", names[right], length_mirrored[left], length[right])
@@ -241,7 +270,7 @@ def _pose(sides: Sides, pose: np.ndarray) -> Iterator[Finding]:
 
 
 def _measure(sides: Sides, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Body positions (nbody, 3) [m], muscle lengths (muscles,) [m], moment arms (muscles, dofs) [m] in a pose."""
+    """Return body positions (nbody, 3), muscle lengths (muscles,) and moment arms (muscles, dofs) in a pose, all [m]."""
     data = sides.data
     arms = moment_arms(sides.embodiment, data, qpos)
     return data.xpos.copy(), data.actuator_length[sides.embodiment.muscle_ids], arms

@@ -1,4 +1,4 @@
-"""Moment arms of the muscles, and which muscles pull alike."""
+"""Moment arms of the muscles, and the similarity of muscles."""
 
 from collections.abc import Sequence
 
@@ -7,25 +7,31 @@ import numpy as np
 
 from .embodiment import Embodiment, muscle_actuators
 
-POSES = 32  # moment arms are averaged over so many, drawn from the joints' ranges
+POSES = 32  # random poses within the joint ranges over which moment arms are averaged
 
 
 def moment_arms(embodiment: Embodiment, data: mujoco.MjData, qpos: np.ndarray) -> np.ndarray:
-    """Return the change of every muscle's length with every degree of freedom of the body in a pose (num_qpos,).
+    """Return the derivative of every muscle's length by every degree of freedom of the body.
 
-    (muscles, num_qvel) [m] or [m/rad].
+    Args:
+        embodiment: The body.
+        data: MuJoCo data of its model, which is overwritten.
+        qpos: Pose, (num_qpos,); props stay where they are.
+
+    Returns:
+        (muscles, num_qvel) [m/rad, m/m].
     """
     _forward(embodiment.model, data, qpos)
     return moment_matrix(embodiment, data)
 
 
 def moment_matrix(embodiment: Embodiment, data: mujoco.MjData) -> np.ndarray:
-    """Return the moment arms (muscles, num_qvel) of the posture that `data` was last forwarded to, dense."""
+    """Return the moment arms (muscles, num_qvel) in the pose for which `data` was last computed, dense."""
     return actuator_moments(embodiment.model, data)[embodiment.muscle_ids, : embodiment.num_qvel]
 
 
 def _forward(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> None:
-    """Compute everything that moment arms depend on; what is attached after the body stays where it is."""
+    """Compute all that moment arms depend on, for a pose of the body; props stay where they are."""
     data.qpos[: len(qpos)] = qpos
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
@@ -34,7 +40,7 @@ def _forward(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> No
 
 
 def actuator_moments(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-    """Return MuJoCo's sparse moment matrix of all actuators, dense (nu, nv); motors count too."""
+    """Return MuJoCo's moment matrix of all actuators, including motors, dense, (nu, nv)."""
     dense = np.zeros((model.nu, model.nv))
     mujoco.mju_sparse2dense(
         dense, data.actuator_moment.ravel(), data.moment_rownnz, data.moment_rowadr, data.moment_colind.ravel()
@@ -43,9 +49,9 @@ def actuator_moments(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
 
 
 def similarity(embodiment: Embodiment) -> np.ndarray:
-    """Return the cosines between the muscles' moment-arm vectors: 1 for synergists, -1 for antagonists.
+    """Return the cosines between the muscles' moment-arm vectors, averaged over random poses.
 
-    (muscles, muscles); the vectors are averaged over random poses.
+    (muscles, muscles): 1 for synergists, -1 for antagonists.
     """
     random, data = np.random.default_rng(0), mujoco.MjData(embodiment.model)
     arms = sum(moment_arms(embodiment, data, random_pose(embodiment, random)) for _ in range(POSES))
@@ -54,10 +60,16 @@ def similarity(embodiment: Embodiment) -> np.ndarray:
 
 
 def joint_pulls(model: mujoco.MjModel, planes: Sequence[Sequence[dict[str, int]]]) -> np.ndarray:
-    """How much each muscle helps to turn joints towards larger angles, (planes, sets, muscles).
+    """Return how strongly each muscle turns sets of joints towards larger angles.
 
-    planes: sets of joints that turn together, name -> 1 or -1. By the moment arms in the model's own pose; the
-    strongest muscle of a set has 1 or -1, antagonists the opposite sign.
+    Computed from the moment arms in the default pose.
+
+    Args:
+        model: The model.
+        planes: For each plane, sets of joints that turn together: joint name -> 1 or -1, its sense.
+
+    Returns:
+        (planes, sets, muscles) in [-1, 1]. The strongest muscle of a set has 1 or -1; antagonists have opposite signs.
     """
     data = mujoco.MjData(model)
     _forward(model, data, model.qpos0)
@@ -68,7 +80,7 @@ def joint_pulls(model: mujoco.MjModel, planes: Sequence[Sequence[dict[str, int]]
 
 
 def random_pose(embodiment: Embodiment, random: np.random.Generator) -> np.ndarray:
-    """(num_qpos,): each joint uniformly inside its range, coupled joints following, the root where the model has it."""
+    """Draw a pose (num_qpos,): joints uniformly within their ranges, couplings satisfied, the root in its default pose."""
     model, joints = embodiment.model, embodiment.scalar_joint_ids
     pose = embodiment.qpos0.copy()
     low, high = model.jnt_range[joints].T

@@ -1,7 +1,7 @@
 """Read the published mouse forelimb (Leonardis et al. 2025) from the user's copy of `mouse_arm.xml`.
 
-It is in talmolab/track-mjx (BSD-3), branch eric/akira-muscles, commit ae8d31f. Its meshes have absolute
-paths of another machine: they are looked for beside the XML, and left out if they are not there.
+Source: talmolab/track-mjx (BSD-3), branch eric/akira-muscles, commit ae8d31f. Its mesh paths are absolute and belong
+to another machine, so meshes are read from the folder of the XML; they are left out if one is missing there.
 """
 
 import hashlib
@@ -18,20 +18,23 @@ SOURCE = "mouse_arm.xml of github.com/talmolab/track-mjx, branch eric/akira-musc
 JOINTS = ("sh_elv", "sh_extension", "sh_rotation", "elbow")
 MUSCLES = ("Pec_C", "Lat", "PD", "AD", "MD", "Triceps_Lateral", "Triceps_Long", "Brachialis", "Biceps_Long")
 MASS, MASS_TOLERANCE = 0.970e-3, 0.01  # [kg], relative
-# The radius has its mass from its mesh alone; the clavicle and the scapula too, but they do not move.
+# The mass of the radius comes from its mesh alone; so do those of clavicle and scapula, which do not move.
 RADIUS_MASS = 1.8e-6  # [kg]
-BODIES = ("scapula", "humerus", "ulna", "wrist_body")  # that the tracked sites need
-MARKER = (0.0, 0.003, 0.0)  # the published wrist marker, in wrist_body [m]
-TIMESTEP, ITERATIONS = 0.00125, 6  # [s]; of the published task, the file's own are 0.001 s and 30
+BODIES = ("scapula", "humerus", "ulna", "wrist_body")  # to which tracked sites are fixed
+MARKER = (0.0, 0.003, 0.0)  # published wrist marker in wrist_body [m]
+TIMESTEP, ITERATIONS = 0.00125, 6  # [s]; those of the published task. The file has 0.001 s and 30
 
 
 def load_mouse_arm(path: str | Path) -> mujoco.MjSpec:
-    """Read the published arm with our tracked sites, the task's timestep and solver, and a control range of [-1, 1].
+    """Read the published arm; add tracked sites, the task's timestep and solver limits, and a control range of [-1, 1].
 
-    The range lets every action map mean the same as for the other bodies; muscles clip controls to [0, 1] themselves.
+    With this range, action mappings act as on the other bodies; MuJoCo's muscles clip controls to [0, 1].
+
+    Args:
+        path: The file `mouse_arm.xml`.
 
     Raises:
-        InputError: The file is missing, is no model, or is not this arm.
+        InputError: The file is missing, is not a MuJoCo model, or is not this arm.
     """
     path = Path(path).expanduser()
     spec = _read(path)
@@ -45,14 +48,14 @@ def load_mouse_arm(path: str | Path) -> mujoco.MjSpec:
         spec.body(body).add_site(name=name, pos=place, size=[0.0002, 0.0002, 0.0002], group=4)
     for muscle in spec.actuators:
         muscle.ctrlrange = [-1.0, 1.0]
-    spec.njmax = spec.nconmax = -1  # the file reserves an arena of 53 MB a world for contacts, of which there are none
+    spec.njmax = spec.nconmax = -1  # the file reserves 53 MB per world for contacts, and there are none
     spec.option.timestep = TIMESTEP
     spec.option.iterations = spec.option.ls_iterations = ITERATIONS
     return spec
 
 
 def mouse_version(path: str | Path) -> str:
-    """Return what tells one parameter set of the arm from another: a digest of the file."""
+    """Return a version that identifies the arm's parameter set: a digest of the file."""
     return f"mouse_arm.xml {hashlib.sha256(Path(path).expanduser().read_bytes()).hexdigest()[:12]}"
 
 

@@ -1,4 +1,4 @@
-"""The table of bodies and the options of each. Imports no torch: command lines read it before anything else."""
+"""The table of bodies and their options. Does not import torch, so that `--help` responds immediately."""
 
 import os
 from dataclasses import dataclass
@@ -9,34 +9,42 @@ from muscle_torch.config.kinds import Row
 
 @dataclass(frozen=True)
 class BodyOptions:
-    """Base of the options of every body; a body without options uses it as it is."""
+    """Base class of the options of all bodies; bodies without options use it directly."""
 
 
 @dataclass(frozen=True)
 class ToyArmOptions(BodyOptions):
-    motor: bool = key(False, "a massless motor at the elbow beside the two muscles")
+    """Options of `embodiment=toy_arm`."""
+
+    motor: bool = key(False, "add a massless motor at the elbow")
 
 
 @dataclass(frozen=True)
 class BimanualOptions(BodyOptions):
-    fingers: bool = key(False, "with movable fingers")
+    """Options of `embodiment=bimanual`."""
+
+    fingers: bool = key(False, "include finger joints and muscles")
 
 
 @dataclass(frozen=True)
 class FullBodyOptions(BodyOptions):
-    fingers: bool = key(False, "with movable fingers")
+    """Options of `embodiment=fullbody`."""
+
+    fingers: bool = key(False, "include finger joints and muscles")
 
 
 @dataclass(frozen=True)
 class MouseOptions(BodyOptions):
-    path: str = key("", "the published mouse_arm.xml (docs/mouse.md); empty: our own arm")
+    """Options of `embodiment=mouse`."""
+
+    path: str = key("", "file of the published mouse_arm.xml (docs/mouse.md); empty: our own arm")
 
     def __post_init__(self) -> None:
-        # Absolute, so that a run can be continued and evaluated from any folder.
+        # Absolute, so that runs can be resumed and evaluated from any folder.
         object.__setattr__(self, "path", self.path and os.path.abspath(os.path.expanduser(self.path)))
 
 
-# Key of a body (that of its plain imitation task and of its file) -> its builder, `make(options) -> Embodiment`.
+# Key of a body, also the name of its imitation task and of its file -> its builder, `make(options) -> Embodiment`.
 EMBODIMENTS: dict[str, Row] = {
     "toy_arm": Row("muscle_torch.embodiments.toy_arm:make", ToyArmOptions),
     "bimanual": Row("muscle_torch.embodiments.bimanual:make", BimanualOptions),

@@ -1,4 +1,4 @@
-"""Another timestep, number of substeps, solver or integrator for a body, and settings of these."""
+"""Physics settings of a body: timestep, substeps, solver and integrator."""
 
 import copy
 import dataclasses
@@ -25,13 +25,17 @@ INTEGRATORS = {
 
 
 def with_physics(embodiment: Embodiment, options: PhysicsConfig) -> Embodiment:
-    """Return the body with the physics settings that `options` names; itself if they name none.
+    """Return the body with other physics settings, or the body itself if `options` sets none.
 
-    A timestep alone keeps the control frequency, and the number of substeps follows; a number of substeps alone keeps
-    the timestep, and the control frequency follows; both together determine the control frequency.
+    If only the timestep is set, the control frequency is kept and the number of substeps follows. If only the number of
+    substeps is set, the timestep is kept and the control frequency follows. Together they determine it.
+
+    Args:
+        embodiment: The body.
+        options: Settings; None and 0 keep those of the body.
 
     Raises:
-        InputError: A number is too small, or the control step is no whole number of the new timesteps.
+        InputError: A number is too small, or the control step is not a multiple of the new timestep.
     """
     if options == PhysicsConfig():
         return embodiment
@@ -44,7 +48,7 @@ def with_physics(embodiment: Embodiment, options: PhysicsConfig) -> Embodiment:
         embodiment,
         model=model,
         substeps=substeps,
-        # The body's own number where nothing changes it: 1 / (substeps * timestep) may differ in the last digit.
+        # Unchanged if possible: 1 / (substeps * timestep) may differ in the last digit.
         control_frequency=1.0 / (substeps * timestep) if options.substeps else embodiment.control_frequency,
         build_spec=partial(edited_spec, embodiment.build_spec, lambda spec: set_options(spec.option)),
     )
@@ -54,14 +58,14 @@ def _check_counts(options: PhysicsConfig) -> None:
     for name in ("iterations", "ls_iterations", "contacts", "constraint_rows"):
         count = getattr(options, name)
         if count is not None and count < 1:
-            raise InputError(f"physics.{name}={count}: at least 1; leave it out for the body's own")
+            raise InputError(f"physics.{name}={count}: must be at least 1; leave it out to keep the body's value")
 
 
 def _steps(embodiment: Embodiment, options: PhysicsConfig) -> tuple[float, int]:
     """Return the timestep [s] and the number of substeps."""
     for name in ("timestep", "substeps"):
         if getattr(options, name) < 0:
-            raise InputError(f"physics.{name}={getattr(options, name)}: cannot be negative; 0 is the body's own")
+            raise InputError(f"physics.{name}={getattr(options, name)}: must not be negative; 0 keeps the body's value")
     timestep = options.timestep or embodiment.model.opt.timestep
     if options.substeps or not options.timestep:
         return timestep, options.substeps or embodiment.substeps
@@ -80,7 +84,7 @@ def _set_options(option: mujoco.MjOption, timestep: float, options: PhysicsConfi
     """Write the settings into a model's or a spec's options."""
     option.timestep = timestep
     if options.solver is not None:
-        if option.solver != SOLVERS[options.solver]:  # a body's limits hold for its own solver: CG needs more turns
+        if option.solver != SOLVERS[options.solver]:  # limits are tuned for the body's solver: CG needs more iterations
             option.iterations, option.ls_iterations = max(option.iterations, 100), max(option.ls_iterations, 50)
         option.solver = SOLVERS[options.solver]
     if options.integrator is not None:

@@ -1,4 +1,4 @@
-"""A one-hinge arm with a flexor and an extensor: small enough that tests and first looks take seconds."""
+"""A one-hinge arm with a flexor and an extensor, for tests and quick experiments."""
 
 from functools import partial
 
@@ -7,8 +7,8 @@ import mujoco
 from .embodiment import Embodiment
 from .options import ToyArmOptions
 
-# The upper arm hangs from a stand; the elbow bends forward (+x). At rest gravity straightens it (0 rad), so that every
-# other position has to be held by the flexor. The extensor wraps around the elbow.
+# The upper arm is fixed; the elbow bends forward (+x). Gravity straightens it (0 rad), so the flexor must hold every
+# other position. The extensor wraps around the elbow.
 XML = """
 <mujoco model="toy_arm">
   <option timestep="0.002"/>
@@ -58,11 +58,12 @@ XML = """
 </mujoco>
 """
 
-# Of the elbow at full control [N m]: about half of what the flexor can do.
+# Elbow torque at full control [N m], about half of the flexor's.
 MOTOR_TORQUE = 5.0
 
 
 def build_spec(options: ToyArmOptions) -> mujoco.MjSpec:
+    """Return a new spec of the arm, with or without motor."""
     spec = mujoco.MjSpec.from_string(XML)
     if options.motor:
         motor = spec.add_actuator(name="elbow_motor", target="elbow", trntype=mujoco.mjtTrn.mjTRN_JOINT)
@@ -73,6 +74,7 @@ def build_spec(options: ToyArmOptions) -> mujoco.MjSpec:
 
 
 def make(options: ToyArmOptions) -> Embodiment:
+    """Build the arm: 100 Hz control, 5 substeps of 2 ms."""
     return Embodiment(
         key="toy_arm",
         name="ToyArm",
