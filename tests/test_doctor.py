@@ -92,11 +92,11 @@ def test_errors_of_a_broken_installation_are_one_line():
         raise ModuleNotFoundError("No module named 'mujoco'")
 
     def wrong(cfg):
-        raise InputError("MuJoCo 4.0.0 is installed, 3.17 is wanted: run `pip install ...`")
+        raise InputError("MuJoCo 4.0.0 is installed, 3.17 is required: run `pip install ...`")
 
     cfg = load_config("toy_arm")
     assert doctor.examine(missing, cfg) == ("fail", "No module named 'mujoco': run `pip install -r requirements.txt`")
-    assert doctor.examine(wrong, cfg) == ("fail", "MuJoCo 4.0.0 is installed, 3.17 is wanted: run `pip install ...`")
+    assert doctor.examine(wrong, cfg) == ("fail", "MuJoCo 4.0.0 is installed, 3.17 is required: run `pip install ...`")
 
 
 def test_only_the_checks_are_printed():

@@ -213,7 +213,7 @@ def test_guard_names_the_wrong_package(monkeypatch):
     guard.check_mujoco()
     guard.check_models()
     for package, version, text in (
-        ("mujoco", "4.0.0", "MuJoCo 4.0.0 is installed, 3.17 is wanted"),
+        ("mujoco", "4.0.0", "MuJoCo 4.0.0 is installed, 3.17 is required"),
         ("mujoco", "3.170.0", "wanted"),
         ("mujoco-warp", "3.15.0", "mujoco-warp 3.15.0 does not fit"),
         ("musclemimic-models", "1.0.5", r"version 1.0.5: run `pip install musclemimic-models==1.0.6`"),

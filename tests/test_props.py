@@ -157,9 +157,9 @@ def test_a_ball_is_a_solid_sphere_that_bounces_off_the_floor():
 
 def test_what_does_not_fit_is_refused_in_one_line():
     arm = make_embodiment("toy_arm")
-    with pytest.raises(InputError, match="has a body 'hand' already"):
+    with pytest.raises(InputError, match="already has a body 'hand'"):
         attach(arm, Ball(name="hand"))
-    with pytest.raises(InputError, match="has a body 'ball' already"):
+    with pytest.raises(InputError, match="already has a body 'ball'"):
         attach(arm, Ball(), Ball())
 
     class Hat:

@@ -33,7 +33,7 @@ def make_embodiment(name: str, /, **options: Any) -> Embodiment:
 
     Args:
         name: A key of `EMBODIMENTS`.
-        options: Fields of the body's options (muscle_torch/embodiments/options.py); fields left out keep their defaults.
+        options: Fields of the body's options (muscle_torch/embodiments/options.py); omitted fields keep their defaults.
 
     Returns:
         The body with a new copy of its compiled model, which the caller may edit.

@@ -82,7 +82,7 @@ def remove_fingers(spec: mujoco.MjSpec) -> None:
 
 
 def limb_sites(limb: Mapping[str, str], order: Sequence[str]) -> dict[str, str]:
-    """Return body -> site name of a limb on both sides: `{"humerus_l": "left_shoulder_mimic", ...}`; sides in `order`."""
+    """Return body -> site name on both sides, in the order of sides: `{"humerus_l": "left_shoulder_mimic", ...}`."""
     return {f"{body}_{side}": f"{SIDES[side]}_{site}_mimic" for side in order for body, site in limb.items()}
 
 

@@ -241,7 +241,7 @@ def _muscles(sides: Sides) -> Iterator[Finding]:
 
 
 def _poses(sides: Sides, count: int, random: np.random.Generator) -> Iterator[Finding]:
-    """Compare the right side in random poses with the left side in mirrored ones; report the worst pose of each pair."""
+    """Compare the right side in random poses with the mirrored left side; report the worst pose of each pair."""
     worst: dict[tuple[str, str, str], Finding] = {}
     for _ in range(count):
         pose = random_pose(sides.embodiment, random)
@@ -270,7 +270,7 @@ def _pose(sides: Sides, pose: np.ndarray) -> Iterator[Finding]:
 
 
 def _measure(sides: Sides, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return body positions (nbody, 3), muscle lengths (muscles,) and moment arms (muscles, dofs) in a pose, all [m]."""
+    """Return body positions (nbody, 3), muscle lengths (muscles,), moment arms (muscles, dofs) in a pose, all [m]."""
     data = sides.data
     arms = moment_arms(sides.embodiment, data, qpos)
     return data.xpos.copy(), data.actuator_length[sides.embodiment.muscle_ids], arms

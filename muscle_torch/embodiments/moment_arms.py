@@ -80,7 +80,7 @@ def joint_pulls(model: mujoco.MjModel, planes: Sequence[Sequence[dict[str, int]]
 
 
 def random_pose(embodiment: Embodiment, random: np.random.Generator) -> np.ndarray:
-    """Draw a pose (num_qpos,): joints uniformly within their ranges, couplings satisfied, the root in its default pose."""
+    """Draw a pose (num_qpos,): joints uniformly within their ranges, couplings satisfied, root in its default pose."""
     model, joints = embodiment.model, embodiment.scalar_joint_ids
     pose = embodiment.qpos0.copy()
     low, high = model.jnt_range[joints].T

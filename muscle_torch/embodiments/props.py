@@ -69,7 +69,7 @@ def attach(embodiment: Embodiment, *props: Prop) -> Embodiment:
     after = all(names_of(model, kind)[: len(those)] == those for kind, those in before.items())
     if not after or (model.body_rootid[embodiment.model.nbody :] < embodiment.model.nbody).any():
         raise InputError(
-            f"{embodiment.name}: one of {', '.join(names)} is not a separate tree after the body: add it to the world body"
+            f"{embodiment.name}: one of {', '.join(names)} is not a separate tree after the body: fix its add_to"
         )
     return made
 
