@@ -19,7 +19,12 @@ from .terminations import Termination
 class Adaptation:
     """Counts how episodes end, by the goal's groups, and adapts thresholds, reward weights and sampling.
 
-    Failure rates are kept whether or not anything is adapted, for validation.
+    Failure rates are always updated, because validation reads them.
+
+    Attributes:
+        failures: Failure rate and sampling weight of each group.
+        termination: Curriculum of the termination thresholds.
+        reward: Curriculum of the reward weights.
     """
 
     def __init__(self, config: Config, termination: Termination, reward: Reward, goal: Goal):
@@ -35,24 +40,34 @@ class Adaptation:
         self._failed = torch.zeros(groups, dtype=torch.long, device=device)
 
     def count(self, group: Tensor, ended: Tensor, failed: Tensor) -> None:
-        """Count the environments (W,) bool whose episode in a group (W,) ended, and those of them that failed."""
+        """Count ended and failed episodes.
+
+        Args:
+            group: Group of each environment's episode, (W,).
+            ended: Whether the episode ended, bool (W,).
+            failed: Whether it failed, bool (W,).
+        """
         self._ended.index_add_(0, group, ended.long())
         self._failed.index_add_(0, group, failed.long())
 
     def forget(self) -> None:
-        """Drops what was counted since the last update."""
+        """Discard the counts since the last update."""
         self._ended.zero_()
         self._failed.zero_()
 
     def update(self, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Adapts to the episodes ended since the last update; metrics of what is adapted. Synchronises once.
+        """Adapt to the episodes that ended since the last update. Synchronizes with the device once.
 
-        total: from this environment's counts to those of all that learn together.
+        Args:
+            total: Sums counts over all processes (all-reduce).
+
+        Returns:
+            Metrics of all that is adapted.
         """
         ended, failed = total(torch.stack((self._ended, self._failed))).cpu()
         self.forget()
         self.failures.observe(ended, failed)
-        if ended.sum() > 0:  # a rollout without an end says nothing
+        if ended.sum() > 0:  # without ended episodes there is no rate
             rate = int(failed.sum()) / int(ended.sum())
             self.termination.observe(rate)
             self.reward.observe(rate)
@@ -60,7 +75,7 @@ class Adaptation:
         return self._metrics()
 
     def state(self) -> dict[str, Any]:
-        """All that continues exactly."""
+        """Return copies of all state that exact resume needs."""
         return {
             "failures": self.failures.state(),
             "termination": self.termination.state(),
@@ -70,6 +85,7 @@ class Adaptation:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
         self.failures.load_state(state["failures"])
         self.termination.load_state(state["termination"])
         self.reward.load_state(state["reward"])
@@ -86,27 +102,27 @@ class Adaptation:
             self._goal.set_group_weights(self.failures.weights)
 
     def _metrics(self) -> dict[str, float]:
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         if self._curriculum.enabled:
-            found |= {"curriculum/failure_rate": self.termination.rate}
-            found |= {"curriculum/threshold_ratio": self.termination.ratio}
-        found |= {f"curriculum/weight_{name}": weight for name, weight in self.reward.weights.items()}
+            metrics |= {"curriculum/failure_rate": self.termination.rate}
+            metrics |= {"curriculum/threshold_ratio": self.termination.ratio}
+        metrics |= {f"curriculum/weight_{name}": weight for name, weight in self.reward.weights.items()}
         if self._sampling.adaptive:
             weights, rate = self.failures.weights, self.failures.rate
-            found |= {"sampling/weight_min": float(weights.min()), "sampling/weight_max": float(weights.max())}
-            found |= {"sampling/failure_rate_max": float(rate.max())}
-        return found
+            metrics |= {"sampling/weight_min": float(weights.min()), "sampling/weight_max": float(weights.max())}
+            metrics |= {"sampling/failure_rate_max": float(rate.max())}
+        return metrics
 
 
 def _terms(config: Config) -> tuple[str, ...]:
-    """Termination terms that the curriculum tightens."""
-    chosen = config.curriculum.termination
-    if chosen.enabled and not config.termination:
+    """Return the termination terms that the curriculum tightens."""
+    curriculum = config.curriculum.termination
+    if curriculum.enabled and not config.termination:
         raise InputError("curriculum.termination.enabled=true but termination names no threshold to tighten")
-    for name in chosen.terms:
+    for name in curriculum.terms:
         if name not in config.termination:
             raise InputError(
                 f"curriculum.termination.terms: {name!r} is no threshold of termination"
                 f"{nearest(name, list(config.termination))}"
             )
-    return tuple(chosen.terms) or tuple(config.termination)
+    return tuple(curriculum.terms) or tuple(config.termination)

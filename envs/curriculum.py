@@ -1,7 +1,7 @@
-"""Curricula that follow the failure rate: termination thresholds that tighten, reward weights that grow.
+"""Curricula driven by the failure rate: tightening termination thresholds and growing reward weights.
 
-The rules are MuscleMimic's; there the first acts on some terminations only and a weight of 0 never grows.
-Failure rate: episodes that ended by termination over all that ended in a rollout.
+The rules are those of MuscleMimic, where the first applies to some terminations only and a weight of 0 never grows.
+Failure rate: terminated episodes divided by all episodes that ended in a rollout.
 """
 
 from collections.abc import Mapping
@@ -12,20 +12,32 @@ from muscle_torch.errors import InputError, nearest
 
 
 class TerminationCurriculum:
-    """A ratio, from 1 down to `min_ratio`, that the thresholds are multiplied with.
+    """A factor of the thresholds, from 1 down to `min_ratio`.
 
-    The running rate has to be below `low` (or above `high`) in `patience` updates for one step down (or up); updates in
-    between, in which it is in neither, start the count anew.
+    It takes one step down (up) after the running failure rate was below `low` (above `high`) in `patience` consecutive
+    updates.
+
+    Attributes:
+        config: Its options.
+        ratio: Factor of the thresholds.
+        rate: Running failure rate.
+        direction: -1, 0 or 1: step that the last update called for.
+        count: Consecutive updates with that direction.
     """
 
     def __init__(self, config: TerminationCurriculumConfig):
+        """Start with a ratio of 1.
+
+        Raises:
+            InputError: An option is out of range.
+        """
         _check_termination(config)
         self.config = config
         self.ratio, self.rate = 1.0, 1.0
-        self.direction, self.count = 0, 0  # of the newest update; updates in a row with that direction
+        self.direction, self.count = 0, 0
 
     def observe(self, rate: float) -> None:
-        """The failure rate of one rollout in which episodes ended."""
+        """Update with the failure rate of one rollout."""
         config = self.config
         self.rate += config.smoothing * (rate - self.rate)
         direction = -1 if self.rate < config.low else 1 if self.rate > config.high else 0
@@ -37,18 +49,38 @@ class TerminationCurriculum:
             self.count = 0
 
     def state(self) -> dict[str, Any]:
+        """Return all state that exact resume needs."""
         return {name: getattr(self, name) for name in ("ratio", "rate", "direction", "count")}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
         for name, value in state.items():
             setattr(self, name, value)
 
 
 class RewardCurriculum:
-    """Weights of the terms in `highest`, each growing by the share `growth` after `patience` good updates in a row."""
+    """Reward weights of the terms in `highest`.
+
+    They grow by the fraction `growth`, up to `highest`, after `patience` consecutive updates with a running failure
+    rate below `below`.
+
+    Attributes:
+        config: Its options.
+        weights: Term -> current weight.
+        rate: Running failure rate; None before the first update.
+        count: Consecutive updates with a low rate.
+    """
 
     def __init__(self, config: RewardCurriculumConfig, weights: Mapping[str, float]):
-        """weights: those the config starts from. Raises InputError where a term has none: 0 would stay 0."""
+        """Start with the configured weights.
+
+        Args:
+            config: Options.
+            weights: Term -> configured weight.
+
+        Raises:
+            InputError: A term in `highest` has no weight to start from, or an option is out of range.
+        """
         _check_reward(config, weights)
         self.config = config
         self.weights = {name: float(weights[name]) for name in config.highest}
@@ -56,7 +88,7 @@ class RewardCurriculum:
         self.count = 0
 
     def observe(self, rate: float) -> None:
-        """The failure rate of one rollout; the first only starts the running rate."""
+        """Update with the failure rate of one rollout; the first only initializes the running rate."""
         config = self.config
         if self.rate is None:
             self.rate = rate
@@ -69,9 +101,11 @@ class RewardCurriculum:
             self.count = 0
 
     def state(self) -> dict[str, Any]:
+        """Return all state that exact resume needs."""
         return {"weights": dict(self.weights), "rate": self.rate, "count": self.count}
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
         self.weights, self.rate, self.count = dict(state["weights"]), state["rate"], state["count"]
 
 
@@ -81,9 +115,9 @@ def _check_termination(config: TerminationCurriculumConfig) -> None:
         if not 0 < getattr(config, name) <= 1:
             raise InputError(f"{where}{name}={getattr(config, name)}: must be above 0 and at most 1")
     if not 0 <= config.low <= config.high:
-        raise InputError(f"{where}low={config.low} and high={config.high}: 0 <= low <= high is needed")
+        raise InputError(f"{where}low={config.low} and high={config.high}: must satisfy 0 <= low <= high")
     if config.patience < 1:
-        raise InputError(f"{where}patience={config.patience}: at least 1 is needed")
+        raise InputError(f"{where}patience={config.patience}: must be at least 1")
 
 
 def _check_reward(config: RewardCurriculumConfig, weights: Mapping[str, float]) -> None:
@@ -100,4 +134,4 @@ def _check_reward(config: RewardCurriculumConfig, weights: Mapping[str, float]) 
     if not 0 < config.smoothing <= 1:
         raise InputError(f"{where}smoothing={config.smoothing}: must be above 0 and at most 1")
     if config.growth < 0 or config.patience < 1:
-        raise InputError(f"{where}growth cannot be negative, and patience is at least 1")
+        raise InputError(f"{where}growth must not be negative, and patience must be at least 1")

@@ -1,4 +1,4 @@
-"""From a config to an environment: body, goal, actions, physics, terms."""
+"""Create environments from configs: body, goal, action spaces, physics and terms."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from .model_indices import ModelIndices
 from .muscle_env import MuscleEnv
 from .partner import Partner, PartnerEnv, joint_actions
 
-MOST_EVALUATED_AT_ONCE = 64
+MAX_EVALUATION_ENVS = 64
 
 
 def make_env(
@@ -32,80 +32,91 @@ def make_env(
     assets: Any = None,
     **overrides: Any,
 ) -> MuscleEnv:
-    """Return the environment of a task.
+    """Create the environment of a task.
 
     Args:
         task: Name of a file in cfg/task, or a config.
-        num_envs: Number of environments W; None: the config's, or in evaluation one for each trial, at most 64.
-        device: "auto", "cpu", "cuda" or "cuda:N"; None: the config's.
-        motion: A generated motion's name, a file, a folder, a glob, or a list of these; None: the config's.
-        evaluation: Play the goal's trials in order, each to its end, with the thresholds of
-            `evaluation_termination`.
-        assets: `goal.assets` of another environment, such as its motion library, to share instead of loading again.
-        **overrides: Further keys of the config (`ppo={"epochs": 2}`, `policy="mlp"`).
+        num_envs: Number of environments W; None: that of the config, or in evaluation one per trial, at most 64.
+        device: "auto", "cpu", "cuda" or "cuda:N"; None: that of the config.
+        motion: Name of a built-in motion, a file, a folder, a glob, or a list of these; None: that of the config.
+        evaluation: Play the goal's trials in order and to their end, with the thresholds of `evaluation_termination`.
+        assets: `goal.assets` of another environment, such as its motion library, to share instead of loading them.
+        **overrides: Other keys of the config: `ppo={"epochs": 2}`, `policy="mlp"`.
+
+    Returns:
+        A TorchRL environment with batch size (W,).
 
     Raises:
-        InputError: A key, a value, a motion or a device that does not exist.
+        InputError: A key, value, motion or device does not exist, or the config has a `partner`.
     """
     named = {"num_envs": num_envs, "device": None if device is None else str(device), "motion": motion}
     overrides |= {name: value for name, value in named.items() if value is not None}
     config = with_overrides(task, **overrides) if isinstance(task, Config) else load_config(task, **overrides)
     if config.partner:
-        raise InputError("partner= needs the partner's policy: train with train.py, or call make_partner_env")
-    worlds = _number_of(config)
-    chosen = resolved_device(config)
+        raise InputError("partner= requires the partner's policy: use train.py, or call make_partner_env")
+    requested = _checked_num_envs(config)
+    torch_device = resolved_device(config)
     goal_class: type[Goal] = row("goal", config.goal.name).load()
     embodiment = configured_embodiment(config)
-    assets = goal_class.load_assets(config, embodiment, chosen) if assets is None else assets.to(chosen)
-    body = ModelIndices.of(embodiment, chosen)
-    generator = torch.Generator(chosen).manual_seed(config.seed)
+    assets = goal_class.load_assets(config, embodiment, torch_device) if assets is None else assets.to(torch_device)
+    body = ModelIndices.of(embodiment, torch_device)
+    generator = torch.Generator(torch_device).manual_seed(config.seed)
 
     def make_goal(count: int) -> Goal:
         return goal_class(config.goal.options, embodiment, body, assets, count, generator)  # type: ignore[call-arg]
 
-    goal = make_goal(worlds)
+    count = requested
+    goal = make_goal(count)
     if evaluation:
         trials = goal.trials
-        count = min(len(trials.names), MOST_EVALUATED_AT_ONCE) if num_envs is None else worlds
-        goal = goal if count == worlds else make_goal(count)
+        count = min(len(trials.names), MAX_EVALUATION_ENVS) if num_envs is None else requested
+        goal = goal if count == requested else make_goal(count)
         episode = dataclasses.replace(config.env, horizon=int(trials.lengths.max()))
         config = dataclasses.replace(config, num_envs=count, env=episode)
-        worlds = count
-    actions = make_actions(config.actions, embodiment, worlds, chosen)
+    actions = make_actions(config.actions, embodiment, count, torch_device)
     buffers = {"contacts": config.physics.contacts, "constraint_rows": config.physics.constraint_rows}
-    physics = make_physics(embodiment.model, worlds, str(chosen), config.backend, config.threads, **buffers)
+    physics = make_physics(embodiment.model, count, str(torch_device), config.backend, config.threads, **buffers)
     return MuscleEnv(config, embodiment, body, goal, actions, physics, evaluation)
 
 
 def make_partner_env(task: str | Config, partner: Partner, num_envs: int | None = None, **options: Any) -> PartnerEnv:
-    """Return one agent's view of an environment in which a frozen partner acts too.
+    """Create the learner's view of an environment that it shares with a frozen partner.
 
     Args:
-        task: Of the learner; its `actions` and `observation` are the learner's.
-        partner: The frozen policy, from `muscle_torch.models.load_policy`; it acts through the action spaces and sees
-            the observation that it was trained with.
-        num_envs: Number of environments W; None: the config's.
-        **options: Further arguments of `make_env`.
+        task: Task of the learner, with its `actions` and `observation`.
+        partner: The frozen policy, from `muscle_torch.models.load_policy`. It uses the action spaces and observations
+            with which it was trained.
+        num_envs: Number of environments W; None: that of the config.
+        **options: Other arguments of `make_env`.
+
+    Returns:
+        The environment; its observations and actions are those of the learner.
 
     Raises:
-        InputError: The two drive the same actuators or pursue different goals.
+        InputError: Both drive the same actuators, or their goals differ.
     """
     named = ("device", "motion", "evaluation", "assets")
     overrides = {name: value for name, value in options.items() if name not in named}
     config = with_overrides(task, **overrides) if isinstance(task, Config) else load_config(task, **overrides)
-    theirs = config_from_dict(partner.config)
-    joint = joint_actions(config, theirs)
+    partner_config = config_from_dict(partner.config)
+    joint = joint_actions(config, partner_config)
     env = make_env(joint, num_envs, **{name: value for name, value in options.items() if name in named})
-    return PartnerEnv(env, [choice.name for choice in config.actions], partner, theirs)
+    return PartnerEnv(env, [choice.name for choice in config.actions], partner, partner_config)
 
 
 def make_actions(
     choices: Sequence[Choice], embodiment: Embodiment, num_envs: int, device: torch.device
 ) -> ActionSpaces:
-    """Return the action spaces of a config, joined in order.
+    """Create the action spaces of a config, joined in order.
+
+    Args:
+        choices: Names and options of the action spaces.
+        embodiment: The body.
+        num_envs: Number of environments W.
+        device: Device of all tensors.
 
     Raises:
-        InputError: The body does not have what a space drives.
+        InputError: The body lacks the actuators of a space, or two spaces drive the same actuator.
     """
     spaces = {c.name: row("actions", c.name).load()(c.options, embodiment, num_envs, device) for c in choices}
     return ActionSpaces(spaces, control_limits(embodiment).to(device))
@@ -115,14 +126,14 @@ def resolved_device(config: Config) -> torch.device:
     """Return the device for a config.
 
     Raises:
-        InputError: It is not available.
+        InputError: The device is not available.
     """
     return resolve_device("cpu" if config.device == "auto" and config.backend == "mujoco" else config.device)
 
 
-def _number_of(config: Config) -> int:
+def _checked_num_envs(config: Config) -> int:
     if isinstance(config.num_envs, str):
-        raise InputError("num_envs=max is for train.py; here, write a number of environments")
+        raise InputError("num_envs=max is for train.py only: specify a number of environments")
     if config.num_envs < 1:
-        raise InputError(f"num_envs={config.num_envs}: at least one environment is needed")
+        raise InputError(f"num_envs={config.num_envs}: must be at least 1")
     return config.num_envs

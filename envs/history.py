@@ -7,16 +7,16 @@ from torch import Tensor
 
 
 class History:
-    """Observations that hold their own past, so nothing is kept here."""
+    """Stacks observations. Stateless: the past is part of the previous observation."""
 
     def __init__(self, length: int, layout: dict[str, slice], terms: Sequence[str], newest_only: Sequence[str]):
         """Arrange the columns.
 
         Args:
-            length: Number of control steps, the newest included.
+            length: Number of control steps, including the current one.
             layout: Columns of one control step's observation.
             terms: Names of its terms, in order.
-            newest_only: Terms of which only the newest values are shown, after everything else.
+            newest_only: Terms without history; their newest values come last.
         """
         self.length = length
         self._repeated = _Columns([layout[name] for name in terms if name not in newest_only])
@@ -25,7 +25,7 @@ class History:
         self.layout = layout if length == 1 else {name: self._newest(columns) for name, columns in layout.items()}
 
     def begin(self, newest: Tensor) -> Tensor:
-        """Return the observation (W, D) of episodes that begin with `newest` (W, d)."""
+        """Return the observation (W, D) of episodes that start with `newest` (W, d)."""
         if self.length == 1:
             return newest
         return torch.cat((newest.new_zeros(len(newest), self._past), *self._split(newest)), dim=1)
@@ -41,7 +41,7 @@ class History:
         return (newest[:, columns] for columns in (*self._repeated.columns, *self._single.columns))
 
     def _newest(self, columns: slice) -> slice:
-        """Return where the newest of some columns of one control step's observation are."""
+        """Return the columns that hold the newest values of the given single-step columns."""
         moved = self._single.moved(columns)
         start = self._past + (self._repeated.width if moved is not None else 0)
         moved = self._repeated.moved(columns) if moved is None else moved
@@ -50,14 +50,14 @@ class History:
 
 
 class _Columns:
-    """Columns put side by side."""
+    """Columns placed side by side."""
 
     def __init__(self, columns: list[slice]):
         self.columns = columns
         self.width = sum(part.stop - part.start for part in columns)
 
     def moved(self, columns: slice) -> int | None:
-        """Return where columns that lie in one of these begin; None: in none of them."""
+        """Return the new start of columns that lie within one of these; None if they lie in none."""
         start = 0
         for part in self.columns:
             if part.start <= columns.start and columns.stop <= part.stop:

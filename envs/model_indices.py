@@ -1,4 +1,4 @@
-"""Addresses of a body's parts in MuJoCo's arrays, resolved once from an embodiment."""
+"""Indices of a body's elements in MuJoCo's arrays, resolved once from an embodiment."""
 
 from dataclasses import dataclass
 
@@ -14,24 +14,24 @@ Index = slice | Tensor
 
 @dataclass(frozen=True, eq=False)
 class ModelIndices:
-    """Indices of one body. Props attached after the body and motors beside its muscles are left out."""
+    """Indices of a body. They exclude props and motors."""
 
     name: str
-    has_root: bool  # a free joint: the first 7 of qpos, the first 6 of qvel
+    has_root: bool  # free joint: the first 7 numbers of qpos, the first 6 of qvel
     joint_qpos: Index  # hinges and slides in qpos
     joint_qvel: Index  # the same in qvel
     site_ids: tuple[int, ...]  # tracked sites, anchor first
-    site_body_ids: tuple[int, ...]  # the bodies they are fixed to
-    com_ids: tuple[int, ...]  # bodies whose subtree centre `cvel` of these bodies refers to
+    site_body_ids: tuple[int, ...]  # bodies to which they are fixed
+    com_ids: tuple[int, ...]  # bodies whose subtree centre is the reference point of their `cvel`
     touch_ids: tuple[int, ...]  # touch sensors in sensordata
     relative_sites: RelativeSites
-    muscle_range: Tensor  # difference of each muscle's longest and shortest length [m], (muscles,)
+    muscle_range: Tensor  # longest minus shortest length of each muscle [m], (muscles,)
     control_step: float  # [s]
-    rows: dict[str, tuple[int, ...]]  # physics fields of which only some rows are read
+    rows: dict[str, tuple[int, ...]]  # physics field -> rows to read, for fields that are read in part
 
     @classmethod
     def of(cls, embodiment: Embodiment, device: torch.device) -> "ModelIndices":
-        """Resolve the indices of a body on a device."""
+        """Resolve the indices of a body; tensors are on the device."""
         model = embodiment.model
         roots = model.body_rootid[embodiment.site_body_ids]
         sensors = embodiment.resolve("sensor", embodiment.touch_sensors)
@@ -58,7 +58,7 @@ class ModelIndices:
 
 
 def as_index(ids: np.ndarray, device: torch.device) -> Index:
-    """Return a slice if the ids are consecutive, because it costs no copy; else a tensor."""
+    """Return a slice if the ids are consecutive, which avoids a copy; else a tensor."""
     if len(ids) and np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
         return slice(int(ids[0]), int(ids[0]) + len(ids))
     return torch.from_numpy(ids).to(device)

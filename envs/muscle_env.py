@@ -1,12 +1,11 @@
-"""The environment: W bodies that pursue a goal. TorchRL's `EnvBase`, tensors inside.
+"""The environment: W bodies that pursue a goal, as a TorchRL `EnvBase`.
 
-`begin`, `assign`, `advance` and `restart` are the fast path: plain tensors, no host synchronization on CUDA, and what
-they return is never changed later. TorchRL's `reset`, `step` and `rollout` stand on top.
+`begin`, `assign`, `advance` and `restart` are the fast path: plain tensors without host synchronization on CUDA.
+Returned tensors are never changed later. TorchRL's `reset`, `step` and `rollout` are built on them.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,36 +27,35 @@ from .muscle_randomization import MuscleRandomization
 from .observations import Observer
 from .rewards import Reward
 from .state import State
-from .step_terms import GraphedTerms, StepTerms, Terms
+from .step_terms import GraphedTerms, StepTerms, Terms, Transition, single_thread_exact
 from .terminations import Termination
 
 
-class Transition(NamedTuple):
-    """Result of one control step. `terminated | truncated` ends the episode; `restart` begins the next one."""
-
-    observation: Tensor  # after the step, before any reset, (W, D)
-    reward: Tensor  # (W,)
-    terminated: Tensor  # a termination threshold was exceeded, bool (W,)
-    truncated: Tensor  # end of the goal's episode, horizon, or diverged, bool (W,)
-    terms: dict[str, Tensor]  # "reward/<term>" before its weight, "penalty", "err/<name>", each (W,)
-    broken: Tensor  # a non-finite number occurred: reward and observation are 0, bool (W,)
-
-
 class MuscleEnv(EnvBase):
-    """W bodies, physics, terms and episodes; what the bodies are to do is the goal's.
+    """W environments with one body each: physics, terms and episodes. The goal defines the task.
 
     Attributes:
-        num_envs: W.
-        embodiment, physics, goal, actions, observer, reward, termination: The parts.
-        observation_size, action_size: D and number of actions.
+        config: Configuration.
+        num_envs: Number of environments W.
+        embodiment: The body.
+        physics: The simulated worlds.
+        goal: The objective.
+        actions: Action spaces.
+        muscles: Muscle randomization.
+        observer: Observation terms.
+        reward: Reward terms and penalties.
+        termination: Termination terms.
+        observation_size: Size D of the observation.
         observation_layout: Observation term -> its columns.
+        action_size: Number of actions.
         action_names: Name of each action.
-        zero_action: The action that does nothing, (actions,).
-        evaluation: Whether `begin` plays the goal's trials in order, with the evaluation thresholds.
-        agent: Columns of the commands that terms see: all, or with a partner those of the learner.
-        measure_errors: False leaves "err/..." out of `advance().terms`, which saves its time.
-        episode_step: Control steps since each episode began, (W,).
-        nan_resets: Number of environments that diverged since this one was made, ().
+        zero_action: Action without effect: no excitation, no torque, (actions,).
+        evaluation: Whether `begin` plays the goal's trials in order, with `evaluation_termination`.
+        agent: Columns of the commands that terms read: all, or with a partner those of the learner.
+        measure_errors: Whether `advance().terms` contains "err/<name>"; False saves time.
+        episode_step: Control steps since each episode started, (W,).
+        nan_resets: Number of divergences since the environment was created, ().
+        observation_spec, action_spec, reward_spec, done_spec: TorchRL specs with batch size (W,).
     """
 
     def __init__(
@@ -70,9 +68,23 @@ class MuscleEnv(EnvBase):
         physics: Physics,
         evaluation: bool = False,
     ):
+        """Assemble the environment; `make_env` creates the parts.
+
+        Args:
+            config: Configuration.
+            embodiment: The body.
+            body: Its indices on the device of `physics`.
+            goal: Objective of W environments.
+            actions: Action spaces.
+            physics: W worlds of `embodiment.model`.
+            evaluation: Play the goal's trials in order.
+
+        Raises:
+            InputError: A term does not exist, or the body lacks what it reads; or the horizon is below 1.
+        """
         super().__init__(device=physics.device, batch_size=torch.Size([physics.num_worlds]))
         if config.env.horizon < 1:
-            raise InputError(f"env.horizon={config.env.horizon}: an episode has at least 1 control step")
+            raise InputError(f"env.horizon={config.env.horizon}: must be at least 1 control step")
         self.config, self.embodiment, self.physics = config, embodiment, physics
         self.goal, self.actions, self.evaluation = goal, actions, evaluation
         self.num_envs = physics.num_worlds
@@ -99,7 +111,7 @@ class MuscleEnv(EnvBase):
         self._make_specs()
 
     def __repr__(self) -> str:
-        """Say which task this is, how many environments of it, and what goes in and out."""
+        """Return a summary: task, body, sizes and physics."""
         return (
             f"MuscleEnv(task={self.config.task}, goal={self.config.goal.name}, body={self.embodiment.name}, "
             f"num_envs={self.num_envs}, observation_size={self.observation_size}, action_size={self.action_size}, "
@@ -110,44 +122,53 @@ class MuscleEnv(EnvBase):
 
     @torch.no_grad()
     def begin(self) -> Tensor:
-        """Reset every environment; return the observation (W, D). Evaluation: environment i plays trial i."""
+        """Reset every environment; return observations (W, D). In evaluation, environment i plays trial i."""
         return self.assign(self.goal.in_order(self.num_envs) if self.evaluation else self.goal.draw(self.num_envs))
 
     def draw(self, count: int, beginning: bool = False) -> Start:
-        """Draw starts of training episodes, tensors (count,); beginning: at the beginning of a clip or trial."""
+        """Draw starts of training episodes, tensors (count,); with `beginning`, at the first frame of clip or trial."""
         start = self.goal.draw(count)
         return self.goal.beginning(start) if beginning else start
 
     @torch.no_grad()
     def assign(self, start: Start) -> Tensor:
-        """Reset every environment to a start of the goal's; return observations (W, D). Activations start at zero.
+        """Reset every environment to a given start; return observations (W, D). Activations start at zero.
 
         Args:
-            start: Tensors (W,) as `goal.draw` returns them; for motions (clip, frame).
+            start: Tensors (W,) as from `goal.draw`; for motions (clip, frame).
         """
         if self._adaptation is not None:
             self._adaptation.forget()
-        everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        with _single_thread_exact():
-            self._place(everyone, tuple(values.to(self.device) for values in start))
+        all_envs = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        with single_thread_exact():
+            self._place(all_envs, tuple(values.to(self.device) for values in start))
             self._observation = self.observer.begin(self.state())
         return self._observation
 
     @torch.no_grad()
     def refresh(self) -> Tensor:
-        """Observe again, as at a start, after the physics was changed from outside; return observations (W, D)."""
-        with _single_thread_exact():
+        """Return observations (W, D) as at the start of an episode, after external changes of the physics."""
+        with single_thread_exact():
             self._observation = self.observer.begin(self.state())
         return self._observation
 
     @torch.no_grad()
     def advance(self, action: Tensor) -> Transition:
-        """Apply an action (W, actions), a tensor or NumPy array of any number type, for one control step.
+        """Apply an action for one control step.
 
-        Actions are clipped to their range by the action space, penalties use the unclipped commands, and the controls
-        that reach the physics are clamped: `physics.field("ctrl")` of a muscle is its excitation, in [0, 1].
+        Action spaces clip actions to their range; penalties read the unclipped commands. Controls are clamped, so that
+        `physics.field("ctrl")` of a muscle is its excitation in [0, 1].
+
+        Args:
+            action: (W, actions), a tensor or NumPy array of any numeric type.
+
+        Returns:
+            Observation, reward, end of episode and terms. Ended episodes continue until `restart`.
+
+        Raises:
+            InputError: The shape is wrong.
         """
-        with _single_thread_exact():
+        with single_thread_exact():
             command = self.actions.to_actuators(self._checked(action))
             if self.reward.needs_previous_qvel:
                 self._previous_qvel.copy_(self.physics.field("qvel", self._body.rows.get("qvel")))
@@ -163,20 +184,24 @@ class MuscleEnv(EnvBase):
         action = torch.as_tensor(action)
         if action.shape != (self.num_envs, self.action_size):
             raise InputError(
-                f"actions have shape {tuple(action.shape)}, needed {(self.num_envs, self.action_size)}: a row for each "
+                f"actions have shape {tuple(action.shape)}, needed {(self.num_envs, self.action_size)}: one row per "
                 "environment"
             )
         return action.to(self.device, torch.float32)
 
     @torch.no_grad()
     def restart(self, done: Tensor) -> Tensor:
-        """Begin a new episode in the environments `done` (W,) bool; return the observation of all of them (W, D).
+        """Start a new episode in some environments.
 
-        The rows of the other environments are those that `advance` returned.
+        Args:
+            done: Which environments, bool (W,).
+
+        Returns:
+            Observations of all environments, (W, D); rows of the others are those that `advance` returned.
         """
         if self._sync_is_free and not done.any():
             return self._observation
-        with _single_thread_exact():
+        with single_thread_exact():
             self._place(done, self.goal.draw(self.num_envs))
             if self._sync_is_free:  # observe only the environments that changed
                 ids = done.nonzero().squeeze(1)
@@ -187,11 +212,11 @@ class MuscleEnv(EnvBase):
 
     @property
     def observation(self) -> Tensor:
-        """The newest observation (W, D): that of the last call of `begin`, `assign`, `advance` or `restart`."""
+        """The newest observation, as last returned by `begin`, `assign`, `advance` or `restart`, (W, D)."""
         return self._observation
 
     def field(self, name: str) -> Tensor:
-        """Return a field of the physics as the terms read it: the body's rows of it, (W, ...)."""
+        """Return the body's rows of a physics field, as terms read it, (W, ...)."""
         if name == "ctrl":  # observed before it is clamped, as in the published system
             return self._controls
         return self.physics.field(name, self._body.rows.get(name))
@@ -203,12 +228,12 @@ class MuscleEnv(EnvBase):
         agent: slice | None = None,
         read: Callable[[str], Tensor] | None = None,
     ) -> State:
-        """Return what the terms read, of all environments or of those with these ids.
+        """Return the state that terms read.
 
         Args:
             environments: Ids (N,); None: all.
-            command: Commands that led here (W, commands); None: those of the last step.
-            agent: Columns of the commands that the terms see; None: those of `self.agent`.
+            command: Commands of this step (W, commands); None: those of the last step.
+            agent: Columns of the commands that terms read; None: `self.agent`.
             read: Field -> values (W, ...); None: `field`.
         """
         field = read or self.field
@@ -228,37 +253,37 @@ class MuscleEnv(EnvBase):
             **self.goal.fields(environments),
         )
 
-    # What the learner asks once an update
+    # Once per training update
 
     def adapt(self, total: Callable[[Tensor], Tensor] = lambda counts: counts) -> dict[str, float]:
-        """Let curricula and sampling follow how the episodes since the last call ended; return metrics.
+        """Adapt curricula and sampling to the episodes that ended since the last call; return metrics.
 
         Args:
-            total: Adds up counts over the processes that train together.
+            total: Sums counts over all processes (all-reduce).
         """
         return {} if self._adaptation is None else self._adaptation.update(total)
 
     @property
     def headline(self) -> Headline:
-        """The metric that says how well the goal is met."""
+        """The main metric of the goal."""
         return self.goal.headline
 
     @property
     def failure_rate(self) -> Tensor:
-        """Running failures an episode of each of the goal's groups, (G,); 0.5 (the prior) for groups never drawn."""
-        assert self._adaptation is not None, "an evaluation keeps no running rates"
+        """Running failure rate of each of the goal's groups, (G,); 0.5 (the prior) for groups never drawn."""
+        assert self._adaptation is not None, "evaluation environments have no running rates"
         return self._adaptation.failures.rate
 
     def health(self) -> dict[str, Tensor]:
-        """Return counters (), to be added up over processes.
+        """Return counters (), to be summed over processes.
 
-        nan_resets: environments that diverged. overflow: buffers of the physics that ran over since the last call.
+        `nan_resets`: divergences. `overflow`: overflows of the physics' buffers since the last call.
         """
         overflow = sum(self.physics.overflow().values())
         return {"nan_resets": self.nan_resets, "overflow": torch.full_like(self.nan_resets, overflow)}
 
     def facts(self) -> dict[str, Any]:
-        """Return what a checkpoint stores to check that it fits another environment."""
+        """Return metadata with which checkpoints check their compatibility."""
         return {
             **self.embodiment.identity,
             "observation_size": self.observation_size,
@@ -266,26 +291,26 @@ class MuscleEnv(EnvBase):
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """Return copies of all that exact resume needs."""
+        """Return copies of all state that exact resume needs."""
         stored: dict[str, Any] = {name: getattr(self, name).clone() for name in self._BUFFERS}
         stored |= {"muscles": self.muscles.state(), "physics": self.physics.state(), "goal": self.goal.state()}
         stored |= {"actions": self.actions.state(), "generator": self.goal.generator.get_state()}
         return stored | ({} if self._adaptation is None else {"adaptation": self._adaptation.state()})
 
     def load_snapshot(self, snapshot: dict[str, Any]) -> None:
-        """Continue from a snapshot to the bit.
+        """Restore a snapshot; the continuation is bit-identical.
 
         Raises:
-            InputError: The snapshot is another environment's.
+            InputError: The snapshot is from a different environment or version.
         """
         for name in self._BUFFERS:
             if name not in snapshot:
                 raise InputError(
-                    "this run was saved by another version of muscle_torch: start a new one with checkpoint="
+                    "this run was saved by another version of muscle_torch: start a new run with checkpoint="
                 )
             if snapshot[name].shape != getattr(self, name).shape:
                 raise InputError(
-                    f"stored environment does not fit: {name} has shape {tuple(snapshot[name].shape)}, needed "
+                    f"stored environment does not match: {name} has shape {tuple(snapshot[name].shape)}, needed "
                     f"{tuple(getattr(self, name).shape)}; resume with the same task, num_envs and observation"
                 )
         self.muscles.load_state(snapshot["muscles"], self.physics)
@@ -296,14 +321,15 @@ class MuscleEnv(EnvBase):
         if self._adaptation is not None and "adaptation" in snapshot:
             self._adaptation.load_state(snapshot["adaptation"])
         for name in self._BUFFERS:
-            # Replaced, not filled: what was returned before must not change.
+            # Replaced, not filled: tensors returned earlier must not change.
             setattr(self, name, snapshot[name].to(self.device, copy=True))
 
     def __reduce__(self) -> Any:
-        """For `copy.deepcopy` and pickle: made anew from the config, and put into this one's state."""
+        """Support `copy.deepcopy` and pickle: create the environment from its config and restore its snapshot."""
         return _rebuilt, (self.config, str(self.device), self.evaluation, self.snapshot())
 
     def close(self, *, raise_if_closed: bool = True) -> None:
+        """Release the physics."""
         super().close(raise_if_closed=raise_if_closed)
         self.physics.close()
 
@@ -317,12 +343,14 @@ class MuscleEnv(EnvBase):
         self.nan_resets = torch.zeros((), **whole)
         self._command = torch.zeros(worlds, self.actions.num_commands, device=self.device)
         muscles = self.embodiment.muscle_ids
-        self._controls = torch.zeros(worlds, len(muscles), device=self.device)  # of the muscles, not clamped
-        every = len(muscles) == self.embodiment.model.nu
-        self._muscle_ids = None if every else torch.from_numpy(muscles).to(self.device)
+        self._controls = torch.zeros(worlds, len(muscles), device=self.device)  # of muscles, not clamped
+        only_muscles = len(muscles) == self.embodiment.model.nu
+        self._muscle_ids = None if only_muscles else torch.from_numpy(muscles).to(self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
         props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
-        self._props_qpos = torch.from_numpy(props).float().to(self.device)  # once: at each reset it would synchronize
+        self._props_qpos = (
+            torch.from_numpy(props).float().to(self.device)
+        )  # cached: copying at each reset would synchronize
 
     def _place(self, environments: Tensor, start: Start) -> None:
         qpos, qvel = self.goal.place(environments, start)
@@ -333,7 +361,7 @@ class MuscleEnv(EnvBase):
         self.physics.reset(environments, *self._with_props(qpos, qvel))
 
     def _with_props(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor]:
-        """Complete a pose and velocity of the body by those of the props, unless the goal has placed them."""
+        """Append pose and velocity of the props, unless the goal returned them."""
         model = self.embodiment.model
         if qpos.shape[1] == model.nq:
             return qpos, qvel
@@ -357,7 +385,7 @@ class MuscleEnv(EnvBase):
 
     def _transition(self, step: Terms, bad: Tensor) -> Transition:
         observation, reward = step.observation, step.reward
-        # A sum is finite only if all of its numbers are.
+        # A sum is finite only if all its summands are.
         broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
         terminated = step.exceeded & ~broken
         truncated = (self.episode_step >= self.config.env.horizon) | self.goal.finished() | broken
@@ -417,25 +445,8 @@ class MuscleEnv(EnvBase):
 
 
 def _rebuilt(config: Config, device: str, evaluation: bool, snapshot: dict[str, Any]) -> MuscleEnv:
-    from .factory import make_env  # which imports this module
+    from .factory import make_env  # imports this module
 
     env = make_env(config, config.num_envs, device, evaluation=evaluation)  # type: ignore[arg-type]
     env.load_snapshot(snapshot)
     return env
-
-
-@contextmanager
-def _single_thread_exact() -> Iterator[None]:
-    """Compute terms on one torch thread and in full precision.
-
-    They are many small operations, for which more threads only wait for each other and take the physics' cores; and
-    they subtract nearly equal values, so never in TF32.
-    """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)

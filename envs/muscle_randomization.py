@@ -1,8 +1,9 @@
-"""Muscles that differ from world to world: strength and time constants, by muscle group or muscle.
+"""Muscle randomization: strength and time constants that differ between environments, by muscle or muscle group.
 
-The published system names both as adjustable, for upper and lower limbs apart (MuscleMimic, arXiv 2603.25544, 5.1; its
-jumps are learned with five times the strength). One factor a world and group or muscle; those that overlap multiply. An
-evaluation takes the middle of each range, so that [5, 5] is a stronger body and [0.8, 1.2] the model's own.
+In the published system both are adjustable, separately for upper and lower limbs (MuscleMimic, arXiv 2603.25544, 5.1;
+jumps are learned with five times the strength). Each environment has one factor per group or muscle; the factors of
+overlapping groups multiply. Evaluation uses the middle of each range: [5, 5] makes a stronger body, and [0.8, 1.2] the
+body of the model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from muscle_torch.errors import InputError, nearest
 from muscle_torch.physics import Physics
 
 EVERY = "all"
-# what varies -> (MjModel field, its column); strength stands in two fields: the contractile and the passive element
+# quantity -> (MjModel field, column); strength scales two fields: the contractile and the passive element
 FORCE, ACTIVATION, DEACTIVATION = 2, 0, 1
 COLUMNS = {
     "strength": (("actuator_gainprm", FORCE), ("actuator_biasprm", FORCE)),
@@ -27,25 +28,37 @@ COLUMNS = {
 
 
 class MuscleRandomization:
-    """Factors of the muscles of W worlds, drawn once and written into the physics.
+    """Factors of the muscles of W environments, drawn once and written into the physics.
 
-    factors: quantity -> (W, nu), 1 for motors, only of what the config names.
+    Attributes:
+        factors: Quantity -> (W, nu), 1 for motors; configured quantities only.
     """
 
-    def __init__(self, config: RandomizationConfig, embodiment: Embodiment, num_worlds: int, seed: int, middle: bool):
-        """middle: no draw, but the middle of each range."""
+    def __init__(self, config: RandomizationConfig, embodiment: Embodiment, num_envs: int, seed: int, middle: bool):
+        """Draw the factors.
+
+        Args:
+            config: Quantity -> muscle or group -> (lowest, highest) factor.
+            embodiment: The body.
+            num_envs: Number of environments W.
+            seed: Of the draw.
+            middle: Use the middle of each range instead of drawing.
+
+        Raises:
+            InputError: A range is invalid, or the body has no such muscle or group.
+        """
         self._embodiment = embodiment
-        # Its own generator: what is drawn depends neither on the device nor on anything else that is random.
+        # A separate CPU generator: the draw depends neither on the device nor on other random numbers.
         generator = torch.Generator().manual_seed(seed)
         self.factors: dict[str, Tensor] = {}
         for quantity in COLUMNS:
             ranges = getattr(config, quantity)
             if ranges:
-                self.factors[quantity] = self._draw(quantity, ranges, num_worlds, None if middle else generator)
-        self._configured: Tensor | None = None  # strength before `set_strength`
+                self.factors[quantity] = self._draw(quantity, ranges, num_envs, None if middle else generator)
+        self._configured: Tensor | None = None  # configured strength, before `set_strength`
 
     def set_strength(self, factor: Tensor, physics: Physics) -> None:
-        """Multiply the configured strength of all muscles by a factor a world, (W,), and write it into the physics."""
+        """Multiply the configured strength of all muscles by a factor per environment, (W,), and update the physics."""
         if self._configured is None:
             self._configured = self.factors.get(
                 "strength", torch.ones(1, self._embodiment.model.nu, dtype=torch.float64)
@@ -56,7 +69,7 @@ class MuscleRandomization:
         self.apply(physics)
 
     def apply(self, physics: Physics) -> None:
-        """Writes the factors into the physics: MjModel's own values times them."""
+        """Write the values of the model times the factors into the physics."""
         model = self._embodiment.model
         fields: dict[str, Tensor] = {}
         for quantity, factor in self.factors.items():
@@ -70,38 +83,45 @@ class MuscleRandomization:
             physics.set_model_field(field, values.float())
 
     def state(self) -> dict[str, Tensor]:
+        """Return copies of the factors."""
         return {quantity: factor.clone() for quantity, factor in self.factors.items()}
 
     def load_state(self, state: Mapping[str, Tensor], physics: Physics) -> None:
-        """Takes over stored factors. Raises InputError where other quantities or worlds were varied."""
-        found = {quantity: tuple(factor.shape) for quantity, factor in state.items()}
-        if found != {quantity: tuple(factor.shape) for quantity, factor in self.factors.items()}:
-            raise InputError("stored muscle variation does not fit; resume with the same randomization and num_envs")
+        """Restore stored factors and write them into the physics.
+
+        Raises:
+            InputError: Quantities or the number of environments differ.
+        """
+        stored = {quantity: tuple(factor.shape) for quantity, factor in state.items()}
+        if stored != {quantity: tuple(factor.shape) for quantity, factor in self.factors.items()}:
+            raise InputError(
+                "stored muscle randomization does not match; resume with the same randomization and num_envs"
+            )
         if all(torch.equal(state[quantity], factor) for quantity, factor in self.factors.items()):
             return
         self.factors = {quantity: factor.clone() for quantity, factor in state.items()}
         self.apply(physics)
 
     def _columns(self, field: str, column: int) -> Tensor:
-        """Which column to scale, (1, nu, 1). A negative force stands for the scale in the next column."""
+        """Return the column to scale, (1, nu, 1): the next one if the force is negative, as MuJoCo then reads that."""
         values = getattr(self._embodiment.model, field)
         scaled = (column == FORCE) & (values[:, FORCE] < 0)
         return torch.from_numpy(np.where(scaled, column + 1, column)).view(1, -1, 1)
 
     def _draw(
-        self, quantity: str, ranges: Mapping[str, Sequence[float]], num_worlds: int, generator: torch.Generator | None
+        self, quantity: str, ranges: Mapping[str, Sequence[float]], num_envs: int, generator: torch.Generator | None
     ) -> Tensor:
-        factor = torch.ones(num_worlds, self._embodiment.model.nu, dtype=torch.float64)
+        factor = torch.ones(num_envs, self._embodiment.model.nu, dtype=torch.float64)
         for group, limits in ranges.items():
             low, high = _limits(f"randomization.{quantity}.{group}", limits)
-            share = torch.full((num_worlds, 1), 0.5, dtype=torch.float64)
+            fraction = torch.full((num_envs, 1), 0.5, dtype=torch.float64)
             if generator is not None:
-                share = torch.rand(num_worlds, 1, dtype=torch.float64, generator=generator)
-            factor[:, self._members(quantity, group)] *= low + share * (high - low)
+                fraction = torch.rand(num_envs, 1, dtype=torch.float64, generator=generator)
+            factor[:, self._members(quantity, group)] *= low + fraction * (high - low)
         return factor
 
     def _members(self, quantity: str, group: str) -> Tensor:
-        """Actuator ids of a group's muscles, or of the one muscle that `group` names."""
+        """Return the actuator ids of a group, or of a single muscle."""
         body = self._embodiment
         known = {**{name: (name,) for name in body.muscle_names}, **body.groups, EVERY: body.muscle_names}
         if group not in known:

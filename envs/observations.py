@@ -1,8 +1,8 @@
 """Observation terms of the body, `State -> (W, d)`, and the class that joins the configured terms into one vector.
 
 `joint_pos joint_vel muscle site_relative reference phase` is the published system's vector for the arms;
-`root_pos joint_pos root_vel joint_vel muscle touch site_relative reference phase` that for the full body. A goal adds
-its own terms (`reference` and `phase` are those of the motion). Nothing is scaled or clipped: the policy normalizes.
+`root_pos joint_pos root_vel joint_vel muscle touch site_relative reference phase` that for the full body. Goals add
+terms: `reference` and `phase` belong to the motion goal. Values are not scaled or clipped: the policy normalizes.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from .terms import ObservationTerm
 
 
 def root_pos(state: State) -> Tensor:
-    """Height [m] and orientation of the root in the world (quaternion), (W, 5).
+    """Return the height [m] and orientation of the root in the world (quaternion), (W, 5).
 
     x and y are omitted: the task is invariant to horizontal position.
     """
@@ -29,53 +29,55 @@ def root_pos(state: State) -> Tensor:
 
 
 def joint_pos(state: State) -> Tensor:
-    """Hinges [rad] and slides [m] in model order, (W, joints)."""
+    """Return the positions of hinges [rad] and slides [m] in model order, (W, joints)."""
     return state.qpos[:, state.body.joint_qpos]
 
 
 def root_vel(state: State) -> Tensor:
-    """Linear velocity in world axes [m/s], angular in root axes [rad/s], (W, 6)."""
+    """Return the linear velocity in world axes [m/s] and angular velocity in root axes [rad/s] of the root, (W, 6)."""
     return state.qvel[:, :6]
 
 
 def joint_vel(state: State) -> Tensor:
-    """[rad/s], [m/s], model order, (W, joints)."""
+    """Return the velocities of hinges [rad/s] and slides [m/s] in model order, (W, joints)."""
     return state.qvel[:, state.body.joint_qvel]
 
 
 def muscle(state: State) -> Tensor:
-    """Quantities of each muscle side by side, (W, muscles * quantities): length [m], velocity [m/s], force [N,
-    negative when it pulls], excitation (the control), activation."""
+    """Return the configured quantities of each muscle, all of one muscle together, (W, muscles * quantities).
+
+    Length [m], velocity [m/s], force [N, negative if it pulls], excitation (the control), activation.
+    """
     return torch.stack([state.read(MUSCLE_FIELDS[q]) for q in state.quantities], dim=-1).flatten(1)
 
 
 def touch(state: State) -> Tensor:
-    """Normal force on each touch sensor [N], (W, sensors)."""
+    """Return the normal force on each touch sensor [N], (W, sensors)."""
     return state.read("sensordata")
 
 
 def site_relative(state: State) -> tuple[Tensor, ...]:
-    """Tracked sites relative to the anchor: positions, rotations, velocities, (W, 12 (S-1)). See `State`."""
+    """Return position, rotation and velocity of the sites relative to the anchor, (W, 12 (S-1)); see `State`."""
     return state.rpos.flatten(1), state.rrot.flatten(1), state.rvel.flatten(1)
 
 
 def joint_torque(state: State) -> Tensor:
-    """Generalized forces of the actuators at the hinges [N m] and slides [N], (W, joints)."""
+    """Return the generalized forces of the actuators at the hinges [N m] and slides [N], (W, joints)."""
     return state.read("qfrc_actuator")[:, state.body.joint_qvel]
 
 
 def last_site(state: State) -> Tensor:
-    """World position of the last tracked site [m]: of an arm the wrist or hand, (W, 3)."""
+    """Return the world position of the last tracked site, which is an arm's wrist or hand [m], (W, 3)."""
     return state.site_pos[:, -1]
 
 
 def zeros(state: State) -> Tensor:
-    """A constant 0 for each muscle, as the published mouse task shows, (W, muscles)."""
+    """Return a constant 0 for each muscle, as in the published mouse task, (W, muscles)."""
     return state.action.new_zeros(len(state.action), len(state.body.muscle_range))
 
 
 def previous_action(state: State) -> Tensor:
-    """The action that led here, not clipped; 0 after a reset, (W, commands)."""
+    """Return the unclipped commands of the last control step; 0 after a reset, (W, commands)."""
     return state.action
 
 
@@ -96,23 +98,24 @@ NEED_ROOT = frozenset({"root_pos", "root_vel"})
 
 
 class Observer:
-    """Turns states into observation vectors (W, D), with the history that the config asks for.
+    """Computes observation vectors (W, D) from states, with the configured history.
 
     Attributes:
-        layout: Term -> its columns; `muscle_<quantity>` -> the columns of one muscle quantity.
-        size: D.
+        layout: Term -> its columns; `muscle_<quantity>` -> the columns of a muscle quantity.
+        size: Size D of the observation.
+        terms: Term -> its function, in order.
     """
 
     def __init__(self, config: ObservationConfig, goal: Goal, state: State):
         """Resolve the terms.
 
         Args:
-            config: Terms and history.
-            goal: Whose terms may be named besides the body's.
-            state: Any state; it shows the size of each term.
+            config: Terms, muscle quantities and history.
+            goal: Provides terms beside those of the body.
+            state: Any state, to determine the size of each term.
 
         Raises:
-            InputError: A term does not exist, or the body does not have what it reads.
+            InputError: A term does not exist, or the body lacks what it reads.
         """
         table = OBSERVATIONS | dict(goal.observations)
         _check(config, goal, state.body, table)
@@ -124,7 +127,7 @@ class Observer:
         self.size = self.begin(state).shape[1]
 
     def begin(self, state: State) -> Tensor:
-        """Return the observation (W, D) of episodes that begin with a state."""
+        """Return the observation (W, D) of episodes that start with a state."""
         return self._history.begin(self._newest(state))
 
     def add(self, previous: Tensor, state: State) -> Tensor:
@@ -171,4 +174,4 @@ def _check(config: ObservationConfig, goal: Goal, body: ModelIndices, table: Map
     if "touch" in config.terms and not body.touch_ids:
         raise InputError(f"observation term 'touch' needs touch sensors; {body.name} has none: leave it out")
     if config.history < 1:
-        raise InputError(f"observation.history={config.history}: at least 1 control step, the newest, is shown")
+        raise InputError(f"observation.history={config.history}: must be at least 1 (the current control step)")

@@ -1,7 +1,7 @@
-"""Penalties of effort and roughness, and the class that sums the goal's reward terms and them.
+"""Penalties of effort and roughness, and their sum with the goal's reward terms.
 
 total = max(0, sum of weight * term + max(-1, -sum of coefficient * penalty)), as in the published system;
-`reward.signed=true` lifts both bounds: total = sum of weight * term - sum of coefficient * penalty.
+`reward.signed=true` removes both bounds: total = sum of weight * term - sum of coefficient * penalty.
 """
 
 from collections.abc import Mapping
@@ -18,45 +18,45 @@ from .terms import RewardTerm, Term, Tracking
 
 
 def action_out_of_bounds(state: State) -> Tensor:
-    """Mean over commands of the squared excess beyond [-1, 1], (W,)."""
+    """Return the mean over commands of the squared excess beyond [-1, 1], (W,)."""
     return (state.action - state.action.clamp(-1.0, 1.0)).square().mean(dim=1)
 
 
 def joint_acc(state: State) -> Tensor:
-    """Sum over joints, without the root, of the squared change of velocity divided by the control step, (W,)."""
-    assert state.previous_qvel is not None, "the environment keeps the velocities for this penalty"
+    """Return the sum of the squared changes of joint velocity without the root, divided by the control step, (W,)."""
+    assert state.previous_qvel is not None, "the environment stores the velocities for this penalty"
     joints = state.body.joint_qvel
     return (state.qvel - state.previous_qvel)[:, joints].square().sum(dim=1) / state.body.control_step
 
 
 def joint_torque(state: State) -> Tensor:
-    """Sum of the squared generalized forces of the actuators [N^2 m^2], (W,)."""
+    """Return the sum of the squared generalized forces of the actuators [N^2 m^2], (W,)."""
     return state.read("qfrc_actuator").square().sum(dim=1)
 
 
 def action_rate(state: State) -> Tensor:
-    """Sum over commands of the squared change since the last control step, (W,)."""
+    """Return the sum over commands of the squared change since the last control step, (W,)."""
     return (state.action - state.previous_action).square().sum(dim=1)
 
 
 def control(state: State) -> Tensor:
-    """Sum over commands of the squared command, not clipped, (W,)."""
+    """Return the sum of the squared unclipped commands, (W,)."""
     return state.action.square().sum(dim=1)
 
 
 def excitation(state: State) -> Tensor:
-    """Sum over muscles of the squared excitation in [0, 1], (W,). Unlike `control` it spares what excites nothing."""
+    """Return the sum over muscles of the squared excitation in [0, 1], without negative controls, (W,)."""
     return state.read("ctrl").clamp(0.0, 1.0).square().sum(dim=1)
 
 
 def power(state: State) -> Tensor:
-    """Sum over joints of the actuators' absolute power, at most 50 W, (W,)."""
+    """Return the sum over joints of the absolute power of the actuators [W], clipped to 50 W, (W,)."""
     joints = state.body.joint_qvel
     return (state.qvel * state.read("qfrc_actuator"))[:, joints].abs().sum(dim=1).clamp(max=50.0)
 
 
 def activation_energy(state: State) -> Tensor:
-    """Mean over muscles of the squared activation, (W,)."""
+    """Return the mean over muscles of the squared activation, (W,)."""
     return state.read("act").square().mean(dim=1)
 
 
@@ -74,13 +74,23 @@ NEED_PREVIOUS_QVEL = frozenset({"joint_acc"})
 
 
 class Reward:
-    """The weighted sum of the terms that a config names with a weight other than 0."""
+    """Weighted sum of the configured terms with nonzero weight.
+
+    Attributes:
+        weights: Reward term -> weight.
+        penalties: Penalty -> coefficient.
+    """
 
     def __init__(self, config: RewardConfig, goal: Goal, device: torch.device):
         """Resolve the terms.
 
+        Args:
+            config: Weights, coefficients and sharpness.
+            goal: Provides the reward terms.
+            device: Device of the weights.
+
         Raises:
-            InputError: A term does not exist, or the body does not have what it reads.
+            InputError: A term does not exist, or the body lacks what it reads.
         """
         _check(config, goal)
         self._config, self._goal = config, goal
@@ -91,11 +101,18 @@ class Reward:
 
     @property
     def needs_previous_qvel(self) -> bool:
-        """Whether a penalty compares velocities with those before the step."""
+        """Whether a penalty reads the velocities before the control step."""
         return not NEED_PREVIOUS_QVEL.isdisjoint(self.penalties)
 
     def __call__(self, state: State) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the reward (W,), and `reward/<term>` -> the term before its weight, `penalty` -> their sum, (W,)."""
+        """Evaluate the reward.
+
+        Args:
+            state: State after a control step.
+
+        Returns:
+            The reward (W,); and `reward/<term>` -> unweighted term, `penalty` -> sum of the penalties, each (W,).
+        """
         penalty = self._penalty(state)
         if not self._terms:
             return self._floor(penalty), {"penalty": penalty}
@@ -105,12 +122,12 @@ class Reward:
         return self._floor(total), terms | {"penalty": penalty}
 
     def set_weight(self, name: str, weight: float) -> None:
-        """Set the weight of a term that has one; in place, for a curriculum."""
+        """Change the weight of a term with nonzero weight, in place."""
         self.weights[name] = weight
         self._weights[list(self.weights).index(name)] = weight
 
     def unweighted_terms(self, state: State) -> dict[str, Tensor]:
-        """Return the terms with zero weight and `activation_energy`, each (W,): for evaluation."""
+        """Return the terms with zero weight, and `activation_energy`, for evaluation, each (W,)."""
         goal = self._goal
         terms = {n: t for n, t in goal.rewards.items() if n not in self.weights and goal.missing(n) is None}
         values = self._values(state, terms).unbind(1) if terms else ()
@@ -132,11 +149,11 @@ class Reward:
         sharpness = {name: float(self._config.sharpness.get(name, term.sharpness)) for name, term in terms.items()}
         if self._config.elementwise:
             return torch.stack([torch.exp(-sharpness[n] * t.errors(state)).mean(dim=1) for n, t in terms.items()], 1)
-        # All exponentials in one call: launching a kernel costs more than the numbers in it.
+        # All exponentials in one call: launching a kernel costs more than evaluating it.
         return torch.exp(-torch.stack([sharpness[n] * t.distance(state) for n, t in terms.items()], dim=1))
 
     def _penalty(self, state: State) -> Tensor:
-        """Return the penalties, not above 0; of a reward that is not signed at least -1, (W,)."""
+        """Return the negative sum of the penalties, clipped to [-1, 0] unless the reward is signed, (W,)."""
         total = state.action.new_zeros(len(state.action))
         for name, coefficient in self.penalties.items():
             total = total - coefficient * PENALTIES[name](state)

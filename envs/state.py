@@ -1,4 +1,4 @@
-"""What the terms read: the body after a control step and the last action, read from the physics when a term asks."""
+"""The state that terms read: the body after a control step and the last action, read lazily from the physics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,49 +21,57 @@ MUSCLE_FIELDS = {
 
 @dataclass(eq=False, kw_only=True)
 class State:
-    """One control step of W environments. Valid until the physics moves on: nothing here is kept.
+    """State of W environments after a control step. Valid until the next physics step.
 
-    A goal extends it by its own quantities: a reference, a target.
+    Goals extend it by their quantities, such as a reference or a target.
+
+    Attributes:
+        body: Indices of the body.
+        read: Returns a physics field, (W, ...), with the rows in `ModelIndices.rows`.
+        action: Unclipped commands of this control step; 0 after a reset, (W, commands).
+        previous_action: Commands of the previous control step, (W, commands).
+        previous_qvel: Velocity before this control step, (W, nv); stored only if a penalty needs it.
+        quantities: Observed muscle quantities, keys of `MUSCLE_FIELDS`.
     """
 
     body: ModelIndices
-    read: Callable[[str], Tensor]  # physics field -> (W, ...), rows as in `ModelIndices.rows`
-    action: Tensor  # commands of the actuators, not clipped; 0 after a reset, (W, commands)
-    previous_action: Tensor  # those of the control step before, (W, commands)
-    previous_qvel: Tensor | None = None  # before this step, (W, nv); kept only for penalties that need it
-    quantities: tuple[str, ...] = ()  # muscle quantities shown to the policy: keys of MUSCLE_FIELDS
+    read: Callable[[str], Tensor]
+    action: Tensor
+    previous_action: Tensor
+    previous_qvel: Tensor | None = None
+    quantities: tuple[str, ...] = ()
 
     @cached_property
     def qpos(self) -> Tensor:
-        """(W, nq)."""
+        """Pose of the body, (W, nq)."""
         return self.read("qpos")
 
     @cached_property
     def qvel(self) -> Tensor:
-        """(W, nv)."""
+        """Velocity of the body, (W, nv)."""
         return self.read("qvel")
 
     @cached_property
     def site_pos(self) -> Tensor:
-        """World position of the tracked sites, anchor first [m], (W, S, 3)."""
+        """World positions of the tracked sites, anchor first [m], (W, S, 3)."""
         return self.read("site_xpos")
 
     @cached_property
     def rpos(self) -> Tensor:
-        """Position of the sites relative to the anchor, world axes [m], (W, S-1, 3)."""
-        # Not of `_relative`: many tasks look at positions alone, and the rest takes most of the time.
+        """Positions of the sites relative to the anchor, world axes [m], (W, S-1, 3)."""
+        # Not from `_relative`: many tasks read positions only, and the rest takes most of the time.
         return self.site_pos[:, 1:] - self.site_pos[:, :1]
 
     @property
     def rrot(self) -> Tensor:
-        """Rotation vector of the sites in the anchor's frame [rad], (W, S-1, 3)."""
+        """Rotation vectors of the sites in the anchor's frame [rad], (W, S-1, 3)."""
         return self._relative[1]
 
     @property
     def rvel(self) -> Tensor:
-        """Velocity of the sites relative to the anchor, angular [rad/s] then linear [m/s], (W, S-1, 6).
+        """Velocities of the sites relative to the anchor, angular [rad/s] then linear [m/s], (W, S-1, 6).
 
-        In the frames of the published system, which mixes them: see `muscle_torch.motion.relative_sites`.
+        Frames are mixed as in the published system; see `muscle_torch.motion.relative_sites`.
         """
         return self._relative[2]
 

@@ -1,9 +1,8 @@
-"""What a control step is worth: observation, reward, termination and errors, term by term or as one CUDA graph.
+"""Evaluate the terms of a control step: observation, reward, termination and errors, eagerly or as one CUDA graph.
 
-The terms are hundreds of small kernels, which the host launches one by one; below about a thousand environments that
-takes longer than they compute. A graph launches them at once. It reads and writes fixed addresses, so what the terms
-read is copied there before it runs, and what they return is copied from there: the results are those of the same
-kernels.
+The terms are hundreds of small kernels. Below about a thousand environments, the host takes longer to launch them than
+the device to run them; a graph launches all of them at once. A graph reads and writes fixed addresses: inputs are
+copied there before a replay, results are copied from there. The kernels, and so the results, are the same.
 """
 
 import gc
@@ -26,16 +25,27 @@ Read = Callable[[str], Tensor]
 
 
 class Terms(NamedTuple):
-    """Result of the terms of one control step."""
+    """Values of the terms after one control step."""
 
     observation: Tensor  # (W, D)
     reward: Tensor  # (W,)
-    exceeded: Tensor  # a termination threshold is exceeded, bool (W,)
+    exceeded: Tensor  # whether a termination threshold is exceeded, bool (W,)
     values: dict[str, Tensor]  # "reward/<term>", "penalty", "err/<name>", each (W,)
 
 
+class Transition(NamedTuple):
+    """Result of one control step. `terminated | truncated` ends the episode; `restart` starts the next one."""
+
+    observation: Tensor  # after the step, before any reset, (W, D)
+    reward: Tensor  # (W,)
+    terminated: Tensor  # a termination threshold was exceeded, bool (W,)
+    truncated: Tensor  # end of the goal's episode, horizon, or diverged, bool (W,)
+    terms: dict[str, Tensor]  # "reward/<term>" before its weight, "penalty", "err/<name>", each (W,)
+    broken: Tensor  # diverged: a non-finite number occurred; reward and observation are 0, bool (W,)
+
+
 class Environment(Protocol):
-    """What the terms need of `MuscleEnv`."""
+    """The part of `MuscleEnv` that the terms use; see there."""
 
     goal: Goal
     observer: Observer
@@ -46,12 +56,18 @@ class Environment(Protocol):
     measure_errors: bool
 
     @property
-    def device(self) -> Any: ...
+    def device(self) -> Any:
+        """Device of all tensors."""
+        ...
 
     @property
-    def observation(self) -> Tensor: ...
+    def observation(self) -> Tensor:
+        """The newest observation, (W, D)."""
+        ...
 
-    def field(self, name: str) -> Tensor: ...
+    def field(self, name: str) -> Tensor:
+        """Return a field of the physics, (W, ...)."""
+        ...
 
     def state(
         self,
@@ -59,11 +75,20 @@ class Environment(Protocol):
         command: Tensor | None = None,
         agent: slice | None = None,
         read: Read | None = None,
-    ) -> State: ...
+    ) -> State:
+        """Return the state that the terms read.
+
+        Args:
+            environments: Ids (N,); None: all.
+            command: Commands of this step (W, commands); None: those of the last step.
+            agent: Columns of the commands that the terms see; None: those of `agent`.
+            read: Field -> values (W, ...); None: `field`.
+        """
+        ...
 
 
 class StepTerms:
-    """Computes the terms one by one."""
+    """Evaluates the terms eagerly."""
 
     def __init__(self, env: Environment):
         self._env = env
@@ -72,12 +97,12 @@ class StepTerms:
         """Return the terms after a control step.
 
         Args:
-            command: Commands that led here, (W, commands).
+            command: Commands of this step, (W, commands).
         """
         return self._after_step(command, None)
 
     def at_start(self) -> Tensor:
-        """Return the observation (W, D) of every environment as that of an episode's start."""
+        """Return the observation (W, D), treating every environment as at the start of an episode."""
         return self._at_start(None)
 
     def _after_step(self, command: Tensor, read: Read | None) -> Terms:
@@ -97,17 +122,17 @@ class StepTerms:
 
 
 class GraphedTerms(StepTerms):
-    """Computes them as one CUDA graph for each of the two occasions.
+    """Evaluates the terms as CUDA graphs: one after a step, one at the start.
 
-    A graph is captured when it is first needed, and again for other columns or errors than before.
+    A graph is captured on first use, and again if `env.agent` or `env.measure_errors` change.
     """
 
     def __init__(self, env: Environment, buffers: Sequence[str]):
         """Prepare for an environment.
 
         Args:
-            env: Its goal replaces its buffers, as the contract of `Goal` says, and keeps nothing else that changes.
-            buffers: Names of the environment's own attributes that the terms read.
+            env: The environment. Its goal must replace its buffers (see `Goal`) and have no other changing state.
+            buffers: Names of the environment's tensor attributes that the terms read.
         """
         super().__init__(env)
         self._buffers = [*((env, name) for name in buffers), *((env.goal, name) for name in env.goal.buffers)]
@@ -136,7 +161,7 @@ class GraphedTerms(StepTerms):
 
 
 class FixedAddresses:
-    """A function of tensors whose kernels are captured in a graph the first time and replayed from then on."""
+    """A function of tensors whose kernels are captured in a CUDA graph on the first call and replayed afterwards."""
 
     def __init__(
         self,
@@ -145,24 +170,24 @@ class FixedAddresses:
         buffers: Sequence[tuple[Any, str]],
         device: torch.device,
     ):
-        """Prepare.
+        """Set up the function; nothing is captured yet.
 
         Args:
             compute: Called as `compute(read, *arguments)`; must not synchronize.
-            read: Physics field -> its values at present.
-            buffers: Attributes (object, name) that `compute` reads, or replaces.
+            read: Physics field -> its current values.
+            buffers: Attributes (object, name) that `compute` reads or replaces.
             device: A CUDA device.
         """
         self._compute, self._read, self._buffers, self._device = compute, read, list(buffers), device
         self._fields: dict[str, Tensor] = {}  # where the graph reads each field
         self._fixed: list[Tensor] = []  # where it reads arguments and buffers
-        self._packed: list[Tensor] = []  # where it writes its results: those of one shape and type together
-        self._places: list[tuple[int, int]] = []  # of each result: which pack, and where in it
-        self._replaced: list[tuple[Any, str]] = []  # buffers that it replaces: the last results
+        self._packed: list[Tensor] = []  # where it writes its results, stacked by shape and type
+        self._places: list[tuple[int, int]] = []  # (pack, index in it) of each result
+        self._replaced: list[tuple[Any, str]] = []  # buffers that it replaces; their values are the last results
         self._replay: Callable[[], None] | None = None
 
     def __call__(self, *arguments: Tensor) -> list[Tensor]:
-        """Return what `compute` would, in tensors that are never changed later."""
+        """Return the results of `compute`, in new tensors that later calls do not change."""
         if self._replay is None:
             self._fixed = [tensor.clone() for tensor in self._sources(arguments)]
             self._replay = capture_graph(lambda: self._run(len(arguments)), self._device)
@@ -197,9 +222,9 @@ class FixedAddresses:
         self._pack([*results, *(after[index] for index in changed)])
 
     def _fixed_field(self, name: str) -> Tensor:
-        """Return where the graph reads a field: the simulator's own memory if it is always the same, else a copy.
+        """Return the tensor from which the graph reads a field: the simulator's if its address is fixed, else a copy.
 
-        A field that is one of the buffers is read at the buffer's fixed address, which stands in for it here.
+        A field that is one of the buffers is read at that buffer's fixed address, which replaces it during capture.
         """
         if name not in self._fields:
             value = self._read(name)
@@ -219,17 +244,17 @@ class FixedAddresses:
 
 
 def capture_graph(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Capture the kernels of a function into a CUDA graph; return what replays it.
+    """Capture the kernels of a function into a CUDA graph; return a function that replays it.
 
     Raises:
-        InputError: The current stream is being captured already.
+        InputError: The current stream is already being captured.
     """
     if torch.cuda.is_current_stream_capturing():
         raise InputError("env.graph=true: a step cannot be captured inside another capture: use env.graph=false there")
     current, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
     side.wait_stream(current)
     with torch.cuda.stream(side):
-        for _ in range(2):  # outside the capture: libraries make their workspaces, tables are computed
+        for _ in range(2):  # warm-up outside the capture: libraries allocate workspaces, lazy tables are computed
             run()
     current.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
@@ -240,7 +265,7 @@ def capture_graph(run: Callable[[], None], device: torch.device) -> Callable[[],
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Switch Python's garbage collection off: a graph that it frees during a capture would break the new one."""
+    """Disable Python's garbage collection: freeing another graph during a capture would invalidate the new one."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -250,8 +275,25 @@ def collection_paused() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def single_thread_exact() -> Iterator[None]:
+    """Evaluate terms on one torch thread and in full precision.
+
+    They are many small operations: idle threads would take cores from the physics. They also subtract nearly equal
+    values, so TF32 is not precise enough.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
 def _copy_all(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Copy (target, source) pairs, those of one type in one call."""
+    """Copy (target, source) pairs, one call per dtype."""
     for dtype in dict.fromkeys(target.dtype for target, _ in pairs):
         chosen = [pair for pair in pairs if pair[0].dtype == dtype]
         torch._foreach_copy_([t for t, _ in chosen], [s for _, s in chosen])  # pyright: ignore[reportPrivateImportUsage]

@@ -1,4 +1,4 @@
-"""Termination terms of the body, `State -> (W,)`; beyond a threshold the episode ends. A goal adds its own."""
+"""Termination terms of the body, `State -> (W,)`. An episode ends when one exceeds its threshold. Goals add terms."""
 
 from collections.abc import Collection, Mapping
 
@@ -13,7 +13,7 @@ from .terms import Term
 
 
 def root_height(state: State) -> Tensor:
-    """How far the root is from a height of 1.05 m, (W,): 0.45 stands for the published range of 0.6 to 1.5 m."""
+    """Return the distance of the root from a height of 1.05 m [m], (W,). Published range 0.6 to 1.5 m: 0.45."""
     return (state.qpos[:, 2] - 1.05).abs()
 
 
@@ -22,13 +22,23 @@ NEED_ROOT = frozenset({"root_height"})
 
 
 class Termination:
-    """Whether any of the config's thresholds is exceeded; without thresholds, never."""
+    """Checks the configured thresholds.
+
+    Attributes:
+        terms: Term -> its function.
+        thresholds: Current thresholds, (terms,).
+    """
 
     def __init__(self, thresholds: Mapping[str, float], goal: Goal, device: torch.device):
         """Resolve the terms.
 
+        Args:
+            thresholds: Term -> value above which an episode ends.
+            goal: Provides terms beside those of the body.
+            device: Device of the thresholds.
+
         Raises:
-            InputError: A term does not exist, or the body does not have what it reads.
+            InputError: A term does not exist, or the body lacks what it reads.
         """
         table = TERMINATIONS | dict(goal.terminations)
         for name in thresholds:
@@ -38,7 +48,7 @@ class Termination:
             if lacking:
                 raise InputError(f"termination {name!r} needs {lacking}; {goal.body.name} has none: leave it out")
         self.terms = {name: table[name] for name in thresholds}
-        # A tensor, changed in place by a curriculum without rebuilding anything.
+        # A tensor that the curriculum changes in place, so that a captured CUDA graph stays valid.
         self.thresholds = torch.tensor([float(t) for t in thresholds.values()], device=device)
         self._configured = self.thresholds.clone()
 
@@ -48,7 +58,7 @@ class Termination:
         self.thresholds.copy_(torch.where(chosen, self._configured * ratio, self._configured))
 
     def __call__(self, state: State) -> Tensor:
-        """Return which environments are beyond a threshold, bool (W,)."""
+        """Return which environments exceed a threshold, bool (W,); none if there are no thresholds."""
         if not self.terms:
             return torch.zeros(len(state.action), dtype=torch.bool, device=state.action.device)
         values = torch.stack([term(state) for term in self.terms.values()], dim=1)

@@ -1,1 +1,1 @@
-"""Action spaces: from a policy's numbers to the controls of actuators."""
+"""Action spaces: mappings from policy outputs to actuator controls."""

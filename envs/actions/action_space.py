@@ -1,4 +1,4 @@
-"""What every action space provides, and several of them side by side."""
+"""The interface of action spaces, and several of them side by side."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,17 @@ from ..goals.goal import Goal
 
 
 class ActionSpace(ABC):
-    """Drives some of a body's actuators.
+    """A mapping from actions to the controls of some of a body's actuators.
+
+    `to_actuators` maps actions to commands, `to_controls` commands to controls. Penalties read the unclipped commands.
 
     Attributes:
         names: Name of each action.
-        zero_action: The action that does nothing: no muscle is excited, no motor pushes, (actions,).
-        actuators: Model ids of the actuators that it drives, (actuators,).
-        low, high: Range of an action; what lies outside is clipped.
-        every_substep: Whether controls are computed anew at every physics step instead of once a control step.
+        zero_action: Action without effect: no excitation, no torque, (actions,).
+        actuators: Model ids of the driven actuators, (actuators,).
+        low: Lowest action; lower ones are clipped.
+        high: Highest action; higher ones are clipped.
+        every_substep: Whether controls are computed at every physics step instead of once per control step.
         buffers: Names of the attributes (W, ...) that exact resume needs.
     """
 
@@ -38,47 +41,69 @@ class ActionSpace(ABC):
 
     @abstractmethod
     def to_actuators(self, action: Tensor) -> Tensor:
-        """Return the command of each actuator, not clipped: what penalties see. (W, actions) -> (W, actuators)."""
+        """Return the unclipped commands, which penalties read.
+
+        Args:
+            action: Actions, (W, actions).
+
+        Returns:
+            Commands, (W, actuators).
+        """
 
     @abstractmethod
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        """Return what the physics gets. (W, actuators) -> (W, actuators).
+        """Return the controls for the physics.
 
         Args:
-            command: From `to_actuators`.
-            physics: To read lengths, velocities and the like from.
-            goal: To read a motion's feedforward from.
+            command: Commands from `to_actuators`, (W, actuators).
+            physics: Provides the current state, such as muscle lengths.
+            goal: Provides the feedforward of a motion.
+
+        Returns:
+            Controls, (W, actuators).
         """
 
     def from_controls(self, controls: Tensor) -> Tensor:
-        """Return the action (W, actions) whose controls are these (W, actuators).
+        """Return the action that results in the given controls.
+
+        Args:
+            controls: Controls, (W, actuators).
+
+        Returns:
+            Actions, (W, actions).
 
         Raises:
-            InputError: The space cannot be inverted: a controller that chooses controls cannot act through it.
+            InputError: The space has no inverse, so a controller that chooses controls cannot use it.
         """
-        raise InputError(f"{type(self).__name__} has no inverse: no action can be named that gives certain controls")
+        raise InputError(f"{type(self).__name__} has no inverse: choose an action space with `from_controls`")
 
-    def begin(self, environments: Tensor) -> None:  # noqa: B027  most spaces have no past
-        """Forget the past of the environments (W,) bool, whose episodes begin."""
+    def begin(self, environments: Tensor) -> None:  # noqa: B027  most spaces are stateless
+        """Reset the internal state of the environments (W,) bool in which an episode starts."""
 
     def state(self) -> dict[str, Any]:
-        """Return copies of all that exact resume needs."""
+        """Return copies of all state that exact resume needs."""
         return {name: getattr(self, name).clone() for name in self.buffers}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Restore what `state` returned."""
         for name in self.buffers:
             getattr(self, name).copy_(state[name])
 
 
 class ActionSpaces:
-    """Several action spaces side by side: actions and commands are joined in order.
+    """Several action spaces side by side: actions and commands are concatenated in order.
 
-    Actuators that none of them drives get a control of 0.
+    Actuators that no space drives get a control of 0.
 
     Attributes:
-        low, high: Range of each action, (actions,).
-        driven: Model ids of the actuators that the spaces drive, in their order, (commands,).
+        spaces: Name -> action space.
+        names: Name of each action.
+        zero_action: Action without effect, (actions,).
+        low: Lowest value of each action, (actions,).
+        high: Highest value of each action, (actions,).
+        num_commands: Number of commands.
+        driven: Model ids of the driven actuators, in the order of the commands, (commands,).
+        columns: Name of a space -> columns of its actions.
     """
 
     def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor):
@@ -86,7 +111,7 @@ class ActionSpaces:
 
         Args:
             spaces: Name -> action space.
-            limits: Lowest and highest control of each actuator of the model, (nu, 2); see `control_limits`.
+            limits: Lowest and highest control of each actuator, (nu, 2); see `control_limits`.
 
         Raises:
             InputError: Two spaces drive the same actuator.
@@ -112,7 +137,7 @@ class ActionSpaces:
 
     @property
     def every_substep(self) -> bool:
-        """Whether one of the spaces computes controls at every physics step."""
+        """Whether a space computes controls at every physics step."""
         return any(space.every_substep for space in self.spaces.values())
 
     def to_actuators(self, action: Tensor) -> Tensor:
@@ -121,7 +146,16 @@ class ActionSpaces:
         return _joined([s.to_actuators(part) for s, part in zip(self.spaces.values(), parts, strict=True)])
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        """Return the controls (W, nu) of a command (W, commands), not yet clamped."""
+        """Return the controls, not yet clamped.
+
+        Args:
+            command: Commands from `to_actuators`, (W, commands).
+            physics: Provides the current state.
+            goal: Provides the feedforward of a motion.
+
+        Returns:
+            Controls, (W, nu).
+        """
         parts = command.split(self._commands, dim=1)
         if self._whole:
             return next(iter(self.spaces.values())).to_controls(command, physics, goal)
@@ -131,34 +165,49 @@ class ActionSpaces:
         return controls
 
     def from_controls(self, controls: Tensor) -> Tensor:
-        """Return the action (W, actions) whose controls are these (W, nu); actuators that no space drives are ignored.
+        """Return the action that results in the given controls; actuators that no space drives are ignored.
+
+        Args:
+            controls: Controls, (W, nu).
+
+        Returns:
+            Actions, (W, actions).
 
         Raises:
-            InputError: One of the spaces cannot be inverted.
+            InputError: A space has no inverse.
         """
         return _joined([space.from_controls(controls[:, space.actuators]) for space in self.spaces.values()])
 
     def driven_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        """Return the clamped controls (W, commands) of the driven actuators alone, in the order of `driven`."""
+        """Return the clamped controls of the driven actuators only.
+
+        Args:
+            command: Commands from `to_actuators`, (W, commands).
+            physics: Provides the current state.
+            goal: Provides the feedforward of a motion.
+
+        Returns:
+            Controls in the order of `driven`, (W, commands).
+        """
         parts = zip(self.spaces.values(), command.split(self._commands, dim=1), strict=True)
         controls = _joined([space.to_controls(part, physics, goal) for space, part in parts])
         return controls.clamp(self._low[self.driven], self._high[self.driven])
 
     def clamp(self, controls: Tensor) -> Tensor:
-        """Return controls (W, nu) within the actuators' limits: of a muscle its excitation, in [0, 1]."""
+        """Clamp controls (W, nu) to the actuators' limits; those of muscles are excitations in [0, 1]."""
         return controls.clamp(self._low, self._high)
 
     def begin(self, environments: Tensor) -> None:
-        """Forget the past of the environments (W,) bool, whose episodes begin."""
+        """Reset the internal state of the environments (W,) bool in which an episode starts."""
         for space in self.spaces.values():
             space.begin(environments)
 
     def state(self) -> dict[str, Any]:
-        """Return copies of all that exact resume needs."""
+        """Return copies of all state that exact resume needs."""
         return {name: space.state() for name, space in self.spaces.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Restore what `state` returned."""
         for name, space in self.spaces.items():
             space.load_state(state[name])
 
@@ -174,8 +223,10 @@ class ActionSpaces:
 
 
 def control_limits(embodiment: Embodiment) -> Tensor:
-    """Return the lowest and highest control of each actuator, (nu, 2): of a muscle within [0, 1], which is all that
-    MuJoCo's muscles read, of a motor its control range."""
+    """Return the lowest and highest control of each actuator, (nu, 2).
+
+    Motors have their control range; that of muscles is intersected with [0, 1], to which MuJoCo clips excitations.
+    """
     model = embodiment.model
     limited = model.actuator_ctrllimited.astype(bool)[:, None]
     limits = torch.from_numpy(np.where(limited, model.actuator_ctrlrange, [-np.inf, np.inf]))

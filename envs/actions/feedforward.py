@@ -1,4 +1,4 @@
-"""Muscle excitations as corrections of the motion's feedforward."""
+"""Muscle excitations as corrections of the feedforward."""
 
 import torch
 from torch import Tensor
@@ -13,11 +13,11 @@ from .options import FeedforwardOptions
 
 
 class FeedforwardActions(ActionSpace):
-    """One number a muscle, added to the excitation that inverse dynamics finds for the motion's frame.
+    """One number per muscle, added to the feedforward excitation of the current frame of the motion.
 
-    excitation = clip(feedforward + scale * action, 0, 1), with the action clipped to [-1, 1]: 0 plays the feedforward
-    alone, `zero_action` excites nothing. Static optimization computes the feedforward from the motion
-    (`muscle_torch.control.feedforward`); nothing is recorded from a simulation.
+    excitation = clip(feedforward + scale * action, 0, 1), with the action clipped to [-1, 1]. An action of 0 plays the
+    feedforward unchanged; `zero_action` excites no muscle. The feedforward is computed from the motion by inverse
+    dynamics and static optimization (`muscle_torch.control.feedforward`), without simulation.
     """
 
     def __init__(self, options: FeedforwardOptions, embodiment: Embodiment, num_envs: int, device: torch.device):

@@ -1,4 +1,4 @@
-"""Muscle excitations: one number a muscle."""
+"""Muscle excitations: one number per muscle."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,23 +18,25 @@ Bound = float | Tensor
 
 
 def _half(action: Tensor, low: Bound, high: Bound) -> Tensor:
-    """[-1, 1] onto the control range. If that is [-1, 1], a negative control excites nothing, and stays negative in
-    the observation term `excitation`, as in the published system."""
+    """Map [-1, 1] to the control range.
+
+    If that is [-1, 1], negative controls excite nothing but stay negative in the observed `excitation`, as published.
+    """
     return action.clamp(-1.0, 1.0) * ((high - low) / 2) + (high + low) / 2
 
 
 def _full(action: Tensor, low: Bound, high: Bound) -> Tensor:
-    """[-1, 1] onto [0, 1]: the whole action range excites, and an action of 0 is half excitation."""
+    """Map [-1, 1] to [0, 1]: the whole action range excites; an action of 0 is half excitation."""
     return (action.clamp(-1.0, 1.0) + 1.0) / 2
 
 
 def _clip(action: Tensor, low: Bound, high: Bound) -> Tensor:
-    """[0, 1] as it is."""
+    """Clip to [0, 1]."""
     return action.clamp(0.0, 1.0)
 
 
 def _sigmoid(action: Tensor, low: Bound, high: Bound) -> Tensor:
-    """All numbers onto (0, 1)."""
+    """Map all real numbers to (0, 1)."""
     return action.sigmoid()
 
 
@@ -55,11 +57,11 @@ def _from_sigmoid(control: Tensor, low: Bound, high: Bound) -> Tensor:
 
 
 class _Mapping(NamedTuple):
-    """From actions to excitations."""
+    """A mapping from actions to excitations."""
 
     excitation: Callable[[Tensor, Bound, Bound], Tensor]
     inverse: Callable[[Tensor, Bound, Bound], Tensor]
-    low: float  # lowest action, which excites nothing or next to nothing
+    low: float  # lowest action; its excitation is 0, or almost 0 for sigmoid
     high: float
 
 
@@ -72,7 +74,7 @@ MAPPINGS: dict[str, _Mapping] = {
 
 
 class MuscleActions(ActionSpace):
-    """Excites all muscles of a body, each by its own number."""
+    """One number per muscle, mapped to its excitation."""
 
     def __init__(self, options: MuscleOptions, embodiment: Embodiment, num_envs: int, device: torch.device):
         if not len(embodiment.muscle_ids):
@@ -95,7 +97,7 @@ class MuscleActions(ActionSpace):
 
 
 def _control_range(embodiment: Embodiment, device: torch.device) -> tuple[Bound, Bound]:
-    """Return the lowest and highest control: numbers if all muscles share them, else (muscles,)."""
+    """Return the lowest and highest control: scalars if all muscles have the same, else (muscles,)."""
     limits = torch.from_numpy(embodiment.model.actuator_ctrlrange[embodiment.muscle_ids]).float()
     if (limits == limits[0]).all():
         return float(limits[0, 0]), float(limits[0, 1])

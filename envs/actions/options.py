@@ -1,4 +1,4 @@
-"""Action spaces and what each of them takes. No torch here: options answer at once."""
+"""The table of action spaces and their options. Does not import torch, so that `--help` responds immediately."""
 
 import dataclasses
 from enum import StrEnum, auto
@@ -7,26 +7,34 @@ from muscle_torch.config import Row, key
 
 
 class Mapping(StrEnum):
+    """Mappings from an action a to an excitation."""
+
     full = auto()  # (a + 1) / 2: the whole action range excites
-    half = auto()  # max(a, 0): the published checkpoints'
+    half = auto()  # max(a, 0): published checkpoints
     clip = auto()  # a clipped to [0, 1]
     sigmoid = auto()  # 1 / (1 + exp(-a))
 
 
 @dataclasses.dataclass(frozen=True)
 class MuscleOptions:
+    """Options of `actions=[muscles]`."""
+
     mapping: Mapping = key(Mapping.full, "action to excitation: full ((a+1)/2), half (max(a, 0), published)")
 
 
 @dataclasses.dataclass(frozen=True)
 class MotorOptions:
+    """Options of `actions=[motors]`."""
+
     limit: float = key(1.0, "largest command, as a fraction of each motor's control range")
 
 
 @dataclasses.dataclass(frozen=True)
 class FeedforwardOptions:
+    """Options of `actions=[muscles_feedforward]`."""
+
     scale: float = key(1.0, "excitation that an action of 1 adds to the feedforward")
-    lead: int = key(0, "frames by which the feedforward is ahead of the motion", "frames")
+    lead: int = key(0, "how far the feedforward is ahead of the motion", "frames")
 
 
 ACTION_SPACES: dict[str, Row] = {

@@ -1,4 +1,4 @@
-"""Motors beside the muscles: joint torques of an exoskeleton or a robot."""
+"""Motors beside the muscles, such as those of an exoskeleton or a robot."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from .options import MotorOptions
 
 
 class MotorActions(ActionSpace):
-    """One number a motor in [-1, 1], onto its control range; 0 does not push."""
+    """One number per motor in [-1, 1], mapped to its control range; 0 is no torque."""
 
     def __init__(self, options: MotorOptions, embodiment: Embodiment, num_envs: int, device: torch.device):
         if not len(embodiment.motor_ids):
@@ -24,7 +24,7 @@ class MotorActions(ActionSpace):
         self.actuators = torch.from_numpy(embodiment.motor_ids).to(device)
         limits = torch.from_numpy(embodiment.model.actuator_ctrlrange[embodiment.motor_ids]).float()
         if (limits[:, 0] > 0).any() or (limits[:, 1] < 0).any():
-            raise InputError(f"a motor of {embodiment.name} cannot be idle: its control range does not hold 0")
+            raise InputError(f"a motor of {embodiment.name} cannot be idle: extend its control range to include 0")
         self._low, self._high = (options.limit * limits).to(device).unbind(1)
         self.zero_action = torch.zeros(len(self.names), device=device)
 
@@ -36,6 +36,6 @@ class MotorActions(ActionSpace):
         return torch.where(command < 0, -command * self._low, command * self._high)
 
     def from_controls(self, controls: Tensor) -> Tensor:
-        # A side without range has no action of its own: there the control can only be 0.
+        # If the range ends at 0, the control on that side can only be 0.
         side = torch.where(controls < 0, -self._low, self._high)
         return torch.where(side > 0, controls / side.clamp(min=1e-12), 0.0)

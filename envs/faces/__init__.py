@@ -1,1 +1,1 @@
-"""The environment behind other interfaces: Isaac-style tensors, Gymnasium, rsl_rl."""
+"""Interfaces of other frameworks: Isaac, Gymnasium and rsl_rl."""

@@ -1,6 +1,6 @@
-"""The environment as a Gymnasium `VectorEnv`: numpy in, numpy out. Needs the extra `faces`.
+"""Gymnasium interface: a `VectorEnv` with NumPy arrays. Requires the extra `faces`.
 
-`env = GymnasiumEnv(make_env("bimanual", num_envs=64))`; every vector wrapper of Gymnasium works on top.
+`env = GymnasiumEnv(make_env("bimanual", num_envs=64))`; all vector wrappers of Gymnasium work with it.
 """
 
 from typing import Any
@@ -29,17 +29,35 @@ MODES = {
 
 
 class GymnasiumEnv(VectorEnv):
-    """W worlds; `autoreset` is "same_step" (default), "next_step" or "disabled", and is declared in `metadata`.
+    """An environment as a Gymnasium `VectorEnv` of W environments.
 
-    same_step: a finished world's next episode begins within the step, which returns its first observation; the old
-    episode's last is a row of `info["final_obs"]`, an object array with None for the worlds that go on, and
-    `info["_final_obs"]` (W,) bool says which rows are there. next_step: the step after an end ignores that world's
-    action and returns its new first observation with reward 0; Gymnasium's observation wrappers want this one.
-    disabled: `reset(options={"reset_mask": done})` begins the new episodes.
-    Every reward term and tracking error [SI units] is in `info` by name, (W,), of the step just taken.
+    `info` contains every reward term and tracking error [SI units] of the last step by name, (W,).
+
+    Attributes:
+        env: The wrapped environment.
+        num_envs: Number of environments W.
+        autoreset: The autoreset mode; also in `metadata`.
+        metadata: Autoreset mode and control frequency.
+        single_observation_space: Unbounded, (D,) float32.
+        single_action_space: Range of each action, (actions,) float32.
+        observation_space: The same for all environments, (W, D).
+        action_space: The same for all environments, (W, actions).
     """
 
     def __init__(self, env: MuscleEnv, autoreset: str = "same_step"):
+        """Wrap an environment.
+
+        Args:
+            env: From `make_env`.
+            autoreset: "same_step": the next episode starts within the step that ends the old one and returns its first
+                observation; the last one of the old episode is in `info["final_obs"]`, an object array with None for
+                other environments, and `info["_final_obs"]` (W,) bool marks the rows. "next_step": the step after the
+                end ignores the action and returns the first observation with reward 0; Gymnasium's observation wrappers
+                require this mode. "disabled": `reset(options={"reset_mask": done})` starts new episodes.
+
+        Raises:
+            InputError: The mode does not exist.
+        """
         if autoreset not in MODES:
             raise InputError(f"unknown autoreset {autoreset!r}{nearest(autoreset, list(MODES))}")
         self.autoreset = MODES[autoreset]
@@ -55,12 +73,22 @@ class GymnasiumEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._begun = False
-        self._over = torch.zeros(self.num_envs, dtype=torch.bool, device=env.device)  # next_step: ended, to begin anew
+        self._over = torch.zeros(
+            self.num_envs, dtype=torch.bool, device=env.device
+        )  # next_step: ended, reset in the next step
 
     def reset(self, *, seed: int | None = None, options: Arrays | None = None) -> tuple[np.ndarray, Arrays]:
-        """Begins an episode in every world, or in those of `options["reset_mask"]` (W,) bool; (W, D) float32, {}.
+        """Start an episode in every environment, or in some of them.
 
-        seed: of the motions and frames that are drawn from here on.
+        Args:
+            seed: Of the motions and frames drawn from now on; None: continue.
+            options: `reset_mask`, bool (W,): environments in which to start an episode.
+
+        Returns:
+            Observations of all environments, (W, D) float32; and {}.
+
+        Raises:
+            InputError: The mask has the wrong shape or type, or the environment was never reset.
         """
         seed = None if seed is None else int(seed)
         super().reset(seed=seed)
@@ -72,15 +100,22 @@ class GymnasiumEnv(VectorEnv):
             self._over = torch.zeros_like(self._over)
             return _array(self.env.begin()), {}
         if not self._begun or np.shape(mask) != (self.num_envs,) or np.asarray(mask).dtype != np.bool_:
-            raise InputError(f"reset_mask must be {self.num_envs} booleans, after a first reset() of all worlds")
-        chosen = torch.as_tensor(mask, device=self.env.device)
-        self._over = self._over & ~chosen
-        return _array(self.env.restart(chosen)), {}
+            raise InputError(f"reset_mask must be {self.num_envs} booleans, after a first reset() of all environments")
+        selected = torch.as_tensor(mask, device=self.env.device)
+        self._over = self._over & ~selected
+        return _array(self.env.restart(selected)), {}
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Arrays]:
-        """Observation (W, D), reward (W,) float64, terminated (W,), truncated (W,), info; actions (W, nu) in [-1, 1].
+        """Apply actions for one control step.
 
-        Raises InputError for actions of another shape, or before the first `reset`.
+        Args:
+            actions: (W, actions) within `action_space`.
+
+        Returns:
+            Observations (W, D), rewards (W,) float64, terminated (W,), truncated (W,) and info.
+
+        Raises:
+            InputError: The shape is wrong, or `reset` was not called.
         """
         if not self._begun:
             raise InputError("call reset() before the first step()")
@@ -101,7 +136,7 @@ class GymnasiumEnv(VectorEnv):
         return _array(observation), _array(reward).astype(np.float64), *flags, info
 
     def _final(self, observation: Tensor, done: Tensor) -> Arrays:
-        """The last observations of the episodes that ended; empty where none did."""
+        """Return `final_obs` and `_final_obs` of the episodes that ended; {} if none did."""
         ended = _array(done)
         if not ended.any():
             return {}
@@ -112,13 +147,14 @@ class GymnasiumEnv(VectorEnv):
 
     def _info(self, terms: dict[str, Tensor]) -> Arrays:
         info: Arrays = {name: _array(values) for name, values in terms.items()}
-        everyone = np.ones(self.num_envs, dtype=np.bool_)
-        return info | {f"_{name}": everyone for name in terms}
+        all_envs = np.ones(self.num_envs, dtype=np.bool_)
+        return info | {f"_{name}": all_envs for name in terms}
 
     def close_extras(self, **kwargs: Any) -> None:
+        """Release the physics."""
         self.env.close()
 
 
 def _array(values: Tensor) -> np.ndarray:
-    """A copy on the host: what was returned is the caller's."""
+    """Return a copy on the host, which the caller may change."""
     return values.detach().to("cpu", copy=True).numpy()

@@ -1,4 +1,4 @@
-"""The environment as an rsl_rl `VecEnv`: `OnPolicyRunner(RslRlEnv(make_env("bimanual")), cfg)`. Extra `faces`."""
+"""rsl_rl interface: `OnPolicyRunner(RslRlEnv(make_env("bimanual")), cfg)`. Requires the extra `faces`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,14 +20,30 @@ except ModuleNotFoundError as error:
 
 
 class RslRlEnv(VecEnv):
-    """Observations come in groups: `policy` is the whole vector; others are made of named terms.
+    """An environment as an rsl_rl `VecEnv`.
 
-    `groups={"critic": ["phase", "muscle"]}` adds a group of these terms of `env.observation_layout`, in this order.
-    A finished world begins its next episode at once; `extras["time_outs"]` (W,) bool tells where an episode was cut
-    off rather than lost, and `extras["log"]` holds the mean of every reward term and tracking error.
+    Observations come in groups: `policy` is the whole vector, others consist of some of its terms. When an episode
+    ends, the next one starts within the same `step`.
+
+    Attributes:
+        task: The environment with automatic resets.
+        num_envs: Number of environments W.
+        num_actions: Number of actions.
+        device: Device of all tensors.
+        max_episode_length: Horizon [control steps].
+        cfg: Configuration as a dict.
     """
 
     def __init__(self, env: MuscleEnv, groups: Mapping[str, Sequence[str]] | None = None):
+        """Wrap an environment and start its first episodes.
+
+        Args:
+            env: From `make_env`.
+            groups: Further groups, name -> terms of `env.observation_layout`: `{"critic": ["phase", "muscle"]}`.
+
+        Raises:
+            InputError: A group is called `policy`, or a term does not exist.
+        """
         self.task = VecTask(env)
         self.num_envs, self.num_actions = env.num_envs, env.action_size
         self.device = env.device
@@ -38,11 +54,12 @@ class RslRlEnv(VecEnv):
 
     @property
     def env(self) -> MuscleEnv:
+        """The wrapped environment."""
         return self.task.env
 
     @property
     def episode_length_buf(self) -> Tensor:
-        """Control steps since each world's episode began, (W,). Setting it spreads the worlds' time-outs."""
+        """Control steps since each episode started, (W,). rsl_rl sets it to desynchronize time-outs."""
         return self.env.episode_step
 
     @episode_length_buf.setter
@@ -50,31 +67,37 @@ class RslRlEnv(VecEnv):
         self.env.episode_step = steps.to(self.env.device, torch.long, copy=True)
 
     def get_observations(self) -> TensorDict:
-        """Group -> (W, D)."""
-        seen = self.task.obs_buf
-        parts = {name: seen[:, columns] for name, columns in self._columns.items()}
-        return TensorDict({"policy": seen, **parts}, batch_size=[self.num_envs], device=self.env.device)
+        """Return the newest observations, group -> (W, d)."""
+        observation = self.task.obs_buf
+        parts = {name: observation[:, columns] for name, columns in self._columns.items()}
+        return TensorDict({"policy": observation, **parts}, batch_size=[self.num_envs], device=self.env.device)
 
     def reset(self) -> tuple[TensorDict, dict[str, Any]]:
-        """Begins a new episode in every world."""
+        """Start an episode in every environment; return the observations and {}."""
         self.task.reset()
         return self.get_observations(), {}
 
     def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict[str, Any]]:
-        """Observations, reward (W,), done (W,) bool, extras; actions (W, nu)."""
-        # The runner collects in inference mode: tensors made in it could not be changed by anyone else afterwards.
+        """Apply actions (W, actions) for one control step.
+
+        Returns:
+            Observations; rewards (W,); done, bool (W,); and extras: `time_outs`, bool (W,), episodes that were
+            truncated and not terminated; `log`, the mean of every reward term and tracking error.
+        """
+        # The runner collects in inference mode, whose tensors could not be modified outside of it.
         with torch.inference_mode(False), torch.no_grad():
             _, reward, done, extras = self.task.step(actions.clone())
             means = {f"/{name}": values.mean() for name, values in extras["terms"].items()}
             return self.get_observations(), reward, done, {"time_outs": extras["time_outs"], "log": means}
 
     def close(self) -> None:
+        """Release the physics."""
         self.task.close()
 
     def _column_ids(self, group: str, terms: Sequence[str]) -> Tensor:
         layout = self.env.observation_layout
         if group == "policy":
-            raise InputError("the group 'policy' is the whole observation: give another name to a part of it")
+            raise InputError("the group 'policy' is the whole observation: use another name for a part of it")
         for term in terms:
             if term not in layout:
                 raise InputError(f"group {group!r}: the observation has no term {term!r}{nearest(term, list(layout))}")

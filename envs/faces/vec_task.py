@@ -1,4 +1,4 @@
-"""The Isaac habit on top of the same environment: buffers, and worlds that reset themselves."""
+"""Isaac-style interface: buffers, and environments that reset automatically."""
 
 from typing import Any
 
@@ -9,14 +9,26 @@ from ..muscle_env import MuscleEnv
 
 
 class VecTask:
-    """`obs = env.reset()`; `obs, reward, done, extras = env.step(action)`. One row a world.
+    """Isaac-style interface of an environment: `obs, reward, done, extras = env.step(action)`, one row per environment.
 
-    `obs_buf rew_buf reset_buf progress_buf` hold the newest values. A world that is done begins a new episode at once:
-    the observation returned is the new episode's first; the old one's last is in `extras["final_observation"]`, and
-    `extras["time_outs"]` tells where the episode was cut off rather than lost.
+    When an episode ends, the next one starts within the same `step`. The returned observation is then the first of the
+    new episode; the last of the old one is in `extras["final_observation"]`.
+
+    Attributes:
+        env: The environment.
+        device: Device of all tensors.
+        num_envs: Number of environments W.
+        num_obs: Size D of the observation.
+        num_actions: Number of actions.
+        obs_buf: Newest observations, (W, D).
+        rew_buf: Rewards of the last step, (W,).
+        reset_buf: Whether an episode ended in the last step, bool (W,).
+        progress_buf: Control steps since each episode started, (W,).
+        extras: As returned by the last `step`.
     """
 
     def __init__(self, env: MuscleEnv):
+        """Wrap an environment from `make_env`; call `reset` before the first `step`."""
         self.env = env
         self.device = env.device
         self.num_envs = env.num_envs
@@ -29,14 +41,26 @@ class VecTask:
         self.extras: dict[str, Any] = {}
 
     def reset(self) -> Tensor:
-        """Begins a new episode in every world; the observation (W, D)."""
+        """Start an episode in every environment; return observations (W, D)."""
         self.obs_buf = self.env.begin()
         self.progress_buf = self.env.episode_step
         self.reset_buf = torch.zeros_like(self.reset_buf)
         return self.obs_buf
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Observation (W, D), reward (W,), done (W,) bool, extras."""
+        """Apply an action for one control step.
+
+        Args:
+            action: (W, actions).
+
+        Returns:
+            Observations (W, D); rewards (W,); done, bool (W,); and extras: `time_outs`, bool (W,), episodes that were
+            truncated and not terminated; `final_observation` (W, D), observations before resets; `terms`, reward terms
+            and errors by name, each (W,).
+
+        Raises:
+            InputError: The shape of the action is wrong.
+        """
         step = self.env.advance(action)
         self.reset_buf = step.terminated | step.truncated
         self.rew_buf = step.reward
@@ -50,8 +74,9 @@ class VecTask:
         return self.obs_buf, self.rew_buf, self.reset_buf, self.extras
 
     def zero_actions(self) -> Tensor:
-        """The action that excites no muscle, in every world, (W, nu)."""
+        """Return actions without effect (no excitation, no torque), (W, actions)."""
         return self.env.zero_action.repeat(self.num_envs, 1)
 
     def close(self) -> None:
+        """Release the physics."""
         self.env.close()

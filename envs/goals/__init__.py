@@ -1,1 +1,1 @@
-"""Goals: what the body is to do. Imitating a motion is one, reaching a target another."""
+"""Goals: objectives of the body, such as imitating a motion or reaching a target."""

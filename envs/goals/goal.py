@@ -1,4 +1,4 @@
-"""What every goal provides: starts, terms, errors, trials. `MuscleEnv` knows bodies and episodes, a goal its task."""
+"""The interface of goals: starts, terms, errors and trials. `MuscleEnv` handles bodies and episodes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,47 +19,56 @@ Start = tuple[Tensor, ...]
 
 
 class Headline(NamedTuple):
-    """The metric that the progress line shows and that `best.pt` follows."""
+    """The main metric: shown in the progress line, and the criterion for `best.pt`."""
 
-    name: str  # key of the training metrics, "err/<name>"
-    label: str  # what the progress line calls it
-    unit: str  # unit that is displayed
-    factor: float  # from the metric's SI unit to the displayed one
+    name: str  # key in the training metrics: "err/<name>"
+    label: str  # label in the progress line
+    unit: str  # displayed unit
+    factor: float  # displayed value / SI value
     lower_is_better: bool = True
 
 
 class Trials(NamedTuple):
-    """What an evaluation plays, in order."""
+    """Trials of an evaluation, in order."""
 
     names: list[str]
-    lengths: Tensor  # (T,) frames: control steps + 1
-    starts: Start  # each (T,)
-    unit: str  # "clip" or "trial": what the evaluation file counts
+    lengths: Tensor  # number of frames, control steps + 1, (T,)
+    starts: Start  # tensors (T,)
+    unit: str  # "clip" or "trial", as the evaluation file calls them
 
 
 class Assets(Protocol):
-    """What environments of one goal can share, such as a motion library."""
+    """Data that environments with the same goal can share, such as a motion library."""
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        ...
 
-    def to(self, device: torch.device | str) -> "Assets": ...
+    def to(self, device: torch.device | str) -> "Assets":
+        """Return the same data on another device."""
+        ...
 
 
 class Goal(ABC):
-    """The task of the body, for W environments at once.
+    """The objective of W environments: what the body should do, and how that is observed, rewarded and measured.
 
-    Buffers have first axis W and are replaced, never changed in place: what the environment returned stays valid.
+    Buffers have first axis W. They are replaced and never changed in place, so returned tensors stay valid.
 
     Attributes:
-        state_type: `State` subclass that the goal's terms read; `fields` fills its own fields.
-        observations, rewards, terminations: The goal's terms by name; the body's are always there.
+        state_type: Subclass of `State` that the goal's terms read; `fields` returns its additional fields.
+        observations: Observation terms by name, in addition to those of the body.
+        rewards: Reward terms by name.
+        terminations: Termination terms by name, in addition to those of the body.
         need_root: Names of terms that need a free root joint.
-        headline: The metric that says how well the goal is met.
+        headline: The main metric.
         props: Props that the goal needs in the model (`muscle_torch.embodiments.props`).
         buffers: Names of the attributes (W, ...) that exact resume needs.
-        assets: What other environments of this goal can share; its type is the goal's.
-        generator: Source of all of the goal's random numbers.
+        body: Indices of the body.
+        num_envs: Number of environments W.
+        device: Device of all tensors.
+        generator: Generator of all random numbers of the goal.
+        assets: Data that other environments with this goal can share.
         group: Group of each environment's episode, indices into `groups`, (W,).
     """
 
@@ -81,104 +90,116 @@ class Goal(ABC):
     @classmethod
     @abstractmethod
     def load_assets(cls, config: Config, embodiment: Embodiment, device: torch.device) -> Assets:
-        """Load what several environments can share.
+        """Load the data that several environments can share.
+
+        Args:
+            config: Configuration; `config.goal.options` are the goal's options.
+            embodiment: The body.
+            device: Device of all tensors.
 
         Raises:
-            InputError: The body cannot have this goal.
+            InputError: The goal is not possible for the body, or data is missing.
         """
 
     @property
     @abstractmethod
     def groups(self) -> Sequence[str]:
-        """Names of the groups by which failures are counted: clips, octants, keepers."""
+        """Names of the groups by which failures are counted, such as clips or octants."""
 
     @property
     @abstractmethod
     def trials(self) -> Trials:
-        """What an evaluation plays."""
+        """Trials of an evaluation."""
 
     @property
     def held_out(self) -> Sequence[int]:
-        """Trials that training never draws, which a finished run evaluates apart too."""
+        """Indices of trials that training never draws; a run also evaluates them separately."""
         return ()
 
     @abstractmethod
     def draw(self, count: int) -> Start:
-        """Draw starts of training episodes: tensors (count,), understood by `place`."""
+        """Draw starts of training episodes for `place`: tensors (count,)."""
 
     @abstractmethod
     def place(self, environments: Tensor, start: Start) -> tuple[Tensor, Tensor]:
         """Start an episode in the environments (W,) bool.
 
         Args:
-            environments: Which ones, bool (W,); rows of the others are ignored.
-            start: From `draw`, `in_order` or `trials.starts`, tensors (W,).
+            environments: Where an episode starts, bool (W,); rows of other environments are ignored.
+            start: Tensors (W,) from `draw`, `in_order` or `trials.starts`.
 
         Returns:
-            Pose (W, nq) and velocity (W, nv) of the body to start from.
+            Initial pose (W, nq) and velocity (W, nv) of the body.
         """
 
     @abstractmethod
     def step(self) -> None:
-        """Advance by one control step: the reference moves on, time passes."""
+        """Advance time, and a reference, by one control step."""
 
     @abstractmethod
     def finished(self) -> Tensor:
-        """Return which episodes have come to their end, bool (W,)."""
+        """Return which episodes have reached their end, bool (W,)."""
 
     @abstractmethod
     def fields(self, environments: Tensor | None) -> dict[str, Any]:
-        """Return the goal's own fields of `state_type`, of all environments or of those with these ids."""
+        """Return the additional fields of `state_type`.
+
+        Args:
+            environments: Ids (N,); None: all.
+        """
 
     @abstractmethod
     def errors(self, state: Any) -> dict[str, Tensor]:
-        """Return `{"err/<name>": (W,)}` in SI units: what is reported, whatever is rewarded."""
+        """Return the reported errors in SI units: "err/<name>" -> (W,). They do not depend on the reward."""
 
     def in_order(self, count: int) -> Start:
-        """Return the starts of evaluation: trial i, and from the beginning again after the last."""
+        """Return the starts of `count` evaluation environments: trial i, repeating the trials after the last."""
         ids = torch.arange(count, device=self.device) % len(self.trials.names)
         return tuple(values.to(self.device)[ids] for values in self.trials.starts)
 
     def beginning(self, start: Start) -> Start:
-        """Return the starts of the same episodes at their beginning, as evaluation plays them."""
+        """Return starts at the first frame of the same episodes, as in evaluation."""
         return start
 
-    def update(self, state: Any) -> None:  # noqa: B027  most goals need nothing of it
-        """Take in the state after a control step."""
+    def update(self, state: Any) -> None:  # noqa: B027  most goals do not need it
+        """Update buffers from the state after a control step."""
 
     def success(self) -> Tensor:
-        """Return which episodes meet the goal at present, bool (W,). A terminated episode never does."""
+        """Return which episodes currently meet the goal, bool (W,). Terminated episodes never count as success."""
         return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
 
     def feedforward(self, lead: int = 0) -> Tensor:
-        """Return the excitations that the task asks for now, or `lead` frames later, (W, muscles) in [0, 1].
+        """Return the feedforward excitations in [0, 1], (W, muscles).
+
+        Args:
+            lead: Number of frames ahead of the current one.
 
         Raises:
-            InputError: The goal has no such table.
+            InputError: The goal has no feedforward.
         """
         raise InputError(f"actions=[muscles_feedforward] needs a motion to follow; {type(self).__name__} has none")
 
     def ghost(self) -> Tensor | None:
-        """Return the pose to draw beside the body (W, nq), if the goal has one."""
+        """Return a reference pose to draw beside the body, (W, nq); None: nothing to draw."""
         return None
 
     def markers(self) -> Tensor | None:
-        """Return points to draw (W, K, 3) [m], if the goal has any."""
+        """Return points to draw, (W, K, 3) [m]; None: nothing to draw."""
         return None
 
     def set_group_weights(self, weights: Tensor) -> None:
-        """Draw the groups (G,) in proportion to these weights from now on."""
+        """Set the sampling weights of the groups, (G,)."""
         raise TypeError(f"{type(self).__name__} draws all groups alike: use sampling.adaptive=false")
 
     def missing(self, term: str) -> str | None:
-        """Return what the body lacks for a term, or None."""
+        """Return what a term needs and the body lacks, or None."""
         return "a free root joint" if term in self.need_root and not self.body.has_root else None
 
     def state(self) -> dict[str, Any]:
-        """Return copies of all that exact resume needs."""
+        """Return copies of all state that exact resume needs."""
         return {name: getattr(self, name).clone() for name in self.buffers}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Restore what `state` returned."""
         for name in self.buffers:
             setattr(self, name, state[name].to(self.device, copy=True))

@@ -1,4 +1,4 @@
-"""Imitation: every environment follows a clip of a motion library, frame by frame, to its end."""
+"""Imitation: each environment follows a clip of a motion library, frame by frame, to its end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,10 +20,15 @@ from .options import MotionOptions
 
 
 class MotionGoal(Goal):
-    """Follow a clip. Each control step advances the reference one frame, up to the last of the clip.
+    """Follow a clip. The reference advances by one frame per control step, up to the last frame of the clip.
 
-    A start is (clip (W,), frame (W,)). The body takes over the motion's position and velocity; horizontally, the
-    point where it starts becomes the origin.
+    A start is (clip (W,), frame (W,)). The body starts with the pose and velocity of that frame, shifted horizontally
+    so that its root is above the origin.
+
+    Attributes:
+        options: Options of the goal.
+        library: The motions.
+        clip: Clip that each environment follows, (W,).
     """
 
     state_type = MotionState
@@ -43,11 +48,24 @@ class MotionGoal(Goal):
         num_envs: int,
         generator: torch.Generator,
     ):
+        """Prepare W environments.
+
+        Args:
+            options: Options of the goal.
+            embodiment: The body.
+            body: Its indices.
+            library: From `load_assets`.
+            num_envs: Number of environments W.
+            generator: Generator of starts.
+
+        Raises:
+            InputError: An option is out of range, or an excluded site is not tracked.
+        """
         super().__init__(body, num_envs, generator, library.device)
         if options.lookahead < 1 or options.stride < 1:
             raise InputError(
                 f"goal.lookahead={options.lookahead} goal.stride={options.stride}: both must be at least 1 "
-                "(the first frame shown is the current one)"
+                "(the first observed frame is the current one)"
             )
         self.options, self.library = options, library
         self._sampler = Sampler(library, generator, start=options.start)
@@ -57,23 +75,35 @@ class MotionGoal(Goal):
         self._root_range = RootRange.of(library.qpos) if body.has_root else None
         self._offsets = torch.arange(options.lookahead, device=self.device) * options.stride
         self.clip = torch.zeros(num_envs, dtype=torch.long, device=self.device)
-        self._first_row = library.start[self.clip].clone()  # of the clip, in the library's tables
+        self._first_row = library.start[self.clip].clone()  # first row of the clip in the library's tables
         self._last_row = self._first_row + library.length[self.clip] - 1
-        self._row = self._first_row.clone()  # the frame that the body should be at
+        self._row = self._first_row.clone()  # row of the current frame
         self._origin = torch.zeros(num_envs, 2, device=self.device)
 
     @classmethod
     def load_assets(cls, config: Config, embodiment: Embodiment, device: torch.device) -> MotionLibrary:
+        """Load the motions.
+
+        Args:
+            config: Configuration; without `motion`, all built-in motions of the body are used.
+            embodiment: The body.
+            device: Device of the tables.
+
+        Raises:
+            InputError: A motion does not exist or belongs to another body.
+        """
         options: MotionOptions = config.goal.options
         clips = load_motion(config.motion or "all", embodiment)
         return MotionLibrary(clips, embodiment, device, interpolation=options.interpolation, threads=config.threads)
 
     @property
     def assets(self) -> MotionLibrary:
+        """The motions."""
         return self.library
 
     @property
     def group(self) -> Tensor:
+        """Clip that each environment follows, (W,)."""
         return self.clip
 
     @property
@@ -91,7 +121,7 @@ class MotionGoal(Goal):
 
     @property
     def frame(self) -> Tensor:
-        """Frame of its clip that each body should be at, (W,)."""
+        """Current frame of each environment's clip, (W,)."""
         return self._row - self._first_row
 
     def draw(self, count: int) -> Start:
@@ -160,15 +190,15 @@ class MotionGoal(Goal):
         return super().state() | {"weights": self._sampler.weights.clone(), "motions": self.library.summary.clone()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` returned.
+        """Restore what `state` returned.
 
         Raises:
-            InputError: The motions are others, wherever they lie.
+            InputError: The motions differ; their location does not matter.
         """
         stored, here = state.get("motions"), self.library.summary
         if stored is not None and (stored.shape != here.shape or not torch.allclose(stored.cpu(), here, atol=1e-4)):
             raise InputError(
-                "motion= holds other motions than this run began with: give the same clips, wherever they lie now, or "
+                "motion= contains other motions than at the start of this run: use the same clips, from any folder, or "
                 "start a new run with checkpoint="
             )
         super().load_state(state)
@@ -176,7 +206,7 @@ class MotionGoal(Goal):
 
 
 def _trained(clips: int, fraction: float) -> Tensor:
-    """Return 1 for each clip that training draws and 0 for the held-out ones, (C,)."""
+    """Return 1 for each training clip and 0 for each held-out one, (C,)."""
     if not 0 <= fraction < 1:
         raise InputError(f"goal.held_out={fraction}: choose a fraction of the clips, at least 0 and below 1")
     count = int(clips * fraction + 1e-9)
@@ -192,7 +222,7 @@ def _termination_sites(embodiment: Embodiment, excluded: Sequence[str], device: 
             raise InputError(f"goal.excluded_sites: {embodiment.name} does not track {name!r}{nearest(name, names)}")
     kept = np.flatnonzero([name not in excluded for name in names])
     if not kept.any():
-        raise InputError("goal.excluded_sites leaves termination no site but the anchor: name fewer")
+        raise InputError("goal.excluded_sites leaves termination no site but the anchor: exclude fewer")
     ankles = np.flatnonzero([name.endswith("ankle_mimic") for name in names])
     return TerminationSites(
         all=as_index(kept, device),

@@ -1,4 +1,4 @@
-"""Tracking errors of each control step in SI units, `MotionState -> (W,)`: reported whatever is rewarded."""
+"""Tracking errors of a control step in SI units, `MotionState -> (W,)`. They do not depend on the reward."""
 
 import torch
 from torch import Tensor
@@ -11,33 +11,33 @@ from .motion_state import MotionState
 
 
 def joint_pos(state: MotionState) -> Tensor:
-    """Root mean square over the joints, without the root [rad], (W,)."""
+    """Return the root mean square of the position error over joints, without the root [rad], (W,)."""
     return state.squared_error("qpos")[:, state.body.joint_qpos].mean(dim=1).sqrt()
 
 
 def joint_vel(state: MotionState) -> Tensor:
-    """Root mean square over the joints, without the root [rad/s], (W,)."""
+    """Return the root mean square of the velocity error over joints, without the root [rad/s], (W,)."""
     return state.squared_error("qvel")[:, state.body.joint_qvel].mean(dim=1).sqrt()
 
 
 def root_xyz(state: MotionState) -> Tensor:
-    """Root mean square over x, y, z of the root's position error [m], (W,)."""
+    """Return the root mean square of the root's position error over x, y, z [m], (W,)."""
     return root_pos_errors(state).mean(dim=1).sqrt()
 
 
 def root_yaw(state: MotionState) -> Tensor:
-    """Heading error, in [0, pi] [rad], (W,)."""
+    """Return the heading error, in [0, pi] [rad], (W,)."""
     difference = yaw(state.qpos[:, 3:7]) - yaw(state.reference.qpos[:, 3:7])
     return torch.atan2(difference.sin(), difference.cos()).abs()
 
 
 def rpos(state: MotionState) -> Tensor:
-    """Root mean square over sites and axes of the position error relative to the anchor [m], (W,)."""
+    """Return the root mean square of the position error relative to the anchor, over sites and axes [m], (W,)."""
     return rpos_errors(state).mean(dim=1).sqrt()
 
 
 def site_abs(state: MotionState) -> Tensor:
-    """Mean distance of the tracked sites from their reference [m], (W,)."""
+    """Return the mean distance of the tracked sites from their reference [m], (W,)."""
     return state.site_deviation.mean(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Observation terms of imitation: `MotionState -> (W, d)`, or several tensors that are joined."""
+"""Observation terms of imitation: `MotionState -> (W, d)`, or several tensors that are concatenated."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ from .motion_state import MotionState
 
 
 def reference(state: MotionState) -> tuple[Tensor, ...]:
-    """The motion in the next frames, all frames of one quantity together: qpos, qvel, rpos [, rrot, rvel], (W, d).
+    """Return the reference in the look-ahead frames, grouped by quantity: qpos, qvel, rpos [, rrot, rvel], (W, d).
 
-    qpos of a body with a root is without x and y. The compact form of such a body is rpos, and for the frames after
-    the first how far the root moves until then.
+    For a body with a root, qpos omits x and y; the compact form is rpos of the first frame, then for each later frame
+    the change of the root's position and velocity since the first and rpos.
     """
     ahead = state.ahead
     if state.body.has_root and state.compact_reference:
@@ -28,30 +28,32 @@ def reference(state: MotionState) -> tuple[Tensor, ...]:
 
 
 def phase(state: MotionState) -> Tensor:
-    """Frame of the motion divided by its length, (W, 1)."""
+    """Return the current frame divided by the length of the clip, (W, 1)."""
     return state.phase.unsqueeze(1)
 
 
 def site_error(state: MotionState) -> Tensor:
-    """From each tracked site to its reference, now and in the next frames, world axes [m], (W, n * S * 3)."""
+    """Return the vectors from the sites to their references in the look-ahead frames, world axes [m], (W, n * S * 3)."""
     return (state.ahead.site_pos - state.site_pos.unsqueeze(1)).flatten(1)
 
 
 def joint_error(state: MotionState) -> Tensor:
-    """From each joint to its reference, now and in the next frames [rad], [m], (W, n * joints)."""
+    """Return the position errors (reference - joint) in the n look-ahead frames [rad, m], (W, n * joints)."""
     joints = state.body.joint_qpos
     return (state.ahead.qpos[..., joints] - state.qpos[:, joints].unsqueeze(1)).flatten(1)
 
 
 def next_joint_error(state: MotionState) -> Tensor:
-    """From each joint to its reference in the next frame shown [rad], [m], (W, joints)."""
+    """Return the position errors (reference - joint) in the second look-ahead frame [rad, m], (W, joints)."""
     joints = state.body.joint_qpos
     return state.next_reference.qpos[:, joints] - state.qpos[:, joints]
 
 
 def root_error(state: MotionState) -> Tensor:
-    """From the reference of the root to the root, along the root's heading (z up): position [m], rotation vector
-    [rad], linear [m/s] and angular velocity [rad/s], (W, 12)."""
+    """Return the errors of the root in its heading frame (z up), (W, 12).
+
+    Position [m], rotation vector [rad], linear [m/s] and angular velocity [rad/s], root minus reference.
+    """
     root, target, velocity = state.qpos[:, :7], state.reference.qpos[:, :7], state.reference.qvel[:, :6]
     world, goal = quat_to_matrix(root[:, 3:7]), quat_to_matrix(target[:, 3:7])
     turn = quat_to_rotvec(quat_mul(root[:, 3:7], quat_conj(target[:, 3:7])))
@@ -64,20 +66,20 @@ def root_error(state: MotionState) -> Tensor:
 
 
 def muscle_length_error(state: MotionState) -> Tensor:
-    """How much longer each muscle is than in the next frame shown, in its length range, (W, muscles).
+    """Return muscle length minus that in the second look-ahead frame, divided by its range, (W, muscles).
 
-    The next frame, because muscles take tens of milliseconds to develop force.
+    That frame, and not the current one, because muscles take tens of milliseconds to develop force.
     """
     return (state.read("actuator_length") - state.next_reference.muscle_length) / state.body.muscle_range
 
 
 def muscle_velocity_error(state: MotionState) -> Tensor:
-    """How much faster each muscle lengthens than in the next frame shown, length ranges a second, (W, muscles)."""
+    """Return muscle velocity minus that in the second look-ahead frame, in length ranges per second, (W, muscles)."""
     return (state.read("actuator_velocity") - state.next_reference.muscle_velocity) / state.body.muscle_range
 
 
 def feedforward(state: MotionState) -> Tensor:
-    """Excitations that inverse dynamics with static optimization finds for the motion's frame, (W, muscles).
+    """Return the excitations of the current frame from inverse dynamics and static optimization, (W, muscles).
 
     See `muscle_torch.control.feedforward`.
     """

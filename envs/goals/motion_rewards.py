@@ -10,7 +10,7 @@ from .motion_state import MotionState
 
 
 def qpos_errors(state: MotionState) -> Tensor:
-    """Squared errors of qpos [rad^2, m^2] without the root's quaternion, to each the root's angle [rad], (W, n)."""
+    """Return the squared errors of qpos without the quaternion [rad^2, m^2], each plus the root's angle [rad], (W, n)."""
     squared = state.squared_error("qpos")
     if not state.body.has_root:
         return squared
@@ -19,57 +19,62 @@ def qpos_errors(state: MotionState) -> Tensor:
 
 
 def qvel_errors(state: MotionState) -> Tensor:
-    """Squared errors of qvel, root included [rad^2/s^2, m^2/s^2], (W, nv)."""
+    """Return the squared errors of qvel, including the root [rad^2/s^2, m^2/s^2], (W, nv)."""
     return state.squared_error("qvel")
 
 
 def root_pos_errors(state: MotionState) -> Tensor:
-    """Squared errors of the root's x, y, z [m^2], (W, 3)."""
+    """Return the squared errors of the root's x, y, z [m^2], (W, 3)."""
     return state.squared_error("qpos")[:, :3]
 
 
 def root_vel_errors(state: MotionState) -> Tensor:
-    """Squared errors of linear and angular velocity, each in its own root's axes [m^2/s^2, rad^2/s^2], (W, 6)."""
+    """Return the squared errors of the root's linear and angular velocity [m^2/s^2, rad^2/s^2], (W, 6).
+
+    Each velocity is in the axes of its root: that of the body or that of the reference.
+    """
     body = _root_velocity(state.qpos, state.qvel)
     return (body - _root_velocity(state.reference.qpos, state.reference.qvel)).square()
 
 
 def target_velocity_errors(state: MotionState) -> Tensor:
-    """Squared errors of the velocities forward, sideways and turning, each in its own root's axes, (W, 3)."""
+    """Return the squared errors of forward, sideways and turning velocity in the axes of `root_vel_errors`, (W, 3)."""
     errors = root_vel_errors(state)
     return torch.cat((errors[:, :2], errors[:, 5:]), dim=1)
 
 
 def _root_velocity(qpos: Tensor, qvel: Tensor) -> Tensor:
-    """Linear and angular velocity in root axes, (W, 6)."""
+    """Return the linear and angular velocity of the root in root axes, (W, 6)."""
     to_world = quat_to_matrix(qpos[:, 3:7])
     linear = (to_world * qvel[:, :3].unsqueeze(-1)).sum(dim=1)
     return torch.cat((linear, qvel[:, 3:6]), dim=1)
 
 
 def rpos_errors(state: MotionState) -> Tensor:
-    """Squared errors of the sites' positions relative to the anchor [m^2], (W, 3 (S-1))."""
+    """Return the squared errors of the sites' positions relative to the anchor [m^2], (W, 3 (S-1))."""
     return state.squared_error("rpos").flatten(1)
 
 
 def rquat_errors(state: MotionState) -> Tensor:
-    """Squared differences of the sites' relative rotation vectors [rad^2], (W, 3 (S-1))."""
+    """Return the squared differences of the sites' relative rotation vectors [rad^2], (W, 3 (S-1))."""
     return state.squared_error("rrot").flatten(1)
 
 
 def rvel_rot_errors(state: MotionState) -> Tensor:
-    """Squared errors of the sites' relative angular velocities [rad^2/s^2], (W, 3 (S-1))."""
+    """Return the squared errors of the sites' relative angular velocities [rad^2/s^2], (W, 3 (S-1))."""
     return state.squared_error("rvel")[..., :3].flatten(1)
 
 
 def rvel_lin_errors(state: MotionState) -> Tensor:
-    """Squared errors of the sites' relative linear velocities [m^2/s^2], (W, 3 (S-1))."""
+    """Return the squared errors of the sites' relative linear velocities [m^2/s^2], (W, 3 (S-1))."""
     return state.squared_error("rvel")[..., 3:].flatten(1)
 
 
 def site_pos_errors(state: MotionState) -> Tensor:
-    """Three times the squared errors of the tracked sites' coordinates [m^2], (W, 3 S): their mean is the mean squared
-    distance."""
+    """Return three times the squared errors of the tracked sites' coordinates [m^2], (W, 3 S).
+
+    The mean of these is the mean squared distance.
+    """
     return 3 * state.squared_error("site_pos").flatten(1)
 
 

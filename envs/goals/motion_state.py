@@ -1,4 +1,4 @@
-"""What the terms of imitation read besides the body: the reference, now and in the next frames."""
+"""The state of imitation: the body, and the reference in the current and the look-ahead frames."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,17 +15,17 @@ from ..state import State
 
 
 class RootRange(NamedTuple):
-    """Where the root is in all frames of the motions."""
+    """Range of the root's pose over all frames of the motions."""
 
-    lowest: Tensor  # [m], ()
-    highest: Tensor
+    lowest: Tensor  # height [m], ()
+    highest: Tensor  # height [m], ()
     orientation: Tensor  # mean quaternion, (4,)
 
     @classmethod
     def of(cls, qpos: Tensor) -> "RootRange":
         """Return the range over frames (F, nq).
 
-        The mean orientation minimizes the squared distance, whatever the signs of the quaternions.
+        The mean orientation minimizes the squared distance and does not depend on the signs of the quaternions.
         """
         quat = qpos[:, 3:7].double()
         mean = torch.linalg.eigh(quat.T @ quat).eigenvectors[:, -1]
@@ -33,15 +33,15 @@ class RootRange(NamedTuple):
 
 
 class TerminationSites(NamedTuple):
-    """Which of the tracked sites termination looks at."""
+    """Indices of the tracked sites that termination reads."""
 
-    all: Index
-    after_anchor: Index  # the same among the sites after the anchor
-    ankles: Index | None
+    all: Index  # among all tracked sites
+    after_anchor: Index  # among the sites after the anchor
+    ankles: Index | None  # among all tracked sites; None: the body has no tracked ankles
 
 
 class Tables(Protocol):
-    """What a motion library holds, one row a frame: (F, ...)."""
+    """Tables of a motion library, one row per frame, (F, ...); see `MotionLibrary`."""
 
     qpos: Tensor
     qvel: Tensor
@@ -54,17 +54,21 @@ class Tables(Protocol):
 
 
 class Reference:
-    """Frames of a motion library, read when a term asks: (*rows.shape, ...), shapes and frames as in the library.
-
-    origin (W, 2): horizontal position of the reference's root where the episode began [m], which is the world's origin
-    from then on; None for a body without a root.
-    """
+    """Frames of a motion library, read lazily. Quantities have shape (*rows.shape, ...) and the library's axes."""
 
     def __init__(self, tables: Tables, rows: Tensor, origin: Tensor | None = None):
+        """Select frames.
+
+        Args:
+            tables: The motion library.
+            rows: Rows of the frames, (W,) or (W, n).
+            origin: Horizontal position of the reference's root at the start of the episode, (W, 2) [m], which is
+                subtracted from positions; None for a body without a root.
+        """
         self._tables, self._rows, self._origin = tables, rows, origin
 
     def frame(self, index: int) -> "Reference":
-        """Return one of several frames an environment, or the last one."""
+        """Return frame `index` of each environment, or the last one if there are fewer."""
         return Reference(self._tables, self._rows[:, min(index, self._rows.shape[1] - 1)], self._origin)
 
     def _read(self, name: str) -> Tensor:
@@ -78,17 +82,17 @@ class Reference:
 
     @cached_property
     def qpos(self) -> Tensor:
-        """(..., nq)."""
+        """Pose, (..., nq)."""
         return self._shifted(self._read("qpos"))
 
     @cached_property
     def qvel(self) -> Tensor:
-        """(..., nv)."""
+        """Velocity, (..., nv)."""
         return self._read("qvel")
 
     @cached_property
     def site_pos(self) -> Tensor:
-        """World position of the tracked sites [m], (..., S, 3)."""
+        """World positions of the tracked sites [m], (..., S, 3)."""
         return self._shifted(self._read("site_pos"))
 
     @cached_property
@@ -108,36 +112,45 @@ class Reference:
 
     @cached_property
     def muscle_length(self) -> Tensor:
-        """[m], (..., muscles)."""
+        """Muscle lengths [m], (..., muscles)."""
         return self._read("muscle_length")
 
     @cached_property
     def muscle_velocity(self) -> Tensor:
-        """[m/s], (..., muscles)."""
+        """Muscle velocities [m/s], (..., muscles)."""
         return self._read("muscle_velocity")
 
     @cached_property
     def feedforward(self) -> Tensor:
-        """Excitations in [0, 1] that the motion asks for, computed when they are first read, (..., muscles)."""
+        """Feedforward excitations in [0, 1], (..., muscles), computed on first read."""
         add_feedforward(cast(MotionLibrary, self._tables))
         return self._read("feedforward")
 
 
 @dataclass(eq=False, kw_only=True)
 class MotionState(State):
-    """A body and the motion that it should follow."""
+    """State of a body with a motion to follow.
 
-    reference: Reference  # the frame the body should be at: rows (W,)
-    ahead: Reference  # that frame and the next ones shown to the policy: rows (W, n)
-    phase: Tensor  # frame / clip length, (W,)
+    Attributes:
+        reference: Current frame, rows (W,).
+        ahead: Current frame and the following look-ahead frames, rows (W, n).
+        phase: Current frame / clip length, (W,).
+        termination_sites: Sites that termination reads.
+        root_range: Range of the root in the motions; None for a body without a root.
+        compact_reference: Leave relative site rotations and velocities out of the look-ahead.
+    """
+
+    reference: Reference
+    ahead: Reference
+    phase: Tensor
     termination_sites: TerminationSites
-    root_range: RootRange | None = None  # for a body with a root
-    compact_reference: bool = True  # leave relative rotations and velocities of the sites out of the look-ahead
+    root_range: RootRange | None = None
+    compact_reference: bool = True
     _squared: dict[str, Tensor] = field(default_factory=dict, init=False)
 
     @cached_property
     def next_reference(self) -> Reference:
-        """The second frame of the look-ahead, or the first if there is only one; rows (W,)."""
+        """The second look-ahead frame, or the first if there is only one; rows (W,)."""
         return self.ahead.frame(1)
 
     @cached_property
@@ -146,7 +159,7 @@ class MotionState(State):
         return self.squared_error("site_pos").sum(dim=-1).sqrt_()
 
     def squared_error(self, name: str) -> Tensor:
-        """Return squared differences between the body's and the reference's `name`, an attribute of both, (W, ...)."""
+        """Return the squared difference of an attribute of the body and of the reference, (W, ...)."""
         if name not in self._squared:
             self._squared[name] = (getattr(self, name) - getattr(self.reference, name)).square_()
         return self._squared[name]

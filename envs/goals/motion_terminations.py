@@ -1,4 +1,4 @@
-"""Termination terms of imitation: how far the body is from the motion, `MotionState -> (W,)`."""
+"""Termination terms of imitation: deviations of the body from the motion, `MotionState -> (W,)`."""
 
 import torch
 from torch import Tensor
@@ -10,48 +10,48 @@ from .motion_state import MotionState, RootRange
 
 
 def mean_site_deviation(state: MotionState) -> Tensor:
-    """Mean over the termination sites of the distance from their reference [m], (W,)."""
+    """Return the mean distance of the termination sites from their reference [m], (W,)."""
     return state.site_deviation[:, state.termination_sites.all].mean(dim=1)
 
 
 def max_site_deviation(state: MotionState) -> Tensor:
-    """Largest distance of a termination site from its reference [m], (W,)."""
+    """Return the largest distance of a termination site from its reference [m], (W,)."""
     return state.site_deviation[:, state.termination_sites.all].amax(dim=1)
 
 
 def mean_relative_site_deviation(state: MotionState) -> Tensor:
-    """Mean over the termination sites of the error of their position relative to the anchor [m], (W,)."""
+    """Return the mean error of the termination sites' positions relative to the anchor [m], (W,)."""
     return state.squared_error("rpos").sum(dim=-1).sqrt()[:, state.termination_sites.after_anchor].mean(dim=1)
 
 
 def mean_ankle_deviation(state: MotionState) -> Tensor:
-    """Mean over both ankles of the distance from their reference [m], (W,)."""
+    """Return the mean distance of the ankles from their reference [m], (W,)."""
     return state.site_deviation[:, state.termination_sites.ankles].mean(dim=1)
 
 
 def max_ankle_deviation(state: MotionState) -> Tensor:
-    """Larger distance of an ankle from its reference [m], (W,)."""
+    """Return the largest distance of an ankle from its reference [m], (W,)."""
     return state.site_deviation[:, state.termination_sites.ankles].amax(dim=1)
 
 
 def root_deviation(state: MotionState) -> Tensor:
-    """Distance of the anchor site, the pelvis of a free body, from its reference [m], (W,)."""
+    """Return the distance of the anchor (of a free body the pelvis) from its reference [m], (W,)."""
     return state.site_deviation[:, 0]
 
 
 def root_orientation(state: MotionState) -> Tensor:
-    """Angle between the root's orientation and its reference [rad], (W,)."""
+    """Return the angle between the root's orientation and its reference [rad], (W,)."""
     return quat_angle(quat_normalize(state.qpos[:, 3:7]), quat_normalize(state.reference.qpos[:, 3:7]))
 
 
 def root_height_in_motions(state: MotionState) -> Tensor:
-    """How far the root is above or below all heights that it has in the motions [m], (W,); published: 0.3."""
+    """Return the distance of the root's height from the range of heights in the motions [m], (W,); published: 0.3."""
     height, motions = state.qpos[:, 2], _range(state)
     return torch.maximum(motions.lowest - height, height - motions.highest).clamp(min=0.0)
 
 
 def root_orientation_in_motions(state: MotionState) -> Tensor:
-    """Angle between the root's orientation and the mean one of the motions [rad], (W,); published: 0.5236 (30 deg)."""
+    """Return the angle between the root's orientation and the mean of the motions [rad], (W,); published: 0.5236."""
     return quat_angle(quat_normalize(state.qpos[:, 3:7]), _range(state).orientation.expand(len(state.qpos), 4))
 
 
@@ -71,6 +71,6 @@ TERMINATIONS: dict[str, Term] = {
     "mean_ankle_deviation": mean_ankle_deviation,
     "max_ankle_deviation": max_ankle_deviation,
 }
-# On a body that is fixed to the world the anchor cannot leave its reference: a threshold would say nothing.
+# The anchor of a body that is fixed to the world never leaves its reference, so these thresholds would have no effect.
 NEED_ROOT = frozenset(name for name in TERMINATIONS if name.startswith("root_"))
 NEED_ANKLES = frozenset({"mean_ankle_deviation", "max_ankle_deviation"})

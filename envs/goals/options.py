@@ -1,4 +1,4 @@
-"""Goals and what each of them takes. No torch here: options answer at once."""
+"""The table of goals and their options. Does not import torch, so that `--help` responds immediately."""
 
 import dataclasses
 from enum import StrEnum, auto
@@ -7,20 +7,26 @@ from muscle_torch.config import Row, key
 
 
 class Start(StrEnum):
+    """Frames in which episodes start."""
+
     random = auto()
     beginning = auto()
 
 
 class Interpolation(StrEnum):
-    derivative = auto()  # velocities are the derivative of the resampled positions
-    reference = auto()  # as the published system
+    """Velocities of resampled clips."""
+
+    derivative = auto()  # derivative of the resampled positions
+    reference = auto()  # as in the published system
 
 
 @dataclasses.dataclass(frozen=True)
 class MotionOptions:
-    start: Start = key(Start.random, "frame of the clip in which an episode begins: random or beginning")
-    lookahead: int = key(5, "reference frames shown, the current one included")
-    stride: int = key(4, "distance between them", "control steps")
+    """Options of `goal=motion`."""
+
+    start: Start = key(Start.random, "frame in which an episode starts: random or beginning")
+    lookahead: int = key(5, "observed reference frames, including the current one")
+    stride: int = key(4, "distance between observed frames", "control steps")
     compact_reference: bool = key(True, "leave relative site rotations and velocities out of the look-ahead")
     interpolation: Interpolation = key(
         Interpolation.derivative, "velocities of resampled clips: derivative of the positions, or reference (published)"
@@ -33,10 +39,12 @@ class MotionOptions:
 
 @dataclasses.dataclass(frozen=True)
 class TargetOptions:
-    site: str = key("", "tracked site to bring to the target; empty: the last one")
+    """Options of `goal=target`."""
+
+    site: str = key("", "tracked site to move to the target; empty: the last one")
     radius: float = key(0.03, "distance from the target that counts as reached", "m")
     duration: int = key(100, "length of a trial", "control steps")
-    trials: int = key(64, "number of evaluation trials, the same in every evaluation")
+    trials: int = key(64, "number of evaluation trials, equal in all evaluations")
 
 
 GOALS: dict[str, Row] = {

@@ -1,4 +1,4 @@
-"""Reaching: bring a tracked site of a body that is fixed to the world to a random target."""
+"""Reaching: move a tracked site to a random target, for bodies that are fixed to the world."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,20 +20,20 @@ from ..terms import ObservationTerm, RewardTerm, Tracking
 from .goal import Goal, Headline, Start, Trials
 from .options import TargetOptions
 
-POSES = 2048  # random poses: starts, and targets by where their site is
+POSES = 2048  # random poses; the initial poses and the targets (site positions) are drawn from them
 OCTANTS = tuple(f"{x}x{y}y{z}z" for x in "-+" for y in "-+" for z in "-+")
 
 
 @dataclass(frozen=True)
 class ReachablePoses:
-    """Random poses of a body and where a site is in each, on one device."""
+    """Random poses of a body and the position of a site in each."""
 
     qpos: Tensor  # (N, nq)
     position: Tensor  # (N, 3) [m]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both tensors."""
+        """Size of both tensors in bytes."""
         return self.qpos.nbytes + self.position.nbytes
 
     def to(self, device: torch.device | str) -> "ReachablePoses":
@@ -42,7 +42,7 @@ class ReachablePoses:
 
     @classmethod
     def of(cls, embodiment: Embodiment, site: int, count: int = POSES) -> "ReachablePoses":
-        """Draw poses uniformly within the joint limits, couplings met; always the same ones.
+        """Draw poses uniformly within the joint limits, with couplings satisfied and a fixed seed.
 
         Args:
             embodiment: A body without a free joint.
@@ -66,7 +66,7 @@ class ReachablePoses:
 
 @dataclass(eq=False, kw_only=True)
 class TargetState(State):
-    """A body and the point that its site should reach."""
+    """State of a body with a target for one of its sites."""
 
     site: int  # index among the tracked sites
     target: Tensor  # (W, 3) [m]
@@ -74,37 +74,37 @@ class TargetState(State):
 
     @cached_property
     def offset(self) -> Tensor:
-        """From the site to the target, world axes [m], (W, 3)."""
+        """Vector from the site to the target, world axes [m], (W, 3)."""
         return self.target - self.site_pos[:, self.site]
 
     @cached_property
     def distance(self) -> Tensor:
-        """From the site to the target [m], (W,)."""
+        """Distance from the site to the target [m], (W,)."""
         return torch.linalg.vector_norm(self.offset, dim=1)
 
 
 def target_offset(state: TargetState) -> Tensor:
-    """From the site to the target, world axes [m], (W, 3)."""
+    """Return the vector from the site to the target, world axes [m], (W, 3)."""
     return state.offset
 
 
 def target_position(state: TargetState) -> Tensor:
-    """Position of the target in the world [m], (W, 3)."""
+    """Return the position of the target in the world [m], (W, 3)."""
     return state.target
 
 
 def target_errors(state: TargetState) -> Tensor:
-    """Three times the squared offsets to the target [m^2], (W, 3): their mean is the squared distance."""
+    """Return three times the squared offsets to the target [m^2], (W, 3); their mean is the squared distance."""
     return 3 * state.offset.square()
 
 
 def target_distance(state: TargetState) -> Tensor:
-    """Distance to the target, negative, so that a positive weight rewards closeness [m], (W,)."""
+    """Return the negative distance to the target [m], (W,)."""
     return -state.distance
 
 
 def target_reached(state: TargetState) -> Tensor:
-    """1 within the radius around the target, else 0, (W,)."""
+    """Return 1 within the radius around the target, else 0, (W,)."""
     return (state.distance < state.radius).float()
 
 
@@ -117,10 +117,17 @@ REWARDS: dict[str, RewardTerm] = {
 
 
 class TargetGoal(Goal):
-    """Bring a site to a point that the body can reach, and stay there until the trial ends.
+    """Move a site to a reachable point and stay there until the trial ends.
 
-    A start is (pose (W,), target (W,)), both rows of `ReachablePoses`; the body begins at rest. Success is to be
-    within the radius when the trial ends. Failures are counted by octant of the target around the mean target.
+    A start is (pose (W,), target (W,)), row indices into `ReachablePoses`; the body starts at rest. A trial succeeds if
+    the site is within the radius at its end. Failures are counted by the octant of the target around the mean target.
+
+    Attributes:
+        options: Options of the goal.
+        assets: The poses.
+        target_row: Row of each target, (W,).
+        elapsed: Control steps since the trial started, (W,).
+        inside: Whether the site is within the radius, bool (W,).
     """
 
     state_type = TargetState
@@ -138,6 +145,19 @@ class TargetGoal(Goal):
         num_envs: int,
         generator: torch.Generator,
     ):
+        """Prepare W environments.
+
+        Args:
+            options: Options of the goal.
+            embodiment: A body that is fixed to the world.
+            body: Its indices.
+            poses: From `load_assets`.
+            num_envs: Number of environments W.
+            generator: Generator of starts and targets.
+
+        Raises:
+            InputError: An option is out of range, or the site is not tracked.
+        """
         super().__init__(body, num_envs, generator, poses.qpos.device)
         for name in ("radius", "duration", "trials"):
             if getattr(options, name) <= 0:
@@ -148,11 +168,21 @@ class TargetGoal(Goal):
         self._cumulative = torch.empty(0)
         self.set_group_weights(torch.bincount(self._octant, minlength=len(OCTANTS)))
         self.target_row = torch.zeros(num_envs, dtype=torch.long, device=self.device)
-        self.elapsed = torch.zeros_like(self.target_row)  # control steps of the trial
-        self.inside = torch.zeros(num_envs, dtype=torch.bool, device=self.device)  # within the radius at present
+        self.elapsed = torch.zeros_like(self.target_row)
+        self.inside = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
 
     @classmethod
     def load_assets(cls, config: Config, embodiment: Embodiment, device: torch.device) -> ReachablePoses:
+        """Draw the poses.
+
+        Args:
+            config: Configuration; without a motion.
+            embodiment: The body.
+            device: Device of the tensors.
+
+        Raises:
+            InputError: The body has a free root, or the config has a motion.
+        """
         if embodiment.root_joint is not None:
             raise InputError(
                 f"goal=target is for bodies that are fixed to the world; {embodiment.name} is free: use goal=motion"
@@ -164,6 +194,7 @@ class TargetGoal(Goal):
 
     @property
     def group(self) -> Tensor:
+        """Octant of each environment's target, (W,)."""
         return self._octant[self.target_row]
 
     @property
@@ -230,7 +261,7 @@ class TargetGoal(Goal):
 
 
 def _site_index(options: TargetOptions, embodiment: Embodiment) -> int:
-    """Return the index of the option's site among the tracked sites."""
+    """Return the index of the configured site among the tracked sites."""
     if not options.site:
         return len(embodiment.site_names) - 1
     if options.site not in embodiment.site_names:
@@ -240,6 +271,6 @@ def _site_index(options: TargetOptions, embodiment: Embodiment) -> int:
 
 
 def _octants(position: Tensor) -> Tensor:
-    """Return which octant around their mean the positions (N, 3) are in, (N,)."""
+    """Return the octant of each position (N, 3) around their mean, (N,)."""
     above = (position > position.mean(dim=0)).long()
     return above @ torch.tensor([4, 2, 1], device=position.device)

@@ -88,7 +88,7 @@ def make(options: FullBodyOptions) -> Embodiment:
 
 
 def _groups(muscles: tuple[str, ...], fingers: bool) -> dict[str, tuple[str, ...]]:
-    """Return group -> muscles. Each muscle is in a group of a joint or region and in trunk, upper_limb or lower_limb."""
+    """Return group -> muscles. Each muscle is in a group of a joint or region and in one of trunk and limbs."""
     arm = arm_groups(fingers)
     trunk = {group: tuple(m for m in muscles if m.startswith(starts)) for group, starts in TRUNK_PREFIXES.items()}
     leg = {group: tuple(f"{name}_{side}" for side in "rl" for name in names) for group, names in LEG_GROUPS.items()}
