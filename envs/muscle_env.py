@@ -275,10 +275,7 @@ class MuscleEnv(EnvBase):
         return self._adaptation.failures.rate
 
     def health(self) -> dict[str, Tensor]:
-        """Return counters (), to be summed over processes.
-
-        `nan_resets`: divergences. `overflow`: overflows of the physics' buffers since the last call.
-        """
+        """Return counters () to sum over processes: divergences, and overflows of physics buffers since the last call."""
         overflow = sum(self.physics.overflow().values())
         return {"nan_resets": self.nan_resets, "overflow": torch.full_like(self.nan_resets, overflow)}
 
@@ -306,7 +303,7 @@ class MuscleEnv(EnvBase):
         for name in self._BUFFERS:
             if name not in snapshot:
                 raise InputError(
-                    "this run was saved by another version of muscle_torch: start a new run with checkpoint="
+                    "the run was saved by another version of muscle_torch: start a new one with checkpoint="
                 )
             if snapshot[name].shape != getattr(self, name).shape:
                 raise InputError(
@@ -389,7 +386,6 @@ class MuscleEnv(EnvBase):
         broken = bad | ~torch.isfinite(observation.sum(dim=1) + reward)
         terminated = step.exceeded & ~broken
         truncated = (self.episode_step >= self.config.env.horizon) | self.goal.finished() | broken
-
         self.nan_resets += broken.sum()
         if self._adaptation is not None:
             self._adaptation.count(self.goal.group, terminated | truncated, terminated | broken)

@@ -33,7 +33,7 @@ def phase(state: MotionState) -> Tensor:
 
 
 def site_error(state: MotionState) -> Tensor:
-    """Return the vectors from the sites to their references in the look-ahead frames, world axes [m], (W, n * S * 3)."""
+    """Return the vectors from sites to their references in the look-ahead frames, world axes [m], (W, n * S * 3)."""
     return (state.ahead.site_pos - state.site_pos.unsqueeze(1)).flatten(1)
 
 

@@ -10,7 +10,7 @@ from .motion_state import MotionState
 
 
 def qpos_errors(state: MotionState) -> Tensor:
-    """Return the squared errors of qpos without the quaternion [rad^2, m^2], each plus the root's angle [rad], (W, n)."""
+    """Return squared errors of qpos without the quaternion [rad^2, m^2], each plus the root's angle [rad], (W, n)."""
     squared = state.squared_error("qpos")
     if not state.body.has_root:
         return squared
