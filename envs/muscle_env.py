@@ -275,7 +275,7 @@ class MuscleEnv(EnvBase):
         return self._adaptation.failures.rate
 
     def health(self) -> dict[str, Tensor]:
-        """Return counters () to sum over processes: divergences, and overflows of physics buffers since the last call."""
+        """Return counters () to sum over processes: divergences, and physics buffer overflows since the last call."""
         overflow = sum(self.physics.overflow().values())
         return {"nan_resets": self.nan_resets, "overflow": torch.full_like(self.nan_resets, overflow)}
 

@@ -41,7 +41,7 @@ def test_predicted_acceleration_is_the_realised_one(body, height):
     inputs[control.muscle] = theirs.act
     mujoco.mj_forward(control.model, theirs)
     dynamics.forward(ours)
-    linear = dynamics.linearise(ours)
+    linear = dynamics.linearize(ours)
     forces = np.array(theirs.efc_force)[np.asarray(theirs.efc_type) >= FIRST_LIMIT]
     assert (linear.foot >= 0).any() == (height < 0)
     scale = np.abs(theirs.qacc).max()
@@ -52,7 +52,7 @@ def test_without_a_floor_below_there_is_no_contact():
     control = ControlBody(make_biped())
     dynamics, (ours, _) = Dynamics(control), _state(control, 1.0)
     dynamics.forward(ours)
-    linear = dynamics.linearise(ours)
+    linear = dynamics.linearize(ours)
     assert linear.edges.shape == (0, control.model.nv) and linear.foot.shape == (0,)
 
 
@@ -60,7 +60,7 @@ def test_contact_rows_know_their_foot():
     control = ControlBody(make_biped())
     dynamics, (ours, _) = Dynamics(control), _state(control, -0.02)
     dynamics.forward(ours)
-    assert {0, 1} <= set(dynamics.linearise(ours).foot.tolist())
+    assert {0, 1} <= set(dynamics.linearize(ours).foot.tolist())
 
 
 def test_feet_legs_and_arms_are_read_from_the_model():

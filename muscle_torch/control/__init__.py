@@ -1,4 +1,4 @@
-"""Muscle control without learning: a quadratic programme over activations and contact forces a control step."""
+"""Muscle control without learning: one quadratic program over activations and contact forces per control step."""
 
 from .controller import MuscleControl
 from .env_controller import MuscleController

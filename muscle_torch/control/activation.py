@@ -1,9 +1,9 @@
 """Muscle activation dynamics, forward and inverted.
 
-MuJoCo's muscles follow their excitation u in [0, 1] by da/dt = (u - a) / tau(a, u): quickly when it is above the
-activation (tau = tau_rise (0.5 + 1.5 a)), slowly when below (tau = tau_fall / (0.5 + 1.5 a)), after Millard et al.
-2013. Within a control step of n substeps of h seconds under constant excitation the activation is integrated by
-Euler's method, so both ends of what is reachable, and the excitation that reaches a value between them, are exact.
+The activation a of MuJoCo's muscles follows the excitation u in [0, 1] by da/dt = (u - a) / tau(a, u), with
+tau = tau_rise (0.5 + 1.5 a) if u > a and tau = tau_fall / (0.5 + 1.5 a) if u < a (Millard et al. 2013). MuJoCo
+integrates it by Euler's method over the n substeps of a control step, with constant excitation. The same integration
+here makes the reachable interval, and the excitation that reaches a value in it, exact.
 """
 
 from dataclasses import dataclass
@@ -14,47 +14,69 @@ import numpy as np
 
 from muscle_torch.errors import InputError
 
-ITERATIONS = 60  # of Newton's method with bisection; three or four are usual
-PRECISION = 1e-12  # of activation
+ITERATIONS = 60  # limit of Newton's method with bisection; it usually takes three or four
+PRECISION = 1e-12  # of the activation
 
 
 @dataclass(frozen=True, eq=False)
 class ActivationDynamics:
-    """Activation dynamics of M muscles."""
+    """Activation dynamics of M muscles.
 
-    rise: np.ndarray  # (M,) time constants [s]
+    Attributes:
+        rise: Time constants of activation, (M,) [s].
+        fall: Time constants of deactivation, (M,) [s].
+        smoothing: Widths of the smooth transition between both, (M,); 0: a step.
+        timestep: Physics timestep [s].
+        substeps: Physics steps per control step.
+    """
+
+    rise: np.ndarray
     fall: np.ndarray
-    smoothing: np.ndarray  # (M,) width of the passage from rising to falling
-    timestep: float  # [s]
-    substeps: int  # a control step
+    smoothing: np.ndarray
+    timestep: float
+    substeps: int
 
     @classmethod
     def of(cls, model: mujoco.MjModel, actuators: np.ndarray, substeps: int) -> "ActivationDynamics":
-        """The dynamics of the muscles with these ids. Raises InputError for another type of dynamics."""
-        other = [int(i) for i in actuators if model.actuator_dyntype[i] != int(mujoco.mjtDyn.mjDYN_MUSCLE)]
-        if other:
-            raise InputError(f"actuator {other[0]} has no muscle activation dynamics (dyntype muscle)")
+        """Read the dynamics from a model.
+
+        Args:
+            model: The model.
+            actuators: Actuator ids of the M muscles.
+            substeps: Physics steps per control step.
+
+        Raises:
+            InputError: An actuator does not have muscle dynamics.
+        """
+        unsupported = [int(i) for i in actuators if model.actuator_dyntype[i] != int(mujoco.mjtDyn.mjDYN_MUSCLE)]
+        if unsupported:
+            raise InputError(f"actuator {unsupported[0]} has no muscle activation dynamics: set dyntype to muscle")
         parameters = model.actuator_dynprm[actuators]
         return cls(*parameters[:, :3].T.copy(), timestep=float(model.opt.timestep), substeps=substeps)
 
     def step(self, activation: np.ndarray, excitation: np.ndarray) -> np.ndarray:
-        """Activations (M,) at the end of a control step under constant excitation (M,)."""
+        """Return the activations (M,) at the end of a control step with constant excitation (M,)."""
         return self._roll(activation, excitation)[0]
 
     def mean(self, activation: np.ndarray, excitation: np.ndarray) -> np.ndarray:
-        """(M,) mean of the activations that act during the control step: those at the start of each substep."""
+        """Return the mean of the activations at the start of each substep, which are those that act, (M,)."""
         return self._roll(activation, excitation)[1]
 
     def reachable(self, activation: np.ndarray, mean: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """(lowest, highest) activation (M,) that a control step can reach, at its end or in the mean."""
+        """Return the lowest and highest activation (M,) that a control step can reach: at its end, or its mean."""
         which = 1 if mean else 0
         none, full = np.zeros_like(activation), np.ones_like(activation)
         return self._roll(activation, none)[which], self._roll(activation, full)[which]
 
     def invert(self, activation: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Excitations (M,) in [0, 1] that take `activation` (M,) to `target` (M,) at the end of the control step.
+        """Compute the excitations that lead from one activation to another within a control step.
 
-        Exact to rounding within what is reachable; a target beyond it gets the excitation that comes nearest.
+        Args:
+            activation: Current activations, (M,).
+            target: Activations at the end of the control step, (M,).
+
+        Returns:
+            Excitations in [0, 1], (M,); exact to rounding if the target is reachable, else the nearest possible.
         """
         low, high = np.zeros_like(activation), np.ones_like(activation)
         lowest, highest = self.reachable(activation)
@@ -72,7 +94,7 @@ class ActivationDynamics:
         return guess
 
     def _roll(self, activation: np.ndarray, excitation: np.ndarray, slopes: bool = False) -> tuple[np.ndarray, ...]:
-        """End and mean over the substeps; with `slopes` also the derivative of the end by the excitation."""
+        """Return final and mean activation, and with `slopes` the derivative of the final one by the excitation."""
         value, total, slope = activation, np.zeros_like(activation), np.zeros_like(activation)
         for _ in range(self.substeps):
             total = total + value
@@ -83,21 +105,21 @@ class ActivationDynamics:
         return value, total / self.substeps, slope
 
     def _rate(self, value: np.ndarray, excitation: np.ndarray, slopes: bool) -> tuple[np.ndarray, ...]:
-        """da/dt [1/s] and, with `slopes`, its derivatives by activation and excitation."""
+        """Return da/dt [1/s] and, with `slopes`, its derivatives by activation and excitation."""
         factor = 0.5 + 1.5 * np.minimum(np.maximum(value, 0.0), 1.0)
         up, down = self.rise * factor, self.fall / factor
         away = excitation - value
-        share, share_slope = self._rising_share(away)
-        tau = down + (up - down) * share
+        fraction, fraction_slope = self._rising_fraction(away)
+        tau = down + (up - down) * fraction
         rate = away / tau
         if not slopes:
             return rate, rate, rate
-        by_factor = self.rise * share - down / factor * (1.0 - share)
-        by_excitation = (1.0 - rate * (up - down) * share_slope) / tau
+        by_factor = self.rise * fraction - down / factor * (1.0 - fraction)
+        by_excitation = (1.0 - rate * (up - down) * fraction_slope) / tau
         return rate, -by_excitation - rate * 1.5 * by_factor / tau, by_excitation
 
-    def _rising_share(self, away: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
-        """How much of the rising time constant holds, in [0, 1], and its derivative: a step, or MuJoCo's sigmoid."""
+    def _rising_fraction(self, away: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+        """Return the weight of the rising time constant in [0, 1], a step or MuJoCo's sigmoid, and its derivative."""
         if not self._smooth:
             return (away > 0).astype(float), 0.0
         width = np.maximum(self.smoothing, 1e-9)
@@ -106,5 +128,5 @@ class ActivationDynamics:
 
     @cached_property
     def _smooth(self) -> bool:
-        """Whether any muscle passes smoothly from rising to falling."""
+        """Whether a muscle has a smooth transition between rising and falling."""
         return bool(self.smoothing.any())

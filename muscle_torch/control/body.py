@@ -1,4 +1,4 @@
-"""What muscle control needs to know of a body: independent joints, feet, muscles and motors, read from the model."""
+"""The controller's description of a body: independent joints, feet, muscles and motors, read from the model."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,35 +14,51 @@ from muscle_torch.motion.support import Soles
 MUSCLE = int(mujoco.mjtGain.mjGAIN_MUSCLE)
 LINEAR = (int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtGain.mjGAIN_AFFINE))
 DIRECT = int(mujoco.mjtDyn.mjDYN_NONE)
-SAME_POINT = 0.01  # [m] hinges whose anchors are this close make a ball joint
-LIGHT = 0.1  # of the body's mass: joints that move less, and no foot, are those of light limbs (arms)
+SAME_POINT = 0.01  # [m] maximal distance of the anchors of hinges that form a ball joint
+LIGHT = 0.1  # fraction of body mass below which a limb without a foot is light (arms)
 
 
 @dataclass(frozen=True, eq=False)
 class Foot:
-    """One foot: bodies with touch sensors that hang on each other, as `motion.support.Soles` has them."""
+    """A foot: connected bodies with touch sensors, as in `motion.support.Soles`.
+
+    Attributes:
+        name: Name of the foot.
+        body: Id of the heel, the body nearest to the trunk.
+        bodies: Ids of all bodies of the foot.
+        geoms: Ids of its geoms that collide.
+        hip: Id of the first body of the leg.
+    """
 
     name: str
-    body: int  # its heel: the body nearest to the trunk
+    body: int
     bodies: tuple[int, ...]
-    geoms: tuple[int, ...]  # those that collide
-    hip: int  # the first body of its leg
+    geoms: tuple[int, ...]
+    hip: int
 
 
 class ControlBody:
-    """An embodiment as the controller sees it: nv dofs, n of them independent, nu actuators.
+    """The controller's view of an embodiment: nv dofs, n of them independent, nu actuators.
 
     Attributes:
-        model: a copy of the embodiment's with pyramidal contact edges.
-        independent: the free root's six velocities, when there is one, and the joints that no equality ties to others.
-        muscle: (nu,) bool; the others are motors.
-        feet: empty for a body that is fixed to the world.
-        control_step: [s]
-        lead: [s] mean time of the substeps of a control step; `remaining` [s] from there to its end.
+        embodiment: The embodiment.
+        model: A copy of its model with pyramidal friction cones.
+        independent: Independent dofs: those of a free root and of joints without a coupling equality.
+        root_size: Number of dofs of the root: 6, or 0 for a body that is fixed to the world.
+        muscle: Which actuators are muscles, bool (nu,); the others are motors.
+        soles: Contact points of the feet; None for a body that is fixed to the world.
+        feet: The feet; () for a body that is fixed to the world.
+        control_step: Duration of a control step [s].
+        lead: Mean time of the substeps within a control step [s].
+        remaining: Time from there to the end of the control step [s].
     """
 
     def __init__(self, embodiment: Embodiment) -> None:
-        """Raises InputError for a free body without feet, and for an actuator that is neither muscle nor motor."""
+        """Read the description from the model.
+
+        Raises:
+            InputError: A free body has no feet, or an actuator is neither a muscle nor a motor with a control range.
+        """
         self.embodiment = embodiment
         self.model = embodiment.model.__copy__()
         self.model.opt.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
@@ -62,24 +78,24 @@ class ControlBody:
 
     @property
     def dofs(self) -> np.ndarray:
-        """(n,) addresses in qvel of the independent velocities."""
+        """Addresses in qvel of the independent velocities, (n,)."""
         return self.independent.dofs
 
     @property
     def names(self) -> tuple[str, ...]:
-        """(n,) names of the independent velocities."""
+        """Names of the independent velocities, (n,)."""
         return self.independent.names
 
     @cached_property
     def trunk(self) -> int:
-        """The body of the free root; 0, the world, for a body that is fixed."""
+        """Id of the body with the free root; 0, the world, for a body that is fixed to it."""
         if self.embodiment.root_joint is None:
             return 0
         return int(self.model.jnt_bodyid[int(self.embodiment.resolve("joint", [self.embodiment.root_joint])[0])])
 
     @cached_property
     def leg(self) -> np.ndarray:
-        """(n,) bool: independent dofs between the trunk and a foot, toes included."""
+        """Which independent dofs are between the trunk and a foot, including toes, bool (n,)."""
         bodies = {b for foot in self.feet for b in (*foot.bodies, *_chain(self.model, foot.body, foot.hip))}
         inside = np.isin(self.model.dof_bodyid[self.dofs], sorted(bodies))
         inside[: self.root_size] = False
@@ -87,7 +103,7 @@ class ControlBody:
 
     @cached_property
     def light(self) -> np.ndarray:
-        """(n,) bool: independent dofs of limbs without a foot that carry less than `LIGHT` of the body's mass."""
+        """Which independent dofs belong to light limbs without a foot (see `LIGHT`), bool (n,)."""
         model = self.model
         mass = model.body_subtreemass[model.dof_bodyid[self.dofs]]
         light = (mass < LIGHT * model.body_subtreemass[self.trunk]) & ~self.leg
@@ -96,7 +112,7 @@ class ControlBody:
 
     @cached_property
     def ball_joints(self) -> list[tuple[int, int, np.ndarray]]:
-        """Three independent hinges through one point: (body before, body after, their independent dofs (3,))."""
+        """Triples of independent hinges through one point: (inner body, outer body, their independent dofs (3,))."""
         model, data = self.model, mujoco.MjData(self.model)
         mujoco.mj_kinematics(model, data)
         joints = model.dof_jntid[self.dofs[self.root_size :]].tolist()
@@ -111,13 +127,13 @@ class ControlBody:
         return groups
 
     def feet_of_contacts(self, data: mujoco.MjData) -> np.ndarray:
-        """(ncon,) index of the foot that each contact puts on something fixed in the world; -1: none."""
+        """Return the index of the foot in each contact with a fixed geom, (ncon,); -1: no foot, or no fixed geom."""
         geoms = data.contact.geom.reshape(-1, 2)
         grounded = self._fixed_geom[geoms].any(axis=1)
         return np.where(grounded, self._foot_of_geom[geoms].max(axis=1, initial=-1), -1)
 
     def _continues(self, data: mujoco.MjData, before: int, joint: int) -> bool:
-        """Whether a hinge follows another one at the same point, on the same body or one further out."""
+        """Return whether a hinge follows another one at the same point, on the same body or a descendant."""
         model, hinge = self.model, mujoco.mjtJoint.mjJNT_HINGE
         if model.jnt_type[before] != hinge or model.jnt_type[joint] != hinge:
             return False
@@ -136,20 +152,20 @@ class ControlBody:
 
 
 def _feet(embodiment: Embodiment, trunk: int, soles: Soles) -> tuple[Foot, ...]:
-    """The feet of `soles`, in its order, with their legs: the bodies of each that belong to no other foot."""
+    """Return the feet in the order of `soles`, with their legs: bodies that are ancestors of one foot only."""
     model, heels = embodiment.model, soles.foot_bodies.tolist()
     feet = []
     for index, (name, heel) in enumerate(zip(soles.feet, heels, strict=True)):
         geoms = tuple(dict.fromkeys(soles.geom[soles.foot == index].tolist()))
         parts = tuple(sorted({heel, *(int(model.geom_bodyid[g]) for g in geoms)}))
-        shared = {b for other in heels if other != heel for b in _chain(model, other, trunk)}
+        shared = {b for other_heel in heels if other_heel != heel for b in _chain(model, other_heel, trunk)}
         leg = [b for b in _chain(model, heel, trunk) if b not in shared and b != trunk]
         feet.append(Foot(name, heel, parts, geoms, leg[-1] if leg else heel))
     return tuple(feet)
 
 
 def _chain(model: mujoco.MjModel, body: int, top: int) -> list[int]:
-    """A body and its ancestors up to and including `top`."""
+    """Return a body and its ancestors up to and including `top`."""
     chain = [body]
     while chain[-1] not in (top, 0):
         chain.append(int(model.body_parentid[chain[-1]]))

@@ -1,4 +1,4 @@
-"""`MuscleControl`: follow reference motion with muscles, without anything learned."""
+"""`MuscleControl`: follow reference motions with muscles, without learning."""
 
 import dataclasses
 import warnings
@@ -17,23 +17,23 @@ from .tables import ClipTables, clip_tables
 
 @dataclasses.dataclass
 class Effort:
-    """What planning took since the controller was made."""
+    """Cost of planning since the controller was created."""
 
-    steps: int = 0  # control steps, over all worlds
+    steps: int = 0  # control steps, summed over environments
     iterations: int = 0  # of Newton's method
-    unconverged: int = 0  # control steps whose programme stopped at its limit of iterations, with feasible activations
+    unconverged: int = 0  # control steps that reached the iteration limit; their activations are feasible
 
 
 class MuscleControl:
-    """Computed muscle control with contacts: one quadratic programme a world and control step.
+    """Computed muscle control with contacts: one quadratic program per environment and control step.
 
-    It keeps nothing of a world between control steps: the activations in the physics are all its memory.
+    It stores no state between control steps; all memory is in the activations of the physics.
 
     Attributes:
-        body: The body as the controller sees it.
-        options: Its gains.
-        clips: The motions, as they are stored.
-        effort: What planning took so far.
+        body: The controller's view of the body.
+        options: Gains.
+        clips: The unfiltered motions.
+        effort: Cost of planning so far.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class MuscleControl:
         options: MuscleControlOptions | None = None,
         cache: bool = True,
     ) -> None:
-        """Make a controller of these clips; each is filtered and tabulated when it is first followed.
+        """Create a controller for some clips; each is filtered and tabulated on first use.
 
         Args:
             embodiment: A body with feet, or one that is fixed to the world.
-            clips: The motions, as they are stored.
-            options: Gains, processes, and what happens with infeasible motions; None: the defaults.
-            cache: Keep tables on disk.
+            clips: The motions; their filtered copies are followed.
+            options: Gains, number of processes and treatment of infeasible motions; None: defaults.
+            cache: Whether to use the on-disk cache.
 
         Raises:
             InputError: A free body has no feet, or an actuator is neither a muscle nor a motor.
@@ -61,7 +61,14 @@ class MuscleControl:
         self._pool = PlannerPool(self.body, self.options)
 
     def tables(self, clip: int) -> ClipTables:
-        """Return the tables of a clip, by its index. Raises InputError if it is infeasible and to be refused."""
+        """Return the tables of a clip.
+
+        Args:
+            clip: Index of the clip.
+
+        Raises:
+            InputError: The clip is infeasible, and `options.infeasible` is reject.
+        """
         if clip not in self._tables:
             self._tables[clip] = clip_tables(self.clips[clip], self.body, self.options, self._cache)
             self._pool.add(clip, self._tables[clip].reference)
@@ -70,14 +77,20 @@ class MuscleControl:
     def controls(
         self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, clip: np.ndarray, frame: np.ndarray
     ) -> np.ndarray:
-        """Return the controls (W, nu) of the next control step: excitations in [0, 1], motors in their range.
+        """Compute the controls of the next control step.
 
         Args:
-            qpos: (W, nq) in the world frame of the clips.
-            qvel: (W, nv).
-            act: (W, na) activations.
-            clip: (W,) indices of the clips that the worlds follow.
-            frame: (W,) frames at which the bodies should be now.
+            qpos: Poses in the world frame of the clips, (W, nq).
+            qvel: Velocities, (W, nv).
+            act: Activations, (W, na).
+            clip: Index of the clip of each environment, (W,).
+            frame: Current frame of the clip, (W,).
+
+        Returns:
+            Controls, (W, nu): excitations of muscles in [0, 1], controls of motors within their range.
+
+        Raises:
+            InputError: A clip is infeasible, and `options.infeasible` is reject.
         """
         for index in np.unique(clip).tolist():
             self.tables(index)
@@ -88,13 +101,13 @@ class MuscleControl:
         unconverged = int((~steps.converged).sum())
         if unconverged and not self.effort.unconverged:
             warnings.warn(
-                f"muscle control: the programme of a control step stopped after {steps.iterations.max()} iterations; "
-                "feasible activations are used all the same, and `effort.unconverged` counts such steps",
+                f"muscle control: the solver stopped after {steps.iterations.max()} iterations in a control step; its "
+                "feasible activations are used, and `effort.unconverged` counts such steps",
                 stacklevel=2,
             )
         self.effort.unconverged += unconverged
         return steps.controls
 
     def close(self) -> None:
-        """Stop the processes of the pool."""
+        """Stop the planning processes."""
         self._pool.close()

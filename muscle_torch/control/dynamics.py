@@ -5,10 +5,10 @@ At a state (q, v, activations) MuJoCo's acceleration obeys
     (M + Je' De Je + horizon D) a = smooth force + Je' De aref_e + G u + Jc' f
     Jc a + R f - s = aref_c,   f >= 0,  s >= 0,  f s = 0
 
-with equality couplings e (quadratic, always active), and one row c an edge of a contact pyramid or a joint at its
-limit. u are the inputs: activations of muscles, controls of motors. The rows c stay with the programme that chooses u,
-so that contacts may open and close in the plan; D is what the change of velocity does to dampers and to the muscles'
-force-velocity curves within `horizon` seconds.
+with rows e of equality couplings (quadratic, always active), and one row c per edge of a contact pyramid and per
+joint at its limit. The inputs u are activations of muscles and controls of motors. The rows c are constraints of the
+quadratic program that chooses u, so that contacts may open and close in the plan. D is the damping by joint dampers
+and by the muscles' force-velocity curves, which acts on the change of velocity within `horizon` seconds.
 """
 
 from dataclasses import dataclass
@@ -22,37 +22,44 @@ from muscle_torch.embodiments import actuator_moments
 from .body import ControlBody
 from .muscle_force import MuscleForce
 
-LOWEST_ACTIVATION = 0.02  # with which a relaxed muscle's damping is counted
+LOWEST_ACTIVATION = 0.02  # lower bound of the activation for the damping of a muscle
 FIRST_LIMIT = int(mujoco.mjtConstraint.mjCNSTR_LIMIT_JOINT)
 FIRST_CONTACT = int(mujoco.mjtConstraint.mjCNSTR_CONTACT_FRICTIONLESS)
 
 
 @dataclass(frozen=True, eq=False)
 class LinearDynamics:
-    """a = free + by_input @ u + by_edge @ f, in full coordinates; C unilateral rows (contact edges, joint limits)."""
+    """a = free + by_input @ u + by_edge @ f, for nv dofs and C unilateral rows (contact edges and joint limits)."""
 
     free: np.ndarray  # (nv,) acceleration without inputs and edge forces
     by_input: np.ndarray  # (nv, nu)
     by_edge: np.ndarray  # (nv, C)
-    edges: np.ndarray  # (C, nv) Jacobian of the unilateral rows, times 1 + B horizon / 2 for the law's own damping
+    edges: (
+        np.ndarray
+    )  # (C, nv) Jacobian of the unilateral rows, times 1 + B horizon / 2 for the damping of the contact law
     compliance: np.ndarray  # (C,) R
     reference: np.ndarray  # (C,) aref
-    foot: np.ndarray  # (C,) index of the foot that a row belongs to; -1: none
+    foot: np.ndarray  # (C,) index of the foot of each row; -1: none
 
     def acceleration(self, inputs: np.ndarray, forces: np.ndarray) -> np.ndarray:
-        """(nv,) under inputs (nu,) and edge forces (C,) [N]."""
+        """Return the acceleration (nv,) for inputs (nu,) and edge forces (C,) [N]."""
         return self.free + self.by_input @ inputs + self.by_edge @ forces
 
 
 class Dynamics:
-    """Linearises a body's dynamics; keeps what does not change."""
+    """Linearizes the dynamics of a body.
+
+    Attributes:
+        body: The body.
+        force: Force of its muscles.
+    """
 
     def __init__(self, body: ControlBody) -> None:
         self.body = body
         self.force = MuscleForce(body.model, np.flatnonzero(body.muscle))
 
     def forward(self, data: mujoco.MjData) -> None:
-        """Compute everything up to the constraints' rows for the state in `data`; motors are idle."""
+        """Compute everything up to the constraint rows for the state in `data`, with controls of zero."""
         model = self.body.model
         data.ctrl[:] = 0.0
         mujoco.mj_fwdPosition(model, data)
@@ -60,13 +67,13 @@ class Dynamics:
         mujoco.mj_fwdActuation(model, data)
         mujoco.mj_fwdAcceleration(model, data)
 
-    def linearise(self, data: mujoco.MjData, horizon: float = 0.0) -> LinearDynamics:
-        """The dynamics at the state that `data` was last forwarded to.
+    def linearize(self, data: mujoco.MjData, horizon: float = 0.0) -> LinearDynamics:
+        """Return the linear dynamics in the state of `data`.
 
         Args:
-            data: after `forward`.
-            horizon: seconds over which the change of velocity acts back through dampers and muscles; 0: not at all,
-                the acceleration is MuJoCo's at this instant.
+            data: Data after `forward`.
+            horizon: Time over which the change of velocity acts on dampers and muscles [s]; 0: MuJoCo's instantaneous
+                acceleration.
         """
         model = self.body.model
         arms = actuator_moments(model, data)
@@ -98,7 +105,7 @@ class Dynamics:
         )
 
     def gain(self, data: mujoco.MjData) -> np.ndarray:
-        """(nu,) change of actuator force [N or Nm] with its input."""
+        """Return the derivative of each actuator's force by its input, (nu,) [N, Nm]."""
         model, muscle = self.body.model, self.body.muscle
         length, velocity = data.actuator_length, data.actuator_velocity
         gain = np.empty(model.nu)
@@ -109,7 +116,7 @@ class Dynamics:
         return gain
 
     def _damping(self, data: mujoco.MjData) -> np.ndarray:
-        """(nu,) decrease of actuator force with its velocity [N s/m] at the present activation, at least 0."""
+        """Return the damping of each actuator at its current activation, at least 0, (nu,) [N s/m]."""
         model, muscle = self.body.model, self.body.muscle
         out = np.zeros(model.nu)
         activation = np.maximum(data.act[model.actuator_actadr[muscle]], LOWEST_ACTIVATION)
@@ -118,11 +125,11 @@ class Dynamics:
         return np.maximum(out, 0.0)
 
     def _damping_rate(self, data: mujoco.MjData) -> np.ndarray:
-        """(nefc,) B [1/s] of the constraints' reference acceleration -B v - K r."""
+        """Return B of the constraints' reference acceleration -B v - K r, (nefc,) [1/s]."""
         return np.asarray(data.efc_KBIP).reshape(-1, 4)[:, 1]
 
     def _feet(self, data: mujoco.MjData, unilateral: np.ndarray) -> np.ndarray:
-        """Foot of each unilateral row: of contacts between a foot and what is fixed in the world."""
+        """Return the foot of each unilateral row, for contacts between a foot and a fixed geom; else -1, (C,)."""
         contact = np.asarray(data.efc_type)[unilateral] >= FIRST_CONTACT
         ids = np.asarray(data.efc_id)[unilateral]
         foot = np.full(len(ids), -1, dtype=np.int64)
@@ -132,14 +139,14 @@ class Dynamics:
 
 
 def mass_matrix(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-    """(nv, nv) joint-space inertia, dense."""
+    """Return the joint-space inertia, dense, (nv, nv)."""
     dense = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, data, dense)
     return dense
 
 
 def _constraint_jacobian(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-    """(nefc, nv) rows of all constraints, dense."""
+    """Return the Jacobian of all constraints, dense, (nefc, nv)."""
     dense = np.zeros((data.nefc, model.nv))
     if data.nefc and mujoco.mj_isSparse(model):
         mujoco.mju_sparse2dense(

@@ -1,4 +1,4 @@
-"""The controller `muscle_control` of imitation environments: no network, no checkpoint."""
+"""The controller `muscle_control` of imitation environments; it needs no checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,20 +15,24 @@ from .options import MuscleControlOptions
 
 
 class MuscleController:
-    """Drives an environment that imitates motion by `MuscleControl`, whatever its actions are made of.
+    """Drives an imitation environment with `MuscleControl`, through any invertible action space.
 
-    A Controller of `muscle_torch.evaluation`: `begin(env, worlds)` when episodes begin, `act(env)` at every control
-    step. It serves one environment, the first that it is called with.
+    It implements `muscle_torch.evaluation.Controller`: `begin(env, worlds)` at the start of episodes, `act(env)` at
+    every control step. An instance serves one environment, the first with which it is called.
+
+    Attributes:
+        options: Options of muscle control.
+        control: The controller; None before the first `begin`.
     """
 
     def __init__(self, options: MuscleControlOptions | Mapping[str, Any] | None = None) -> None:
-        """Make the controller.
+        """Store the options.
 
         Args:
-            options: `MuscleControlOptions`, or a mapping of some of its fields.
+            options: `MuscleControlOptions`, or a mapping of some of its fields; None: defaults.
 
         Raises:
-            InputError: There is no such option.
+            InputError: An option does not exist.
         """
         if not isinstance(options, MuscleControlOptions):
             values = dict(options or {})
@@ -36,10 +40,18 @@ class MuscleController:
             options = structured(MuscleControlOptions, [values], "control.")
         self.options: MuscleControlOptions = options
         self.control: MuscleControl | None = None
-        self._origin = torch.zeros(0)  # (W, 2) of each environment's world in its clip's frame [m]
+        self._origin = torch.zeros(0)  # (W, 2) origin of each environment in the frame of its clip [m]
 
     def begin(self, env: Any, worlds: Tensor) -> None:
-        """Note where the environments (W,) bool stand in their clips' frame: an episode starts above the origin."""
+        """Store the horizontal offset between environments and clips, because episodes start above the origin.
+
+        Args:
+            env: The environment.
+            worlds: Environments in which an episode starts, bool (W,).
+
+        Raises:
+            InputError: The goal has no motions, or the body has props or cannot be controlled.
+        """
         if self.control is None:
             self.control = self._make(env)
             self._origin = torch.zeros(env.num_envs, 2, dtype=torch.float64)
@@ -51,7 +63,11 @@ class MuscleController:
         self._origin[chosen] = away[chosen]
 
     def act(self, env: Any) -> Tensor:
-        """Return the action (W, actions) that excites the muscles as planned."""
+        """Plan a control step and return the corresponding actions, (W, actions).
+
+        Raises:
+            InputError: An action space has no inverse.
+        """
         assert self.control is not None, "call begin first"
         qpos, qvel, act = (env.physics.field(name).cpu().double().numpy().copy() for name in ("qpos", "qvel", "act"))
         if self.control.body.root_size:
@@ -63,7 +79,7 @@ class MuscleController:
     def _make(self, env: Any) -> MuscleControl:
         library = getattr(env.goal, "library", None)
         if library is None:
-            raise InputError(f"policy=muscle_control follows motions; {type(env.goal).__name__} has none")
+            raise InputError(f"policy=muscle_control needs a motion to follow; {type(env.goal).__name__} has none")
         if env.embodiment.props:
             raise InputError(
                 f"policy=muscle_control drives the body alone; leave {', '.join(env.embodiment.props)} out"

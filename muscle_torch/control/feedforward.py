@@ -1,9 +1,9 @@
-"""Excitations that a clip asks for: inverse dynamics with estimated contact and static optimisation, frame by frame.
+"""Feedforward excitations of a clip by inverse dynamics with estimated contact forces and static optimization.
 
-Nothing is simulated and nothing recorded: at each frame the generalised forces that the motion needs are shared among
-muscles, motors and the soles' points that stand, with the least squared activation (Crowninshield and Brand 1981), all
-within their bounds and friction. Contact and activation are chosen together, so that in double support the ground
-forces are those that cost the muscles least. Excitations then follow by inverting activation dynamics.
+Nothing is simulated. In each frame, the generalized forces of the motion are distributed over muscles, motors and the
+contact points of standing feet, within bounds and friction, with minimal squared activation (Crowninshield and Brand
+1981). Contact forces and activations are optimized together, so that in double support the muscles determine the
+distribution of ground forces. Excitations follow by inverting the activation dynamics.
 """
 
 from dataclasses import dataclass
@@ -20,33 +20,33 @@ from .dynamics import Dynamics, mass_matrix
 from .reference import Reference
 from .solver import solve_boxed
 
-WEIGHT = 1.0  # [1/N, 1/Nm] of the equations of motion against squared activation
-FORCE_COST = 1e-6  # [1/N^2] of squared edge forces
-FRICTION = 0.8  # of the ground, at most
+WEIGHT = 1.0  # [1/N, 1/Nm] weight of the equations of motion relative to squared activation
+FORCE_COST = 1e-6  # [1/N^2] cost of squared edge forces
+FRICTION = 0.8  # friction coefficient of the ground
 
 
 @dataclass(frozen=True, eq=False)
 class Feedforward:
-    """Tables of a clip of T frames."""
+    """Feedforward of a clip of T frames, with F feet and n independent dofs."""
 
-    activation: np.ndarray  # (T, nu) of muscles, in [0, 1]; of motors their control
-    excitation: np.ndarray  # (T, nu) that takes each frame's activation to the next one's; of motors their control
-    residual: np.ndarray  # (T, n) [N, Nm] of the root and the independent joints that nothing gives
-    ground_force: np.ndarray  # (T, F, 3) [N] on each foot
+    activation: np.ndarray  # (T, nu) activations of muscles in [0, 1]; controls of motors
+    excitation: np.ndarray  # (T, nu) excitations that lead to the activation of the next frame; controls of motors
+    residual: np.ndarray  # (T, n) unbalanced generalized forces [N, Nm]
+    ground_force: np.ndarray  # (T, F, 3) on each foot, world axes [N]
 
 
 def feedforward(body: ControlBody, reference: Reference) -> Feedforward:
-    """Compute the tables of a feasible clip.
+    """Compute the feedforward of a feasible clip.
 
     Args:
-        body: the body.
-        reference: tables of the clip.
+        body: The body.
+        reference: Tables of the clip.
 
     Returns:
-        Activations, excitations, what remains unbalanced, and the estimated ground forces.
+        Activations, excitations, unbalanced generalized forces and estimated ground forces.
     """
-    optimiser = _Optimiser(body)
-    frames = [optimiser.frame(reference, t) for t in range(reference.num_frames)]
+    optimizer = _StaticOptimizer(body)
+    frames = [optimizer.frame(reference, t) for t in range(reference.num_frames)]
     activation, residual, force = (np.stack(column) for column in zip(*frames, strict=True))
     excitation = activation.copy()
     muscles = np.flatnonzero(body.muscle)
@@ -56,8 +56,8 @@ def feedforward(body: ControlBody, reference: Reference) -> Feedforward:
     return Feedforward(activation, excitation, residual, force)
 
 
-class _Optimiser:
-    """Static optimisation of single frames."""
+class _StaticOptimizer:
+    """Static optimization of single frames."""
 
     def __init__(self, body: ControlBody) -> None:
         self.body, self.dynamics = body, Dynamics(body)
@@ -66,7 +66,7 @@ class _Optimiser:
         self._low[body.muscle], self._high[body.muscle] = 0.0, 1.0
 
     def frame(self, reference: Reference, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(inputs (nu,), residual (n,), ground force (F, 3)) of one frame."""
+        """Return inputs (nu,), residual (n,) and ground forces (F, 3) of frame `t`."""
         body, data, model = self.body, self.data, self.body.model
         data.qpos[:], data.qvel[:], data.act[:] = reference.qpos[t], reference.qvel[t], 0.0
         self.dynamics.forward(data)
@@ -95,7 +95,7 @@ class _Optimiser:
         return solution.x[:inputs], residual, force
 
     def _edges(self, stands: np.ndarray) -> tuple[list[tuple[int, np.ndarray]], np.ndarray]:
-        """Edges of the friction pyramids under standing feet: (foot, direction), and their Jacobian (C, nv)."""
+        """Return the edges (foot, direction) of friction pyramids under standing feet, and their Jacobian (C, nv)."""
         body, data, model = self.body, self.data, self.body.model
         edges, rows = [], []
         if body.soles is None:

@@ -1,4 +1,4 @@
-"""The feedforward of a whole motion library: excitations beside its other tables."""
+"""The feedforward of all clips of a motion library."""
 
 import numpy as np
 import torch
@@ -12,12 +12,15 @@ from .tables import clip_tables
 
 
 def add_feedforward(library: MotionLibrary) -> None:
-    """Fill `library.feedforward` with every frame's excitations (F, muscles) in [0, 1]; do nothing if it is there.
+    """Set `library.feedforward` to the excitations of all frames, (F, muscles) in [0, 1], unless it is already set.
 
-    A clip takes some seconds, the second time it is read from disk. Motions that no body can follow are warned of.
+    A clip takes a few seconds, or is read from the on-disk cache. Infeasible motions cause a warning.
+
+    Args:
+        library: The motion library; modified in place.
 
     Raises:
-        InputError: The body is free and has no feet.
+        InputError: A free body has no feet, or an actuator is neither a muscle nor a motor.
     """
     if library.feedforward is not None:
         return

@@ -1,6 +1,6 @@
-"""MuJoCo's muscle force, vectorised: F = gain(length, velocity) a + passive(length), gain <= 0 (muscles pull).
+"""MuJoCo's muscle force, vectorized: F = gain(length, velocity) a + passive(length), gain <= 0 (muscles pull).
 
-The same curves as `mju_muscleGain`, for all muscles at once and with the derivative by velocity.
+The curves are those of `mju_muscleGain`, for all muscles at once and with the derivative by velocity.
 """
 
 import mujoco
@@ -10,9 +10,10 @@ TINY = 1e-15
 
 
 class MuscleForce:
-    """Active force of the M muscles with these actuator ids."""
+    """Active force of M muscles."""
 
     def __init__(self, model: mujoco.MjModel, actuators: np.ndarray) -> None:
+        """Read the parameters of the muscles with the actuator ids (M,)."""
         low, high, force, scale, shortest, longest, fastest, _, eccentric = model.actuator_gainprm[actuators, :9].T
         limits = model.actuator_lengthrange[actuators]
         acc0 = np.maximum(model.actuator_acc0[actuators], TINY)
@@ -24,11 +25,11 @@ class MuscleForce:
         self._eccentric, self._y = eccentric, eccentric - 1.0
 
     def gain(self, length: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """(M,) force [N] at full activation without the passive one; lengths [m], velocities [m/s]."""
+        """Return the active force at full activation, (M,) [N], for lengths (M,) [m] and velocities (M,) [m/s]."""
         return -self._peak * self._force_length(length) * self._force_velocity(velocity / self._fastest)
 
     def velocity_slope(self, length: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """(M,) derivative [N s/m] of `gain` by velocity; at most 0."""
+        """Return the derivative of `gain` by velocity, at most 0, (M,) [N s/m]."""
         v, y = velocity / self._fastest, np.maximum(self._y, TINY)
         slope = np.where(v <= 0, 2 * (v + 1), 2 * (y - v) / y)
         slope = np.where((v <= -1) | (v >= self._y), 0.0, slope)
@@ -41,7 +42,7 @@ class MuscleForce:
         return np.where(v <= -1, 0.0, force)
 
     def _force_length(self, length: np.ndarray) -> np.ndarray:
-        """A bump of four parabolas between the shortest and the longest length, 1 at the optimal one."""
+        """Return the force-length curve: four parabolas between shortest and longest length, 1 at the optimum."""
         x = self._low + (length - self._start) / self._fibre
         left, right = 0.5 * (self._shortest + 1), 0.5 * (1 + self._longest)
         pieces = (

@@ -1,4 +1,4 @@
-"""One world's control step: state and reference in, excitations out."""
+"""Planning of one control step: from state and reference to excitations."""
 
 import mujoco
 import numpy as np
@@ -14,7 +14,15 @@ from .tasks import BodyState, Rows, Tasks
 
 
 class StepPlanner:
-    """Plans control steps of a body, one world at a time. Keeps an `MjData`: one a thread."""
+    """Plans control steps of a body, one environment at a time. Not thread-safe, because it owns an `MjData`.
+
+    Attributes:
+        body: The body.
+        options: Gains.
+        dynamics: Linearized dynamics.
+        tasks: Tasks of the body.
+        data: MuJoCo data for computations.
+    """
 
     def __init__(self, body: ControlBody, options: MuscleControlOptions) -> None:
         self.body, self.options = body, options
@@ -28,21 +36,21 @@ class StepPlanner:
     def controls(
         self, qpos: np.ndarray, qvel: np.ndarray, act: np.ndarray, reference: Reference, frame: int
     ) -> tuple[np.ndarray, Plan]:
-        """Compute excitations of muscles in [0, 1] and controls of motors for the next control step.
+        """Plan the next control step.
 
         Args:
-            qpos: (nq,) in the reference's world frame.
-            qvel: (nv,).
-            act: (na,) activations.
-            reference: tables of the clip.
-            frame: of the clip that the body should be at now.
+            qpos: Pose in the world frame of the reference, (nq,).
+            qvel: Velocity, (nv,).
+            act: Activations, (na,).
+            reference: Tables of the clip.
+            frame: Current frame of the clip.
 
         Returns:
-            Controls (nu,), and the plan behind them.
+            Excitations of muscles in [0, 1] and controls of motors, (nu,); and the plan.
         """
         data = self.data
         data.qpos[:], data.qvel[:], data.act[:] = qpos, qvel, act
-        # The forces of a control step act on average when half of it is over; postures then are these.
+        # Extrapolate the pose to the mean time at which the forces of the control step act.
         mujoco.mj_integratePos(self.body.model, data.qpos, data.qvel, self.body.lead)
         self.dynamics.forward(data)
         plan = self.plan(BodyState(self.body, data, reference, frame))
@@ -51,14 +59,14 @@ class StepPlanner:
         return out, plan
 
     def plan(self, state: BodyState) -> Plan:
-        """Choose inputs and contact forces for the state that `Dynamics.forward` was called for."""
+        """Optimize inputs and contact forces for a state after `Dynamics.forward`."""
         options = self.options.programme
-        linear = self.dynamics.linearise(state.data, options.horizon)
+        linear = self.dynamics.linearize(state.data, options.horizon)
         standing = state.reference.stands[state.next]
         return Programme(linear, self._rows(state), self._inputs(state), standing, options).solve()
 
     def _inputs(self, state: BodyState) -> Inputs:
-        """Bounds within the next control step, and cost: of effort, and of change."""
+        """Return reachable bounds of the inputs and the costs of effort, deviation and change."""
         options, model = self.options.programme, self.body.model
         lowest, highest = model.actuator_ctrlrange.T.copy()
         now, table = np.zeros(model.nu), state.reference.activation[state.next]
@@ -66,14 +74,14 @@ class StepPlanner:
         lowest[self._muscles], highest[self._muscles] = self._activation.reachable(now[self._muscles])
         cost = np.full(model.nu, options.effort + options.deviation + options.change)
         centre = (options.deviation * table + options.change * now) / cost
-        # A motor's control is counted in units of its range; it has no activation that would have to change.
+        # Motor controls are measured in units of their range, and have no activation dynamics.
         motors = ~self.body.muscle
         largest = np.maximum(np.abs(lowest), np.abs(highest))[motors]
         cost[motors], centre[motors] = options.motor_effort / largest**2, 0.0
         return Inputs(lowest, highest, centre, cost)
 
     def _rows(self, state: BodyState) -> list[Rows]:
-        """All tasks."""
+        """Return the rows of all tasks."""
         rows = [*self.tasks.posture(state), *self.tasks.balance(state), *self.tasks.momentum(state)]
         if not self.body.feet:
             return rows

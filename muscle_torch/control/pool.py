@@ -1,4 +1,4 @@
-"""Planners of many worlds, in this process or side by side in several."""
+"""Planning for many environments, in this process or in several."""
 
 import dataclasses
 import multiprocessing
@@ -18,35 +18,43 @@ from .reference import Reference
 
 
 class Steps(NamedTuple):
-    """Control steps of W worlds."""
+    """Planned control steps of W environments."""
 
     controls: np.ndarray  # (W, nu)
-    iterations: np.ndarray  # (W,) of Newton's method
+    iterations: np.ndarray  # (W,) iterations of Newton's method
     converged: np.ndarray  # (W,) bool
 
 
 class World(NamedTuple):
-    """One world's state, and the clip and frame that it follows."""
+    """State of one environment, and the clip and frame that it follows."""
 
-    qpos: np.ndarray
-    qvel: np.ndarray
-    act: np.ndarray
-    clip: int
-    frame: int
+    qpos: np.ndarray  # (nq,)
+    qvel: np.ndarray  # (nv,)
+    act: np.ndarray  # (na,)
+    clip: int  # key of the reference in the pool
+    frame: int  # current frame of the clip
 
 
 class PlannerPool:
-    """Plans W worlds; each world always with the same planner. Close it when it has processes."""
+    """Plans control steps of W environments; an environment is always planned by the same process."""
 
     def __init__(self, body: ControlBody, options: MuscleControlOptions) -> None:
-        """Start `options.processes` processes; 1: none, worlds are planned one after another in this one."""
+        """Start the planning processes.
+
+        Args:
+            body: The body.
+            options: Gains; `processes` is the number of processes, 1: plan in this process.
+
+        Raises:
+            InputError: The number of processes is below 1.
+        """
         processes = options.processes
         if processes < 1:
-            raise InputError(f"control.processes={processes}: at least 1 is needed")
+            raise InputError(f"control.processes={processes}: must be at least 1")
         self._planner = StepPlanner(body, options) if processes == 1 else None
         self._references: dict[int, Reference] = {}
         self._workers: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
-        # A forked process would inherit torch's threads without running them.
+        # Spawn: a forked process would inherit the state of torch's threads, which do not run in it.
         context = multiprocessing.get_context("spawn")
         for _ in range(processes if processes > 1 else 0):
             here, there = context.Pipe()
@@ -56,13 +64,13 @@ class PlannerPool:
             self._workers.append((process, here))
 
     def add(self, clip: int, reference: Reference) -> None:
-        """Make a clip's reference known under its number."""
+        """Send the reference of a clip to all planners."""
         self._references[clip] = reference
         for _, connection in self._workers:
             connection.send((clip, reference))
 
     def plan(self, worlds: list[World]) -> Steps:
-        """Plan one control step of every world."""
+        """Plan one control step of every environment."""
         if self._planner is not None:
             return _plan(self._planner, self._references, worlds)
         count = len(self._workers)
@@ -84,19 +92,19 @@ class PlannerPool:
 
 
 def _simulated(embodiment: Embodiment) -> Embodiment:
-    """Return the body without what builds its spec: that cannot be sent to another process."""
+    """Return the body without its spec functions, which cannot be pickled."""
     return dataclasses.replace(embodiment, build_spec=mujoco.MjSpec, compile_spec=_no_spec)
 
 
 def _no_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:
-    raise TypeError("a planner's body is simulated only: it has no spec")
+    raise TypeError("the body of a planning process has no spec")
 
 
 def _plan(planner: StepPlanner, references: dict[int, Reference], worlds: list[World]) -> Steps:
     controls = np.zeros((len(worlds), planner.body.model.nu))
     iterations, converged = np.zeros(len(worlds), dtype=np.int64), np.ones(len(worlds), dtype=bool)
     for index, world in enumerate(worlds):
-        if not np.isfinite(world.qpos).all():  # a world that broke: relaxed until it is reset
+        if not np.isfinite(world.qpos).all():  # diverged: zero controls until it is reset
             continue
         reference = references[world.clip]
         controls[index], plan = planner.controls(world.qpos, world.qvel, world.act, reference, world.frame)
@@ -105,7 +113,7 @@ def _plan(planner: StepPlanner, references: dict[int, Reference], worlds: list[W
 
 
 def _serve(connection: Connection, embodiment: Embodiment, options: MuscleControlOptions) -> None:
-    """A process of the pool: takes references (number, Reference) and worlds, until the other end closes."""
+    """Run a planning process: receive references (clip, Reference) and states until the connection closes."""
     planner, references = StepPlanner(ControlBody(embodiment), options), {}
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Matrices of a control step's quadratic programme, and its solution with contacts that open and close."""
+"""Matrices of a control step's quadratic program, and its solution with contacts that open and close."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,32 +10,32 @@ from .options import ProgrammeOptions
 from .solver import Solution, solve_boxed
 from .tasks import Rows
 
-COUNTS = 1e-3  # [N] and [m/s^2]: an edge force and a separation above it count
+THRESHOLD = 1e-3  # [N] and [m/s^2] above which an edge force or a separation counts as nonzero
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The unknown inputs (nu,): activations at the end of the step, controls of motors."""
+    """Bounds and costs of the inputs: activations at the end of the control step, and controls of motors."""
 
-    lowest: np.ndarray
-    highest: np.ndarray
-    centre: np.ndarray  # of least cost
-    cost: np.ndarray  # of the squared distance from it
+    lowest: np.ndarray  # (nu,)
+    highest: np.ndarray  # (nu,)
+    centre: np.ndarray  # (nu,) value of minimal cost
+    cost: np.ndarray  # (nu,) cost of the squared distance from it
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a control step should do; C unilateral rows."""
+    """Result of planning a control step, with C unilateral rows."""
 
     inputs: np.ndarray  # (nu,)
-    forces: np.ndarray  # (C,) [N] of contact edges and joints at their limits
-    acceleration: np.ndarray  # (nv,) predicted mean over the control step
+    forces: np.ndarray  # (C,) forces of contact edges and joints at their limits [N]
+    acceleration: np.ndarray  # (nv,) predicted mean acceleration in the control step
     iterations: int  # of Newton's method
-    converged: bool
+    converged: bool  # whether the tolerance was reached
 
 
 class Programme:
-    """Unknowns are inputs, forces of the unilateral rows and their separations: nu + 2 C."""
+    """The quadratic program. Its unknowns are inputs, forces and separations of the unilateral rows: nu + 2 C."""
 
     def __init__(
         self,
@@ -45,14 +45,14 @@ class Programme:
         standing: np.ndarray,
         options: ProgrammeOptions,
     ) -> None:
-        """Set the matrices up.
+        """Set up the matrices.
 
         Args:
-            linear: the dynamics.
-            rows: weighted tasks.
-            inputs: bounds and cost of the inputs.
-            standing: (F,) bool, feet that should stand: their points should stay on the floor.
-            options: costs, weights and limits.
+            linear: Linear dynamics.
+            rows: Weighted rows of the tasks.
+            inputs: Bounds and costs of the inputs.
+            standing: Feet that should stay on the floor, bool (F,).
+            options: Costs, weights and limits.
         """
         self._options, self._linear = options, linear
         jacobian = np.concatenate([row.jacobian for row in rows])
@@ -63,7 +63,7 @@ class Programme:
         self._matrix[:, :count] = stack @ linear.by_input
         self._matrix[:, count : count + edges] = stack @ linear.by_edge
         self._matrix[tasks + contact, count + contact] += weight * linear.compliance
-        # How far a force alone takes a row of its own: compared with the separation when a contact is decided.
+        # Acceleration of a row by a unit of its force, to compare with the separation when a contact is decided.
         self._reach = self._matrix[tasks + contact, count + contact] / weight
         self._matrix[tasks + contact, count + edges + contact] = -weight
         target = np.concatenate([row.target for row in rows] + [weight * linear.reference])
@@ -77,12 +77,12 @@ class Programme:
         self._count, self._edges = count, edges
 
     def solve(self) -> Plan:
-        """Solve; then let each contact that both pushes and separates do only one of them, and solve again."""
+        """Solve; if contacts have both force and separation, choose one of them for each and solve again."""
         solution = self._solve(self._upper, None)
         iterations = solution.iterations
         for _ in range(self._options.decisions):
             force, apart = self._contacts(solution)
-            if not ((force > COUNTS) & (apart > COUNTS)).any():
+            if not ((force > THRESHOLD) & (apart > THRESHOLD)).any():
                 break
             pushes = force * self._reach > apart
             decided = np.concatenate((np.where(pushes, np.inf, 0.0), np.where(pushes, 0.0, np.inf)))
@@ -99,5 +99,5 @@ class Programme:
         )
 
     def _contacts(self, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
-        """(force, separation) of each unilateral row (C,)."""
+        """Return force and separation of each unilateral row, (C,) each."""
         return solution.x[self._count : self._count + self._edges], solution.x[self._count + self._edges :]

@@ -1,4 +1,4 @@
-"""What the controller needs of a clip, computed once: accelerations, mass centre, angular momentum, feet, swings."""
+"""Tables of a clip for the controller: accelerations, mass centre, angular momentum, feet and swings."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .options import StepOptions
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A feasible motion of T frames at the control rate; F feet, B ball joints; world axes, SI."""
+    """A feasible motion of T frames at the control rate, with F feet and B ball joints, in world axes and SI units."""
 
     qpos: np.ndarray  # (T, nq)
     qvel: np.ndarray  # (T, nv)
@@ -23,34 +23,34 @@ class Reference:
     com: np.ndarray  # (T, 3) mass centre
     com_velocity: np.ndarray  # (T, 3)
     com_acceleration: np.ndarray  # (T, 3)
-    momentum: np.ndarray  # (T, 3) angular, about the mass centre
+    momentum: np.ndarray  # (T, 3) angular momentum about the mass centre
     momentum_rate: np.ndarray  # (T, 3)
-    foot_pos: np.ndarray  # (T, F, 3) of the heel bodies, lifted in swings
+    foot_pos: np.ndarray  # (T, F, 3) positions of the heels, lifted in swings
     foot_mat: np.ndarray  # (T, F, 3, 3)
     foot_velocity: np.ndarray  # (T, F, 6) linear, then angular
     foot_acceleration: np.ndarray  # (T, F, 6)
-    hip_pos: np.ndarray  # (T, F, 3) of the legs' first bodies
+    hip_pos: np.ndarray  # (T, F, 3) positions of the first bodies of the legs
     stands: np.ndarray  # (T, F) bool
     swing: np.ndarray  # (T, F) in [0, 1]: 1 in the middle of a swing, 0 in stance, ramps between
-    landing: np.ndarray  # (T, F) [s] until the foot stands; 0 in stance, inf if it does not before the clip ends
+    landing: np.ndarray  # (T, F) time to the next stance [s]; 0 in stance, inf after the last
     ball_mat: np.ndarray  # (T, B, 3, 3) orientation of a ball joint's outer body in the inner one's axes
     ball_velocity: np.ndarray  # (T, B, 3) relative angular velocity in the inner one's axes
-
-    activation: np.ndarray  # (T, nu) of the feedforward; zero if there is none
+    activation: np.ndarray  # (T, nu) feedforward activations; zero if there is no feedforward
 
     @property
     def num_frames(self) -> int:
+        """Number of frames T."""
         return len(self.qpos)
 
     @classmethod
     def of(cls, body: ControlBody, qpos: np.ndarray, stands: np.ndarray, steps: StepOptions) -> "Reference":
-        """The tables of a feasible motion.
+        """Compute the tables of a feasible motion.
 
         Args:
-            body: the body.
-            qpos: (T, nq) at the control rate.
-            stands: (T, F) bool, which feet stand.
-            steps: how swings are ramped.
+            body: The body.
+            qpos: Poses at the control rate, (T, nq).
+            stands: Feet in stance, bool (T, F).
+            steps: Lift and ramps of swings.
         """
         rate = body.embodiment.control_frequency
         qvel, qacc = derivatives(body.model, qpos, rate)
@@ -81,14 +81,19 @@ class Reference:
         )
 
     def with_activation(self, activation: np.ndarray) -> "Reference":
-        """The same reference with the feedforward's activations (T, nu)."""
+        """Return the reference with feedforward activations, (T, nu)."""
         return dataclasses.replace(self, activation=activation)
 
 
 def swing_phase(stands: np.ndarray, steps: StepOptions, rate: float) -> np.ndarray:
-    """(T,) 0 in stance, rising smoothly to 1 within `rise_time` and falling within `fall_time` before the next stance.
+    """Return the swing phase of a foot, (T,): 0 in stance, ramps, and 1 in the middle of a swing.
 
-    A swing at either end of the clip does not ramp there.
+    A swing that touches an end of the clip has no ramp there.
+
+    Args:
+        stands: Frames in stance, bool (T,).
+        steps: Durations of the ramps: `rise_time` and `fall_time`.
+        rate: Frames per second [Hz].
     """
     out, count = np.zeros(len(stands)), len(stands)
     for start, stop in runs(~stands):
@@ -101,7 +106,7 @@ def swing_phase(stands: np.ndarray, steps: StepOptions, rate: float) -> np.ndarr
 
 
 def landing_times(stands: np.ndarray, rate: float) -> np.ndarray:
-    """(T, F) seconds until each foot stands; inf after its last stance."""
+    """Return the time until each foot stands, (T, F) [s]; inf after its last stance."""
     out = np.zeros(stands.shape)
     after = np.full(stands.shape[1], np.inf)
     for frame in range(len(stands) - 1, -1, -1):
@@ -111,7 +116,7 @@ def landing_times(stands: np.ndarray, rate: float) -> np.ndarray:
 
 
 def _walk_through(body: ControlBody, qpos: np.ndarray, qvel: np.ndarray) -> dict[str, np.ndarray]:
-    """Forward kinematics and momentum of every frame."""
+    """Return the tables of forward kinematics and momentum of all frames."""
     model, data = body.model, mujoco.MjData(body.model)
     heels, hips = [foot.body for foot in body.feet], [foot.hip for foot in body.feet]
     rows: dict[str, list[np.ndarray]] = {name: [] for name in FRAME_TABLES}
@@ -150,7 +155,17 @@ FRAME_TABLES = (
 
 
 def relative_turning(model: mujoco.MjModel, data: mujoco.MjData, inner: int, outer: int) -> np.ndarray:
-    """(3, nv) Jacobian of the outer body's angular velocity relative to the inner one, world axes [1/s]."""
+    """Return the Jacobian of the angular velocity between two bodies, in world axes.
+
+    Args:
+        model: The model.
+        data: Data after forward kinematics.
+        inner: Id of the body relative to which `outer` turns.
+        outer: Id of the other body.
+
+    Returns:
+        (3, nv).
+    """
     first, second = np.zeros((3, model.nv)), np.zeros((3, model.nv))
     mujoco.mj_jacBody(model, data, None, first, inner)
     mujoco.mj_jacBody(model, data, None, second, outer)

@@ -1,11 +1,11 @@
-"""The quadratic programme of a control step: regularised least squares within bounds.
+"""Solver of a control step's quadratic program: regularized least squares within bounds.
 
-    minimise  1/2 sum_j cost_j (x_j - centre_j)^2 + 1/2 |matrix x - target|^2,   lower <= x <= upper
+    minimize  1/2 sum_j cost_j (x_j - centre_j)^2 + 1/2 |matrix x - target|^2,   lower <= x <= upper
 
-with many more unknowns (activations, contact forces) than rows. Its dual has one number a row: at the optimum
+with many more unknowns (activations, contact forces) than rows. The dual has one unknown per row: at the optimum
 x = clip(centre + matrix' y / cost, lower, upper) with y = target - matrix x. The dual gradient is piecewise linear, so
-Newton's method on it with an exact line search ends after a finite number of steps (Qi and Sun 1993; Li, Sun and Toh
-2018, for the lasso).
+Newton's method with an exact line search terminates after a finite number of steps (Qi and Sun 1993; Li, Sun and Toh
+2018 for the lasso).
 """
 
 from typing import NamedTuple
@@ -17,12 +17,12 @@ LINE_SEARCH_STEPS = 25
 
 
 class Solution(NamedTuple):
-    """`x` (n,) within its bounds, `dual` (m,), Newton `iterations`, and whether the tolerance was reached."""
+    """Solution of the program."""
 
-    x: np.ndarray
-    dual: np.ndarray
-    iterations: int
-    converged: bool
+    x: np.ndarray  # (n,) within the bounds
+    dual: np.ndarray  # (m,)
+    iterations: int  # of Newton's method
+    converged: bool  # whether the tolerance was reached
 
 
 def solve_boxed(
@@ -36,21 +36,21 @@ def solve_boxed(
     iterations: int = 60,
     tolerance: float = 1e-2,
 ) -> Solution:
-    """Solve the programme by a semismooth Newton method on its dual.
+    """Solve the program by a semismooth Newton method on its dual.
 
     Args:
-        matrix: (m, n) rows of the least squares.
-        target: (m,).
-        cost: (n,) positive.
-        centre: (n,) values that cost nothing.
-        lower: (n,) bounds; may be -inf.
-        upper: (n,) bounds; may be inf.
-        dual: (m,) where to start; None: zero.
-        iterations: at most so many Newton steps.
-        tolerance: largest entry of the dual gradient, in the units of `target`, at which to stop.
+        matrix: Rows of the least-squares problem, (m, n).
+        target: Their targets, (m,).
+        cost: Positive costs, (n,).
+        centre: Values of zero cost, (n,).
+        lower: Lower bounds, (n,); may be -inf.
+        upper: Upper bounds, (n,); may be inf.
+        dual: Initial dual, (m,); None: zero.
+        iterations: Maximal number of Newton steps.
+        tolerance: Largest absolute entry of the dual gradient at convergence, in the units of `target`.
 
     Returns:
-        The solution; without convergence the last iterate, which keeps its bounds all the same.
+        The solution; without convergence the last iterate, which satisfies the bounds.
     """
     inverse, size = 1.0 / cost, len(target)
     y = np.zeros(size) if dual is None else dual.copy()
@@ -71,7 +71,7 @@ def solve_boxed(
 
 
 class _Hessian:
-    """I + sum of column column' / cost over the free unknowns, brought up to date by those that changed."""
+    """I + sum of column column' / cost over the free unknowns, updated incrementally by those that changed."""
 
     def __init__(self, matrix: np.ndarray, inverse: np.ndarray) -> None:
         self._columns = np.ascontiguousarray((matrix * np.sqrt(inverse)).T)  # (n, m)
@@ -79,7 +79,7 @@ class _Hessian:
         self._value = np.eye(len(matrix))
 
     def of(self, free: np.ndarray) -> np.ndarray:
-        """(m, m) for the unknowns `free` (n,) bool."""
+        """Return the Hessian (m, m) for free unknowns, bool (n,)."""
         changed = np.flatnonzero(free != self._free)
         columns = self._columns[changed]
         signs = np.where(free[changed], 1.0, -1.0)
@@ -97,8 +97,10 @@ def _line_search(
     constant: float,
     linear: float,
 ) -> float:
-    """Step length at which the dual's derivative along the direction is a tenth of what it was, by Newton's method
-    on that piecewise linear, rising function; bisection guards it."""
+    """Return a step length that reduces the dual's derivative along the direction to a tenth.
+
+    Newton's method on this piecewise linear, increasing function, safeguarded by bisection.
+    """
     first, step, low, high = 0.0, 1.0, 0.0, np.inf
     first = abs(constant + slope @ np.minimum(np.maximum(z, lower), upper))
     for _ in range(LINE_SEARCH_STEPS):

@@ -1,4 +1,4 @@
-"""What a clip needs once before it can be followed: filter, reference tables, feedforward; kept on disk."""
+"""Precomputation of a clip: filter, reference tables and feedforward, cached on disk."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from .feedforward import Feedforward, feedforward
 from .options import MuscleControlOptions
 from .reference import Reference
 
-VERSION = 1  # raise it when the feedforward computes something else
+VERSION = 1  # increase it if the results of the feedforward change
 
 
 @dataclass(frozen=True, eq=False)
 class ClipTables:
-    """A clip made ready: T frames at the control rate. Positions are those of the filtered clip."""
+    """Tables of the filtered clip at the control rate."""
 
     reference: Reference
     feedforward: Feedforward
@@ -33,19 +33,19 @@ class ClipTables:
 def clip_tables(
     clip: MotionClip, body: ControlBody, options: MuscleControlOptions | None = None, cache: bool = True
 ) -> ClipTables:
-    """Filter a clip, check that a body can follow it, and compute its tables.
+    """Filter a clip, check its feasibility, and compute its tables.
 
     Args:
-        clip: Any motion of the body. Errors are to be measured against it, not against its filtered copy.
+        clip: A motion of the body. Tracking errors refer to it and not to its filtered copy.
         body: The body.
-        options: Gains; None: the defaults.
-        cache: Keep filter and feedforward on disk, and take them from there.
+        options: Gains; None: defaults.
+        cache: Whether to use the on-disk cache for filter and feedforward.
 
     Returns:
         The tables.
 
     Raises:
-        InputError: No body can follow the clip, and `options.infeasible` is reject.
+        InputError: The clip is infeasible, and `options.infeasible` is reject.
     """
     options, embodiment = options or MuscleControlOptions(), body.embodiment
     if body.feet:
@@ -62,7 +62,7 @@ def clip_tables(
 
 
 def _feedforward(body: ControlBody, reference: Reference, cache: bool) -> Feedforward:
-    """The feedforward, from disk if it is there."""
+    """Return the feedforward, from the on-disk cache if possible."""
     key = disk.clip_key(_digest(body), f"feedforward {VERSION}", 0.0, [reference.qpos, reference.stands])
     shapes = {
         "activation": (reference.num_frames, body.model.nu),
@@ -81,7 +81,7 @@ def _feedforward(body: ControlBody, reference: Reference, cache: bool) -> Feedfo
 
 
 def _digest(body: ControlBody) -> bytes:
-    """A digest of the whole compiled model."""
+    """Return a digest of the compiled model."""
     buffer = np.zeros(mujoco.mj_sizeModel(body.model), dtype=np.uint8)
     mujoco.mj_saveModel(body.model, None, buffer)
     return hashlib.sha256(buffer.tobytes()).digest()

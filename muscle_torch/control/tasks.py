@@ -1,9 +1,9 @@
-"""What the body should accelerate towards, as weighted rows of a least-squares problem over its acceleration.
+"""Control tasks as weighted rows of a least-squares problem over the body's acceleration.
 
-Every task is a function of the state and the reference's next frame and returns `Rows`: jacobian @ qacc ~ target. The
-posture is weighed by the reduced mass matrix (Gauss' principle of least constraint: couplings eliminated, an error of
-acceleration costs what the force that makes it would do); root, swing feet and angular momentum add rows of their own.
-A point accelerates by J qacc and by dJ/dt qvel, its drift: targets of points and of momentum are less their drift.
+Every task is a function of the state and of the next reference frame, and returns `Rows`: jacobian @ qacc ~ target. The
+posture is weighted by the reduced mass matrix, with couplings eliminated (Gauss' principle of least constraint: an
+error of acceleration costs as much as the force that causes it). Root, swing feet and angular momentum add further rows. The
+acceleration of a point is J qacc plus its drift dJ/dt qvel; the drift is subtracted from the targets.
 """
 
 from dataclasses import dataclass
@@ -20,42 +20,43 @@ from .reference import Reference, relative_turning
 
 
 class Rows(NamedTuple):
-    """Weighted rows: `jacobian` (r, nv), `target` (r,)."""
+    """Weighted rows of a least-squares problem."""
 
-    jacobian: np.ndarray
-    target: np.ndarray
+    jacobian: np.ndarray  # (r, nv)
+    target: np.ndarray  # (r,)
 
 
 @dataclass(eq=False)
 class BodyState:
-    """One world's state after `Dynamics.forward`, and the frame of its reference that the next step should reach."""
+    """State of one environment after `Dynamics.forward`, and its reference."""
 
     body: ControlBody
     data: mujoco.MjData
     reference: Reference
-    frame: int  # of the reference now
+    frame: int  # current frame of the reference
 
     @property
     def next(self) -> int:
+        """Next frame of the reference, which the control step should reach."""
         return min(self.frame + 1, self.reference.num_frames - 1)
 
     @cached_property
     def tangent(self) -> np.ndarray:
-        """(nv, n): see `ControlBody.tangent`."""
+        """Matrix from independent velocities to those of all dofs, (nv, n)."""
         return self.body.independent.tangent(self.data.qpos)
 
     @cached_property
     def com_jacobian(self) -> np.ndarray:
-        """(3, nv) of the mass centre."""
+        """Jacobian of the mass centre, (3, nv)."""
         out = np.zeros((3, self.body.model.nv))
         mujoco.mj_jacSubtreeCom(self.body.model, self.data, out, self.body.trunk)
         return out
 
     @cached_property
     def drift(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rates of change at qacc = 0: mass centre's velocity (3,) [m/s^2], angular momentum about it (3,) [Nm].
+        """Drift at qacc = 0: acceleration of the mass centre (3,) [m/s^2], rate of angular momentum about it (3,) [Nm].
 
-        The root's rows of the bias force are the wrench on the whole body without gravity's pull.
+        The root's rows of the bias force are the wrench on the whole body; the contribution of gravity is removed.
         """
         model, data, trunk = self.body.model, self.data, self.body.trunk
         start = int(model.body_dofadr[trunk])
@@ -64,28 +65,30 @@ class BodyState:
         return force / float(model.body_subtreemass[trunk]) + model.opt.gravity, moment
 
     def point_drift(self, point: np.ndarray, body: int) -> np.ndarray:
-        """(6,) acceleration at qacc = 0 of a point of a body: linear [m/s^2], then angular [rad/s^2]; world axes."""
+        """Return the drift of a point (3,) of a body: linear [m/s^2], then angular [rad/s^2], world axes, (6,)."""
         linear, angular = np.zeros((2, 3, self.body.model.nv))
         mujoco.mj_jacDot(self.body.model, self.data, linear, angular, point, body)
         return np.concatenate((linear @ self.data.qvel, angular @ self.data.qvel))
 
     @property
     def com(self) -> np.ndarray:
+        """Mass centre, (3,) [m]."""
         return self.data.subtree_com[self.body.trunk]
 
     @cached_property
     def com_velocity(self) -> np.ndarray:
+        """Velocity of the mass centre, (3,) [m/s]."""
         return self.com_jacobian @ self.data.qvel
 
     @cached_property
     def touching(self) -> np.ndarray:
-        """(F,) bool: feet with a contact that penetrates the floor."""
+        """Which feet have a contact that penetrates the floor, bool (F,)."""
         feet = self.body.feet_of_contacts(self.data)[self.data.contact.dist < 0.0]
         return np.isin(np.arange(len(self.body.feet)), feet)
 
     @cached_property
     def lowest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest point of each foot (F, 3) [m], and the bodies that they belong to (F,)."""
+        """Lowest point of each foot, (F, 3) [m], and the ids of their bodies, (F,)."""
         soles = self.body.soles
         if soles is None:
             return np.zeros((0, 3)), np.zeros(0, dtype=np.int64)
@@ -96,7 +99,7 @@ class BodyState:
 
 
 def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """(3,) rotation vector [rad] in world axes that turns `current` (3, 3) into `target` (3, 3)."""
+    """Return the rotation vector from `current` (3, 3) to `target` (3, 3) in world axes, (3,) [rad]."""
     quaternion, vector = np.zeros(4), np.zeros(3)
     mujoco.mju_mat2Quat(quaternion, (target @ current.T).ravel())
     mujoco.mju_quat2Vel(vector, quaternion, 1.0)
@@ -104,14 +107,15 @@ def rotation_error(target: np.ndarray, current: np.ndarray) -> np.ndarray:
 
 
 def at_most(vector: np.ndarray, length: float) -> np.ndarray:
-    """The vector, shortened to `length` if it is longer."""
+    """Return the vector, shortened to `length` if it is longer."""
     return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
 
 
 class Tasks:
-    """The tasks of a body under these options."""
+    """Tasks of a body."""
 
     def __init__(self, body: ControlBody, options: TaskOptions) -> None:
+        """Prepare the gains of each dof."""
         self.body, self.options = body, options
         count = len(body.dofs)
         stiff = np.where(body.light, options.limb_frequency, options.joint_frequency)
@@ -127,7 +131,7 @@ class Tasks:
         self._select[np.arange(count), body.dofs] = 1.0
 
     def posture(self, state: BodyState) -> list[Rows]:
-        """Independent joints and root, in the metric of the reduced mass matrix; the root again by its weights."""
+        """Return rows of joints and root in the metric of the reduced mass matrix, and weighted root rows."""
         options, desired = self.options, self.desired(state)
         reduced = state.tangent.T @ mass_matrix(self.body.model, state.data) @ state.tangent
         reduced[np.diag_indices(len(reduced))] += self._added
@@ -140,7 +144,7 @@ class Tasks:
         return rows
 
     def balance(self, state: BodyState) -> list[Rows]:
-        """The mass centre, horizontally."""
+        """Return rows of the horizontal acceleration of the mass centre."""
         options, reference, frame = self.options, state.reference, state.next
         if not options.com_weight or not self.body.root_size:
             return []
@@ -151,11 +155,11 @@ class Tasks:
         return [Rows(options.com_weight * state.com_jacobian[:2], options.com_weight * target[:2])]
 
     def desired(self, state: BodyState) -> np.ndarray:
-        """(n,) acceleration of the independent dofs: the reference's, and critically damped errors."""
+        """Return the desired acceleration of independent dofs: reference plus critically damped errors, (n,)."""
         body, data, reference, frame = self.body, state.data, state.reference, state.next
         error = np.zeros(body.model.nv)
         mujoco.mj_differentiatePos(body.model, error, 1.0, data.qpos, reference.qpos[frame])
-        error -= body.remaining * data.qvel  # of where the body will be when the reference is there
+        error -= body.remaining * data.qvel  # error at the end of the control step, with constant velocity
         rate = reference.qvel[frame] - data.qvel
         error, rate = error[body.dofs], rate[body.dofs]
         for index, (inner, outer, dofs) in enumerate(body.ball_joints):
@@ -165,7 +169,7 @@ class Tasks:
     def _ball_errors(
         self, state: BodyState, index: int, inner: int, outer: int, dofs: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Errors (3,) of three hinges through a point, from the orientation: damped where the hinges align."""
+        """Return position and velocity errors (3,) of a ball joint's hinges, damped near singularities."""
         data, reference, frame = state.data, state.reference, state.next
         turning = relative_turning(self.body.model, data, inner, outer)
         velocity = turning @ data.qvel
@@ -179,7 +183,7 @@ class Tasks:
         return solved[:, 0], solved[:, 1]
 
     def momentum(self, state: BodyState) -> list[Rows]:
-        """Whole-body angular momentum about the mass centre: its rate towards the reference's."""
+        """Return rows of the rate of whole-body angular momentum about the mass centre."""
         options, reference, frame = self.options, state.reference, state.next
         if not options.momentum_weight or not self.body.root_size:
             return []
@@ -190,7 +194,7 @@ class Tasks:
         return [Rows(options.momentum_weight * jacobian, options.momentum_weight * rate)]
 
     def clearance(self, state: BodyState, height: float) -> list[Rows]:
-        """The lowest point of each swinging foot: up to `height` [m] above the floor in the middle of the swing."""
+        """Return rows that lift the lowest point of swinging feet to `height` [m] in the middle of the swing."""
         options, reference, step = self.options, state.reference, self.body.remaining
         points, bodies = state.lowest
         rows, jacobian = [], np.zeros((3, self.body.model.nv))
@@ -206,7 +210,7 @@ class Tasks:
         return rows
 
     def feet(self, state: BodyState, places: np.ndarray) -> list[Rows]:
-        """Feet that swing, or should stand and hang in the air: position (places (F, 3)) and orientation."""
+        """Return rows of position, with targets `places` (F, 3), and orientation of feet that are in the air."""
         options, data, reference, frame = self.options, state.data, state.reference, state.next
         rows, step = [], self.body.remaining
         for index, foot in enumerate(self.body.feet):
