@@ -208,18 +208,18 @@ def test_guard_names_the_muscle_that_changed(name, monkeypatch):
 
 
 def test_guard_names_the_wrong_package(monkeypatch):
-    found = {"mujoco": "3.17.0", "mujoco-warp": "3.17.0", "musclemimic-models": "1.0.6"}
-    monkeypatch.setattr(guard, "package_version", found.get)
+    versions = {"mujoco": "3.17.0", "mujoco-warp": "3.17.0", "musclemimic-models": "1.0.6"}
+    monkeypatch.setattr(guard, "package_version", versions.get)
     guard.check_mujoco()
     guard.check_models()
     for package, version, text in (
         ("mujoco", "4.0.0", "MuJoCo 4.0.0 is installed, 3.17 is required"),
-        ("mujoco", "3.170.0", "wanted"),
+        ("mujoco", "3.170.0", "is required"),
         ("mujoco-warp", "3.15.0", "mujoco-warp 3.15.0 does not fit"),
         ("musclemimic-models", "1.0.5", r"version 1.0.5: run `pip install musclemimic-models==1.0.6`"),
         ("musclemimic-models", None, r"missing: run `pip install musclemimic-models==1.0.6`"),
     ):
-        monkeypatch.setattr(guard, "package_version", (found | {package: version}).get)
+        monkeypatch.setattr(guard, "package_version", (versions | {package: version}).get)
         with pytest.raises(InputError, match=text) as caught:
             guard.check_mujoco()
             guard.check_models()

@@ -130,11 +130,11 @@ def targets_of(
 
 def sources_of(archive: RolloutArchive, target: str) -> dict[str, list[np.ndarray]]:
     """Return what is forecast from, by name: of each episode (T, columns). A muscle is none of its own sources."""
-    others = [index for index, name in enumerate(archive.muscle_names) if name != target]
+    predictors = [index for index, name in enumerate(archive.muscle_names) if name != target]
     joints = [episode.qpos for episode in archive.episodes]
-    excitations = [episode.excitation[:, others] for episode in archive.episodes]
+    excitations = [episode.excitation[:, predictors] for episode in archive.episodes]
     sources = {"joint angles": joints, LATENT: [episode.network[LATENT] for episode in archive.episodes]}
-    if others:
+    if predictors:
         both = [np.concatenate(pair, axis=1) for pair in zip(joints, excitations, strict=True)]
         sources["joint angles and excitations"] = both
     return sources

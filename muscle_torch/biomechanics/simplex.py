@@ -66,11 +66,11 @@ def forecast(
     rng = np.random.default_rng(seed)
     rhos, chance, persistence, count = [], [], [], 0
     for trial in np.unique(embedding.trial[embedding.trial >= 0]):
-        asked = embedding.trial == trial
-        if asked.sum() < LEAST:
+        in_trial = embedding.trial == trial
+        if in_trial.sum() < LEAST:
             continue
-        library, present, future = embedding.future[~asked], embedding.present[asked], embedding.future[asked]
-        neighbours, weights = _neighbours(embedding.points[~asked], embedding.points[asked], dimension + 1)
+        library, present, future = embedding.future[~in_trial], embedding.present[in_trial], embedding.future[in_trial]
+        neighbours, weights = _neighbours(embedding.points[~in_trial], embedding.points[in_trial], dimension + 1)
         rhos.append(pearson((weights * library[neighbours]).sum(1), future))
         permuted = [(weights * rng.permutation(library)[neighbours]).sum(1) for _ in range(shuffles)]
         chance.append([pearson(column, future) for column in permuted])

@@ -2,8 +2,8 @@
 
 Every task is a function of the state and of the next reference frame, and returns `Rows`: jacobian @ qacc ~ target. The
 posture is weighted by the reduced mass matrix, with couplings eliminated (Gauss' principle of least constraint: an
-error of acceleration costs as much as the force that causes it). Root, swing feet and angular momentum add further rows. The
-acceleration of a point is J qacc plus its drift dJ/dt qvel; the drift is subtracted from the targets.
+error of acceleration costs as much as the force that causes it). Root, swing feet and angular momentum add further
+rows. The acceleration of a point is J qacc plus its drift dJ/dt qvel; the drift is subtracted from the targets.
 """
 
 from dataclasses import dataclass
