@@ -198,7 +198,6 @@ def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
         shape = getattr(episode, name).shape
         if shape != (steps, columns):
             raise ValueError(f"episode {index}: {COLUMNS[name]} has shape {shape}, expected {(steps, columns)}")
-            raise ValueError(f"episode {index}: {COLUMNS[name]} has shape {shape}, needed {(steps, columns)}")
     for name, values in episode.network.items():
         if values.ndim != 2 or len(values) != steps:
-            raise ValueError(f"episode {index}: network_{name} has shape {values.shape}, needed ({steps}, width)")
+            raise ValueError(f"episode {index}: network_{name} has shape {values.shape}, expected ({steps}, width)")
