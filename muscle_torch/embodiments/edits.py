@@ -39,6 +39,7 @@ ARM_GROUPS = {
 
 # Tracked sites of both arms, body -> site without side; the order within a limb is that of the task.
 ARM_SITES = {"humerus": "shoulder", "ulna": "elbow", "lunate": "hand"}
+PHANTOMS = ("clavphant", "scapphant", "humphant", "humphant1")
 LEG_SITES = {"femur": "hip", "tibia": "knee", "talus": "ankle", "toes": "toes"}
 SIDES = {"r": "right", "l": "left"}
 
@@ -66,6 +67,22 @@ def remove_fingers(spec: mujoco.MjSpec) -> None:
             raise InputError(f"the model lacks {missing[:3]}: install musclemimic-models=={MODELS}")
         for element in found:
             spec.delete(element)
+
+
+def set_phantom_inertia(spec: mujoco.MjSpec, inertia: float) -> None:
+    """Set all moments of inertia [kg m^2] of the phantoms: the bodies of 1 g between the joints of each shoulder.
+
+    The published model gives each of them 1 kg m^2, which the plane of elevation, two of whose hinges turn a phantom,
+    carries in full: several times the inertia of the arm itself. A punch then needs up to 60 Nm more than muscles give.
+
+    Raises:
+        InputError: The inertia is not above 0.
+    """
+    if not inertia > 0:
+        raise InputError(f"embodiment.phantom_inertia={inertia}: a moment of inertia must be above 0")
+    for name in PHANTOMS:
+        for side in SIDES:
+            spec.body(f"{name}_{side}").inertia = [inertia] * 3
 
 
 def limb_sites(limb: Mapping[str, str], order: Sequence[str]) -> dict[str, str]:

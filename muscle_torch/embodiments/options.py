@@ -19,6 +19,9 @@ class ToyArmOptions(BodyOptions):
 @dataclass(frozen=True)
 class BimanualOptions(BodyOptions):
     fingers: bool = key(False, "with movable fingers")
+    phantom_inertia: float = key(
+        1.0, "moment of inertia of each massless body between the shoulders' joints (published: 1)", "kg m^2"
+    )
 
 
 @dataclass(frozen=True)
