@@ -27,12 +27,8 @@ class Actor(nn.Module):
         self.exploration, self.mean = exploration, mean
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        loc, scale = self.exploration(self.location(observation))
+        loc, scale = self.exploration(self.mean(observation))
         return loc, scale, self.exploration.mode(loc)
-
-    def location(self, observation: Tensor) -> Tensor:
-        """Return what the exploration is added to, before any mixing, (..., actions)."""
-        return self.mean(observation)
 
 
 class NetworkPolicy(nn.Module):
@@ -74,7 +70,7 @@ class NetworkPolicy(nn.Module):
             observation_size, self.options.normalizer_epsilon, self.options.normalizer_clip
         )
         trunk = self.trunk("actor", observation_size, self.options.hidden, action_size)
-        actor = self.make_actor(make_exploration(action_size, chosen), self.mean_network(trunk))
+        actor = Actor(make_exploration(action_size, chosen), self.mean_network(trunk))
         value = self.trunk("critic", observation_size, self.options.critic_hidden or self.options.hidden, 1)
         self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=["loc", "scale", "action"])
         critic = nn.Sequential(self.normalizer, value)
@@ -104,10 +100,6 @@ class NetworkPolicy(nn.Module):
             mean: Averages a tensor over the processes that train together.
         """
         return None
-
-    def make_actor(self, exploration: NormalExploration, mean: nn.Module) -> Actor:
-        """Return the module from observation to the distribution of actions."""
-        return Actor(exploration, mean)
 
     def mean_network(self, trunk: nn.Module) -> nn.Module:
         """Return the network from observation to mean action, made of the actor's trunk."""

@@ -64,11 +64,6 @@ class ReflexOptions(MLPOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class FeedforwardOptions(MLPOptions):
-    pass
-
-
-@dataclasses.dataclass(frozen=True)
 class NormalOptions:
     initial_std: float = key(0.3, "initial standard deviation of the action", "action units")
     final_std: float = key(0.0, "it falls to this by the end, geometrically; 0: it is learned", "action units")
@@ -85,7 +80,6 @@ POLICIES: dict[str, Row] = {
     "gated_residual": Row("muscle_torch.models.actor_critic:GatedResidualPolicy", GatedResidualOptions),
     "mlp": Row("muscle_torch.models.actor_critic:MLPPolicy", MLPOptions),
     "moe": Row("muscle_torch.models.moe:MoEPolicy", MoEOptions),
-    "feedforward": Row("muscle_torch.models.feedforward:FeedforwardPolicy", FeedforwardOptions),
     "reflex": Row("muscle_torch.models.reflex:ReflexPolicy", ReflexOptions),
 }
 EXPLORATIONS: dict[str, Row] = {

@@ -9,10 +9,10 @@ from .edits import (
     add_sites,
     arm_groups,
     left_right_pairs,
+    lighten_phantoms,
     limb_sites,
     load_spec,
     remove_fingers,
-    set_phantom_inertia,
 )
 from .embodiment import Embodiment, muscle_names
 from .guard import MODELS
@@ -28,7 +28,8 @@ def build_spec(options: BimanualOptions) -> mujoco.MjSpec:
     spec = load_spec("bimanual")
     if not options.fingers:
         remove_fingers(spec)
-    set_phantom_inertia(spec, options.phantom_inertia)
+    if options.light_phantoms:
+        lighten_phantoms(spec)
     add_sites(spec, MODEL_SITES)
     spec.option.timestep = 0.002
     return spec

@@ -19,8 +19,8 @@ class ToyArmOptions(BodyOptions):
 @dataclass(frozen=True)
 class BimanualOptions(BodyOptions):
     fingers: bool = key(False, "with movable fingers")
-    phantom_inertia: float = key(
-        1.0, "moment of inertia of each massless body between the shoulders' joints (published: 1)", "kg m^2"
+    light_phantoms: bool = key(
+        False, "1e-3 instead of the published 1 kg m^2 for each massless body between the shoulders' joints"
     )
 
 
