@@ -74,7 +74,8 @@ def test_full_body_with_fingers_has_the_published_sizes():
 @pytest.mark.parametrize(("name", "options"), ALL)
 def test_every_body_is_consistent(name, options):
     embodiment = make_embodiment(name, **options)
-    assert embodiment.key == name and dataclasses.asdict(embodiment.options) == options
+    defaults = dataclasses.asdict(EMBODIMENTS[name].options())
+    assert embodiment.key == name and dataclasses.asdict(embodiment.options) == defaults | options
     model = embodiment.model
     assert embodiment.control_frequency * embodiment.substeps * model.opt.timestep == pytest.approx(1)
     assert len(embodiment.site_names) >= 3
