@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
 from muscle_torch.config import key
 from muscle_torch.config.kinds import Row
@@ -9,7 +10,14 @@ from muscle_torch.config.kinds import Row
 
 @dataclass(frozen=True)
 class BodyOptions:
-    """Base of the options of every body; a body without options uses it as it is."""
+    """Base of the options of every body; a body without options uses it as it is.
+
+    Attributes:
+        added: Options that files written before they existed do not name: a body's identity has them only if they
+            differ from the default.
+    """
+
+    added: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,11 @@ class ToyArmOptions(BodyOptions):
 
 @dataclass(frozen=True)
 class BimanualOptions(BodyOptions):
+    added: ClassVar[tuple[str, ...]] = ("light_phantoms",)
     fingers: bool = key(False, "with movable fingers")
+    light_phantoms: bool = key(
+        False, "1e-3 instead of the published 1 kg m^2 for each massless body between the shoulders' joints"
+    )
 
 
 @dataclass(frozen=True)
