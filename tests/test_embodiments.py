@@ -254,8 +254,9 @@ def elevation_inertia(embodiment) -> dict[str, float]:
     return {name: float(direction @ full @ direction) for name, direction in turned.items()}
 
 
-def test_the_phantoms_carry_most_of_the_shoulders_inertia_until_they_are_light():
-    published, light = make_embodiment("bimanual"), make_embodiment("bimanual", light_phantoms=True)
+@pytest.mark.parametrize("body", ["bimanual", "fullbody"])
+def test_the_phantoms_carry_most_of_the_shoulders_inertia_until_they_are_light(body: str):
+    published, light = make_embodiment(body), make_embodiment(body, light_phantoms=True)
     heavy, freed = elevation_inertia(published), elevation_inertia(light)
     assert heavy["elv_angle_r"] > 1.0 > 10 * freed["elv_angle_r"]
     # Elevation turns one phantom of 1 kg m^2 against 1e-3, the joints beyond the phantoms none.

@@ -10,6 +10,7 @@ from .edits import (
     add_sites,
     arm_groups,
     left_right_pairs,
+    lighten_phantoms,
     limb_sites,
     load_spec,
     numbered,
@@ -54,6 +55,8 @@ def build_spec(options: FullBodyOptions) -> mujoco.MjSpec:
     spec = load_spec("myofullbody")
     if not options.fingers:
         remove_fingers(spec)
+    if options.light_phantoms:
+        lighten_phantoms(spec)
     add_sites(spec, MODEL_SITES)
     # The XML mixes control ranges [0, 1] and [-1, 1]; an action has to mean the same for every muscle.
     for actuator in spec.actuators:

@@ -26,7 +26,9 @@ class ToyArmOptions(BodyOptions):
 
 
 @dataclass(frozen=True)
-class BimanualOptions(BodyOptions):
+class HumanOptions(BodyOptions):
+    """Options of the bodies with arms."""
+
     added: ClassVar[tuple[str, ...]] = ("light_phantoms",)
     fingers: bool = key(False, "with movable fingers")
     light_phantoms: bool = key(
@@ -35,8 +37,13 @@ class BimanualOptions(BodyOptions):
 
 
 @dataclass(frozen=True)
-class FullBodyOptions(BodyOptions):
-    fingers: bool = key(False, "with movable fingers")
+class BimanualOptions(HumanOptions):
+    """Options of the arms."""
+
+
+@dataclass(frozen=True)
+class FullBodyOptions(HumanOptions):
+    """Options of the whole body."""
 
 
 @dataclass(frozen=True)
