@@ -75,7 +75,8 @@ def test_full_body_with_fingers_has_the_published_sizes():
 @pytest.mark.parametrize(("name", "options"), ALL)
 def test_every_body_is_consistent(name, options):
     embodiment = make_embodiment(name, **options)
-    assert embodiment.key == name and dataclasses.asdict(embodiment.options) == options
+    defaults = dataclasses.asdict(EMBODIMENTS[name].options())
+    assert embodiment.key == name and dataclasses.asdict(embodiment.options) == defaults | options
     model = embodiment.model
     assert embodiment.control_frequency * embodiment.substeps * model.opt.timestep == pytest.approx(1)
     assert len(embodiment.site_names) >= 3
@@ -234,3 +235,35 @@ def test_guard_table_is_what_this_mujoco_gives():
     made, stored = guard.make_table([embodiment])[embodiment.name], guard._table()[embodiment.name]
     assert made["lengths"].keys() == stored["lengths"].keys()
     np.testing.assert_allclose(list(made["lengths"].values()), list(stored["lengths"].values()), atol=2e-6)
+
+
+def elevation_inertia(embodiment) -> dict[str, float]:
+    """[kg m^2] of joints with the arms as they hang; the plane of elevation takes its coupled hinge along."""
+    model, data = embodiment.model, mujoco.MjData(embodiment.model)
+    hanging = {"elv_angle_r": 0.0, "shoulder_elv_r": 0.37, "shoulder_rot_r": 0.5, "elbow_flex_r": 0.45}
+    for joint, angle in hanging.items():
+        data.joint(joint).qpos = angle
+    data.qpos[:] = embodiment.project(data.qpos)
+    mujoco.mj_forward(model, data)
+    full = np.zeros((model.nv, model.nv))
+    mujoco.mj_fullM(model, data, full)
+    turned = {name: np.zeros(model.nv) for name in hanging}
+    for name, direction in turned.items():
+        direction[model.joint(name).dofadr[0]] = 1.0
+    turned["elv_angle_r"][model.joint("shoulder1_r2_r").dofadr[0]] = -1.0
+    return {name: float(direction @ full @ direction) for name, direction in turned.items()}
+
+
+@pytest.mark.parametrize("body", ["bimanual", "fullbody"])
+def test_the_phantoms_carry_most_of_the_shoulders_inertia_until_they_are_light(body: str):
+    published, light = make_embodiment(body), make_embodiment(body, light_phantoms=True)
+    heavy, freed = elevation_inertia(published), elevation_inertia(light)
+    assert heavy["elv_angle_r"] > 1.0 > 10 * freed["elv_angle_r"]
+    # Elevation turns one phantom of 1 kg m^2 against 1e-3, the joints beyond the phantoms none.
+    assert heavy["shoulder_elv_r"] - freed["shoulder_elv_r"] == pytest.approx(0.999, abs=2e-3)
+    for joint in ("shoulder_rot_r", "elbow_flex_r"):
+        assert heavy[joint] == pytest.approx(freed[joint], rel=1e-6)
+    np.testing.assert_array_equal(published.model.body_mass, light.model.body_mass)
+    # Files written before the option existed stay those of the published body.
+    assert published.identity["embodiment_options"] == {"fingers": False}
+    assert light.identity["embodiment_options"] == {"fingers": False, "light_phantoms": True}

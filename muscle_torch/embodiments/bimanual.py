@@ -4,7 +4,16 @@ from functools import partial
 
 import mujoco
 
-from .edits import ARM_SITES, add_sites, arm_groups, left_right_pairs, limb_sites, load_spec, remove_fingers
+from .edits import (
+    ARM_SITES,
+    add_sites,
+    arm_groups,
+    left_right_pairs,
+    lighten_phantoms,
+    limb_sites,
+    load_spec,
+    remove_fingers,
+)
 from .embodiment import Embodiment, muscle_names
 from .guard import MODELS
 from .lean import lean_model
@@ -20,6 +29,8 @@ def build_spec(options: BimanualOptions) -> mujoco.MjSpec:
     spec = load_spec("bimanual")
     if not options.fingers:
         remove_fingers(spec)
+    if options.light_phantoms:
+        lighten_phantoms(spec)
     add_sites(spec, MODEL_SITES)
     spec.option.timestep = 0.002
     return spec

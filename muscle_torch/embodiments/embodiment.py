@@ -270,9 +270,11 @@ class Embodiment:
     @property
     def identity(self) -> dict[str, Any]:
         """Metadata for checkpoints and archives: `embodiment`, `embodiment_options`, `model_version`."""
+        options, defaults = to_plain(self.options), to_plain(type(self.options)())
+        added = {name for name in self.options.added if options[name] == defaults[name]}
         return {
             "embodiment": self.key,
-            "embodiment_options": to_plain(self.options),
+            "embodiment_options": {name: value for name, value in options.items() if name not in added},
             "model_version": self.model_version,
         }
 

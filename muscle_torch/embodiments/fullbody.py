@@ -10,6 +10,7 @@ from .edits import (
     add_sites,
     arm_groups,
     left_right_pairs,
+    lighten_phantoms,
     limb_sites,
     load_spec,
     numbered,
@@ -55,6 +56,8 @@ def build_spec(options: FullBodyOptions) -> mujoco.MjSpec:
     spec = load_spec("myofullbody")
     if not options.fingers:
         remove_fingers(spec)
+    if options.light_phantoms:
+        lighten_phantoms(spec)
     add_sites(spec, MODEL_SITES)
     # The XML mixes control ranges [0, 1] and [-1, 1]; an action must have the same effect on every muscle.
     for actuator in spec.actuators:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
 from muscle_torch.config import key
 from muscle_torch.config.kinds import Row
@@ -9,7 +10,14 @@ from muscle_torch.config.kinds import Row
 
 @dataclass(frozen=True)
 class BodyOptions:
-    """Base class of the options of all bodies; bodies without options use it directly."""
+    """Base class of the options of all bodies; bodies without options use it directly.
+
+    Attributes:
+        added: Options that older files do not contain: a body's identity includes them only if they differ from their
+            default.
+    """
+
+    added: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -20,17 +28,24 @@ class ToyArmOptions(BodyOptions):
 
 
 @dataclass(frozen=True)
-class BimanualOptions(BodyOptions):
-    """Options of `embodiment=bimanual`."""
+class HumanOptions(BodyOptions):
+    """Options of the bodies with human arms."""
 
+    added: ClassVar[tuple[str, ...]] = ("light_phantoms",)
     fingers: bool = key(False, "include finger joints and muscles")
+    light_phantoms: bool = key(
+        False, "reduce the inertia of the phantom bodies in the shoulders from the published 1 to 1e-3 kg m^2"
+    )
 
 
 @dataclass(frozen=True)
-class FullBodyOptions(BodyOptions):
-    """Options of `embodiment=fullbody`."""
+class BimanualOptions(HumanOptions):
+    """Options of `embodiment=bimanual`."""
 
-    fingers: bool = key(False, "include finger joints and muscles")
+
+@dataclass(frozen=True)
+class FullBodyOptions(HumanOptions):
+    """Options of `embodiment=fullbody`."""
 
 
 @dataclass(frozen=True)
