@@ -66,13 +66,13 @@ def actions(env: MuscleEnv, steps: int, seed: int = 0) -> torch.Tensor:
     return 0.6 * torch.randn(steps, env.num_envs, env.action_size, generator=torch.Generator().manual_seed(seed))
 
 
-def play(env: MuscleEnv, given: torch.Tensor) -> list[torch.Tensor]:
+def play(env: MuscleEnv, sequence: torch.Tensor) -> list[torch.Tensor]:
     """Every tensor of a rollout with resets."""
-    seen = []
-    for action in given:
+    values = []
+    for action in sequence:
         step = env.advance(action)
-        seen += [*tensors(step), env.restart(step.terminated | step.truncated)]
-    return seen
+        values += [*tensors(step), env.restart(step.terminated | step.truncated)]
+    return values
 
 
 def tensors(step: Transition) -> list[torch.Tensor]:
@@ -89,10 +89,10 @@ def guarded_update(trainer: Any, guard: Callable[[], AbstractContextManager[Any]
     collect, learn, calls = trainer._rollout, trainer.algorithm.learner._learn, []
 
     def watched(call):
-        def run(*given):
+        def run(*arguments):
             calls.append(call)
             with guard():
-                return call(*given)
+                return call(*arguments)
 
         return run
 

@@ -73,8 +73,8 @@ def test_the_observed_excitation_stays_the_published_one():
     env.begin()
     assert not env.observation[:, env.observation_layout["muscle_excitation"]].any()
     action = torch.linspace(-2, 2, 128).reshape(2, 64)
-    seen = env.advance(action).observation[:, env.observation_layout["muscle_excitation"]]
-    assert torch.equal(seen, action.clamp(-1, 1))
+    excitation = env.advance(action).observation[:, env.observation_layout["muscle_excitation"]]
+    assert torch.equal(excitation, action.clamp(-1, 1))
     assert torch.equal(env.physics.field("ctrl"), action.clamp(0, 1))
     snapshot, other = env.snapshot(), make_env("bimanual", 2, **CPU, observation={"muscle": ["excitation"]})
     other.load_snapshot(snapshot)
@@ -128,7 +128,7 @@ def test_muscles_and_motors_act_side_by_side():
         ({"actions": ["muscles", "muscles"]}, "twice"),
     ],
 )
-def test_actions_a_body_cannot_have_are_one_line(options, told):
-    with pytest.raises(InputError, match=told) as error:
+def test_actions_a_body_cannot_have_are_one_line(options, message):
+    with pytest.raises(InputError, match=message) as error:
         make_env("toy_arm", 1, **options, **CPU)
     assert "\n" not in str(error.value)

@@ -33,23 +33,23 @@ def oracle():
 @pytest.mark.parametrize("name", ["fullbody", "fullbody_fast", "bimanual", "bimanual_fast"])
 def test_thresholds_follow_the_published_rule(oracle, name):
     arrays, meta = oracle
-    given = meta["termination"][name]
+    settings = meta["termination"][name]
     rule = TerminationCurriculum(
         TerminationCurriculumConfig(
             enabled=True,
-            min_ratio=given["min_threshold"] / given["init_threshold"],
-            factor=given["adjust_factor"],
-            low=given["low_band"],
-            high=given["high_band"],
-            patience=given["consecutive_k"],
-            smoothing=given["ema_alpha"],
+            min_ratio=settings["min_threshold"] / settings["init_threshold"],
+            factor=settings["adjust_factor"],
+            low=settings["low_band"],
+            high=settings["high_band"],
+            patience=settings["consecutive_k"],
+            smoothing=settings["ema_alpha"],
         )
     )
     expected = {key: arrays[f"termination/{name}/{key}"] for key in ("threshold", "ema_rate", "consecutive")}
     for i, (rate, ended) in enumerate(zip(arrays["rate"], arrays["done_count"], strict=True)):
         if ended:
             rule.observe(float(rate))
-        assert rule.ratio * given["init_threshold"] == pytest.approx(expected["threshold"][i], rel=1e-5)
+        assert rule.ratio * settings["init_threshold"] == pytest.approx(expected["threshold"][i], rel=1e-5)
         assert rule.rate == pytest.approx(expected["ema_rate"][i], rel=1e-5)
         assert rule.count == expected["consecutive"][i]
     assert len(set(expected["threshold"])) > 3  # it did move
@@ -58,18 +58,18 @@ def test_thresholds_follow_the_published_rule(oracle, name):
 @pytest.mark.parametrize("name", ["fullbody", "fullbody_fast", "bimanual", "bimanual_fast"])
 def test_reward_weights_follow_the_published_rule(oracle, name):
     arrays, meta = oracle
-    given = meta["reward"][name]
+    settings = meta["reward"][name]
     terms = {"qvel": "qvel_w_sum", "root_vel": "root_vel_w_sum"}
-    weights = {term: given[f"{key}_init"] for term, key in terms.items()}
+    weights = {term: settings[f"{key}_init"] for term, key in terms.items()}
     # There a weight of 0 is allowed, and stays 0.
-    growing = {term: given[f"{key}_max"] for term, key in terms.items() if weights[term]}
+    growing = {term: settings[f"{key}_max"] for term, key in terms.items() if weights[term]}
     rule = RewardCurriculum(
         RewardCurriculumConfig(
             highest=growing,
-            growth=given["eta"],
-            below=given["term_rate_threshold"],
-            patience=given["consecutive_k"],
-            smoothing=given["ema_alpha"],
+            growth=settings["eta"],
+            below=settings["term_rate_threshold"],
+            patience=settings["consecutive_k"],
+            smoothing=settings["ema_alpha"],
         ),
         weights,
     )
@@ -84,14 +84,14 @@ def test_reward_weights_follow_the_published_rule(oracle, name):
 @pytest.mark.parametrize("name", ["default", "sharp", "degenerate"])
 def test_clip_weights_follow_the_published_rule(oracle, name):
     arrays, meta = oracle
-    given = meta["sampling"][name]
+    settings = meta["sampling"][name]
     config = SamplingConfig(
         adaptive=True,
-        sharpness=given["alpha"],
-        uniform_share=given["floor_mix"],
-        smoothing=given["beta"],
-        prior_episodes=given["ema_done_init"],
-        prior_failures=given["ema_early_init"],
+        sharpness=settings["alpha"],
+        uniform_share=settings["floor_mix"],
+        smoothing=settings["beta"],
+        prior_episodes=settings["ema_done_init"],
+        prior_failures=settings["ema_early_init"],
     )
     rule = FailureRates(config, arrays[f"sampling/{name}/weights"].shape[1])
     for i, weights in enumerate(arrays[f"sampling/{name}/weights"]):

@@ -52,8 +52,8 @@ def test_beyond_reach_the_excitation_is_at_its_bound():
 
 def test_holding_an_activation_takes_it_as_excitation():
     _, dynamics = _arm()
-    held = np.array([0.3, 0.8])
-    np.testing.assert_allclose(dynamics.invert(held, held), held, atol=1e-11)
+    constant = np.array([0.3, 0.8])
+    np.testing.assert_allclose(dynamics.invert(constant, constant), constant, atol=1e-11)
 
 
 def test_other_dynamics_are_refused():

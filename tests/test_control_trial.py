@@ -105,10 +105,10 @@ def test_a_programme_that_does_not_converge_is_counted_and_said_once():
     options = MuscleControlOptions(programme=ProgrammeOptions(iterations=1))
     control = MuscleControl(body, [clip], options)
     state = (clip.qpos[60:61].astype(float), np.zeros((1, body.model.nv)), np.full((1, body.model.na), 0.1))
-    with pytest.warns(UserWarning, match="feasible activations are used") as said:
+    with pytest.warns(UserWarning, match="feasible activations are used") as warned:
         for _ in range(3):
             excitations = control.controls(*state, np.zeros(1, dtype=int), np.array([60]))
-    assert control.effort.unconverged == 3 and len(said) == 1
+    assert control.effort.unconverged == 3 and len(warned) == 1
     assert ((excitations >= 0) & (excitations <= 1)).all()
 
 

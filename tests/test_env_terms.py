@@ -166,10 +166,10 @@ def test_an_elbow_off_by_half_a_radian():
     }
     for name, value in expected.items():
         assert float(terms[f"reward/{name}"]) == pytest.approx(value, rel=1e-3), name
-    found = {name: float(TERMINATIONS[name](state)) for name in EVERY_TERMINATION}
-    assert found["mean_site_deviation"] == pytest.approx(chord / 3, rel=1e-4)
-    assert found["max_site_deviation"] == pytest.approx(chord, rel=1e-4)
-    assert found["mean_relative_site_deviation"] == pytest.approx(chord / 2, rel=1e-4)
+    deviations = {name: float(TERMINATIONS[name](state)) for name in EVERY_TERMINATION}
+    assert deviations["mean_site_deviation"] == pytest.approx(chord / 3, rel=1e-4)
+    assert deviations["max_site_deviation"] == pytest.approx(chord, rel=1e-4)
+    assert deviations["mean_relative_site_deviation"] == pytest.approx(chord / 2, rel=1e-4)
     assert float(TERMINATIONS["root_deviation"](state)) == pytest.approx(0.0, abs=1e-6)  # the anchor itself stays
     for threshold, over in ((chord / 3 * 0.99, True), (chord / 3 * 1.01, False)):
         assert Termination({"mean_site_deviation": threshold}, env.goal, env.device)(state).tolist() == [over]
@@ -226,21 +226,21 @@ def test_every_observation_term_is_what_it_says(full_body):
     env.begin()
     for action in actions(env, 3):
         step = env.advance(action)
-    found, layout, physics = step.observation, env.observation_layout, env.physics
+    observation, layout, physics = step.observation, env.observation_layout, env.physics
     joints, nu = len(env.embodiment.joint_qpos_ids), env.action_size
     assert list(layout)[:1] == ["root_pos"] and max(s.stop for s in layout.values()) == env.observation_size
-    torch.testing.assert_close(found[:, layout["root_pos"]], physics.field("qpos")[:, 2:7])
-    torch.testing.assert_close(found[:, layout["joint_pos"]], physics.field("qpos")[:, 7:])
-    torch.testing.assert_close(found[:, layout["joint_vel"]], physics.field("qvel")[:, 6:])
-    torch.testing.assert_close(found[:, layout["muscle_force"]], physics.field("actuator_force"))
-    torch.testing.assert_close(found[:, layout["muscle_activation"]], physics.field("act"))
-    torch.testing.assert_close(found[:, layout["previous_action"]], action)
-    assert found[:, layout["muscle"]].shape == (4, 5 * nu) and found[:, layout["touch"]].shape == (4, 4)
+    torch.testing.assert_close(observation[:, layout["root_pos"]], physics.field("qpos")[:, 2:7])
+    torch.testing.assert_close(observation[:, layout["joint_pos"]], physics.field("qpos")[:, 7:])
+    torch.testing.assert_close(observation[:, layout["joint_vel"]], physics.field("qvel")[:, 6:])
+    torch.testing.assert_close(observation[:, layout["muscle_force"]], physics.field("actuator_force"))
+    torch.testing.assert_close(observation[:, layout["muscle_activation"]], physics.field("act"))
+    torch.testing.assert_close(observation[:, layout["previous_action"]], action)
+    assert observation[:, layout["muscle"]].shape == (4, 5 * nu) and observation[:, layout["touch"]].shape == (4, 4)
     frames = env.config.goal.options.lookahead
-    sites = found[:, layout["site_error"]].view(4, frames, -1, 3)
+    sites = observation[:, layout["site_error"]].view(4, frames, -1, 3)
     deviation = sites[:, 0].norm(dim=-1).mean(dim=1)
     torch.testing.assert_close(deviation, step.terms["err/site_abs"], rtol=1e-4, atol=1e-6)
-    joint = found[:, layout["joint_error"]].view(4, frames, joints)
+    joint = observation[:, layout["joint_error"]].view(4, frames, joints)
     rms = joint[:, 0].square().mean(dim=1).sqrt()
     torch.testing.assert_close(rms, step.terms["err/joint_pos"], rtol=1e-4, atol=1e-6)
 
@@ -279,8 +279,8 @@ def test_the_look_ahead_stops_at_the_end_of_the_clip(env):
         ({"num_env": 3}, "num_envs"),
     ],
 )
-def test_what_cannot_be_is_told_with_the_remedy(block, told):
-    with pytest.raises(InputError, match=told) as error:
+def test_what_cannot_be_is_told_with_the_remedy(block, message):
+    with pytest.raises(InputError, match=message) as error:
         make_env("toy_arm", **{"num_envs": 2} | CPU | block)
     assert "\n" not in str(error.value)
 

@@ -84,8 +84,8 @@ def test_gymnasium_gives_what_the_vec_task_gives(gym_env):
     ended = 0
     for action in 2 * torch.rand(12, 4, 2, generator=torch.Generator().manual_seed(1)) - 1:
         observation, reward, terminated, truncated, info = gym_env.step(action.numpy())
-        wanted, rewards, done, extras = task.step(action)
-        assert np.array_equal(observation, wanted.numpy()) and np.array_equal(reward, rewards.double().numpy())
+        expected, rewards, done, extras = task.step(action)
+        assert np.array_equal(observation, expected.numpy()) and np.array_equal(reward, rewards.double().numpy())
         assert np.array_equal(terminated | truncated, done.numpy())
         assert np.array_equal(truncated & ~terminated, extras["time_outs"].numpy())
         assert np.array_equal(info["reward/qpos"], extras["terms"]["reward/qpos"].numpy())
@@ -152,16 +152,16 @@ def test_gymnasium_resets_only_the_worlds_of_a_mask(gym_env):
 def test_gymnasium_statistics_wrapper_counts_episodes_and_returns(gym_env):
     env = wrappers.RecordEpisodeStatistics(gym_env)
     env.reset(seed=5)
-    total, seen = np.zeros(4), 0
+    total, ended = np.zeros(4), 0
     for _ in range(17):
         _, reward, terminated, truncated, info = env.step(np.full((4, 2), 0.2, dtype=np.float32))
         total += reward
         for world in (terminated | truncated).nonzero()[0]:
-            seen += 1
+            ended += 1
             assert info["_episode"][world] and info["episode"]["l"][world] <= 5
             assert info["episode"]["r"][world] == pytest.approx(total[world], rel=1e-6)
             total[world] = 0
-    assert env.episode_count == seen >= 12
+    assert env.episode_count == ended >= 12
 
 
 def test_gymnasiums_other_wrappers_stack_on_top():
@@ -232,10 +232,10 @@ def test_rsl_rl_trains_two_iterations(rsl_env, tmp_path):
 
 
 def test_rsl_rl_groups_are_columns_of_the_observation(rsl_env):
-    seen, layout = rsl_env.get_observations(), rsl_env.env.observation_layout
-    phase, force = seen["policy"][:, layout["phase"]], seen["policy"][:, layout["muscle_force"]]
+    observations, layout = rsl_env.get_observations(), rsl_env.env.observation_layout
+    phase, force = observations["policy"][:, layout["phase"]], observations["policy"][:, layout["muscle_force"]]
     assert force.shape == (8, 2)  # one of several quantities a muscle: every other column
-    assert torch.equal(seen["goal"], torch.cat([phase, force], dim=1))
+    assert torch.equal(observations["goal"], torch.cat([phase, force], dim=1))
     with pytest.raises(InputError, match="'phase'"):
         RslRlEnv(rsl_env.env, groups={"goal": ["phse"]})
 

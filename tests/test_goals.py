@@ -53,10 +53,10 @@ def test_an_episode_finishes_where_its_trial_ends(env):
 def test_a_stored_goal_goes_on_exactly(env):
     env.begin()
     play(env, actions(env, 5))
-    kept, given = env.snapshot(), actions(env, 60, seed=1)
-    first = play(env, given)
+    kept, sequence = env.snapshot(), actions(env, 60, seed=1)
+    first = play(env, sequence)
     env.load_snapshot(kept)
-    assert all_equal(play(env, given), first)
+    assert all_equal(play(env, sequence), first)
     assert {"goal", "generator", "actions"} <= kept.keys()
 
 
@@ -150,8 +150,8 @@ def test_rewards_below_zero_are_a_choice(signed):
         ("toy_reach", {"termination": {"mean_site_deviation": 0.1}}, "unknown termination term"),
     ],
 )
-def test_what_a_goal_cannot_have_is_one_line(task, options, told):
-    with pytest.raises(InputError, match=told) as error:
+def test_what_a_goal_cannot_have_is_one_line(task, options, message):
+    with pytest.raises(InputError, match=message) as error:
         make_env(task, 1, **CPU, **options)
     assert "\n" not in str(error.value)
 

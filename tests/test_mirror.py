@@ -83,9 +83,9 @@ def test_joints_turn_in_the_mirror_as_worked_out_by_hand():
     sides = Sides(body)
     assert sides.axis == 0 and np.allclose(sides.mirrored(np.array([0.3, 1.0, 2.0])), [-0.3, 1.0, 2.0])
     pose = pose_of(body, bend=0.3, turn_r=-0.8, turn_l=0.1, bow_r=0.6, bow_l=0.2, glide_r=0.05)
-    wanted = pose_of(body, bend=-0.3, turn_r=-0.1, turn_l=0.8, bow_r=0.2, bow_l=0.6, glide_l=0.05)
-    assert np.allclose(sides.mirror_pose(pose), wanted)
-    assert np.allclose(sides.mirror_pose(wanted), pose)
+    expected = pose_of(body, bend=-0.3, turn_r=-0.1, turn_l=0.8, bow_r=0.2, bow_l=0.6, glide_l=0.05)
+    assert np.allclose(sides.mirror_pose(pose), expected)
+    assert np.allclose(sides.mirror_pose(expected), pose)
 
 
 FAULTS = [
@@ -108,10 +108,10 @@ def test_a_fault_on_one_side_is_found_and_measured(kind, array, element, entry, 
     row = 1 if array == "eq_data" else element_of[array.split("_")[0]](element).id
     if array == "body_mass":
         model.body_mass[row] = value
-        found = mirror_findings(body)
+        findings = mirror_findings(body)
     else:
-        found = mirror_findings(faulty(body, array, row, entry, value))
-    one = next(f for f in found if f.kind == kind)
+        findings = mirror_findings(faulty(body, array, row, entry, value))
+    one = next(f for f in findings if f.kind == kind)
     assert one.difference == pytest.approx(difference, rel=0.1) and not known(body, one)
     assert KINDS[kind][0] in str(one) and one.name.endswith("_r")
 
@@ -121,8 +121,8 @@ def test_a_muscle_on_the_wrong_side_of_its_joint_has_the_opposite_sign():
     for site in ("from_l", "to_l"):
         row = body.model.site(site).id
         body.model.site_pos[row, 2] = -0.05
-    found = {(f.kind, f.detail): f for f in mirror_findings(body)}
-    one = found["sign", "bow_r"]
+    findings = {(f.kind, f.detail): f for f in mirror_findings(body)}
+    one = findings["sign", "bow_r"]
     # 0.05 m above the elbow on the right, below it on the left; less where the elbow bows towards it.
     assert one.left * one.right < 0 and 0.05 < one.difference < 0.11
 
@@ -138,8 +138,8 @@ def test_a_flipped_axis_and_a_tilted_one_are_found():
 def test_a_muscle_that_pushes_is_found():
     body = two_arms()
     body.model.actuator_gainprm[:, 2:4] = -1.0, -200.0  # a negative force asks for the scale, negative as well
-    found = [f for f in mirror_findings(body) if f.kind == "push"]
-    assert {f.name for f in found} == {"bender_r", "bender_l"} and all(f.left > 0 for f in found)
+    findings = [f for f in mirror_findings(body) if f.kind == "push"]
+    assert {f.name for f in findings} == {"bender_r", "bender_l"} and all(f.left > 0 for f in findings)
 
 
 def test_names_without_sides_are_refused():
@@ -157,9 +157,9 @@ def test_the_arms_are_mirror_images():
 def test_the_full_body_has_one_muscle_on_the_wrong_side():
     """A left back muscle of musclemimic-models 1.0.6 runs along the right side: all its sites are the right one's."""
     body = make_embodiment("fullbody")
-    found = mirror_findings(body)
-    assert {f.name for f in found} == {"LTpT_T12_r"} and all(known(body, f) for f in found)
-    assert {"length", "moment_arm", "sign"} <= {f.kind for f in found}
+    findings = mirror_findings(body)
+    assert {f.name for f in findings} == {"LTpT_T12_r"} and all(known(body, f) for f in findings)
+    assert {"length", "moment_arm", "sign"} <= {f.kind for f in findings}
     model = body.model
     for left, right in zip(*(_sites(model, f"LTpT_T12_{side}") for side in "lr"), strict=True):
         assert model.site_bodyid[left] == model.site_bodyid[right]

@@ -62,9 +62,9 @@ def test_the_arms_can_turn_every_joint_both_ways():
         mujoco.mj_forward(model, data)
         torque = -actuator_moments(model, data).T * model.actuator_gainprm[:, 2]  # (joints, muscles) [N m]
         for joint in range(4):
-            others = np.delete(torque, joint, axis=0)
+            other_torques = np.delete(torque, joint, axis=0)
             for sign in (1, -1):
-                most = linprog(-sign * torque[joint], A_eq=others, b_eq=np.zeros(3), bounds=(0, 1))
+                most = linprog(-sign * torque[joint], A_eq=other_torques, b_eq=np.zeros(3), bounds=(0, 1))
                 assert -most.fun > 1e-4, (arm.name, JOINTS[joint], sign)  # the arm's weight asks for 8e-5 N m
 
 

@@ -82,29 +82,29 @@ def test_restart_changes_only_the_finished_worlds(env):
 
 
 def test_a_restart_elsewhere_does_not_change_the_future():
-    given = None
+    sequence = None
     futures = []
     for disturbed in (False, True):
         env = small_env("bimanual", 3, termination={"mean_site_deviation": 1e3})
         env.assign((torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long)))
-        given = actions(env, 6) if given is None else given
-        seen = []
-        for index, action in enumerate(given):
-            seen.append(env.advance(action).observation[1:])
+        sequence = actions(env, 6) if sequence is None else sequence
+        observations = []
+        for index, action in enumerate(sequence):
+            observations.append(env.advance(action).observation[1:])
             if disturbed and index == 2:
                 env.restart(torch.tensor([True, False, False]))
-        futures.append(seen)
+        futures.append(observations)
         env.close()
     assert all_equal(*futures)
 
 
 def test_episodes_start_on_frames_from_which_a_step_can_be_made(env):
-    seen = []
+    clips = []
     for _ in range(40):
         env.begin()
         assert (env.goal.frame <= env.goal.library.length[env.goal.clip] - 2).all() and (env.goal.frame >= 0).all()
-        seen += env.goal.clip.tolist()
-    assert set(seen) == set(range(env.goal.library.num_clips))
+        clips += env.goal.clip.tolist()
+    assert set(clips) == set(range(env.goal.library.num_clips))
 
 
 def test_the_same_seed_gives_the_same_rollout():
@@ -122,15 +122,15 @@ def test_a_snapshot_continues_to_the_bit(task):
     block = {"env": {"horizon": 5}, "reward": ALL_REWARDS | {"penalties": penalties}}
     env, other = (small_env(task, 5, seed=seed, **block) for seed in (0, 1))
     env.begin()
-    given = actions(env, 24)
-    play(env, given[:8])
+    sequence = actions(env, 24)
+    play(env, sequence[:8])
     snapshot = env.snapshot()
     look = env.restart(torch.zeros(5, dtype=torch.bool))
-    future = play(env, given[8:])
+    future = play(env, sequence[8:])
     for one in (env, other):  # the same one again, and one with another past
         one.load_snapshot(snapshot)
         assert torch.equal(one.restart(torch.zeros(5, dtype=torch.bool)), look)
-        assert all_equal(play(one, given[8:]), future)
+        assert all_equal(play(one, sequence[8:]), future)
     env.close()
     other.close()
 
@@ -154,7 +154,7 @@ def test_a_broken_world_is_cut_off_and_the_others_do_not_notice(task, poison):
     def run(poisoned: bool):
         env = small_env(task, 4, seed=2)
         env.begin()
-        seen = []
+        transitions = []
         for index, action in enumerate(actions(env, 6)):
             if poisoned and index == 2 and poison == "action":
                 action[1] = math.nan
@@ -162,15 +162,15 @@ def test_a_broken_world_is_cut_off_and_the_others_do_not_notice(task, poison):
                 qpos, qvel = env.physics.field("qpos").clone(), env.physics.field("qvel").clone()
                 env.physics.reset(torch.arange(4) == 1, qpos, torch.full_like(qvel, 1e12))
             step = env.advance(action)
-            seen.append((step, env.restart(step.terminated | step.truncated), int(env.nan_resets)))
+            transitions.append((step, env.restart(step.terminated | step.truncated), int(env.nan_resets)))
         env.close()
-        return seen
+        return transitions
 
     clean, broken = run(False), run(True)
-    others = torch.tensor([0, 2, 3])
+    unaffected = torch.tensor([0, 2, 3])
     for (a, after_a, _), (b, after_b, _) in zip(clean[:3], broken[:3], strict=True):
-        assert all_equal([t[others] for t in tensors(a)], [t[others] for t in tensors(b)])
-        assert torch.equal(after_a[others], after_b[others])
+        assert all_equal([t[unaffected] for t in tensors(a)], [t[unaffected] for t in tensors(b)])
+        assert torch.equal(after_a[unaffected], after_b[unaffected])
     step, after, count = broken[2]
     assert step.broken.tolist() == [False, True, False, False] and count == 1
     assert step.truncated[1] and not step.terminated[1] and step.reward[1] == 0 and not step.observation[1].any()
@@ -222,12 +222,12 @@ def test_torchrl_specs_and_rollout(env):
 
 
 class _Replay(torch.nn.Module):
-    def __init__(self, given: torch.Tensor):
+    def __init__(self, sequence: torch.Tensor):
         super().__init__()
-        self.given, self.index = given, 0
+        self.sequence, self.index = sequence, 0
 
     def forward(self, tensordict):
-        tensordict["action"] = self.given[:, self.index]
+        tensordict["action"] = self.sequence[:, self.index]
         self.index += 1
         return tensordict
 

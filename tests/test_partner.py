@@ -85,8 +85,8 @@ def test_a_stored_pair_goes_on_exactly():
         (Constant(0.0, 1, actions=["motors"]), {"goal": {"stride": 9}}, "use the same"),
     ],
 )
-def test_pairs_that_cannot_be_are_one_line(partner, options, told):
-    with pytest.raises(InputError, match=told) as error:
+def test_pairs_that_cannot_be_are_one_line(partner, options, message):
+    with pytest.raises(InputError, match=message) as error:
         make_partner_env("toy_arm", partner, 1, **MOTOR, **options, **CPU)
     assert "\n" not in str(error.value)
 

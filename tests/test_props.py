@@ -47,8 +47,8 @@ def test_a_ball_far_away_changes_nothing_of_an_episode(monkeypatch):
     alone, beside = small_env(**TASK), env_with_ball(monkeypatch)
     assert (beside.embodiment.model.nq, beside.embodiment.num_qpos) == (8, 1)
     assert torch.equal(alone.begin(), beside.begin())
-    given = actions(alone, 150)
-    assert all_equal(play(alone, given), play(beside, given))
+    sequence = actions(alone, 150)
+    assert all_equal(play(alone, sequence), play(beside, sequence))
     assert alone.observation_size == beside.observation_size and alone.action_size == beside.action_size
     ball = beside.physics.field("qpos")[:, 1:]
     time = beside.physics.field("time")
@@ -83,12 +83,12 @@ def test_both_backends_simulate_the_body_as_if_alone(backend):
 def test_an_episode_continues_from_a_snapshot_with_its_ball(monkeypatch):
     env = env_with_ball(monkeypatch)
     env.begin()
-    given = actions(env, 20)
-    play(env, given[:10])
+    sequence = actions(env, 20)
+    play(env, sequence[:10])
     stored = env.snapshot()
-    first = play(env, given[10:]), env.physics.field("qpos").clone()
+    first = play(env, sequence[10:]), env.physics.field("qpos").clone()
     env.load_snapshot(stored)
-    second = play(env, given[10:]), env.physics.field("qpos").clone()
+    second = play(env, sequence[10:]), env.physics.field("qpos").clone()
     assert all_equal(first[0], second[0]) and torch.equal(first[1], second[1])
     env.close()
 
