@@ -121,7 +121,7 @@ def test_muscles_and_motors_act_side_by_side():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"actions": ["motors"]}, "has no motors"),
         ({"embodiment": {"motor": True}, "actions": [{"name": "motors", "limit": 0.0}]}, "limit"),

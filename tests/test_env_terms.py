@@ -256,7 +256,7 @@ def test_the_look_ahead_stops_at_the_end_of_the_clip(env):
 
 
 @pytest.mark.parametrize(
-    ("block", "told"),
+    ("block", "message"),
     [
         ({"reward": {"weights": {"rposs": 1.0}}}, "rpos"),
         ({"reward": {"sharpness": {"qpso": 1.0}}}, "qpos"),

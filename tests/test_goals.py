@@ -139,7 +139,7 @@ def test_rewards_below_zero_are_a_choice(signed):
 
 
 @pytest.mark.parametrize(
-    ("task", "options", "told"),
+    ("task", "options", "message"),
     [
         ("fullbody", {"goal": "target", "motion": []}, "fixed to the world"),
         ("toy_reach", {"goal": {"site": "hand_mimc"}}, "does not track"),

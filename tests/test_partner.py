@@ -79,7 +79,7 @@ def test_a_stored_pair_goes_on_exactly():
 
 
 @pytest.mark.parametrize(
-    ("partner", "options", "told"),
+    ("partner", "options", "message"),
     [
         (Constant(0.0, 2), {}, "acts through muscles as well"),
         (Constant(0.0, 1, actions=["motors"]), {"goal": {"stride": 9}}, "use the same"),
