@@ -219,6 +219,6 @@ def joint_actions(config: Config, partner: Config) -> Config:
         )
     if partner.goal != config.goal:
         raise InputError(
-            f"partner={config.partner} was trained with goal {partner.goal}, this run has {config.goal}: use one goal"
+            f"partner={config.partner} was trained with goal {partner.goal}, this run has {config.goal}: use the same"
         )
     return dataclasses.replace(config, actions=(*config.actions, *partner.actions), partner="")
