@@ -36,7 +36,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.evaluation import write_evaluation
 from muscle_torch.models import make_policy
 from muscle_torch.physics import resolve_device
-from muscle_torch.physics.memory import full_memory_is_one_line
+from muscle_torch.physics.memory import oom_as_input_error
 from muscle_torch.rl import Trainer
 from muscle_torch.rl.logger import resident_bytes
 from muscle_torch.rl.rollout import single_torch_thread
@@ -99,7 +99,7 @@ def main(words: Sequence[str]) -> int:
     results = []
     for cfg in settings:
         try:
-            with full_memory_is_one_line(cfg, int(cfg.num_envs)):
+            with oom_as_input_error(cfg, int(cfg.num_envs)):
                 results.append(benchmark(cfg, options.steps, options.repeats, options.cases))
         except InputError as error:
             if len(settings) == 1:

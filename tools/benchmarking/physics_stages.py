@@ -134,7 +134,7 @@ def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
     import mujoco_warp as mjw
 
     from muscle_torch.physics.warp_broken import freeze_broken, freeze_diverging
-    from muscle_torch.physics.warp_step import INTEGRATORS, find_velocities
+    from muscle_torch.physics.warp_step import INTEGRATORS, compute_velocities
 
     m, broken = physics._m, physics._broken
     look: list[Stage] = [
@@ -142,7 +142,7 @@ def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
         ("muscle_paths", (mjw.tendon,)),
         ("muscle_forces", (mjw.transmission,)),
         ("sensors", (mjw.sensor_pos,)),
-        ("velocity", (lambda m, d: find_velocities(m, d, physics._passive),)),
+        ("velocity", (lambda m, d: compute_velocities(m, d, physics._passive),)),
         ("sensors", (mjw.sensor_vel,)),
     ]
     constrain: list[Stage] = [
