@@ -1,4 +1,4 @@
-"""Actor-critics of two networks on one normaliser, which is frozen while learning."""
+"""Actor-critics of two networks on one normalizer, which is frozen while learning."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -121,7 +121,7 @@ class NetworkPolicy(nn.Module):
         return nn.Sequential(self.normalizer, trunk)
 
     def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int) -> nn.Module:
-        """Return the network of `part`, "actor" or "critic", from normalised observation to output."""
+        """Return the network of `part`, "actor" or "critic", from normalized observation to output."""
         raise NotImplementedError("a subclass chooses the network")
 
 

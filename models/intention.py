@@ -68,12 +68,12 @@ class IntentionActor(nn.Module):
         return loc, scale, self.exploration.mode(loc), mean, std
 
     def encode(self, normal: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of the latent, (..., L), for normalised observations (..., D)."""
+        """Return mean and standard deviation of the latent, (..., L), for normalized observations (..., D)."""
         mean, log_std = self.encoder(normal.index_select(-1, self.reference)).chunk(2, -1)
         return mean, log_std.clamp(*LOG_STD).exp()
 
     def decode(self, normal: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Return location and scale of the distribution of actions for normalised observations and latents (..., L)."""
+        """Return location and scale of the distribution of actions for normalized observations and latents (..., L)."""
         decoded = self.decoder(self.decoder_input(normal, latent))
         options = self.exploration.options
         loc, scale = self.exploration(decoded[..., : self.exploration.log_std.numel()])

@@ -18,7 +18,7 @@ class MixtureLayer(nn.Module):
     """(N, inputs) -> (N, width): sum over experts of softmax(gate(x) / temperature) * expert(x).
 
     An expert is Dense, activation, Dense, half as wide inside as the layer. Experts are separate 2-D weights (Muon
-    orthogonalises each for itself) that one product computes together.
+    orthogonalizes each for itself) that one product computes together.
     """
 
     def __init__(self, inputs: int, width: int, experts: int, temperature: float, name: str):

@@ -1,4 +1,4 @@
-"""Running normalisation of observations, frozen between two commits."""
+"""Running normalization of observations, frozen between two commits."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ class ObservationNormalizer(nn.Module):
     """(x - mean) / sqrt(variance + epsilon), clipped. Welford's statistics, merged batch by batch (Chan et al. 1979).
 
     `observe` accumulates while collecting, `commit` makes the accumulated statistics current. In between nothing
-    changes, so the rollout and the loss see the same normalisation and the first probability ratio is exactly 1.
+    changes, so the rollout and the loss see the same normalization and the first probability ratio is exactly 1.
     epsilon 1e-4 and clip 10 keep features that hardly move from exploding; epsilon=1e-8, clip=0 is the published form.
     """
 
@@ -35,7 +35,7 @@ class ObservationNormalizer(nn.Module):
         self.register_buffer("pending_count", torch.zeros(()))
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Normalise observations (..., D)."""
+        """Normalize observations (..., D)."""
         normal = (observation - self.mean) * (self.var + self.epsilon).rsqrt()
         return normal.clamp(-self.clip, self.clip) if self.clip else normal
 

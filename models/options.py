@@ -32,8 +32,8 @@ class MLPOptions:
     critic_hidden: list[int] = key([], "widths of the critic's hidden layers; empty: as the actor's")
     activation: Activation = key(Activation.silu, "silu, relu, elu or tanh")
     layernorm_epsilon: float = key(1e-5, "added to the variance in every LayerNorm; 0: no LayerNorm")
-    normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalised (published: 1e-8)")
-    normalizer_clip: float = key(10.0, "normalised observations are clipped to this; 0: never (published)")
+    normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalized (published: 1e-8)")
+    normalizer_clip: float = key(10.0, "normalized observations are clipped to this; 0: never (published)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Networks from normalised observation to output: plain and gated residual (paper Eq. 11)."""
+"""Networks from normalized observation to output: plain and gated residual (paper Eq. 11)."""
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class ResidualBlock(nn.Module):
     """skip(x) + w * LN(Dense(act(LN(Dense(x))))), then the activation; w a learned gate sigmoid(g), or 0.1.
 
     The gate starts at sigmoid(-2) = 0.12, so the block starts close to act(skip(x)). skip is the identity, or where the
-    width changes a linear layer. Nothing normalises its output, so its gain decides how much of the activation's
+    width changes a linear layer. Nothing normalizes its output, so its gain decides how much of the activation's
     curvature the block has: with the published gain of 1 a skip from few inputs to many units (10 to 64) gives each
     unit a standard deviation of 0.4, where SiLU is nearly a straight line.
 
