@@ -7,9 +7,10 @@ from words import figures, sources
 DOCUMENTED, NAMED = 95, 70  # percent
 FOLDERS = [
     *("muscle_torch/biomechanics", "muscle_torch/config", "muscle_torch/evaluation", "muscle_torch/motion"),
-    *("muscle_torch/published", "muscle_torch/rendering", "muscle_torch/retargeting", "muscle_torch/storage"),
-    *("muscle_torch/errors.py", "muscle_torch/rotations.py"),
-    *(f"tools/{path.name}" for path in sorted((ROOT / "tools").glob("[a-z]*.py")) if path.stem != "benchmark"),
+    *("muscle_torch/physics", "muscle_torch/published", "muscle_torch/rendering", "muscle_torch/retargeting"),
+    *("muscle_torch/rl", "muscle_torch/storage", "muscle_torch/errors.py", "muscle_torch/rotations.py"),
+    *("models", "train.py", "tools/benchmarking"),
+    *(f"tools/{path.name}" for path in sorted((ROOT / "tools").glob("[a-z]*.py"))),
 ]
 
 
