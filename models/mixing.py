@@ -90,12 +90,12 @@ class MixedActions(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """M mode(x) + b, (..., actions)."""
+        """Mode of the actions, M x + b at the mode of x, (..., actions)."""
         return self._mixing.mix(self.base.mode)
 
     @property
     def mean(self) -> Tensor:
-        """M mean(x) + b, (..., actions)."""
+        """Mean of the actions, M x + b at the mean of x, (..., actions)."""
         return self._mixing.mix(self.base.mean)
 
     @property
