@@ -24,8 +24,8 @@ from .series import TimeSeries
 
 COLUMNS = ("muscle", "channel", "trials", "time [s]", "MAE", "constant", "silence", "skill", "r", "r shuffled")
 GLOSSARY = (
-    "MAE: mean absolute difference of excitation and EMG; the EMG, not the excitation, is divided by its 98th percentile "
-    "over all trials",
+    "MAE: mean absolute difference of excitation and EMG; the EMG (not the excitation) is divided by its 98th "
+    "percentile over all trials",
     "constant: MAE of the best constant, the median of the EMG over all trials; silence: MAE of no activity",
     "skill: 1 - MAE / constant; above 0 the rollout is better than a constant",
     "r: Pearson's correlation, mean over trials; r shuffled: with the EMG of another trial",
@@ -37,9 +37,7 @@ class TrialEmgSettings(EmgSettings):
     """EMG settings with the defaults of the published processing."""
 
     low_pass: float = key(1000.0, "low-pass against noise; 0: none (published: 1000)", "Hz")
-    band_order: int = key(
-        8, "Butterworth order of band_pass and low_pass, both passes together (published: 4 per pass)"
-    )
+    band_order: int = key(8, "Butterworth order of these filters over both passes (published: 4 per pass)")
     envelope: float = key(50.0, "low-pass of the rectified signal (published: 50)", "Hz")
     normalise: str = key("none", "before the pooled percentile: none, max or mean of each trial")
     percentile: float = key(98.0, "the EMG of all trials is divided by this percentile of it (published: 98)")

@@ -104,13 +104,13 @@ def bridged(qpos: np.ndarray, where: str) -> np.ndarray:
             return candidate
     size = np.abs(np.diff(qpos, axis=0))[jumps[0]].max()
     raise InputError(
-        f"{where}: a jump of {size:.2f} rad after frame {jumps[0]} cannot be bridged: the frames beside it jump too, or "
+        f"{where}: a jump of {size:.2f} rad after frame {jumps[0]} cannot be bridged: frames beside it jump too, or "
         "the clip begins or ends there; cut the clip there or leave it out"
     )
 
 
 def without_repeats(clips: Iterable[MotionClip]) -> list[MotionClip]:
-    """Return the clips without stac-mjx recordings whose frames equal those of an earlier one."""
+    """Return the clips without stac-mjx recordings that repeat the frames of an earlier one."""
     kept, recordings = [], set()
     for clip in clips:
         frames = clip.qpos.tobytes()
