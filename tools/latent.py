@@ -24,7 +24,7 @@ class LatentOptions(TrialEmgSettings):
     rollout: str = key("", "rollout archive (.npz) of policy=intention, written by tools/evaluate.py archive=")
     checkpoint: str = key("", "or checkpoint file or run folder of the policy; its motions are played first")
     motion: Any = key("", "checkpoint=: motions to play; empty: those of its training")
-    episode: int = key(-1, "index of the episode to analyze; -1: all")
+    episode: int = key(-1, "index of the episode to analyse; -1: all")
     emg: str = key("", "EMG of the same trials: a folder with one file per trial, or a file if there is one episode")
     pairs: dict[str, str] = key({}, "pairs.<channel>=<muscle of the model>")
     rate: float = key(0.0, "sampling rate of emg= if its files have no time column or a wrong one", "Hz")
@@ -40,10 +40,10 @@ class LatentOptions(TrialEmgSettings):
 
 
 def main(words: Sequence[str]) -> int:
-    """Analyze rollouts, write the report, and return the exit code."""
+    """Analyse rollouts, write the report, and return the exit code."""
     options = parse_words(LatentOptions, words)
     if bool(options.rollout) == bool(options.checkpoint):
-        raise InputError("nothing to analyze: set either rollout=<archive> or checkpoint=<run folder>")
+        raise InputError("nothing to analyse: set either rollout=<archive> or checkpoint=<run folder>")
     from muscle_torch.biomechanics.latent_analysis import (
         FORECAST_COLUMNS,
         VARIANCE_COLUMNS,

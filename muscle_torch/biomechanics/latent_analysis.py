@@ -43,7 +43,7 @@ class LatentAnalysis:
     """Result of the analysis.
 
     Attributes:
-        archive: The analyzed rollouts.
+        archive: The analysed rollouts.
         variances: Principal components of the latent and of each layer, by name.
         forecasts: Forecasts of muscles and of their EMG.
         pairs: Excitation and EMG of muscles, if there is any EMG.
