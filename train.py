@@ -1,6 +1,6 @@
 """Train a policy: `python train.py task=bimanual`. `--help` lists every key.
 
-config -> environment -> policy -> trainer -> evaluation. The run folder holds all that it writes.
+config -> environment -> policy -> trainer -> evaluation. All output goes into the run folder.
 """
 
 import sys
@@ -20,7 +20,7 @@ except ImportError as error:
 def main(words: Sequence[str]) -> int:
     """Run one training command; return the exit code."""
     cfg = load_config(words=words)
-    # Imported after the words were read: a mistyped key answers at once, without loading torch.
+    # Imported after parsing, so that a mistyped key is reported at once, without loading torch.
     from muscle_torch.rl import StopSignals, make_processes
 
     with StopSignals() as stop, make_processes(cfg) as processes:
@@ -28,7 +28,17 @@ def main(words: Sequence[str]) -> int:
 
 
 def train(cfg: Config, words: Sequence[str], processes, stop) -> int:
-    """Train on this process; the first one writes, evaluates and prints."""
+    """Train on this process; rank 0 writes, evaluates and prints.
+
+    Args:
+        cfg: Configuration of the whole run.
+        words: Command-line arguments, for the manifest.
+        processes: Group of the processes that train together.
+        stop: Signals that end the run early.
+
+    Returns:
+        The exit code.
+    """
     from muscle_torch.rl import Trainer
     from muscle_torch.tools import training
 

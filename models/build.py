@@ -1,4 +1,4 @@
-"""From a name to a policy, and from a checkpoint back to one."""
+"""Make a policy from its name, or from a checkpoint."""
 
 import inspect
 from collections.abc import Mapping
@@ -21,24 +21,28 @@ from .actor_critic import NORMAL, NetworkPolicy
 from .adapter import PolicyAdapter, adapt
 from .options import NormalOptions
 
-Policy = NetworkPolicy | PolicyAdapter  # both are complete: `muscle_torch.rl.contracts.ActorCritic`
+Policy = NetworkPolicy | PolicyAdapter  # both implement `muscle_torch.rl.contracts.ActorCritic`
 
 
 def make_policy(choice: Choice | str, env: Any, exploration: Choice | None = None) -> Policy:
-    """Make a policy for an environment.
+    """Make a policy for an environment, with fresh weights on the CPU.
 
-    A class is called as `Class(observation_size, action_size, exploration=..., **options)`; one with a class method
-    `from_env(env, exploration=..., **options)` is made by that.
+    A class is called as `Class(observation_size, action_size, exploration=..., **options)`, or as
+    `Class.from_env(env, exploration=..., **options)` if it has this class method.
 
     Args:
-        choice: `cfg.policy`, or a name for the default options: a row of POLICIES, "package.module:Class" or
+        choice: `cfg.policy`, or a name for the default options: a key in POLICIES, "package.module:Class" or
             "file.py:Class".
-        env: Anything with `observation_size` and `action_size`; `from_env` may read more of it, and mixed actions need
-            its `action_names` and `embodiment`.
+        env: Any object with `observation_size` and `action_size`; `from_env` may read more of it, and mixed actions
+            need its `action_names` and `embodiment`.
         exploration: `cfg.exploration`; None: normal noise.
 
+    Returns:
+        A policy that implements `muscle_torch.rl.contracts.ActorCritic`: it maps observations (..., D) to a
+        distribution of actions (..., actions) and to values (..., 1).
+
     Raises:
-        InputError: There is no such policy, or it lacks what training needs.
+        InputError: The policy is unknown, an option is out of range, or the class lacks a member that training needs.
     """
     choice = choice if isinstance(choice, Choice) else Choice(choice, row("policy", choice).options())
     exploration = exploration or Choice(NORMAL["name"], NormalOptions())
@@ -55,33 +59,55 @@ def make_policy(choice: Choice | str, env: Any, exploration: Choice | None = Non
 
 
 def policy_spec(choice: Choice, exploration: Choice, observation_size: int, action_size: int) -> dict[str, Any]:
-    """Return plain data from which `build_policy` makes a policy; `choice` and `exploration`: see `make_policy`."""
+    """Return plain data from which `build_policy` makes a policy.
+
+    Args:
+        choice: Policy and its options.
+        exploration: Action distribution and its options.
+        observation_size: Size of an observation, D.
+        action_size: Number of actions.
+    """
     sizes = {"observation_size": observation_size, "action_size": action_size}
-    chosen_exploration = {"name": exploration.name, **to_plain(exploration.options)}
-    return {"name": choice.name, **sizes, "exploration": chosen_exploration, **to_plain(choice.options)}
+    exploration_spec = {"name": exploration.name, **to_plain(exploration.options)}
+    return {"name": choice.name, **sizes, "exploration": exploration_spec, **to_plain(choice.options)}
 
 
 def build_policy(spec: Mapping[str, Any]) -> Policy:
-    """Make the policy that a spec describes (`policy.spec`, a checkpoint's `policy_spec`), with fresh weights."""
+    """Make the policy of a spec (`policy.spec`, or `policy_spec` of a checkpoint), with fresh weights.
+
+    Raises:
+        InputError: The policy is unknown, or lacks a member that training needs.
+    """
     arguments = {k: v for k, v in spec.items() if k != "name"}
     module = _call(policy_class(spec["name"]), spec["name"], **arguments)
     return _complete(module, dict(spec))
 
 
 def policy_class(name: str) -> type[nn.Module]:
-    """Return the class that a policy's name means.
+    """Return the class of a policy's name.
 
     Raises:
-        InputError: There is no such name, module or class.
+        InputError: The name, module or class does not exist, or is not an nn.Module.
     """
     kind = row("policy", name).load()
     if not (inspect.isclass(kind) and issubclass(kind, nn.Module)):
-        raise InputError(f"policy={name}: this is no nn.Module class")
+        raise InputError(f"policy={name}: the class is not an nn.Module")
     return kind
 
 
 def load_policy(checkpoint: str | Path, device: str | torch.device = "cpu") -> "Inference":
-    """Return a trained policy for use, from a checkpoint file or a run folder."""
+    """Load a trained policy for inference.
+
+    Args:
+        checkpoint: Checkpoint file or run folder.
+        device: Device of the policy.
+
+    Returns:
+        The policy with its normalizer, frozen: `load_policy(path).act(observation)`.
+
+    Raises:
+        InputError: There is no such checkpoint, it is damaged, or its policy cannot be built.
+    """
     stored = load_checkpoint(checkpoint)
     policy = build_policy(stored["policy_spec"])
     restore_policy(policy, stored)
@@ -89,12 +115,18 @@ def load_policy(checkpoint: str | Path, device: str | torch.device = "cpu") -> "
 
 
 class Inference(TensorDictModuleBase):
-    """A policy that only acts. `.config` and `.task` are those of its training run.
+    """A frozen policy for inference.
 
-    A TensorDict module from `observation` to `action` too: `env.rollout(100, load_policy("runs/my_run"))`.
+    It is also a TensorDict module from `observation` to `action`: `env.rollout(100, load_policy("runs/my_run"))`.
+
+    Attributes:
+        policy: The policy in evaluation mode, without gradients.
+        config: Configuration of its training run, as plain data.
+        task: Task of its training run.
     """
 
     def __init__(self, policy: Policy, stored: Mapping[str, Any]):
+        """Freeze a policy; `config` and `task` are read from the contents `stored` of its checkpoint."""
         super().__init__()
         self.in_keys, self.out_keys = ["observation"], ["action"]
         self.policy = policy.eval().requires_grad_(False)
@@ -103,6 +135,7 @@ class Inference(TensorDictModuleBase):
 
     @property
     def actor(self) -> nn.Module:
+        """Module that computes the parameters of the distribution."""
         return self.policy.actor
 
     def distribution(self, observation: Tensor) -> Distribution:
@@ -111,7 +144,17 @@ class Inference(TensorDictModuleBase):
 
     @torch.no_grad()
     def act(self, observation: Tensor | np.ndarray) -> Tensor:
-        """Return the mode of the distribution, the action (..., nu), for observations (..., D) of any float type."""
+        """Return the mode of the distribution of actions.
+
+        Args:
+            observation: (..., D), of any float type, on any device.
+
+        Returns:
+            Actions (..., actions), on the device of the policy.
+
+        Raises:
+            InputError: The last axis does not have the policy's observation size.
+        """
         observation = torch.as_tensor(observation)
         size = self.policy.spec["observation_size"]
         if observation.ndim == 0 or observation.shape[-1] != size:
@@ -121,7 +164,7 @@ class Inference(TensorDictModuleBase):
 
     @torch.no_grad()
     def activity(self, observation: Tensor) -> dict[str, Tensor]:
-        """Return by name what the networks compute inside, each (..., width), for observations (..., D)."""
+        """Return activations of hidden layers by name, each (..., width), for observations (..., D)."""
         parameter = next(self.policy.parameters(), observation)
         return self.policy.activity(observation.to(parameter.device, torch.float32))
 
@@ -131,7 +174,7 @@ class Inference(TensorDictModuleBase):
 
 
 def _call(kind: Any, name: str, *sizes: Any, **arguments: Any) -> nn.Module:
-    """Call a class with options that it may not take."""
+    """Call a class; raise InputError if it does not accept the arguments."""
     try:
         inspect.signature(kind).bind(*sizes, **arguments)
     except TypeError as error:
@@ -140,7 +183,7 @@ def _call(kind: Any, name: str, *sizes: Any, **arguments: Any) -> nn.Module:
 
 
 def _complete(module: nn.Module, spec: dict[str, Any]) -> Policy:
-    """Return the module as a complete, checked policy that knows its spec."""
+    """Return the module as a complete, checked policy with its spec."""
     if isinstance(module, NetworkPolicy):
         policy: Policy = module
     else:
@@ -151,7 +194,7 @@ def _complete(module: nn.Module, spec: dict[str, Any]) -> Policy:
 
 
 def _check(policy: Policy, spec: Mapping[str, Any]) -> None:
-    """Raise InputError if a policy does not do what training needs."""
+    """Raise InputError if distribution or critic of a policy does not have the required methods and shapes."""
     name, observation = spec["name"], torch.zeros(2, spec["observation_size"])
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         distribution = policy.distribution(observation)

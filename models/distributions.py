@@ -1,6 +1,7 @@
-"""Distributions of actions. What a policy's `distribution(observation)` returns for observations (..., D):
+"""Distributions of actions, which a policy's `distribution(observation)` returns.
 
-batch shape (...), event shape (actions,), and `sample`, `log_prob`, `entropy` and `mode`. None of them waits for a GPU.
+For observations (..., D) they have batch shape (...) and event shape (actions,), and implement `sample`, `log_prob`,
+`entropy` and `mode`, all without host synchronization.
 """
 
 import math
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, constraints
 from torch.nn import functional
 
-SATURATION = 1e-6  # actions of the tanh-normal distribution count as at most 1 minus this
+SATURATION = 1e-6  # log_prob clamps actions of the tanh-normal distribution to 1 minus this
 
 
 class DiagonalNormal(Independent):
@@ -29,25 +30,31 @@ class DiagonalNormal(Independent):
 
     @property
     def loc(self) -> Tensor:
+        """Mean (..., actions)."""
         return self.base_dist.loc
 
     @property
     def scale(self) -> Tensor:
+        """Standard deviation (..., actions)."""
         return self.base_dist.scale
 
     @property
     def stddev(self) -> Tensor:
+        """Standard deviation (..., actions)."""
         return self.base_dist.scale
 
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  torch's own default
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  torch's default
+        """Return samples (*sample_shape, ..., actions) with gradients."""
         loc = self.loc.expand(self._extended_shape(sample_shape))
-        return loc + self.scale * torch.randn_like(loc)  # torch.normal would ask the device whether scale is positive
+        return loc + self.scale * torch.randn_like(loc)  # torch.normal would synchronize to check the scale
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Return samples (*sample_shape, ..., actions) without gradients."""
         with torch.no_grad():
             return self.rsample(sample_shape)
 
     def expand(self, batch_shape: torch.Size, _instance: Distribution | None = None) -> "DiagonalNormal":
+        """Return the distribution with its parameters expanded to a batch shape."""
         shape = torch.Size(batch_shape) + self.event_shape
         return DiagonalNormal(self.loc.expand(shape), self.scale.expand(shape))
 
@@ -55,7 +62,7 @@ class DiagonalNormal(Independent):
 class TanhNormal(Distribution):
     """The tanh of independent normal variables: actions within (-1, 1).
 
-    Its entropy has no closed form: `entropy` is an unbiased estimate from one sample. `mode` is tanh(loc), the median.
+    Its entropy has no closed form; `entropy` is an unbiased estimate from one sample. `mode` is tanh(loc), the median.
 
     Args:
         loc: Mean before the tanh (..., actions).
@@ -70,20 +77,25 @@ class TanhNormal(Distribution):
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        """Empty, because arguments are not validated."""
         return {}
 
     @property
     def support(self) -> constraints.Constraint:
+        """Actions within (-1, 1)."""
         return constraints.independent(constraints.interval(-1.0, 1.0), 1)
 
     @property
     def mode(self) -> Tensor:
+        """tanh(loc), (..., actions)."""
         return self._normal.loc.tanh()
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Return samples (*sample_shape, ..., actions) with gradients."""
         return self._normal.rsample(sample_shape).tanh()
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Return samples (*sample_shape, ..., actions) without gradients."""
         with torch.no_grad():
             return self.rsample(sample_shape)
 
@@ -93,6 +105,7 @@ class TanhNormal(Distribution):
         return self._normal.log_prob(before) - _log_slope(before).sum(-1)
 
     def entropy(self) -> Tensor:
+        """Return an unbiased estimate of the entropy (...)."""
         return self._normal.entropy() + _log_slope(self._normal.rsample()).sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""From the mean action to a distribution of actions: how a policy explores."""
+"""Exploration: the map from a policy's mean action to its distribution of actions."""
 
 import math
 from collections.abc import Mapping
@@ -16,12 +16,21 @@ from .options import EXPLORATIONS, NormalOptions, make_options
 
 
 class NormalExploration(nn.Module):
-    """Mean action (..., actions) -> mean and standard deviation, each (..., actions).
+    """Normal noise: map mean actions (..., actions) to mean and standard deviation, each (..., actions).
 
-    The standard deviation does not depend on the observation; it is clamped so that it can neither vanish nor explode.
+    The standard deviation does not depend on the observation. It is clamped to [min_std, max_std].
     """
 
     def __init__(self, action_size: int, options: NormalOptions):
+        """Set the initial standard deviation.
+
+        Args:
+            action_size: Number of actions.
+            options: `cfg.exploration`.
+
+        Raises:
+            InputError: The bounds of the standard deviation are inconsistent.
+        """
         super().__init__()
         self.options = options
         for std in (options.initial_std, options.final_std or options.initial_std):
@@ -32,10 +41,11 @@ class NormalExploration(nn.Module):
         self.mixing = make_mixing(action_size, options)
 
     def forward(self, loc: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation for mean actions (..., actions)."""
         return loc, self.std().expand_as(loc)
 
     def distribution(self, loc: Tensor, scale: Tensor) -> Distribution:
-        """Return the distribution of actions that `forward`'s result describes."""
+        """Return the distribution of actions for a result of `forward`."""
         plain = self.unmixed(loc, scale)
         return plain if self.mixing is None else self.mixing(plain)
 
@@ -53,10 +63,13 @@ class NormalExploration(nn.Module):
 
     @torch.no_grad()
     def anneal(self, progress: float) -> None:
-        """Set the standard deviation between initial_std and final_std; progress: completed fraction, in [0, 1].
+        """Interpolate the standard deviation geometrically from initial_std to final_std, if final_std is set.
 
-        An action below zero excites nothing: under noise a muscle at rest is excited all the same, and a policy
-        trained so relies on it. The less noise is left at the end, the better the mean action does alone.
+        A negative action excites no muscle, so noise around zero excites resting muscles on average, and the policy
+        learns to rely on that. With little noise at the end of training, the mean action alone performs well.
+
+        Args:
+            progress: Completed fraction of training, in [0, 1].
         """
         first, last = self.options.initial_std, self.options.final_std
         if last:
@@ -64,25 +77,26 @@ class NormalExploration(nn.Module):
 
 
 class TanhNormalExploration(NormalExploration):
-    """The same before a tanh, so that every action lies within (-1, 1)."""
+    """Normal noise before a tanh, so that every action is within (-1, 1)."""
 
     def unmixed(self, loc: Tensor, scale: Tensor) -> Distribution:
+        """Return the tanh-normal distribution before `synergy_mixing` and `action_bias`."""
         return TanhNormal(loc, scale)
 
 
-def make_exploration(action_size: int, chosen: Mapping[str, Any]) -> NormalExploration:
-    """Return the row of EXPLORATIONS that `chosen["name"]` names; the other entries are its options."""
-    return EXPLORATIONS[_name(chosen)].load()(action_size, exploration_options(chosen))
+def make_exploration(action_size: int, spec: Mapping[str, Any]) -> NormalExploration:
+    """Make the exploration of a spec: "name", a key in EXPLORATIONS, and its options."""
+    return EXPLORATIONS[_name(spec)].load()(action_size, exploration_options(spec))
 
 
-def exploration_options(chosen: Mapping[str, Any]) -> NormalOptions:
-    """Return the options of the row of EXPLORATIONS that `chosen["name"]` names; the other entries are its options."""
-    values = {name: value for name, value in chosen.items() if name != "name"}
-    return make_options(EXPLORATIONS[_name(chosen)].options, values)
+def exploration_options(spec: Mapping[str, Any]) -> NormalOptions:
+    """Return the options of a spec: "name", a key in EXPLORATIONS, and its options."""
+    values = {name: value for name, value in spec.items() if name != "name"}
+    return make_options(EXPLORATIONS[_name(spec)].options, values)
 
 
-def _name(chosen: Mapping[str, Any]) -> str:
-    name = chosen["name"]
+def _name(spec: Mapping[str, Any]) -> str:
+    name = spec["name"]
     if name not in EXPLORATIONS:
         raise InputError(f"unknown exploration {name!r}{nearest(name, list(EXPLORATIONS))}")
     return name

@@ -1,7 +1,7 @@
-"""The intention network: the reference passes through a small random latent before the body's state meets it.
+"""The intention network: the reference reaches the decoder only through a small random latent.
 
-encoder (reference) -> mean and standard deviation of the latent; decoder (latent, proprioception) -> distribution of
-actions. Leonardis et al. 2025 (arXiv 2511.21848), after Merel et al. 2019.
+The encoder maps the reference to mean and standard deviation of the latent; the decoder maps latent and proprioception
+to the distribution of actions. Leonardis et al. 2025 (arXiv 2511.21848), after Merel et al. 2019.
 """
 
 import math
@@ -23,16 +23,16 @@ LOG_STD = (-5.0, 1.0)  # bounds of the latent's log standard deviation
 
 
 class IntentionActor(nn.Module):
-    """Observation (..., D) -> distribution of actions, by way of a latent (..., L).
+    """Map observations (..., D) to a distribution of actions, through a latent (..., L).
 
     Args:
-        exploration: From the mean action to the distribution.
-        normalizer: Of the observations.
-        encoder: Reference (..., R) -> mean and log standard deviation of the latent, (..., 2 L).
-        decoder: Latent and the other columns (..., L + D - R) -> mean action, and what its log standard deviation
-            differs by from the exploration's, (..., 2 actions); without the latter (..., actions).
+        exploration: Map from the mean action to the distribution.
+        normalizer: Normalizer of the observations.
+        encoder: Map from the reference (..., R) to mean and log standard deviation of the latent, (..., 2 L).
+        decoder: Map from the latent and the other columns (..., L + D - R) to the mean action and an offset of the log
+            standard deviation, (..., 2 actions); without the offset (..., actions).
         reference: Columns of the observation that the encoder reads, as pairs [start, stop].
-        observation_size: D.
+        observation_size: Size of an observation, D.
     """
 
     reference: Tensor
@@ -49,18 +49,18 @@ class IntentionActor(nn.Module):
     ):
         super().__init__()
         self.exploration, self.normalizer, self.encoder, self.decoder = exploration, normalizer, encoder, decoder
-        columns, others = split_columns(reference, observation_size)
-        self.register_buffer("reference", torch.tensor(columns), persistent=False)
-        self.register_buffer("body", torch.tensor(others), persistent=False)
+        encoded, body = split_columns(reference, observation_size)
+        self.register_buffer("reference", torch.tensor(encoded), persistent=False)
+        self.register_buffer("body", torch.tensor(body), persistent=False)
 
     def forward(
         self, observation: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return location, scale and mode of the distribution of actions, and mean and deviation of the latent.
+        """Return location, scale and mode of the distribution of actions, and mean and std of the latent.
 
         Args:
             observation: (..., D).
-            noise: Standard normal (..., L) from which the latent is drawn; None: the latent is its mean.
+            noise: Standard normal (..., L) from which the latent is sampled; None: the latent is its mean.
         """
         normal = self.normalizer(observation)
         mean, std = self.encode(normal)
@@ -68,12 +68,12 @@ class IntentionActor(nn.Module):
         return loc, scale, self.exploration.mode(loc), mean, std
 
     def encode(self, normal: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of the latent, (..., L), for normalised observations (..., D)."""
+        """Return mean and standard deviation of the latent, (..., L), for normalized observations (..., D)."""
         mean, log_std = self.encoder(normal.index_select(-1, self.reference)).chunk(2, -1)
         return mean, log_std.clamp(*LOG_STD).exp()
 
     def decode(self, normal: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Return location and scale of the distribution of actions for normalised observations and latents (..., L)."""
+        """Return location and scale of the distribution of actions for normalized observations and latents (..., L)."""
         decoded = self.decoder(self.decoder_input(normal, latent))
         options = self.exploration.options
         loc, scale = self.exploration(decoded[..., : self.exploration.log_std.numel()])
@@ -82,15 +82,17 @@ class IntentionActor(nn.Module):
         return loc, scale
 
     def decoder_input(self, normal: Tensor, latent: Tensor) -> Tensor:
+        """Return the decoder's input (..., L + D - R) for normalized observations and latents."""
         return torch.cat((latent, normal.index_select(-1, self.body)), dim=-1)
 
 
 class IntentionPolicy(NetworkPolicy):
     """Encoder of the reference to a latent Gaussian, decoder with proprioception; tanh-normal actions.
 
-    The critic is a plain network on the whole observation. While training, each step's latent is drawn from noise that
-    the rollout stores, so that the loss sees the latent that acted (`muscle_torch.rl.contracts.LatentPolicy`); the
-    auxiliary loss holds the latent near an autoregressive process. `distribution` takes the latent's mean.
+    The critic is a plain network on the whole observation. During training each step's latent is computed from noise
+    that the rollout stores, so that the loss is computed for the same latent
+    (`muscle_torch.rl.contracts.LatentPolicy`). The auxiliary loss keeps the latent close to an autoregressive process.
+    `distribution` uses the latent's mean.
     """
 
     options_class = IntentionOptions
@@ -107,12 +109,15 @@ class IntentionPolicy(NetworkPolicy):
         """Make the networks.
 
         Args:
-            observation_size: D.
+            observation_size: Size of an observation, D.
             action_size: Number of actions.
             reference: Columns of the observation that the encoder reads, as pairs [start, stop]; the decoder reads the
-                others.
-            exploration: As in `NetworkPolicy`; the distribution is the tanh-normal one, whatever its name.
-            **options: The keys of `IntentionOptions`.
+                remaining ones.
+            exploration: As in `NetworkPolicy`; the distribution is always tanh-normal.
+            **options: Fields of `IntentionOptions`.
+
+        Raises:
+            InputError: An option is out of range, or no columns remain for encoder or decoder.
         """
         self._reference = [list(columns) for columns in reference]
         tanh_normal = {**(exploration or NORMAL), "name": "tanh_normal"}
@@ -120,47 +125,56 @@ class IntentionPolicy(NetworkPolicy):
         self.spec["reference"] = self._reference
         self.latent_size = self.options.latent_size
         self._kl_weight = self.options.kl_weight
-        # Of the last forward pass that learns, (): what the auxiliary loss is made of.
+        # Divergence in the last forward pass with gradients, (); the auxiliary loss uses it.
         self._divergence: Tensor | None = None
 
     @classmethod
     def from_env(cls, env: Any, exploration: Mapping[str, Any], **options: Any) -> "IntentionPolicy":
-        """Make the policy; the encoder reads the observation terms `reference_terms`, by default those of the goal.
+        """Make the policy for an environment.
+
+        Args:
+            env: Its observation layout, goal and config are read.
+            exploration: As in `NetworkPolicy`.
+            **options: Fields of `IntentionOptions`; `reference_terms` are the observation terms that the encoder reads,
+                by default those of the goal.
 
         Raises:
-            InputError: There is no such term, or nothing is left for the encoder or the decoder.
+            InputError: A term is unknown, or no terms remain for encoder or decoder.
         """
-        layout, shown = env.observation_layout, env.config.observation
-        if shown.history > 1 and shown.goal_history:
+        layout, observation = env.observation_layout, env.config.observation
+        if observation.history > 1 and observation.goal_history:
             raise InputError("policy=intention: older frames of the goal would reach the decoder: set "
                              "observation.goal_history=false")  # fmt: skip
-        terms = list(options.get("reference_terms") or [term for term in shown.terms if term in env.goal.observations])
+        terms = list(
+            options.get("reference_terms") or [term for term in observation.terms if term in env.goal.observations]
+        )
         for term in terms:
-            if term not in shown.terms:
+            if term not in observation.terms:
                 raise InputError(
-                    f"policy.reference_terms: {term!r} is not in observation.terms{nearest(term, shown.terms)}"
+                    f"policy.reference_terms: {term!r} is not in observation.terms{nearest(term, observation.terms)}"
                 )
         reference = sorted([layout[term].start, layout[term].stop] for term in terms)
         return cls(env.observation_size, env.action_size, reference, exploration, **options)
 
     @property
     def intention(self) -> IntentionActor:
+        """The actor network."""
         return self.actor.module  # type: ignore[return-value]
 
     def distribution(self, observation: Tensor) -> Distribution:
-        """Return the distribution of actions for observations (..., D), the latent being its mean."""
+        """Return the distribution of actions for observations (..., D) and the mean latent."""
         return self._distribution(observation, None)[0]
 
     def latent_distribution(
         self, observation: Tensor, noise: Tensor, previous: Tensor, first: Tensor
     ) -> tuple[Distribution, Tensor]:
-        """Return the distribution of actions of a latent drawn with `noise`, and that latent (..., L).
+        """Return the distribution of actions for a sampled latent, and the latent (..., L) without gradient.
 
         Args:
             observation: (..., D).
             noise: Standard normal (..., L).
-            previous: Latent of the step before, (..., L).
-            first: Where an episode begins and `previous` says nothing, bool (...).
+            previous: Latent of the previous step, (..., L).
+            first: Whether an episode begins, so that `previous` has no meaning, bool (...).
         """
         distribution, mean, std = self._distribution(observation, noise)
         if torch.is_grad_enabled():
@@ -168,24 +182,27 @@ class IntentionPolicy(NetworkPolicy):
         return distribution, (mean + std * noise).detach()
 
     def anneal(self, progress: float) -> None:
-        """Set exploration and weight of the divergence to the completed fraction of training, in [0, 1]."""
+        """Adapt exploration and weight of the divergence to the completed fraction of training, in [0, 1]."""
         super().anneal(progress)
         ramp = self.options.kl_ramp
         self._kl_weight = self.options.kl_weight * (min(1.0, progress / ramp) if ramp else 1.0)
 
     def auxiliary_loss(self, mean: Callable[[Tensor], Tensor] = lambda value: value) -> Tensor | None:
-        """Return the weighted divergence () of the latents in the forward pass just made from their prior.
+        """Return the weighted divergence () of the latents from their prior in the last forward pass.
 
-        It is linear in the samples: the average over processes follows from that of gradients and metrics.
+        It is linear in the samples, so averaging gradients and metrics over processes is sufficient.
+
+        Args:
+            mean: Not used.
         """
         divergence, self._divergence = self._divergence, None
         return None if divergence is None else self._kl_weight * divergence
 
     @torch.no_grad()
     def activity(self, observation: Tensor) -> dict[str, Tensor]:
-        """Return what the actor computes for observations (..., D), the latent being its mean.
+        """Return activations of the actor for observations (..., D) and the mean latent.
 
-        `latent` and `latent_std` (..., L), `encoder_<i>` and `decoder_<i>` (..., width): hidden layers, from 1.
+        `latent` and `latent_std` (..., L), and the hidden layers `encoder_<i>` and `decoder_<i>` (..., width), from 1.
         """
         actor = self.intention
         normal = actor.normalizer(observation)
@@ -195,16 +212,17 @@ class IntentionPolicy(NetworkPolicy):
         return {"latent": mean, "latent_std": std, **layers, **{f"decoder_{i}": x for i, x in enumerate(decoded, 1)}}
 
     def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int) -> PlainTrunk:
+        """Return the network of `part` from inputs over hidden layers to outputs; see `NetworkPolicy.trunk`."""
         return PlainTrunk(inputs, hidden, outputs, self.options.activation, self.options.layernorm_epsilon)
 
     def actor_network(self, observation_size: int, action_size: int, exploration: NormalExploration) -> nn.Module:
         options = self.options
         _check(options)
-        columns, others = split_columns(self._reference, observation_size)
-        encoder = self.trunk("actor", len(columns), options.encoder_hidden or options.hidden, 2 * options.latent_size)
+        encoded, body = split_columns(self._reference, observation_size)
+        encoder = self.trunk("actor", len(encoded), options.encoder_hidden or options.hidden, 2 * options.latent_size)
         outputs = action_size * (2 if options.state_std else 1)
-        decoder = self.trunk("actor", options.latent_size + len(others), options.hidden, outputs)
-        _begin(encoder, options.latent_size, options.prior_correlation)
+        decoder = self.trunk("actor", options.latent_size + len(body), options.hidden, outputs)
+        _initialize(encoder, options.latent_size, options.prior_correlation)
         return IntentionActor(exploration, self.normalizer, encoder, decoder, self._reference, observation_size)
 
     def actor_keys(self) -> list[str]:
@@ -215,20 +233,20 @@ class IntentionPolicy(NetworkPolicy):
         return self.exploration.distribution(loc, scale), mean, std
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: the divergence belongs to a graph, which cannot be copied."""
+        """Return the state for copies, without the divergence, because its autograd graph cannot be copied."""
         return self.__dict__ | {"_divergence": None}
 
 
 def kl_to_process(mean: Tensor, std: Tensor, previous: Tensor, first: Tensor, correlation: float) -> Tensor:
     """Return the divergence (...) of N(mean, std^2) from a stationary AR(1) process of unit variance, summed over L.
 
-    The prior is N(a z', 1 - a^2) after a latent z', and N(0, 1) where an episode begins.
+    The prior is N(a z', 1 - a^2) after a latent z', and N(0, 1) at the start of an episode.
 
     Args:
-        mean: (..., L).
-        std: (..., L).
-        previous: z', (..., L).
-        first: Where there is no z', bool (...).
+        mean: Mean of the latent, (..., L).
+        std: Standard deviation of the latent, (..., L).
+        previous: z', the latent of the previous step, (..., L).
+        first: Whether an episode begins, so that there is no z', bool (...).
         correlation: a, in [0, 1).
     """
     begins = first.unsqueeze(-1)
@@ -240,17 +258,21 @@ def kl_to_process(mean: Tensor, std: Tensor, previous: Tensor, first: Tensor, co
 def split_columns(reference: Sequence[Sequence[int]], observation_size: int) -> tuple[list[int], list[int]]:
     """Return the columns that encoder and decoder read.
 
+    Args:
+        reference: Columns of the encoder, as pairs [start, stop].
+        observation_size: Size of an observation, D.
+
     Raises:
-        InputError: One of them would read none.
+        InputError: Encoder or decoder would read no columns.
     """
-    columns = [column for start, stop in reference for column in range(start, stop)]
-    others = sorted(set(range(observation_size)) - set(columns))
-    if not columns:
+    encoded = [column for start, stop in reference for column in range(start, stop)]
+    body = sorted(set(range(observation_size)) - set(encoded))
+    if not encoded:
         raise InputError("policy=intention encodes the goal's observation terms and observation.terms has none: add "
                          "one, or name terms by policy.reference_terms=")  # fmt: skip
-    if not others:
+    if not body:
         raise InputError("policy=intention: observation.terms leaves none for the decoder: add joint_pos, joint_vel")
-    return columns, others
+    return encoded, body
 
 
 def _check(options: IntentionOptions) -> None:
@@ -262,8 +284,8 @@ def _check(options: IntentionOptions) -> None:
         raise InputError("policy: kl_weight must not be negative, and kl_ramp is a fraction of training, 0 to 1")
 
 
-def _begin(encoder: PlainTrunk, latent_size: int, correlation: float) -> None:
-    """Let latents begin as far apart as unit variance, each as certain as the prior leaves it after the one before."""
+def _initialize(encoder: PlainTrunk, latent_size: int, correlation: float) -> None:
+    """Initialize the encoder's head: means with unit variance, and the standard deviation of the prior."""
     head = encoder[-1]
     assert isinstance(head, nn.Linear)
     with torch.no_grad():

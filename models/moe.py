@@ -1,4 +1,4 @@
-"""A soft mixture of experts: some hidden layers are a weighted sum of small networks, all of them always computed."""
+"""A soft mixture of experts: some hidden layers are weighted sums of small networks, which are all evaluated."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,11 +17,20 @@ from .trunks import HEAD_GAIN, SQRT2, activation, dense, layer_norm
 class MixtureLayer(nn.Module):
     """(N, inputs) -> (N, width): sum over experts of softmax(gate(x) / temperature) * expert(x).
 
-    An expert is Dense, activation, Dense, half as wide inside as the layer. Experts are separate 2-D weights (Muon
-    orthogonalises each for itself) that one product computes together.
+    An expert is Dense, activation, Dense; its hidden width is half the width of the layer. The experts have separate
+    2-D weights, so that Muon orthogonalizes each individually, but one product evaluates them together.
     """
 
     def __init__(self, inputs: int, width: int, experts: int, temperature: float, name: str):
+        """Initialize the experts and the gate.
+
+        Args:
+            inputs: Number of inputs.
+            width: Number of outputs.
+            experts: Number of experts.
+            temperature: Temperature of the softmax that weights the experts.
+            name: Activation, a key in ACTIVATIONS.
+        """
         super().__init__()
         inner = max(1, width // 2)
         self.temperature = temperature
@@ -31,10 +40,11 @@ class MixtureLayer(nn.Module):
         self.inner = nn.ModuleList(dense(inputs, inner, SQRT2) for _ in range(experts))
         self.outer = nn.ModuleList(dense(inner, width, HEAD_GAIN) for _ in range(experts))
         self.act = activation(name)
-        # Mean weight of each expert in the last forward pass that learns, (E,): what the balance loss is made of.
+        # Mean weight of each expert in the last forward pass with gradients, (E,); the balance loss uses it.
         self.share: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the weighted sum of the experts."""
         weight = functional.softmax(self.gate(x) / self.temperature, dim=-1)
         if torch.is_grad_enabled():
             self.share = weight.reshape(-1, weight.shape[-1]).mean(0)
@@ -45,17 +55,18 @@ class MixtureLayer(nn.Module):
         return functional.linear(hidden, outer) + weight @ bias
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies: the share belongs to a graph, which cannot be copied."""
+        """Return the state for copies, without the share, because its autograd graph cannot be copied."""
         return self.__dict__ | {"share": None}
 
 
 class MoEPolicy(NetworkPolicy):
-    """Plain layers with LayerNorm; those of `policy.mixture.layers` are mixtures of experts."""
+    """Multilayer perceptrons with LayerNorm; the layers `policy.mixture.layers` are mixtures of experts."""
 
     options_class = MoEOptions
     options: MoEOptions
 
     def trunk(self, part: str, inputs: int, hidden: list[int], outputs: int) -> nn.Module:
+        """Return the network of `part` from inputs over hidden layers to outputs; see `NetworkPolicy.trunk`."""
         options, mixture = self.options, self.options.mixture
         _check(mixture, len(hidden))
         layers: list[nn.Module] = []
@@ -69,19 +80,18 @@ class MoEPolicy(NetworkPolicy):
         return nn.Sequential(*layers, dense(inputs, outputs, HEAD_GAIN))
 
     def auxiliary_loss(self, mean: Callable[[Tensor], Tensor] = lambda share: share) -> Tensor:
-        """Return the balance loss () of every mixture layer in the forward passes just made.
+        """Return the balance loss () of all mixture layers in the last forward passes.
 
-        E * sum of squared mean weights: 1 if all experts are used alike, E if one does everything.
+        It is E * sum of squared mean weights: 1 if all experts are used equally, E if only one is used.
 
         Args:
-            mean: Averages over the processes that train together, each from its part of the minibatch; the gradients
-                are averaged afterwards.
+            mean: Averages a tensor over the processes that train together, each of which has a part of the minibatch.
         """
         layers = [m for m in self.modules() if isinstance(m, MixtureLayer) and m.share is not None]
         local = torch.stack([layer.share for layer in layers if layer.share is not None])
         for layer in layers:
             layer.share = None
-        # The value is that of all processes, the gradient flows into the local part.
+        # The value is that of all processes; the gradient is that of the local part and is averaged later.
         share = local + (mean(local.detach()) - local.detach())
         return self.options.mixture.balance * (share.shape[1] * share.square().sum())
 
@@ -93,8 +103,8 @@ def _check(mixture: MixtureOptions, layers: int) -> None:
         raise InputError(f"policy.mixture.networks={str(mixture.networks)!r}: choose actor, critic or both")
     if not mixture.layers or not all(0 <= index < layers for index in mixture.layers):
         raise InputError(
-            f"policy.mixture.layers={mixture.layers}: name hidden layers between 0 and {layers - 1} "
-            "(policy.hidden and policy.critic_hidden have one number a layer)"
+            f"policy.mixture.layers={mixture.layers}: list hidden layers between 0 and {layers - 1} "
+            "(policy.hidden and policy.critic_hidden have one width per layer)"
         )
 
 

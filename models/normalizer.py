@@ -1,4 +1,4 @@
-"""Running normalisation of observations, frozen between two commits."""
+"""Normalization of observations by running statistics, which are frozen between two commits."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,9 @@ Moments = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 class ObservationNormalizer(nn.Module):
     """(x - mean) / sqrt(variance + epsilon), clipped. Welford's statistics, merged batch by batch (Chan et al. 1979).
 
-    `observe` accumulates while collecting, `commit` makes the accumulated statistics current. In between nothing
-    changes, so the rollout and the loss see the same normalisation and the first probability ratio is exactly 1.
-    epsilon 1e-4 and clip 10 keep features that hardly move from exploding; epsilon=1e-8, clip=0 is the published form.
+    `observe` accumulates statistics while collecting, and `commit` makes them current. In between the normalization is
+    constant, so that it is the same in rollout and loss, and the first probability ratio is exactly 1. epsilon=1e-4 and
+    clip=10 bound features that hardly vary; epsilon=1e-8 and clip=0 are the published settings.
     """
 
     mean: Tensor
@@ -25,6 +25,13 @@ class ObservationNormalizer(nn.Module):
     pending_count: Tensor
 
     def __init__(self, size: int, epsilon: float = 1e-4, clip: float = 10.0):
+        """Begin with mean 0 and variance 1.
+
+        Args:
+            size: Size of an observation, D.
+            epsilon: Added to the variance.
+            clip: Bound of the normalized values; 0: no clipping.
+        """
         super().__init__()
         self.epsilon, self.clip = epsilon, clip
         self.register_buffer("mean", torch.zeros(size))
@@ -35,7 +42,7 @@ class ObservationNormalizer(nn.Module):
         self.register_buffer("pending_count", torch.zeros(()))
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Normalise observations (..., D)."""
+        """Normalize observations (..., D)."""
         normal = (observation - self.mean) * (self.var + self.epsilon).rsqrt()
         return normal.clamp(-self.clip, self.clip) if self.clip else normal
 
@@ -50,10 +57,10 @@ class ObservationNormalizer(nn.Module):
 
     @torch.no_grad()
     def merge(self, moments: Moments, size: int) -> None:
-        """Make the pending statistics those of `size` processes that observed equally many samples.
+        """Merge the pending statistics of all processes, which observed equally many samples.
 
         Args:
-            moments: From a process's mean and variance to those of all processes' samples.
+            moments: Maps mean and variance of this process to those of all processes' samples.
             size: Number of processes.
         """
         mean, variance = moments(self.pending_mean, self.pending_square / self.pending_count)
@@ -63,7 +70,7 @@ class ObservationNormalizer(nn.Module):
 
     @torch.no_grad()
     def commit(self) -> None:
-        """Make what was observed since the last call part of the current statistics."""
+        """Add the samples observed since the last call to the current statistics."""
         mean, square, count = _merge((self.mean, self.var * self.count, self.count), self._pending())
         self.mean.copy_(mean)
         self.var.copy_(torch.where(count > 0, square / count.clamp(min=1), self.var))

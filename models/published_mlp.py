@@ -1,4 +1,4 @@
-"""Published networks' arrays into our policies: by name, flax kernels (in, out) transposed."""
+"""Load the arrays of published networks into policies, by name; flax kernels (in, out) are transposed."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,48 +12,59 @@ from .actor_critic import Actor, NetworkPolicy
 from .moe import MixtureLayer
 from .trunks import PlainTrunk, ResidualBlock, ResidualTrunk
 
-# Our parameter -> the published one, by kind of module.
+# Parameter name in torch -> published name, by type of module.
 DENSE = {"weight": "kernel", "bias": "bias"}
 NORM = {"weight": "scale", "bias": "bias"}
 
 
 @torch.no_grad()
 def load_published(policy: NetworkPolicy, arrays: Mapping[str, np.ndarray]) -> None:
-    """Fill a policy of the same shape from a published checkpoint's `params.*` and `run_stats.*`.
+    """Fill a policy of the same shape from the `params.*` and `run_stats.*` of a published checkpoint.
+
+    Args:
+        policy: Policy whose weights and statistics are overwritten.
+        arrays: Arrays of the checkpoint by name.
 
     Raises:
-        InputError: An array is missing, left over, or of another shape.
+        InputError: An array is missing, not used, or of another shape.
     """
-    left = dict(arrays)
+    remaining = dict(arrays)
     for name, target in targets(policy, arrays):
-        if name not in left:
+        if name not in remaining:
             raise InputError(f"the checkpoint lacks the array {name}: its config describes another network")
-        array = torch.from_numpy(np.array(left.pop(name), dtype=np.float32))
+        array = torch.from_numpy(np.array(remaining.pop(name), dtype=np.float32))
         array = array.T if name.endswith(".kernel") else array
         if array.shape != target.shape:
             raise InputError(
-                f"the checkpoint's array {name} is {tuple(array.shape)}, its config asks for {tuple(target.shape)}"
+                f"the checkpoint's array {name} is {tuple(array.shape)}, its config requires {tuple(target.shape)}"
             )
         target.copy_(array)
-    if left:
-        raise InputError(f"the checkpoint has {len(left)} arrays that its config does not explain: {', '.join(left)}")
+    if remaining:
+        raise InputError(
+            f"the checkpoint has {len(remaining)} arrays that its config does not use: {', '.join(remaining)}"
+        )
 
 
 def targets(policy: NetworkPolicy, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the published name of every array and the tensor of ours that it fills; of `arrays`, names are read."""
+    """Yield the published name of every array and the tensor that it fills.
+
+    Args:
+        policy: Policy to fill.
+        arrays: Arrays of the checkpoint, of which the names are read.
+    """
     actor, critic = policy.actor.module, policy.critic.module
     assert isinstance(actor, Actor) and isinstance(actor.mean, nn.Sequential) and isinstance(critic, nn.Sequential)
     statistics = sorted({name.rpartition(".")[0] for name in arrays if name.startswith("run_stats.")})
     if len(statistics) != 1:
-        raise InputError(f"the checkpoint has {len(statistics)} sets of observation statistics, one is needed")
+        raise InputError(f"the checkpoint has {len(statistics)} sets of observation statistics: exactly one is needed")
     for name in ("mean", "var", "count"):
         yield f"{statistics[0]}.{name}", getattr(policy.normalizer, name)
     yield "params.log_std", actor.exploration.log_std
     for part, trunk in (("actor", actor.mean[1]), ("critic", critic[1])):
         for prefix, module in _layers(trunk, part):
             names = NORM if isinstance(module, nn.LayerNorm) else DENSE
-            for ours, theirs in names.items():
-                yield f"params.{prefix}.{theirs}", module.get_parameter(ours)
+            for name, published in names.items():
+                yield f"params.{prefix}.{published}", module.get_parameter(name)
         yield from _gates(trunk, part)
 
 
@@ -86,7 +97,7 @@ def _block(block: ResidualBlock, prefix: str) -> Iterator[tuple[str, nn.Module]]
 
 
 def _mixture(trunk: nn.Module, part: str) -> Iterator[tuple[str, nn.Module]]:
-    """Layers come in threes: dense or mixture, norm, activation; then the head."""
+    """Yield the layers of a mixture-of-experts trunk: groups of dense or mixture, norm, activation; then the head."""
     *hidden, head = trunk.children()
     for index, (layer, norm) in enumerate(zip(hidden[0::3], hidden[1::3], strict=True)):
         if isinstance(layer, MixtureLayer):
@@ -102,7 +113,7 @@ def _mixture(trunk: nn.Module, part: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _gates(trunk: nn.Module, part: str) -> Iterator[tuple[str, Tensor]]:
-    """The residual blocks' learned gates, each (1,)."""
+    """Yield the learned gates of the residual blocks, each (1,)."""
     blocks = [m for m in trunk.children() if isinstance(m, ResidualBlock)]
     for index, block in enumerate(blocks):
         if block.gate is not None:

@@ -1,4 +1,4 @@
-"""Networks from normalised observation to output: plain and gated residual (paper Eq. 11)."""
+"""Networks from normalized observations to outputs: plain and gated residual (paper Eq. 11)."""
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,14 @@ HEAD_GAIN = 0.01  # outputs start near zero
 
 
 def activation(name: str) -> nn.Module:
+    """Return the activation function of a name. Raises InputError if it is unknown."""
     if name not in ACTIVATIONS:
         raise InputError(f"unknown activation {name!r}{nearest(name, list(ACTIVATIONS))}")
     return ACTIVATIONS[name]()
 
 
 def dense(inputs: int, outputs: int, gain: float) -> nn.Linear:
-    """A linear layer with orthogonal weights and zero bias."""
+    """Return a linear layer from `inputs` to `outputs` with orthogonal weights times `gain` and zero bias."""
     layer = nn.Linear(inputs, outputs)
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
@@ -25,7 +26,7 @@ def dense(inputs: int, outputs: int, gain: float) -> nn.Linear:
 
 
 def layer_norm(width: int, epsilon: float) -> nn.Module:
-    """LayerNorm with scale and offset; epsilon 0: none."""
+    """Return a LayerNorm with scale and offset, or the identity if epsilon is 0."""
     return nn.LayerNorm(width, epsilon) if epsilon else nn.Identity()
 
 
@@ -33,6 +34,15 @@ class PlainTrunk(nn.Sequential):
     """Dense, LayerNorm, activation for each width; then the head."""
 
     def __init__(self, inputs: int, hidden: list[int], outputs: int, name: str, epsilon: float = 1e-5):
+        """Initialize the layers.
+
+        Args:
+            inputs: Number of inputs.
+            hidden: Widths of the hidden layers.
+            outputs: Number of outputs.
+            name: Activation, a key in ACTIVATIONS.
+            epsilon: Added to the variance in every LayerNorm; 0: no LayerNorm.
+        """
         layers: list[nn.Module] = []
         for width in hidden:
             layers += [dense(inputs, width, SQRT2), layer_norm(width, epsilon), activation(name)]
@@ -50,15 +60,20 @@ class PlainTrunk(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """skip(x) + w * LN(Dense(act(LN(Dense(x))))), then the activation; w a learned gate sigmoid(g), or 0.1.
+    """act(skip(x) + w * LN(Dense(act(LN(Dense(x)))))), where w is a learned gate sigmoid(g) or 0.1.
 
-    The gate starts at sigmoid(-2) = 0.12, so the block starts close to act(skip(x)). skip is the identity, or where the
-    width changes a linear layer. Nothing normalises its output, so its gain decides how much of the activation's
-    curvature the block has: with the published gain of 1 a skip from few inputs to many units (10 to 64) gives each
-    unit a standard deviation of 0.4, where SiLU is nearly a straight line.
+    The gate is initially sigmoid(-2) = 0.12, so the block is initially close to act(skip(x)). skip is the identity, or
+    a linear layer if the width changes. Its output is not normalized, so its gain determines how nonlinear the block
+    is: with the published gain of 1 a skip from few inputs to many units (10 to 64) gives each unit a standard
+    deviation of 0.4, where SiLU is nearly linear.
 
     Args:
-        skip_gain: Of the orthogonal skip weights; 0: such that a unit varies as much as an input.
+        inputs: Number of inputs.
+        widths: Widths of the two dense layers; the second is the number of outputs.
+        name: Activation, a key in ACTIVATIONS.
+        gated: Whether w is learned; False: 0.1.
+        epsilon: Added to the variance in every LayerNorm; 0: no LayerNorm.
+        skip_gain: Gain of the orthogonal skip weights; 0: preserves the variance of the inputs.
     """
 
     def __init__(
@@ -79,13 +94,14 @@ class ResidualBlock(nn.Module):
         self.act = activation(name)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output (..., widths[1]) for x (..., inputs)."""
         h = self.second_norm(self.second(self.act(self.first_norm(self.first(x)))))
         weight = 0.1 if self.gate is None else torch.sigmoid(self.gate)
         return self.act(self.skip(x) + weight * h)
 
 
 class ResidualTrunk(nn.Sequential):
-    """Widths in pairs, a block each; an odd last width is a plain layer; then the head."""
+    """One block per pair of widths; an odd last width is a plain layer; then the head."""
 
     def __init__(
         self,

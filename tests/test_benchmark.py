@@ -111,6 +111,6 @@ def test_presets_are_swept_and_what_cannot_be_measured_is_left_out(tmp_path, cap
     capsys.readouterr()
     assert benchmark.main((*TOY, "num_envs=[1,4]", "ppo.minibatches=32", f"output={path}")) == 0
     assert [r["num_envs"] for r in json.loads(path.read_text())["results"]] == [4]
-    assert "left out: toy_arm, 1 worlds: ppo.minibatches=32" in capsys.readouterr().err
+    assert "skipped: toy_arm, 1 worlds: ppo.minibatches=32" in capsys.readouterr().err
     with pytest.raises(InputError, match="none of the settings"):
         benchmark.main((*TOY, "num_envs=[1,4]", "ppo.minibatches=320"))

@@ -210,7 +210,7 @@ def changed(folder: Path, **changes) -> None:
         ({"n_substeps": 10}, "control steps of 0.02 s"),
         ({"len_obs_history": 4}, "history"),
         ({"actor_hidden_layers": [64, 64]}, "LayerNorm_2"),
-        ({"actor_hidden_layers": [64, 64, 32]}, "asks for"),
+        ({"actor_hidden_layers": [64, 64, 32]}, "requires"),
         ({"actor_hidden_layers": "[64, 64"}, "list of widths"),
         ({"ppo_config": {"num_steps": "many"}}, "not as expected"),
     ],

@@ -186,7 +186,7 @@ def test_recordings_and_starts_are_matched_by_name(tmp_path):
         (tmp_path / f"{name}.csv").write_text("time,biceps\n0.0,1\n0.1,2\n0.2,1\n")
     read = read_recordings(tmp_path, ["trial01", "trial02", "trial03"])
     assert list(read) == ["trial01", "trial02"]
-    with pytest.raises(InputError, match="both fit"):
+    with pytest.raises(InputError, match="both match"):
         read_recordings(tmp_path, ["trial"])
     with pytest.raises(InputError, match="named after a trial"):
         read_recordings(tmp_path, ["other"])
@@ -249,5 +249,5 @@ def test_the_command_writes_report_tables_and_figures(played, tmp_path, capsys):
 
 def test_rollouts_without_a_latent_are_refused(tmp_path):
     rollouts(tmp_path)
-    with pytest.raises(InputError, match="hold no latent"):
+    with pytest.raises(InputError, match="contain no latent"):
         script("tools/latent.py").main([f"rollout={tmp_path / 'rollouts.npz'}", f"output={tmp_path}"])

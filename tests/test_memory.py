@@ -20,9 +20,9 @@ from muscle_torch.physics.memory import (
     FILL,
     Memory,
     estimate,
-    fitting,
-    full_memory_is_one_line,
     mujoco_bytes,
+    oom_as_input_error,
+    resolve_num_envs,
     warp_bytes,
 )
 from muscle_torch.rl import rows_at_once
@@ -113,11 +113,11 @@ def test_the_most_that_fits_fits_and_one_more_does_not():
 def test_what_does_not_fit_is_refused_with_a_number_that_does(tmp_path):
     memory = of("toy_arm")
     with pytest.raises(InputError) as caught:
-        fitting(load_config("toy_arm", num_envs=100_000_000), memory, CPU)
+        resolve_num_envs(load_config("toy_arm", num_envs=100_000_000), memory, CPU)
     fits = int(str(caught.value).split("num_envs=")[2].split()[0])
-    assert fitting(load_config("toy_arm", num_envs=fits), memory, CPU) == fits > 64
+    assert resolve_num_envs(load_config("toy_arm", num_envs=fits), memory, CPU) == fits > 64
     all_the_same = load_config("toy_arm", num_envs=100_000_000, check_memory=False)
-    assert fitting(all_the_same, memory, CPU) == 100_000_000
+    assert resolve_num_envs(all_the_same, memory, CPU) == 100_000_000
     done = train(*TOY, "num_envs=100000000", cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "would fit" in done.stderr
     assert not list(tmp_path.iterdir())
@@ -125,12 +125,12 @@ def test_what_does_not_fit_is_refused_with_a_number_that_does(tmp_path):
 
 def test_max_is_bounded_by_memory_and_threads():
     cfg = load_config("toy_arm", num_envs="max", threads=3)
-    assert fitting(cfg, of("toy_arm"), CPU) == 3 * 256
+    assert resolve_num_envs(cfg, of("toy_arm"), CPU) == 3 * 256
     large = Memory(world=2**30, fixed=0, passing=0, steps=1, chunk=1, motion=0)
-    free = fitting(cfg, large, CPU)
-    assert 1 <= free < 3 * 256 and fitting(cfg, large, CPU, sharing=2, processes=2) <= free + 1
+    free = resolve_num_envs(cfg, large, CPU)
+    assert 1 <= free < 3 * 256 and resolve_num_envs(cfg, large, CPU, sharing=2, processes=2) <= free + 1
     with pytest.raises(InputError, match="not one world"):
-        fitting(cfg, Memory(world=2**60, fixed=0, passing=0, steps=1, chunk=1, motion=0), CPU)
+        resolve_num_envs(cfg, Memory(world=2**60, fixed=0, passing=0, steps=1, chunk=1, motion=0), CPU)
     assert 0 < FILL < 1
 
 
@@ -156,11 +156,11 @@ def test_max_trains_and_goes_on_and_other_words_are_refused(tmp_path):
     ],
 )
 def test_running_out_is_one_line(error):
-    with pytest.raises(InputError, match="num_envs=6144 may fit"), full_memory_is_one_line(load_config(), 8192):
+    with pytest.raises(InputError, match="num_envs=6144 may fit"), oom_as_input_error(load_config(), 8192):
         raise error
-    with pytest.raises(InputError, match="out of memory"), full_memory_is_one_line(load_config(), 8192):
+    with pytest.raises(InputError, match="out of memory"), oom_as_input_error(load_config(), 8192):
         torch.empty(1 << 60)
-    with pytest.raises(RuntimeError, match="something else"), full_memory_is_one_line(load_config(), 8192):
+    with pytest.raises(RuntimeError, match="something else"), oom_as_input_error(load_config(), 8192):
         raise RuntimeError("something else")
 
 

@@ -80,7 +80,7 @@ def test_an_h5_file_is_the_same_clip(arm, tmp_path):
     assert clip.joint_names == arm.joint_names and clip.frequency == twin.frequency
     assert len(load_motion(folder, arm)) == 10
     (tmp_path / "broken.h5").write_bytes((folder / H5).read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"broken.h5 is damaged or no .h5 file") as caught:
+    with pytest.raises(InputError, match=r"broken.h5 is damaged or not an .h5 file") as caught:
         load_motion(tmp_path, arm)
     assert "\n" not in str(caught.value)
 
@@ -106,7 +106,7 @@ def test_a_jump_is_bridged_between_the_frames_beside_it():
 def test_a_jump_that_cannot_be_mended_is_one_line(jump):
     qpos = ramp()
     qpos[jump["at"] + 1 :, 1] += jump["by"]
-    message = rf"clip.npz: a jump of {jump['by']:.2f} rad after frame {jump['at']} cannot be mended"
+    message = rf"clip.npz: a jump of {jump['by']:.2f} rad after frame {jump['at']} cannot be bridged"
     with pytest.raises(InputError, match=message) as caught:
         bridged(qpos, "clip.npz")
     assert "\n" not in str(caught.value)

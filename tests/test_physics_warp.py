@@ -211,7 +211,7 @@ def test_full_buffers_are_counted_once_and_announced_once(capfd):
         assert warp.overflow() == counts
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning:")]  # once
     assert "constraints in 2 worlds" in line
-    assert "set physics.constraint_rows, which is 2, to more" in line
+    assert "increase physics.constraint_rows, now 2" in line
     two_balls = "".join(f'<body pos="{x} 0 .1"><freejoint/><geom size=".1"/></body>' for x in (0.0, 0.15))
     floor = '<geom type="plane" size="1 1 .1"/>'
     crowded = WarpPhysics(
@@ -222,7 +222,7 @@ def test_full_buffers_are_counted_once_and_announced_once(capfd):
     )
     crowded.step(torch.zeros(1, 0), SUBSTEPS)
     assert crowded.overflow()["contact candidates"] == 1
-    assert "set physics.contacts, which is 1, to more" in capfd.readouterr().err
+    assert "increase physics.contacts, now 1" in capfd.readouterr().err
 
 
 def test_buffers_hold_two_and_a_half_times_what_was_measured():

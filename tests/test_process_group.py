@@ -205,7 +205,7 @@ def test_a_process_that_dies_ends_all_with_the_reason_within_a_minute(tmp_path):
     killed = time.monotonic()
     (code, _, err), _ = finish(started, 70)
     assert code == 1 and time.monotonic() - killed < 60
-    assert "process 1" in err and "no sign of life" in err and len(err.splitlines()) == 1, err
+    assert "process 1" in err and "has sent no heartbeat" in err and len(err.splitlines()) == 1, err
     assert load_checkpoint(tmp_path / "runs" / "dead")["update"] >= 1
 
 

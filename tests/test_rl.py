@@ -207,7 +207,7 @@ def test_what_a_search_found_is_saved_before_the_first_update(tmp_path):
 
 
 def test_a_policy_without_anything_to_search_for_is_refused(tmp_path):
-    with pytest.raises(InputError, match="nothing to search"):
+    with pytest.raises(InputError, match="no parameters that cem can search"):
         small(tmp_path, 1, stages=["cem", "ppo"])
 
 

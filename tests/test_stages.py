@@ -169,9 +169,9 @@ def test_budgets_become_updates(settings, updates):
     [
         ({"stages": ["pppo"]}, "did you mean 'ppo'"),
         ({"stages": []}, "at least one algorithm"),
-        ({"stages": ["cem", "ppo"]}, r"cem has nothing to search in policy=gated_residual"),
-        ({"stages": ["ppo"], "stage_steps": [10, 10]}, r"stage_steps=\[10, 10\]: give one budget"),
-        ({"stages": ["ppo", "ppo"], "max_iterations": 1}, "at least one update each"),
+        ({"stages": ["cem", "ppo"]}, r"policy=gated_residual has no parameters that cem can search"),
+        ({"stages": ["ppo"], "stage_steps": [10, 10]}, r"stage_steps=\[10, 10\]: list one budget"),
+        ({"stages": ["ppo", "ppo"], "max_iterations": 1}, "at least one update for each"),
         ({**SEARCH, "cem": {"rounds": 0}}, "cem.rounds=0"),
         ({"ppo": {"num_steps": 16, "minibatches": 1000}}, "ppo.minibatches=1000 for 128 samples"),
     ],

@@ -13,7 +13,7 @@ from muscle_torch.physics import ACCELERATION_FIELDS
 from muscle_torch.physics import FIELDS as READ
 from muscle_torch.physics.warp_physics import WarpPhysics
 from muscle_torch.physics.warp_resets import FIELDS, Arena
-from muscle_torch.physics.warp_step import look
+from muscle_torch.physics.warp_step import update_kinematics
 
 WORLDS = 9  # three batches of four
 BODIES = ["toy_arm", "ball", "bimanual", pytest.param("fullbody", marks=pytest.mark.slow)]
@@ -94,7 +94,7 @@ def test_all_that_looking_writes_is_copied_back(name):
             continue
         values, kept = wp.to_torch(array), array.numpy().copy()
         values.fill_(1)
-        physics._launch(lambda: look(physics._m, d, physics._passive))
+        physics._launch(lambda: update_kinematics(physics._m, d, physics._passive))
         if not (values == 1).all():
             written.add(field.name)
         values.copy_(torch.from_numpy(kept))

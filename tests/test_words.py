@@ -6,16 +6,9 @@ from words import figures, sources
 
 DOCUMENTED, NAMED = 95, 70  # percent
 FOLDERS = [
-    *("muscle_torch/biomechanics", "muscle_torch/config", "muscle_torch/control", "muscle_torch/embodiments"),
-    *("muscle_torch/evaluation", "muscle_torch/motion", "muscle_torch/published", "muscle_torch/rendering"),
-    *(
-        "muscle_torch/retargeting",
-        "muscle_torch/storage",
-        "muscle_torch/errors.py",
-        "muscle_torch/rotations.py",
-        "envs",
-    ),
-    *(f"tools/{path.name}" for path in sorted((ROOT / "tools").glob("[a-z]*.py")) if path.stem != "benchmark"),
+    *(f"muscle_torch/{path.parent.name}" for path in sorted((ROOT / "muscle_torch").glob("*/__init__.py"))),
+    *("muscle_torch/errors.py", "muscle_torch/rotations.py", "models", "envs", "train.py", "tools/benchmarking"),
+    *(f"tools/{path.name}" for path in sorted((ROOT / "tools").glob("[a-z]*.py"))),
 ]
 
 

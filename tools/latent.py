@@ -1,9 +1,10 @@
 """Latent and muscles of policy=intention: `python tools/latent.py rollout=rollouts.npz emg=trials/ pairs.biceps=...`.
 
-rollout= is an archive of tools/evaluate.py archive=...; checkpoint= plays the motions first. How many directions latent
-and layers use (principal components), how well each muscle is forecast from joint angles, latent and the other muscles
-(simplex projection), and with emg= the excitations against EMG of the same trials: error, correlation, and what the
-best constant reaches. Prints tables and writes a folder with report.html, tables and figures.
+rollout= is an archive written by tools/evaluate.py archive=...; checkpoint= first plays the motions. The analysis
+contains the number of directions that latent and layers use (principal components), how well each muscle is forecast
+from joint angles, latent and the other muscles (simplex projection), and with emg= the agreement of excitations and EMG
+of the same trials: error, correlation, and the error of the best constant. It prints tables and writes a folder with
+report.html, tables and figures.
 """
 
 import dataclasses
@@ -21,28 +22,28 @@ class LatentOptions(TrialEmgSettings):
     """Options of the latent analysis."""
 
     rollout: str = key("", "rollout archive (.npz) of policy=intention, written by tools/evaluate.py archive=")
-    checkpoint: str = key("", "or the policy, checkpoint file or run folder: its motions are played first")
+    checkpoint: str = key("", "or checkpoint file or run folder of the policy; its motions are played first")
     motion: Any = key("", "checkpoint=: motions to play; empty: those of its training")
-    episode: int = key(-1, "which episode of the rollouts; -1: all")
-    emg: str = key("", "EMG of the same trials: a folder with a file a trial, or a file if there is one episode")
+    episode: int = key(-1, "index of the episode to analyse; -1: all")
+    emg: str = key("", "EMG of the same trials: a folder with one file per trial, or a file if there is one episode")
     pairs: dict[str, str] = key({}, "pairs.<channel>=<muscle of the model>")
     rate: float = key(0.0, "sampling rate of emg= if its files have no time column or a wrong one", "Hz")
-    start: float = key(0.0, "when the recordings reach the start of the trial", "s")
+    start: float = key(0.0, "time of the trial's start in the recordings", "s")
     starts: str = key("", "the same for each trial: a CSV with columns trial,start")
     muscles: list[str] = key([], "muscles to forecast; empty: those of pairs=, else the most active")
-    dimension: int = key(3, "values of each signal from which is forecast (published: 3)")
-    lag: int = key(1, "distance between them (published: 1)", "control steps")
-    horizon: int = key(5, "how far the forecast reaches (published: 5)", "control steps")
-    shuffles: int = key(20, "permutations that give the chance level")
+    dimension: int = key(3, "number of delayed values of each signal, E (published: 3)")
+    lag: int = key(1, "delay between them (published: 1)", "control steps")
+    horizon: int = key(5, "forecast horizon (published: 5)", "control steps")
+    shuffles: int = key(20, "number of permutations for the chance level")
     threads: int = key(0, "checkpoint=: physics threads on a CPU; 0: all cores")
     output: str = key("latent_report", "folder for the report, its tables and figures")
 
 
 def main(words: Sequence[str]) -> int:
-    """Analyze rollouts, write the report, and return the exit code."""
+    """Analyse rollouts, write the report, and return the exit code."""
     options = parse_words(LatentOptions, words)
     if bool(options.rollout) == bool(options.checkpoint):
-        raise InputError("nothing to analyse: write either rollout=<archive> or checkpoint=<run folder>")
+        raise InputError("nothing to analyse: set either rollout=<archive> or checkpoint=<run folder>")
     from muscle_torch.biomechanics.latent_analysis import (
         FORECAST_COLUMNS,
         VARIANCE_COLUMNS,
@@ -84,7 +85,7 @@ def read_rollouts(options: LatentOptions) -> Any:
 
     archive = read_archive(options.rollout) if options.rollout else roll_out(options)
     if options.episode >= len(archive.episodes):
-        raise InputError(f"there are {len(archive.episodes)} episodes, episode={options.episode}")
+        raise InputError(f"episode={options.episode}: choose 0 to {len(archive.episodes) - 1}, or -1 for all")
     if options.episode < 0:
         return archive
     return dataclasses.replace(archive, episodes=(archive.episodes[options.episode],))
@@ -118,7 +119,7 @@ def roll_out(options: LatentOptions) -> Any:
 
 
 def read_emg(options: LatentOptions, archive: Any) -> tuple[Any, list[str]]:
-    """Excitation and EMG of each pair, and what was left out or assumed."""
+    """Return excitation and EMG of each pair, and notes on omissions and assumptions."""
     from muscle_torch.biomechanics.trial_emg import compare_trials, read_recordings, read_starts
 
     names = [episode.name for episode in archive.episodes]

@@ -28,7 +28,7 @@ from muscle_torch.evaluation import evaluate as run_evaluation
 from muscle_torch.evaluation.validation import Validation
 from muscle_torch.models import load_policy, make_policy
 from muscle_torch.motion.load import absolute_paths
-from muscle_torch.physics.memory import estimate, fitting, free_memory, full_memory_is_one_line
+from muscle_torch.physics.memory import estimate, free_memory, oom_as_input_error, resolve_num_envs
 from muscle_torch.rl import Trainer, rows_at_once
 from muscle_torch.rl.ppo_update import count_minibatches
 from muscle_torch.rl.process_group import ProcessGroup
@@ -116,7 +116,7 @@ def fit_num_envs(cfg: Config, processes: ProcessGroup) -> tuple[Config, Any]:
             policy = make_policy(cfg.policy, probe, cfg.exploration)
         chunk = rows_at_once(probe.observation_size)
         memory = estimate(probe, policy, _with_counted_minibatches(cfg), device.type == "cuda", chunk)
-        number = fitting(cfg, memory, device, processes.local_size, processes.size)
+        number = resolve_num_envs(cfg, memory, device, processes.local_size, processes.size)
         if processes.first:
             print(memory.line(number // processes.size, free_memory(device)))
         probe.close()
@@ -175,7 +175,7 @@ def begin(trainer: Trainer, run: Run, processes: ProcessGroup) -> None:
 
 def report_out_of_memory(cfg: Config) -> Any:
     """Return a context that turns out-of-memory errors into one line that suggests a smaller num_envs."""
-    return full_memory_is_one_line(cfg, int(cfg.num_envs))
+    return oom_as_input_error(cfg, int(cfg.num_envs))
 
 
 def make_validation(trainer: Trainer) -> Validation | None:

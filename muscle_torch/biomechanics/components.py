@@ -1,4 +1,4 @@
-"""Principal components: in how many directions signals vary."""
+"""Principal components of signals."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from muscle_torch.errors import InputError
 class Variance(NamedTuple):
     """Variance of signals along their principal components."""
 
-    fractions: np.ndarray  # (C,) of the whole variance, falling
+    fractions: np.ndarray  # (C,) fractions of the total variance, descending
     total: float  # variance summed over the signals
-    directions: np.ndarray  # (C, C) principal directions, a row each, in the order of `fractions`
+    directions: np.ndarray  # (C, C) principal directions, one per row, in the order of `fractions`
 
     @property
     def participation(self) -> float:
-        """Effective number of directions: 1 if all variance lies in one, C if all have the same."""
+        """Participation ratio, the effective number of directions: 1 if one has all variance, C if all are equal."""
         return float(1.0 / np.square(self.fractions).sum())
 
     def leading(self, count: int) -> list[float]:
@@ -28,10 +28,13 @@ class Variance(NamedTuple):
 
 
 def principal_variance(trials: Sequence[np.ndarray]) -> Variance:
-    """Return the variance of signals (T, C) of several trials together.
+    """Return the principal components of signals, pooled over trials.
+
+    Args:
+        trials: Signals of each trial, (T, C).
 
     Raises:
-        InputError: Nothing varies.
+        InputError: The signals do not vary.
     """
     values = np.concatenate(trials).astype(float)
     centred = values - values.mean(axis=0)

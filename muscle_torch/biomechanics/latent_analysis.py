@@ -1,4 +1,4 @@
-"""What a policy with a latent computes: how many directions it uses, and what its signals tell of the muscles."""
+"""Analysis of a policy's latent: the number of directions it uses, and how well it predicts the muscles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from .trial_emg import MusclePair
 LATENT, SPREAD = "latent", "latent_std"
 VARIANCE_COLUMNS = ("signals", "size", "PC 1 [%]", "PC 2 [%]", "PC 3 [%]", "effective number", "variance")
 FORECAST_COLUMNS = ("forecast of", "from", "rho", "shuffled", "persistence", "forecasts")
-MOST_MUSCLES = 9  # forecast if none are named
+MOST_MUSCLES = 9  # forecast by default
 
 
 @dataclass(frozen=True)
 class ForecastSettings:
-    """Published: 3 values 1 step apart, 5 steps ahead."""
+    """Parameters of `forecast`; the defaults are the published ones."""
 
     dimension: int = 3
     lag: int = 1
@@ -40,7 +40,15 @@ class ForecastRow:
 
 @dataclass(frozen=True)
 class LatentAnalysis:
-    """Attributes: `variances` by name of the layer; `forecasts`; `pairs` with EMG, if there is any."""
+    """Result of the analysis.
+
+    Attributes:
+        archive: The analysed rollouts.
+        variances: Principal components of the latent and of each layer, by name.
+        forecasts: Forecasts of muscles and of their EMG.
+        pairs: Excitation and EMG of muscles, if there is any EMG.
+        notes: What was left out, and why.
+    """
 
     archive: RolloutArchive
     variances: dict[str, Variance]
@@ -66,16 +74,16 @@ def analyse_latents(
     """Return the variance of the latent and the layers, and forecasts of the muscles and of their EMG.
 
     Args:
-        archive: Rollouts of a policy that stores what it computes (policy=intention).
+        archive: Rollouts of a policy whose activations are stored (policy=intention).
         pairs: Excitation and EMG of muscles, if there is any.
-        muscles: To forecast; empty: those of `pairs`, else the most active ones.
-        settings: Of the forecasts.
+        muscles: Muscles to forecast; empty: those of `pairs`, else the most active ones.
+        settings: Parameters of the forecasts.
 
     Raises:
         InputError: The archive holds no latent, or a muscle does not exist.
     """
     if not archive.episodes or LATENT not in archive.episodes[0].network:
-        raise InputError("the rollouts hold no latent: they need a policy=intention, written by this version's "
+        raise InputError("the rollouts contain no latent: use policy=intention, and write them with this version's "
                          "tools/evaluate.py archive=")  # fmt: skip
     variances, notes = {}, []
     for name in archive.episodes[0].network:
@@ -114,7 +122,13 @@ def most_active(archive: RolloutArchive) -> list[str]:
 def targets_of(
     archive: RolloutArchive, muscles: Sequence[str], pairs: Sequence[MusclePair]
 ) -> dict[str, list[np.ndarray]]:
-    """Return what is forecast, by name: of each episode (T,), NaN where there is no EMG."""
+    """Return the target signals of each episode, (T,), by name; NaN where there is no EMG.
+
+    Args:
+        archive: Rollouts.
+        muscles: Muscles whose excitations are targets.
+        pairs: Pairs whose EMG is a target.
+    """
     targets = {
         muscle: [episode.excitation[:, archive.muscle_names.index(muscle)] for episode in archive.episodes]
         for muscle in muscles
@@ -129,12 +143,12 @@ def targets_of(
 
 
 def sources_of(archive: RolloutArchive, target: str) -> dict[str, list[np.ndarray]]:
-    """Return what is forecast from, by name: of each episode (T, columns). A muscle is none of its own sources."""
-    predictors = [index for index, name in enumerate(archive.muscle_names) if name != target]
+    """Return the source signals of each episode, (T, columns), by name; a target is not among its own sources."""
+    other_muscles = [index for index, name in enumerate(archive.muscle_names) if name != target]
     joints = [episode.qpos for episode in archive.episodes]
-    excitations = [episode.excitation[:, predictors] for episode in archive.episodes]
+    excitations = [episode.excitation[:, other_muscles] for episode in archive.episodes]
     sources = {"joint angles": joints, LATENT: [episode.network[LATENT] for episode in archive.episodes]}
-    if predictors:
+    if other_muscles:
         both = [np.concatenate(pair, axis=1) for pair in zip(joints, excitations, strict=True)]
         sources["joint angles and excitations"] = both
     return sources

@@ -1,4 +1,4 @@
-"""The page and the figures of `tools/latent.py`."""
+"""Report and figures of `tools/latent.py`."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from .latent_analysis import FORECAST_COLUMNS, LATENT, VARIANCE_COLUMNS, LatentA
 from .report import COLORS, GREY, Curve, Panel, Report, grid
 from .trial_emg import COLUMNS, GLOSSARY, MusclePair
 
-TRIALS = 5  # in the picture of latents
+TRIALS = 5  # shown in the figure of latents
 WORDS = (
     "PC: share of the variance along the first principal components, over all trials together",
     "effective number: (sum of variances)^2 / sum of their squares; 1 is one direction",
     "rho: correlation of forecast and signal, each trial forecast from the others (simplex); mean of trials",
-    "shuffled: 95th percentile of |rho| if what follows is permuted; persistence: r of the signal with itself as many "
-    "steps before",
+    "shuffled: 95th percentile of |rho| with permuted futures; persistence: r of the signal with itself one horizon "
+    "earlier",
 )
 
 
 def latent_report(analysis: LatentAnalysis) -> Report:
-    """Return the page of an analysis."""
+    """Return the report of an analysis."""
     archive = analysis.archive
     seconds = archive.dt * sum(len(episode.qpos) for episode in archive.episodes)
     report = Report(
@@ -49,7 +49,7 @@ def latent_report(analysis: LatentAnalysis) -> Report:
 
 
 def summary(analysis: LatentAnalysis) -> str:
-    """Return one sentence: how many directions the latent uses, and how muscles compare with EMG."""
+    """Return a summary: the number of directions of the latent, and the agreement of muscles with EMG."""
     parts = []
     if LATENT in analysis.variances:
         latent = analysis.variances[LATENT]
@@ -62,13 +62,13 @@ def summary(analysis: LatentAnalysis) -> str:
 
 def figures(analysis: LatentAnalysis) -> dict[str, Any]:
     """Return the figures by name."""
-    made: dict[str, Any] = {"emg": _emg(analysis.pairs)} if analysis.pairs else {}
-    made["latent"] = _latents(analysis)
+    by_name: dict[str, Any] = {"emg": _emg(analysis.pairs)} if analysis.pairs else {}
+    by_name["latent"] = _latents(analysis)
     if analysis.variances:
-        made["variance"] = _variances(analysis)
+        by_name["variance"] = _variances(analysis)
     if analysis.forecasts:
-        made["forecast"] = _forecasts(analysis)
-    return made
+        by_name["forecast"] = _forecasts(analysis)
+    return by_name
 
 
 def _emg(pairs: list[MusclePair]) -> Any:
@@ -76,9 +76,9 @@ def _emg(pairs: list[MusclePair]) -> Any:
     panels = []
     for pair in pairs:
         curves = []
-        for label, trials, colour in (("EMG", pair.emg, GREY), ("excitation", pair.excitation, COLORS[0])):
+        for label, trials, color in (("EMG", pair.emg, GREY), ("excitation", pair.excitation, COLORS[0])):
             values = np.stack([trial[:length] for trial in trials])
-            curves.append(Curve(label, values.mean(0), values.std(0), colour))
+            curves.append(Curve(label, values.mean(0), values.std(0), color))
         best = float(np.median(np.concatenate(pair.emg)))
         curves.append(Curve("best constant", np.full(length, best), None, COLORS[1], "--"))
         panels.append(Panel(f"{pair.muscle}: r {pair.r:.2f}", curves, floor=0.0))

@@ -1,4 +1,4 @@
-"""Simplex projection: forecast one signal from delay coordinates of others (Sugihara and May 1990)."""
+"""Simplex projection: forecast a signal from delay coordinates of other signals (Sugihara and May 1990)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,25 +10,25 @@ from muscle_torch.errors import InputError
 
 from .agreement import mean_of_known, pearson
 
-LEAST = 5  # forecasts of a trial
+LEAST = 5  # smallest number of forecasts in a trial
 
 
 class Forecast(NamedTuple):
-    """How well a signal is forecast; correlations are means over the trials."""
+    """Quality of a forecast; correlations are means over the trials."""
 
     rho: float  # Pearson's r of forecast and signal
-    shuffled: float  # 95th percentile of |rho| if the library's future is permuted: what chance gives
-    persistence: float  # r of the signal with itself `horizon` steps before: what no forecast needs
-    count: int  # forecasts
+    shuffled: float  # chance level: 95th percentile of |rho| if the library's future is permuted
+    persistence: float  # r of the signal with itself `horizon` steps earlier
+    count: int  # number of forecasts
 
 
 class Embedding(NamedTuple):
-    """Delay coordinates of trials and what follows them, N points of all trials one after the other."""
+    """Delay coordinates and future values of the target, N points of all trials concatenated."""
 
     points: np.ndarray  # (N, columns * dimension)
     present: np.ndarray  # (N,) target at the point
     future: np.ndarray  # (N,) target `horizon` steps later
-    trial: np.ndarray  # (N,)
+    trial: np.ndarray  # (N,) index of the trial
 
 
 def forecast(
@@ -40,20 +40,23 @@ def forecast(
     shuffles: int = 20,
     seed: int = 0,
 ) -> Forecast:
-    """Forecast a signal in each trial from the neighbours that its sources have in the other trials.
+    """Forecast a signal in each trial from nearest neighbours in the other trials.
 
-    A point is the sources' values now and at `dimension - 1` earlier steps, each column in units of its standard
-    deviation. Its `dimension + 1` nearest neighbours, weighted by exp(-distance / nearest distance), say what follows.
-    A single trial is forecast in its second half from its first.
+    A point consists of the sources' values at the current and `dimension - 1` earlier steps, each column in units of
+    its standard deviation. The forecast is the mean future value of its `dimension + 1` nearest neighbours, weighted by
+    exp(-distance / nearest distance). With a single trial, its second half is forecast from its first.
 
     Args:
-        sources: Of each trial, (T, columns).
-        targets: Of each trial, (T,); steps that hold NaN are left out.
-        dimension: Number of values of each column, E.
-        lag: Distance between them [steps].
-        horizon: How far the forecast reaches [steps].
-        shuffles: Permutations of the library's future.
-        seed: Of the permutations.
+        sources: Source signals of each trial, (T, columns).
+        targets: Target signal of each trial, (T,); steps with NaN are left out.
+        dimension: Number of delayed values of each column, E.
+        lag: Delay between them [steps].
+        horizon: Forecast horizon [steps].
+        shuffles: Number of permutations of the library's future.
+        seed: Seed of the permutations.
+
+    Returns:
+        Correlation of forecast and signal, its chance level, and the signal's persistence.
 
     Raises:
         InputError: A number is below 1, or the trials are too short.
@@ -77,9 +80,7 @@ def forecast(
         persistence.append(pearson(present, future))
         count += len(future)
     if not rhos:
-        raise InputError(
-            f"forecast: no trial has {LEAST} steps with what is {horizon} steps ahead: trials are too short"
-        )
+        raise InputError(f"forecast: no trial has {LEAST} steps with a value {horizon} steps ahead: use longer trials")
     levels = np.abs([mean_of_known(column) for column in zip(*chance, strict=True)])
     level = float(np.nanpercentile(levels, 95)) if np.isfinite(levels).any() else float("nan")
     return Forecast(mean_of_known(rhos), level, mean_of_known(persistence), count)
@@ -88,7 +89,14 @@ def forecast(
 def embed(
     sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], dimension: int, lag: int, horizon: int
 ) -> Embedding:
-    """Return the delay coordinates of all trials; see `forecast`.
+    """Return the delay coordinates of all trials.
+
+    Args:
+        sources: Source signals of each trial, (T, columns).
+        targets: Target signal of each trial, (T,).
+        dimension: Number of delayed values of each column, E.
+        lag: Delay between them [steps].
+        horizon: Forecast horizon [steps].
 
     Raises:
         InputError: No trial is long enough, or no source varies.
@@ -97,7 +105,7 @@ def embed(
     spread = pooled.std(axis=0)
     varying = spread > 1e-9 * max(1.0, float(np.abs(pooled).max()))
     if not varying.any():
-        raise InputError("forecast: nothing of what is forecast from varies")
+        raise InputError("forecast: none of the source signals varies")
     past = (dimension - 1) * lag
     parts: list[tuple[np.ndarray, ...]] = []
     for trial, (source, target) in enumerate(zip(sources, targets, strict=True)):
@@ -117,7 +125,7 @@ def embed(
 
 
 def _halves(embedding: Embedding, gap: int) -> Embedding:
-    """Return a single trial with its first half as library, trial -1; points that see both halves are left out."""
+    """Return a single trial with its first half marked as library (trial -1), without points that span both halves."""
     middle = len(embedding.trial) // 2
     half = np.zeros(len(embedding.trial), dtype=int)
     half[:middle] = -1

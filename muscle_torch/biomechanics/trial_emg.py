@@ -1,8 +1,8 @@
-"""EMG of short trials against the excitations of rollouts of the same trials, on one time base.
+"""Compare the EMG of short trials with the excitations of rollouts of the same trials, on a common time base.
 
-Leonardis et al. 2025 resample both to the same number of samples whatever time they cover, and score by the mean
-absolute error alone, which rewards a silent muscle. Here samples of the same instant are compared, and the error stands
-beside that of the best constant and of silence, and beside the correlation.
+Leonardis et al. 2025 resample both to the same number of samples regardless of their duration, and use only the mean
+absolute error, which favours silent muscles. Here samples of the same instant are compared, and the error is reported
+together with that of the best constant, that of silence, and the correlation.
 """
 
 import csv
@@ -24,20 +24,20 @@ from .series import TimeSeries
 
 COLUMNS = ("muscle", "channel", "trials", "time [s]", "MAE", "constant", "silence", "skill", "r", "r shuffled")
 GLOSSARY = (
-    "MAE: mean absolute difference of excitation and EMG, of their 98th percentile over all trials each being 1 only "
-    "for the EMG",
-    "constant: the MAE of the best constant, the median of the EMG over all trials; silence: that of no activity",
-    "skill: 1 - MAE / constant; above 0 the rollout says more than a constant",
+    "MAE: mean absolute difference of excitation and EMG; the EMG (not the excitation) is divided by its 98th "
+    "percentile over all trials",
+    "constant: MAE of the best constant, the median of the EMG over all trials; silence: MAE of no activity",
+    "skill: 1 - MAE / constant; above 0 the rollout is better than a constant",
     "r: Pearson's correlation, mean over trials; r shuffled: with the EMG of another trial",
 )
 
 
 @dataclass(frozen=True)
 class TrialEmgSettings(EmgSettings):
-    """Those of the published processing."""
+    """EMG settings with the defaults of the published processing."""
 
-    low_pass: float = key(1000.0, "noise above is removed; 0: not (published: 1000)", "Hz")
-    band_order: int = key(8, "Butterworth order of these, both passes together (published: 4 a pass)")
+    low_pass: float = key(1000.0, "low-pass against noise; 0: none (published: 1000)", "Hz")
+    band_order: int = key(8, "Butterworth order of these filters over both passes (published: 4 per pass)")
     envelope: float = key(50.0, "low-pass of the rectified signal (published: 50)", "Hz")
     normalise: str = key("none", "before the pooled percentile: none, max or mean of each trial")
     percentile: float = key(98.0, "the EMG of all trials is divided by this percentile of it (published: 98)")
@@ -48,8 +48,11 @@ class MusclePair:
     """Excitation and EMG of one muscle in every trial that has both.
 
     Attributes:
-        excitation, emg: At the same instants, of each trial (T,).
-        full_emg: At every control step of the rollout, NaN where there is none.
+        muscle: Muscle of the model.
+        channel: EMG channel.
+        trials: Names of the trials.
+        excitation: Excitation of each trial at the instants with EMG, (T,).
+        full_emg: Normalized EMG of each trial at every control step of the rollout; NaN where there is none.
         dt: Control step [s].
     """
 
@@ -62,10 +65,12 @@ class MusclePair:
 
     @property
     def emg(self) -> tuple[np.ndarray, ...]:
+        """Normalized EMG of each trial at the instants of `excitation`, (T,)."""
         return tuple(values[np.isfinite(values)] for values in self.full_emg)
 
     @property
     def mae(self) -> float:
+        """Mean absolute error of excitation and EMG."""
         return _mean_distance(self.excitation, self.emg)
 
     @property
@@ -80,11 +85,12 @@ class MusclePair:
 
     @property
     def r(self) -> float:
+        """Pearson's correlation of excitation and EMG, mean over the trials."""
         return mean_of_known([pearson(a, b) for a, b in zip(self.excitation, self.emg, strict=True)])
 
     @property
     def shuffled_r(self) -> float:
-        """Mean r of each trial's excitation with the EMG of every other trial, over the time that both last."""
+        """Mean r of each trial's excitation with the EMG of every other trial, over their common duration."""
         rs = []
         for i, a in enumerate(self.excitation):
             for j, b in enumerate(self.emg):
@@ -108,17 +114,17 @@ def compare_trials(
     settings: TrialEmgSettings,
     starts: Mapping[str, float],
 ) -> tuple[list[MusclePair], list[str]]:
-    """Return excitation and EMG of each pair, and in words what was left out or assumed.
+    """Return excitation and EMG of each pair, and notes on omissions and assumptions.
 
     Args:
-        archive: Rollouts whose first control step is the trial's start.
+        archive: Rollouts whose first control step is the start of the trial.
         recordings: EMG by name of the episode.
         pairs: Channel -> muscle of the model.
-        settings: Of the envelopes.
-        starts: Episode -> when its recording reaches the trial's start [s].
+        settings: Settings of the envelopes.
+        starts: Episode -> time of the trial's start in its recording [s].
 
     Raises:
-        InputError: A channel or muscle does not exist, or no trial has both at one time.
+        InputError: A channel or muscle does not exist, or no trial has both at a common time.
     """
     _check(archive, pairs, settings)
     lines: list[str] = []
@@ -130,7 +136,7 @@ def compare_trials(
             continue
         done = envelopes(raw.select(list(pairs)), settings)
         lines += [f"{episode.name}: {note}" for note in done.left_out]
-        # An excitation holds throughout its control step: it is compared with the EMG of the middle.
+        # An excitation is constant during its control step, so it is compared with the EMG at the middle of the step.
         time = starts.get(episode.name, 0.0) + archive.dt * (np.arange(len(episode.excitation)) + 0.5)
         series = done.series.at(time)
         shared = np.isfinite(series.values).all(axis=1)
@@ -146,7 +152,7 @@ def compare_trials(
             samples[channel].append((episode.name, excitation[shared], series[channel]))
     compared = [_pair(c, pairs[c], rows, settings.percentile, archive.dt) for c, rows in samples.items() if rows]
     if not compared:
-        raise InputError(f"no trial has rollout and EMG at one time: {'; '.join(lines[:3])}")
+        raise InputError(f"no trial has rollout and EMG at a common time: {'; '.join(lines[:3])}")
     return compared, lines
 
 
@@ -154,10 +160,10 @@ def read_recordings(path: str | Path, names: Sequence[str], rate: float = 0.0) -
     """Return the EMG recordings of episodes, by their name.
 
     Args:
-        path: A folder with a file a trial, whose stem contains the episode's name or is contained in it; or one file,
-            if there is one episode.
-        names: Of the episodes.
-        rate: Sampling rate [Hz], if the files have no time column.
+        path: A folder with one file per trial, whose stem contains the episode's name or is contained in it; or one
+            file, if there is one episode.
+        names: Names of the episodes.
+        rate: Sampling rate [Hz] if the files have no time column.
 
     Raises:
         InputError: There is no such file, or one name fits several files.
@@ -165,8 +171,8 @@ def read_recordings(path: str | Path, names: Sequence[str], rate: float = 0.0) -
     path = Path(path)
     if path.is_file():
         if len(names) != 1:
-            raise InputError(f"emg={path} is one file, the rollouts are {len(names)} trials: give a folder with a file "
-                             "a trial, or episode=")  # fmt: skip
+            raise InputError(f"emg={path} is one file, the rollouts are {len(names)} trials: use a folder with one "
+                             "file per trial, or episode=")  # fmt: skip
         return {names[0]: read_series(path, rate)}
     if not path.is_dir():
         raise InputError(f"emg={path} does not exist (in {Path.cwd()})")
@@ -174,18 +180,25 @@ def read_recordings(path: str | Path, names: Sequence[str], rate: float = 0.0) -
     recordings = {}
     for name in names:
         exact = [file for file in files if file.stem == name]
-        fitting = exact or [file for file in files if name in file.stem or file.stem in name]
-        if len(fitting) > 1:
-            raise InputError(f"emg={path}: {fitting[0].name} and {fitting[1].name} both fit trial {name}: rename one")
-        if fitting:
-            recordings[name] = read_series(fitting[0], rate)
+        matching = exact or [file for file in files if name in file.stem or file.stem in name]
+        if len(matching) > 1:
+            raise InputError(
+                f"emg={path}: {matching[0].name} and {matching[1].name} both match trial {name}: rename one"
+            )
+        if matching:
+            recordings[name] = read_series(matching[0], rate)
     if not recordings:
         raise InputError(f"emg={path}: no file is named after a trial, such as {names[0]}.csv")
     return recordings
 
 
 def read_starts(path: str, names: Sequence[str], start: float) -> dict[str, float]:
-    """Return when each trial starts on the clock of its recording [s]: from a CSV `trial,start`, else `start`.
+    """Return the time of each trial's start in its recording [s].
+
+    Args:
+        path: CSV with columns trial,start; empty: none.
+        names: Names of the trials.
+        start: Time for trials that are not in the CSV [s].
 
     Raises:
         InputError: The table cannot be read, or names no trial.
@@ -205,7 +218,7 @@ def read_starts(path: str, names: Sequence[str], start: float) -> dict[str, floa
 
 def _check(archive: RolloutArchive, pairs: Mapping[str, str], settings: TrialEmgSettings) -> None:
     if not pairs:
-        raise InputError("which channel is which muscle? write pairs.<channel>=<muscle of the model>")
+        raise InputError("pairs is empty: set pairs.<channel>=<muscle of the model>")
     for muscle in pairs.values():
         if muscle not in archive.muscle_names:
             raise InputError(

@@ -36,7 +36,7 @@ COLUMNS = {
 }
 
 
-NETWORK = "network_activity"  # names of what the policy computed; `episode_<i>_network_<name>` holds it
+NETWORK = "network_activity"  # names of the policy's activations; arrays `episode_<i>_network_<name>`
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Episode:
     joint_force: np.ndarray  # (T, joints) generalized force of muscles and motors after the step [N m or N]
     sensor_force: np.ndarray  # (T, sensors) contact force after the step [N]
     reference_step: np.ndarray  # (T,) frame of the reference after the step
-    network: dict[str, np.ndarray] = field(default_factory=dict)  # what the policy computed: name -> (T, width)
+    network: dict[str, np.ndarray] = field(default_factory=dict)  # activations of the policy: name -> (T, width)
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,9 @@ def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
 
 
 def _episode(arrays: Mapping[str, np.ndarray], prefix: str) -> Episode:
-    values: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
+    fields: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
     network = {str(name): arrays[f"{prefix}network_{name}"] for name in arrays.get(NETWORK, ())}
-    return Episode(**values | {"clip": int(values["clip"]), "name": str(values["name"]), "network": network})
+    return Episode(**fields | {"clip": int(fields["clip"]), "name": str(fields["name"]), "network": network})
 
 
 def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:

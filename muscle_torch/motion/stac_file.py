@@ -1,8 +1,8 @@
-"""Read joint angles that stac-mjx fitted to keypoints: its `.h5` files, or the same arrays as `.npz`.
+"""Read joint angles that stac-mjx fitted to keypoints: `.h5` files, or the same arrays as `.npz`.
 
-The clips of Leonardis et al. 2025 are such files. Their fit jumps now and then between two postures that put the
-keypoints at the same places; jumps are bridged, and velocities, which the files clip at 20 rad/s, are differentiated
-from the bridged angles.
+The clips of Leonardis et al. 2025 are such files. Their fit sometimes jumps between two postures with the same keypoint
+positions. Jumps are bridged, and velocities are differentiated from the bridged angles, because those in the files are
+clipped at 20 rad/s.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ from muscle_torch.errors import InputError
 
 from .clip import MotionClip, as_frequency, as_numbers
 
-# Name here -> name in the .h5 files. `frequency` is in no .h5 file.
+# Name here -> name in the .h5 files, which do not contain `frequency`.
 NAMES = {"joint_names": "names_qpos", "body_names": "names_xpos"}
 STORED = ("qpos", "xpos", "kp_data", "frequency", *NAMES)
 FREQUENCY = 200.0  # [Hz] of the published clips
-SOURCE = "stac-mjx: "  # before the path, in what a clip says of its source
+SOURCE = "stac-mjx: "  # prefix of the path in a clip's source
 RENAMED = {"elbow_joint": "elbow"}  # joint in the clips -> joint in the model
-LARGEST_STEP = 0.3  # [rad] between frames; more is a jump of the fit
-WIDEST_BRIDGE = 10  # frames on either side of a jump
-TOLERANCE = 1e-3  # [m] between a stored place of a body and ours; the published clips stay below half of it
+LARGEST_STEP = 0.3  # [rad] between frames; larger steps are jumps of the fit
+WIDEST_BRIDGE = 10  # largest number of frames replaced on either side of a jump
+TOLERANCE = 1e-3  # [m] between stored and computed body positions; the published clips stay below half of it
 
 
 def read_h5(path: Path) -> dict[str, np.ndarray]:
@@ -44,14 +44,21 @@ def read_h5(path: Path) -> dict[str, np.ndarray]:
             places = {name: NAMES.get(name, name) for name in STORED}
             return {name: np.asarray(file[place]) for name, place in places.items() if place in file}
     except OSError as error:
-        raise InputError(f"motion file {path} is damaged or no .h5 file ({error}); copy or download it again") from None
+        raise InputError(
+            f"motion file {path} is damaged or not an .h5 file ({error}); copy or download it again"
+        ) from None
 
 
 def stac_clip(arrays: dict[str, np.ndarray], embodiment: Embodiment, path: Path) -> MotionClip:
-    """Return the clip of a file of which `arrays` was read, its jumps bridged; columns as in the file.
+    """Return the clip of a file, with jumps bridged and columns as in the file.
+
+    Args:
+        arrays: Arrays of the file, under the names in STORED.
+        embodiment: Body of the clip.
+        path: The file.
 
     Raises:
-        InputError: An array is missing, the clip is another arm's, or a jump cannot be bridged.
+        InputError: An array is missing, the clip belongs to another arm, or a jump cannot be bridged.
     """
     missing = [name for name in ("qpos", "joint_names") if name not in arrays]
     if missing:
@@ -71,13 +78,17 @@ def stac_clip(arrays: dict[str, np.ndarray], embodiment: Embodiment, path: Path)
 
 
 def bridged(qpos: np.ndarray, where: str) -> np.ndarray:
-    """Return angles (T, joints) [rad] whose steps are all below LARGEST_STEP.
+    """Return joint angles without steps above LARGEST_STEP.
 
-    The frames around a jump, all joints of them, are replaced by a monotone cubic (PCHIP) through the frames before and
-    after; as few of them as suffice.
+    The frames around a jump are replaced, in all joints, by a monotone cubic (PCHIP) through the frames before and
+    after it; as few frames as possible are replaced.
+
+    Args:
+        qpos: Joint angles (T, joints) [rad].
+        where: File or clip, for error messages.
 
     Raises:
-        InputError: A jump is left even over 2 * WIDEST_BRIDGE frames, or too few frames stand beside it.
+        InputError: A jump remains even across 2 * WIDEST_BRIDGE frames, or there are too few frames beside it.
     """
     jumps = np.flatnonzero((np.abs(np.diff(qpos, axis=0)) > LARGEST_STEP).any(axis=1))
     for half in range(1, WIDEST_BRIDGE + 1):
@@ -88,18 +99,18 @@ def bridged(qpos: np.ndarray, where: str) -> np.ndarray:
         kept = np.all(np.abs(frames[:, None] - (jumps + 0.5)) > half, axis=1)
         if not (kept[0] and kept[-1]):
             break
-        mended = PchipInterpolator(frames[kept], qpos[kept], axis=0)(frames).astype(qpos.dtype)
-        if np.abs(np.diff(mended, axis=0)).max() <= LARGEST_STEP:
-            return mended
+        candidate = PchipInterpolator(frames[kept], qpos[kept], axis=0)(frames).astype(qpos.dtype)
+        if np.abs(np.diff(candidate, axis=0)).max() <= LARGEST_STEP:
+            return candidate
     size = np.abs(np.diff(qpos, axis=0))[jumps[0]].max()
     raise InputError(
-        f"{where}: a jump of {size:.2f} rad after frame {jumps[0]} cannot be mended: its surroundings jump too, or the "
-        "clip begins or ends there; cut it there or leave it out"
+        f"{where}: a jump of {size:.2f} rad after frame {jumps[0]} cannot be bridged: frames beside it jump too, or "
+        "the clip begins or ends there; cut the clip there or leave it out"
     )
 
 
 def without_repeats(clips: Iterable[MotionClip]) -> list[MotionClip]:
-    """Return clips without the recordings of stac-mjx that have the frames of an earlier one, whatever their names."""
+    """Return the clips without stac-mjx recordings that repeat the frames of an earlier one."""
     kept, recordings = [], set()
     for clip in clips:
         frames = clip.qpos.tobytes()
@@ -111,7 +122,7 @@ def without_repeats(clips: Iterable[MotionClip]) -> list[MotionClip]:
 
 
 def _check_same_arm(clip: MotionClip, arrays: dict[str, np.ndarray], embodiment: Embodiment, path: Path) -> None:
-    """Raise InputError unless the joints are the body's, and its bodies are where the clip has them."""
+    """Raise InputError unless the clip has the joints of the body and the same body positions in its first frame."""
     hint = "; the published clips need the published arm: embodiment.path=<mouse_arm.xml> (docs/mouse.md)"
     unknown = [name for name in clip.joint_names if name not in embodiment.joint_names]
     lacking = [name for name in embodiment.joint_names if name not in clip.joint_names]

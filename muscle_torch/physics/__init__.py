@@ -1,4 +1,4 @@
-"""W copies of one MuJoCo model stepped together, on a GPU or a CPU, behind one small contract."""
+"""Simulation of W copies of one MuJoCo model, on a GPU or a CPU, with one interface (`Physics`)."""
 
 import dataclasses
 import importlib
@@ -40,10 +40,13 @@ def __getattr__(name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What a backend may use.
+    """Device, threads and buffer sizes of a backend.
 
-    device: Where it runs. threads: Of MuJoCo C; 0: all cores. contacts, constraint_rows: Sizes of Warp's buffers, for a
-    world; None: measured.
+    Attributes:
+        device: Device of the simulation and of all tensors.
+        threads: Threads of MuJoCo C; 0: all cores.
+        contacts: Contact candidates per world that Warp's buffer holds; None: measured.
+        constraint_rows: Constraint rows per world that Warp's buffer holds; None: measured.
     """
 
     device: torch.device
@@ -61,7 +64,7 @@ def _mujoco(model: mujoco.MjModel, num_worlds: int, resources: Resources) -> Phy
 
 
 def _warp(model: mujoco.MjModel, num_worlds: int, resources: Resources) -> Physics:
-    from .warp_physics import WarpPhysics  # takes 2 s to import: only where it is used
+    from .warp_physics import WarpPhysics  # takes 2 s to import, so only if it is used
 
     return WarpPhysics(model, num_worlds, resources.device, resources.contacts, resources.constraint_rows)
 
@@ -78,20 +81,23 @@ def make_physics(
     contacts: int | None = None,
     constraint_rows: int | None = None,
 ) -> Physics:
-    """Return `num_worlds` copies of `model` on `device`.
+    """Make the physics of `num_worlds` copies of a model.
 
     Args:
-        model: The model; solver, iterations and integrator are its own.
-        num_worlds: W.
+        model: MuJoCo model; its options select solver, iterations and integrator.
+        num_worlds: Number of worlds, W.
         device: auto, cpu, cuda or cuda:N.
-        backend: mujoco (CPU, float64), warp (GPU or CPU, float32), auto (warp on CUDA, mujoco on a CPU).
-        threads: Of MuJoCo C; 0: all cores.
-        contacts: Contact candidates of a world, on average, that Warp's buffer holds; None: measured. MuJoCo C has no
-            such buffers.
-        constraint_rows: Constraint rows of a world that Warp's buffer holds; None: measured.
+        backend: mujoco (CPU, float64), warp (GPU or CPU, float32), or auto (warp on CUDA, mujoco on a CPU).
+        threads: Threads of MuJoCo C; 0: all cores.
+        contacts: Contact candidates per world, on average, that Warp's buffer holds; None: measured by a short
+            rollout. MuJoCo C has no such buffers.
+        constraint_rows: Constraint rows per world that Warp's buffer holds; None: measured.
+
+    Returns:
+        The physics; every world is at rest in the model's default pose.
 
     Raises:
-        InputError: The device, the backend or the model on that backend is not available.
+        InputError: Device or backend is unknown or not available, or the backend cannot simulate the model.
     """
     if num_worlds < 1:
         raise InputError(f"num_envs={num_worlds}: at least one world is needed")
@@ -106,7 +112,11 @@ def make_physics(
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device of auto (CUDA where there is one), cpu, cuda or cuda:N. Raises InputError where it is absent."""
+    """Return the torch device of auto (CUDA if available, else the CPU), cpu, cuda or cuda:N.
+
+    Raises:
+        InputError: The device is unknown or not available.
+    """
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -118,8 +128,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if chosen.type == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise InputError(f"device={chosen} but torch {torch.__version__} sees no CUDA device; use device=cpu")
+        raise InputError(f"device={chosen} but torch {torch.__version__} has no CUDA device; use device=cpu")
     index = torch.cuda.current_device() if chosen.index is None else chosen.index
     if index >= torch.cuda.device_count():
-        raise InputError(f"device={chosen} but there are only {torch.cuda.device_count()} CUDA devices")
+        raise InputError(f"device={chosen} but there are only {torch.cuda.device_count()} CUDA devices; use a lower N")
     return torch.device("cuda", index)

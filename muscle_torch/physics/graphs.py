@@ -1,4 +1,4 @@
-"""CUDA graphs of Warp's launches, recorded so that nothing else gets into them."""
+"""CUDA graphs of Warp's launches, recorded so that they contain nothing else."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ from muscle_torch.errors import InputError
 
 @contextmanager
 def garbage_collector_off() -> Iterator[None]:
-    """Keep Python's garbage collector from running; afterwards it is on or off as before.
+    """Disable Python's garbage collector inside the context; afterwards it is on or off as before.
 
-    An older graph in a reference cycle, collected during a capture, frees memory on the capturing device: the new graph
-    is then invalid, and its replay fails with CUDA error 901.
+    If an older graph in a reference cycle is collected during a capture, it frees memory on the capturing device. The
+    new graph is then invalid, and its replay fails with CUDA error 901.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -27,7 +27,7 @@ def garbage_collector_off() -> Iterator[None]:
 
 
 def refuse_in_capture(device: wp.Device) -> None:
-    """Raise InputError if the device records a graph: the physics has graphs of its own, which cannot be part of it."""
+    """Raise InputError if the device is recording a graph, because the physics' graphs cannot become part of it."""
     if device.is_capturing or (device.is_cuda and torch.cuda.is_current_stream_capturing()):
         raise InputError(
             "the physics cannot step, reset or be read inside the capture of another CUDA graph: keep physics.step and "
@@ -36,7 +36,11 @@ def refuse_in_capture(device: wp.Device) -> None:
 
 
 def capture(device: wp.Device, launches: Callable[[], None]) -> wp.Graph:
-    """Record launches into a graph, on CUDA on a side stream.
+    """Record launches into a graph; on CUDA on a side stream.
+
+    Args:
+        device: Warp's device.
+        launches: Launches the kernels.
 
     Raises:
         InputError: The device is recording another graph.

@@ -1,7 +1,7 @@
-"""How much memory a training takes, before it takes it: by worlds, body, network, rollout and motion.
+"""Estimate peak training memory before allocating it, from number of worlds, body, network, rollout and motion.
 
-An estimate for the peak of an update. What does not depend on the settings (libraries, kernels, a CUDA context) is
-left out: it is there already when free memory is asked for.
+Memory that does not depend on the settings (libraries, kernels, a CUDA context) is left out, because it is already
+allocated when the free memory is read.
 """
 
 import dataclasses
@@ -23,32 +23,42 @@ GIB = 2**30
 FLOAT = 4
 # Copies of a minibatch's observation and of each hidden layer's output that a backward pass keeps.
 BATCH_COPIES, LAYER_COPIES = 4, 6
-# Passing copies while statistics and values of a whole rollout are computed: of observations, of the widest layer.
+# Temporary copies of observations and of the widest layer while statistics and values of a rollout are computed.
 PASSING = 3
 NETWORK_COPIES = 9  # weights, gradients, two moments, the untrained policy, and all but the gradients while saving
-WORLD_PAGES = 192 * 1024  # of one world on MuJoCo C beside its fields; measured on the toy arm
-FILL = 0.8  # num_envs=max plans with this part of what is free
-WORLDS_A_THREAD = 256  # more worlds than this make a CPU no faster
+WORLD_PAGES = 192 * 1024  # bytes of one world on MuJoCo C besides its fields; measured on the toy arm
+FILL = 0.8  # fraction of the free memory that num_envs=max uses
+WORLDS_A_THREAD = 256  # more worlds do not make a CPU faster
 MOST_WORLDS = 65536
-FEW = (16, 32)  # worlds of which the memory is counted
+FEW = (16, 32)  # numbers of worlds whose memory is counted
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes of a training: `world` each, `fixed` once, `passing` for each row of a rollout of `steps` rows a world."""
+    """Peak memory of a training run.
+
+    Attributes:
+        world: Bytes per world.
+        fixed: Bytes that do not depend on the number of worlds.
+        passing: Temporary bytes for each row of a rollout that is being processed.
+        steps: Rows of the rollout per world.
+        chunk: Largest number of rows that are processed at once.
+        motion: Bytes of the motion library, part of `fixed`.
+    """
 
     world: int
     fixed: int
     passing: int
     steps: int
-    chunk: int  # rows at most that are passing at once
-    motion: int  # of `fixed`: the motion library
+    chunk: int
+    motion: int
 
     def total(self, worlds: int) -> int:
+        """Return the bytes for a number of worlds."""
         return self.fixed + worlds * self.world + min(worlds * self.steps, self.chunk) * self.passing
 
     def most(self, free: int) -> int:
-        """Worlds that fit into `free` bytes."""
+        """Return the number of worlds that fit into `free` bytes."""
         low, high = 0, MOST_WORLDS
         while low < high:
             middle = (low + high + 1) // 2
@@ -56,6 +66,12 @@ class Memory:
         return low
 
     def line(self, worlds: int, free: int | None) -> str:
+        """Return one line that summarizes the estimate.
+
+        Args:
+            worlds: Number of worlds.
+            free: Free memory [bytes]; None if unknown.
+        """
         known = "" if free is None else f", {free / GIB:.1f} GiB free"
         return (
             f"memory: about {self.total(worlds) / 2**20:,.0f} MiB for {worlds} worlds ({self.world / 2**20:.2f} MiB "
@@ -64,12 +80,12 @@ class Memory:
 
 
 def estimate(env: Any, policy: nn.Module, cfg: Config, on_gpu: bool, chunk: int) -> Memory:
-    """Estimate what training takes, for any number of environments.
+    """Estimate the memory of training, for any number of environments.
 
     Args:
         env: One environment of the run, on any device.
         policy: Its policy, with `actor` and `critic`.
-        cfg: The run.
+        cfg: Configuration of the run.
         on_gpu: Whether the run simulates with MuJoCo Warp on a GPU.
         chunk: Rows of observations that the learner processes at once.
     """
@@ -96,11 +112,21 @@ def _layer_widths(policy: nn.Module) -> list[int]:
     return [layer.out_features for layer in policy.modules() if isinstance(layer, nn.Linear)]
 
 
-def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1, processes: int = 1) -> int:
-    """The number of worlds to train with, all processes together. Raises InputError where those asked for do not fit.
+def resolve_num_envs(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1, processes: int = 1) -> int:
+    """Return the number of environments to train with, of all processes together.
 
-    num_envs=max: as many as 80 % of the free memory holds; on a CPU also at most 256 a thread, on a GPU 65,536. Rounded
-    down to a multiple of 64. sharing: processes that share this memory.
+    num_envs=max takes 80 % of the free memory, with at most 256 worlds per thread on a CPU and 65,536 on a GPU, rounded
+    down to a multiple of 64.
+
+    Args:
+        cfg: Configuration of the run.
+        memory: Its estimated memory.
+        device: Device of this process.
+        sharing: Number of processes that share this memory.
+        processes: Number of all processes.
+
+    Raises:
+        InputError: The requested number does not fit, or num_envs=max cannot be resolved.
     """
     free = free_memory(device)
     free = None if free is None else free // (sharing if device.type == "cpu" else 1)
@@ -116,7 +142,7 @@ def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1,
             )
         return cfg.num_envs
     if free is None:
-        raise InputError("num_envs=max: this system does not say how much memory is free; give a number")
+        raise InputError("num_envs=max: this system does not report its free memory; set a number")
     most = min(memory.most(int(FILL * free)), MOST_WORLDS)
     if device.type == "cpu":
         threads = cfg.threads or max(1, usable_cores() // sharing)
@@ -127,8 +153,13 @@ def fitting(cfg: Config, memory: Memory, device: torch.device, sharing: int = 1,
 
 
 @contextmanager
-def full_memory_is_one_line(cfg: Config, worlds: int) -> Iterator[None]:
-    """Running out of memory becomes an InputError with a smaller number of worlds. worlds: all that were asked for."""
+def oom_as_input_error(cfg: Config, worlds: int) -> Iterator[None]:
+    """Turn out-of-memory errors into an InputError that suggests a smaller num_envs.
+
+    Args:
+        cfg: Configuration of the run.
+        worlds: Number of environments that the run requested.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -142,30 +173,33 @@ def full_memory_is_one_line(cfg: Config, worlds: int) -> Iterator[None]:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can be had on the device; None where the system does not say."""
+    """Return the free memory of the device [bytes]; None if the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        available = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:
         return None
-    free = int(found[1]) * 1024 if found else None
+    free = int(available[1]) * 1024 if available else None
     limit = _container_limit()
     return limit if free is None else free if limit is None else min(free, limit)
 
 
 def mujoco_bytes(model: mujoco.MjModel) -> int:
-    """Of one world on MuJoCo C."""
+    """Return the memory of one world on MuJoCo C [bytes]."""
     data = mujoco.MjData(model)
     mujoco.mj_step(model, data)
-    # The arena is large, but the system gives out only the pages that were used; a fifth more for copies of fields.
+    # The arena is large, but the system allocates only the pages that were used; a fifth more for copies of fields.
     return int(1.2 * (data.nbuffer + data.maxuse_arena)) + WORLD_PAGES
 
 
 def warp_bytes(model: mujoco.MjModel, contacts: int | None = None, rows: int | None = None) -> int:
-    """Return what one more world takes on MuJoCo Warp: its arrays, and the temporary ones of a physics step.
+    """Return the memory of one more world on MuJoCo Warp [bytes]: its arrays, and temporary ones of a physics step.
 
-    contacts, rows: sizes of the buffers (`physics.contacts`, `physics.constraint_rows`); None: as measured.
+    Args:
+        model: MuJoCo model.
+        contacts: `physics.contacts`; None: measured.
+        rows: `physics.constraint_rows`; None: measured.
     """
     import warp as wp
 
@@ -181,7 +215,7 @@ def warp_bytes(model: mujoco.MjModel, contacts: int | None = None, rows: int | N
         for worlds in FEW:
             data = buffers.make_data(model, worlds)
             sizes.append(array_bytes(data) + scratch_bytes(m, data))
-    # worlds that are reset are computed in a batch of their own
+    # worlds that are reset are computed in a separate batch
     return int((1 + 1 / PART) * (sizes[1] - sizes[0]) / (FEW[1] - FEW[0]))
 
 
@@ -190,14 +224,14 @@ def _rounded(worlds: int) -> int:
 
 
 def _is_of_memory(error: BaseException) -> bool:
-    """Warp, and torch on a CPU, raise RuntimeErrors."""
+    """Return whether an error is an out-of-memory error; Warp, and torch on a CPU, raise RuntimeErrors."""
     text = str(error).lower()
     known = ("out of memory", "can't allocate memory", "failed to allocate", "not enough memory")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in text for part in known)
 
 
 def _container_limit() -> int | None:
-    """What a container (cgroup v2) leaves."""
+    """Return the memory that a container (cgroup v2) may still allocate [bytes]; None if it sets no limit."""
     try:
         limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
     except OSError:

@@ -1,4 +1,4 @@
-"""MuJoCo C on the CPU: `mujoco.batch.Batch`, one MjData a world, a C++ thread pool that releases the GIL."""
+"""MuJoCo C on the CPU: `mujoco.batch.Batch`, one MjData per world, and a C++ thread pool that releases the GIL."""
 
 import logging
 
@@ -24,20 +24,27 @@ _WARNING = mujoco.mjtWarning
 _INVALID = [w.value for w in (_WARNING.mjWARN_BADQPOS, _WARNING.mjWARN_BADQVEL, _WARNING.mjWARN_BADQACC)]
 _INVALID.append(_WARNING.mjWARN_BADCTRL.value)
 _OVERFLOWS = {"contacts": _WARNING.mjWARN_CONTACTFULL.value, "constraints": _WARNING.mjWARN_CNSTRFULL.value}
-# MjData fields of sites that a site rigidly at its body's frame shares, to the bit, with the body
+# A site at its body's frame has the body's pose, to the bit: site field -> body field.
 _OF_BODY = {"site_xpos": "xpos", "site_xmat": "xmat"}
 
 _log = logging.getLogger(__name__)
 
 
 class MujocoPhysics(Physics):
-    """W worlds in float64 on `threads` threads (0: all cores this process may use).
+    """W worlds in float64 on a pool of threads.
 
-    A step is `Batch.step(nstep, stage=VEL)` of a persistent batch, which runs mj_step2, mj_step x (n-1), mj_step1:
-    the same qpos to the bit as plain mj_step, and position and velocity fields that agree with it at no extra cost.
+    A step is `Batch.step(nstep, stage=VEL)` of a persistent batch, which runs mj_step2, mj_step x (n-1), mj_step1. The
+    new qpos equals that of plain mj_step to the bit, and position and velocity fields agree with it at no extra cost.
     """
 
     def __init__(self, model: mujoco.MjModel, num_worlds: int, threads: int = 0):
+        """Put all worlds to rest in the model's default pose.
+
+        Args:
+            model: MuJoCo model.
+            num_worlds: W.
+            threads: Number of threads; 0: all cores that this process may use.
+        """
         self.model = model
         self.num_worlds = num_worlds
         self.device = torch.device("cpu")
@@ -132,9 +139,9 @@ class MujocoPhysics(Physics):
         return row
 
     def _run(self, call, **arguments) -> np.ndarray:
-        """Runs a batch call; returns (W,) bool: worlds in which it warned of bad numbers or failed."""
+        """Run a batch call; return which worlds failed or had warnings of bad numbers, bool (W,)."""
         self._fresh.clear()
-        # MuJoCo's own reset of a bad world clears its counters, so only counts from zero can be trusted
+        # When MuJoCo resets a bad world it clears its counters, so only counts from zero are reliable.
         self._batch.warning[:] = 0
         try:
             call(**arguments)
@@ -147,7 +154,7 @@ class MujocoPhysics(Physics):
         return counts[:, _INVALID].any(1) | (self._batch.status != 0) | ~finite
 
     def _resolve(self, name: str, rows: tuple[int, ...] | None) -> tuple[str, tuple[int, ...] | None]:
-        """The field actually read: a thousand sites cost 3 % of a step to copy, their bodies nothing."""
+        """Return the field and rows to read: copying a thousand sites takes 3 % of a step, their bodies nothing."""
         if name in _OF_BODY and rows is not None:
             picked = list(rows)
             if (self.model.site_sameframe[picked] == mujoco.mjtSameFrame.mjSAMEFRAME_BODY).all():
@@ -167,6 +174,6 @@ class MujocoPhysics(Physics):
 
 
 def quiet_warnings() -> None:
-    """MuJoCo's warnings go to Python's logging, not to the terminal and MUJOCO_LOG.TXT; a user's handler stays."""
+    """Send MuJoCo's warnings to Python's logging, not to the terminal and MUJOCO_LOG.TXT, unless a handler is set."""
     if mujoco.get_mju_user_warning() is None:
         mujoco.set_mju_user_warning(lambda message: _log.debug("MuJoCo: %s", message))

@@ -1,19 +1,19 @@
-"""Worlds whose numbers are broken: marked, and held in the model's default pose until they are reset.
+"""Mark broken worlds (NaN or huge numbers) and hold them in the model's default pose until they are reset.
 
-The solver turns until the last world has converged. A world whose numbers explode keeps it turning up to the limit for
-all the others; none such reaches it. (A world of NaNs, for which every comparison with the tolerance is false, leaves
-the solver of MuJoCo Warp 3.17 after one turn, because its line search returns 0: that is chance rather than design.)
-As on MuJoCo C such a world stands in the default pose afterwards, and its numbers are finite.
+The solver iterates until the last world has converged, so one diverging world would make all others iterate up to the
+limit; broken worlds are therefore kept out of it. (A world of NaNs, for which every comparison with the tolerance is
+false, leaves the solver of MuJoCo Warp 3.17 after one iteration because its line search returns 0; this is not
+guaranteed.) As on MuJoCo C such a world is in the default pose afterwards, and its numbers are finite.
 """
 
-# Kernels are Warp's language, of which only the grammar is Python's.
+# Kernels are written in Warp's language, which shares only its grammar with Python.
 # pyright: reportIndexIssue=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 # pyright: reportOperatorIssue=false, reportCallIssue=false, reportArgumentType=false
 
 import mujoco_warp as mjw
 import warp as wp
 
-_LARGEST = wp.constant(1e10)  # MuJoCo's mjMAXVAL: beyond it a number is as bad as NaN
+_LARGEST = wp.constant(1e10)  # MuJoCo's mjMAXVAL: larger numbers are treated as NaN
 
 
 @wp.func
@@ -92,9 +92,14 @@ def _free_of_forces(
 
 
 def freeze_broken(m: mjw.Model, d: mjw.Data, broken: wp.array) -> None:
-    """Mark worlds of which a number is NaN or beyond 1e10, and put all marked ones to rest in the default pose.
+    """Mark worlds with a number that is NaN or beyond 1e10, and put all marked ones to rest in the default pose.
 
-    broken: (W,) int, 1: broken. Positions must be looked at afterwards.
+    Run `update_kinematics` afterwards.
+
+    Args:
+        m: The model on the device.
+        d: The worlds.
+        broken: Marks (W,) int, 1: broken.
     """
     size = (d.nworld, max(a.shape[1] for a in (d.qpos, d.qvel, d.act, d.ctrl)))
     wp.launch(_mark, size, [d.qpos, d.qvel, d.act, d.ctrl], [broken])
@@ -102,9 +107,13 @@ def freeze_broken(m: mjw.Model, d: mjw.Data, broken: wp.array) -> None:
 
 
 def freeze_diverging(d: mjw.Data, broken: wp.array) -> None:
-    """Mark worlds that accelerate by NaN or beyond 1e10, and take forces and constraints off all marked ones.
+    """Mark worlds whose acceleration is NaN or beyond 1e10, and remove forces and constraints from all marked ones.
 
-    To be called before the solver, which then finds their acceleration, 0, at once.
+    Call it before the solver, which then solves these worlds (acceleration 0) without iterating.
+
+    Args:
+        d: The worlds.
+        broken: Marks (W,) int, 1: broken.
     """
     wp.launch(_mark_diverging, d.qacc_smooth.shape, [d.qacc_smooth], [broken])
     wp.launch(_free_of_forces, d.qacc_smooth.shape, [broken], [d.qacc_smooth, d.qfrc_smooth, d.qacc_warmstart, d.nefc])

@@ -1,4 +1,4 @@
-"""How many contacts and constraint rows Warp's fixed-size buffers must hold: 2.5 times what a short rollout needs."""
+"""Sizes of Warp's contact and constraint buffers: 2.5 times what a short rollout needs."""
 
 import dataclasses
 import math
@@ -20,8 +20,8 @@ _SUBSTEPS = 5
 _EVERY = 10  # control steps between two counts of contact candidates
 _SAFETY = 2.5
 _ROUND = 8  # sizes are multiples of this
-_GENEROUS = 256  # contact candidates a world while they are counted
-# Pairs of geometry types, the smaller first, for which MuJoCo Warp has no collider of their own.
+_GENEROUS = 256  # contact candidates per world while they are counted
+# Pairs of geometry types, the smaller first, for which MuJoCo Warp has no specific collider.
 _CONVEX = {
     (first.value, second.value)
     for (first, second), kind in collision_driver.MJ_COLLISION_TABLE.items()
@@ -31,11 +31,13 @@ _CONVEX = {
 
 @dataclasses.dataclass(frozen=True)
 class Buffers:
-    """Sizes of the buffers. Worlds share one for contacts, and have one each for constraint rows.
+    """Sizes of the buffers. The worlds share one buffer for contacts, and each has one for constraint rows.
 
-    contacts: contact candidates of a world on average. convex: those that need the general convex collider, 0 if the
-    model has none such. rows: constraint rows of a world. crowded: contact candidates of the most crowded world, for
-    batches of few worlds.
+    Attributes:
+        contacts: Contact candidates per world, on average.
+        convex: Candidates that need the general convex collider, of `contacts`; 0 if the model has none.
+        rows: Constraint rows of a world.
+        crowded: Contact candidates of the most crowded world, for batches of few worlds.
     """
 
     contacts: int
@@ -44,14 +46,24 @@ class Buffers:
     crowded: int
 
     def make_data(self, model: mujoco.MjModel, worlds: int) -> mjw.Data:
-        """Return the data of `worlds` worlds on Warp's current device."""
+        """Return the data of a number of worlds on Warp's current device.
+
+        Args:
+            model: MuJoCo model.
+            worlds: Number of worlds.
+        """
         contacts = max(self.contacts * worlds, self.crowded)
         convex = min(contacts, max(self.convex * worlds, self.crowded)) if self.convex else 0
         sizes = {"nconmax": self.contacts, "naconmax": contacts, "naccdmax": convex, "njmax": self.rows}
         return mjw.make_data(model, nworld=worlds, **sizes)
 
     def with_sizes(self, contacts: int | None, rows: int | None) -> "Buffers":
-        """Return the same with other sizes of the buffers for contacts and for constraint rows; None: unchanged."""
+        """Return a copy with other sizes of the buffers.
+
+        Args:
+            contacts: Contact candidates per world; None: unchanged.
+            rows: Constraint rows per world; None: unchanged.
+        """
         if contacts is not None:
             self = dataclasses.replace(self, contacts=contacts, convex=min(contacts, self.convex), crowded=contacts)
         return self if rows is None else dataclasses.replace(self, rows=rows)
@@ -60,8 +72,12 @@ class Buffers:
 def calibrate(model: mujoco.MjModel, m: mjw.Model) -> Buffers:
     """Return 2.5 times the largest numbers in a short rollout of random excitations from random poses.
 
-    The poses are drawn within half the joint ranges without regard to contact, so they penetrate more than any motion
-    does: an upper bound rather than a typical value. m: the model on Warp's current device.
+    The poses are drawn from the middle half of the joint ranges without regard to contact, so they penetrate more than
+    any motion: the result is an upper bound rather than a typical value.
+
+    Args:
+        model: MuJoCo model.
+        m: The model on Warp's current device.
     """
     quiet_warnings()  # some random poses are violent
     batch = Batch(model, _WORLDS)
@@ -95,7 +111,7 @@ def _enough(largest: float) -> int:
 
 
 def _candidates(model: mujoco.MjModel, m: mjw.Model, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many pairs of geometries come near in poses (P, nq), and how many of these are convex, each (P,)."""
+    """Return the contact candidates in poses (P, nq), and how many of them need the convex collider, each (P,)."""
     if not m.opt.run_collision_detection or not model.ngeom:
         return np.zeros(len(poses)), np.zeros(len(poses))
     d = mjw.make_data(model, nworld=len(poses), nconmax=_GENEROUS, naccdmax=0, njmax=0)
@@ -115,7 +131,7 @@ def _candidates(model: mujoco.MjModel, m: mjw.Model, poses: np.ndarray) -> tuple
 
 
 def _random_poses(model: mujoco.MjModel, rng: np.random.Generator) -> np.ndarray:
-    """(worlds, nq): limited joints uniform in the middle half of their range, everything else at qpos0."""
+    """Return poses (worlds, nq): limited joints uniform in the middle half of their range, all else at qpos0."""
     poses = np.tile(model.qpos0, (_WORLDS, 1))
     single = np.isin(model.jnt_type, (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE))
     joints = np.flatnonzero(single & model.jnt_limited.astype(bool))
@@ -126,7 +142,7 @@ def _random_poses(model: mujoco.MjModel, rng: np.random.Generator) -> np.ndarray
 
 
 def array_bytes(value: Any) -> int:
-    """Return the memory of all arrays in Warp's data."""
+    """Return the bytes of all arrays in Warp's data."""
     if isinstance(value, wp.array):
         return value.capacity or 0
     if dataclasses.is_dataclass(value):
@@ -135,9 +151,13 @@ def array_bytes(value: Any) -> int:
 
 
 def scratch_bytes(m: mjw.Model, d: mjw.Data) -> int:
-    """Return the memory of the temporary arrays of a physics step: collision, constraint solver, integration, paths.
+    """Return the bytes of the temporary arrays of a physics step: collision, constraint solver, integration, paths.
 
-    Counted as if none made room for another, for a graph may keep them apart.
+    They are counted as if they never shared memory, because a graph may keep them apart.
+
+    Args:
+        m: The model on the device.
+        d: The worlds.
     """
     collision = array_bytes(collision_driver.create_collision_context(d.naconmax)) + d.naccdmax * _convex_bytes(m)
     constraints = array_bytes(solver._create_solver_context(m, d))
@@ -151,7 +171,7 @@ def scratch_bytes(m: mjw.Model, d: mjw.Data) -> int:
 
 
 def _convex_bytes(m: mjw.Model) -> int:
-    """Return what the general collider keeps of one pair: an expanding polytope, and the faces that touch."""
+    """Return the bytes that the general collider needs for one pair: a polytope, and the faces in contact."""
     turns, polygon, degree = m.opt.ccd_iterations, max(m.npolygonmax, 16), max(m.nmeshdegmax, 3)
     vertices, faces = 10 + 2 * turns, 6 + MJ_MAX_EPAFACES * turns
     return 16 * vertices + 20 * faces + 4 * MJ_MAX_EPAHORIZON + 88 * polygon + 44 * degree

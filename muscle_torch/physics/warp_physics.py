@@ -1,4 +1,4 @@
-"""MuJoCo Warp in float32: on CUDA, or for tests on Warp's CPU device; one graph a control step on both."""
+"""MuJoCo Warp in float32, on CUDA or (for tests) on Warp's CPU device; a control step is one graph."""
 
 import logging
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from .graphs import capture, refuse_in_capture
 from .warp_broken import freeze_broken
 from .warp_budget import calibrate
 from .warp_resets import Resets
-from .warp_step import INTEGRATORS, accelerate, constrain, has_passive, look, put_model
+from .warp_step import INTEGRATORS, accelerate, constrain, has_passive, put_model, update_kinematics
 
 _STATE = ("qpos", "qvel", "act", "ctrl", "qacc_warmstart", "time")
 _OVERFLOWS = {
@@ -42,8 +42,9 @@ _log = logging.getLogger(__name__)
 class WarpPhysics(Physics):
     """W worlds on one device. `field()` gives zero-copy views of Warp's arrays.
 
-    A control step begins behind the parts that look where everything is (`warp_step.look`) and ends with them, so that
-    positions and velocities can be read. Of worlds that are reset all fields are computed, in small batches.
+    A control step begins after the position and velocity stages (`warp_step.update_kinematics`) and ends with them, so
+    that positions and velocities are up to date when they are read. All fields of worlds that are reset are computed in
+    small batches.
     """
 
     def __init__(
@@ -57,12 +58,12 @@ class WarpPhysics(Physics):
         """Compile and load all kernels, and put all worlds to rest in the model's default pose.
 
         Args:
-            model: The model; solver, iterations and integrator are its own.
+            model: MuJoCo model; its options select solver, iterations and integrator.
             num_worlds: W.
-            device: None: the CPU.
-            contacts: Contact candidates of a world, on average, that the buffer holds; None: measured by a short
+            device: Device of the simulation; None: the CPU.
+            contacts: Contact candidates per world, on average, that the buffer holds; None: measured by a short
                 rollout.
-            constraints: Constraint rows of a world that its buffer holds; None: measured.
+            constraints: Constraint rows per world that its buffer holds; None: measured.
 
         Raises:
             InputError: MuJoCo Warp cannot simulate the model.
@@ -70,7 +71,7 @@ class WarpPhysics(Physics):
         self.model = model
         self.num_worlds = num_worlds
         self.device = torch.device("cpu") if device is None else device
-        # no line for each of a hundred kernels; and on the CPU, where it is no news, none that there is no CUDA driver
+        # Silence the line that Warp prints for each of a hundred kernels, and on a CPU its warning of no CUDA driver.
         quiet = wp.LOG_ERROR if self.device.type == "cpu" else wp.LOG_WARNING
         wp.config.log_level = max(wp.config.log_level, quiet)
         wp.init()
@@ -89,12 +90,12 @@ class WarpPhysics(Physics):
 
     def reset(self, worlds: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         chosen = worlds.to(self.device).unsqueeze(1)
-        given = {"qpos": qpos, "qvel": qvel}
+        start = {"qpos": qpos, "qvel": qvel}
         for name in _STATE:
-            held = self._views[name]
-            mask = chosen if held.dim() == 2 else chosen.squeeze(1)
-            value = given[name].to(held) if name in given else torch.zeros_like(held)
-            torch.where(mask, value, held, out=held)
+            view = self._views[name]
+            mask = chosen if view.dim() == 2 else chosen.squeeze(1)
+            value = start[name].to(view) if name in start else torch.zeros_like(view)
+            torch.where(mask, value, view, out=view)
         self._chosen.copy_(chosen.squeeze(1))
         self._bad.mul_(1 - self._chosen)
         if self._in_small_batches:
@@ -132,33 +133,33 @@ class WarpPhysics(Physics):
         for name in (*_STATE, *ACCELERATION_FIELDS):
             self._views[name].copy_(state[name])
         self._bad.zero_()
-        self._moved()
+        self._refresh_kinematics()
 
     def set_model_field(self, name: str, values: Tensor) -> None:
         shape = model_field_shape(self.model, name)
-        held = getattr(self._m, name, None)
-        if name in mujoco.MjModel._setconst_inputs or not isinstance(held, wp.array) or not _is_batched(name):
+        array = getattr(self._m, name, None)
+        if name in mujoco.MjModel._setconst_inputs or not isinstance(array, wp.array) or not _is_batched(name):
             raise InputError(f"model field {name!r} cannot differ between worlds on Warp; use backend=mujoco for it")
-        given = per_world(values, self.num_worlds, shape, name).to(self.device, torch.float32)
-        if held.shape[0] != self.num_worlds:
+        rows = per_world(values, self.num_worlds, shape, name).to(self.device, torch.float32)
+        if array.shape[0] != self.num_worlds:
             with wp.ScopedDevice(self._wp_device):
-                held = wp.array(given.cpu().numpy(), dtype=held.dtype, shape=(self.num_worlds, *held.shape[1:]))
-                held._is_batched = True  # pyright: ignore  (Warp's own mark)
-            setattr(self._m, name, held)
+                array = wp.array(rows.cpu().numpy(), dtype=array.dtype, shape=(self.num_worlds, *array.shape[1:]))
+                array._is_batched = True  # pyright: ignore  (Warp's own mark)
+            setattr(self._m, name, array)
             self._resets.add_model_field(name)
-            self._graphs.clear()  # they hold the old array's address
-        wp.to_torch(held).copy_(given.reshape(wp.to_torch(held).shape))
-        self._moved()
+            self._graphs.clear()  # they contain the old array's address
+        wp.to_torch(array).copy_(rows.reshape(wp.to_torch(array).shape))
+        self._refresh_kinematics()
 
     def overflow(self) -> dict[str, int]:
         bits = wp.to_torch(self._d.overflow)
-        found = bits.clone().cpu()
+        stored = bits.clone().cpu()
         bits.zero_()
-        counts = {kind: int(((found & int(bit)) != 0).sum()) for kind, bit in _OVERFLOWS.items()}
+        counts = {kind: int(((stored & int(bit)) != 0).sum()) for kind, bit in _OVERFLOWS.items()}
         counts = {kind: count for kind, count in counts.items() if count}
         rows, contacts = self.buffers.rows, self.buffers.contacts
-        remedies = dict.fromkeys(counts, f"set physics.contacts, which is {contacts}, to more")
-        remedies |= dict.fromkeys(_OF_ROWS, f"set physics.constraint_rows, which is {rows}, to more")
+        remedies = dict.fromkeys(counts, f"increase physics.contacts, now {contacts}")
+        remedies |= dict.fromkeys(_OF_ROWS, f"increase physics.constraint_rows, now {rows}")
         self._announce(counts, remedies)
         return counts
 
@@ -176,16 +177,16 @@ class WarpPhysics(Physics):
         self._bad, self._chosen = wp.to_torch(self._broken), wp.to_torch(self._resets.chosen)
 
     def _view(self, name: str) -> Tensor:
-        """Zero-copy torch view of a Data array, 3 x 3 matrices flattened as in MuJoCo's Python."""
+        """Return a zero-copy torch view of a Data array; 3 x 3 matrices are flattened as in MuJoCo's Python."""
         if name not in self._views:
             view = wp.to_torch(getattr(self._d, name))
             self._views[name] = view.flatten(2) if view.dim() == 4 else view
         return self._views[name]
 
     def _warm_up(self) -> None:
-        """Compiles and loads every kernel outside graph capture, then puts all worlds to the model's default pose."""
+        """Compile and load every kernel outside graph capture, then put all worlds into the model's default pose."""
         _log.info("loading Warp kernels on %s (the first time on a machine they compile for minutes)", self.device)
-        self._launch(lambda: look(self._m, self._d, self._passive))
+        self._launch(lambda: update_kinematics(self._m, self._d, self._passive))
         self._launch(lambda: self._control_step(1))
         self._chosen.fill_(1)
         self._launch(self._reset)
@@ -197,19 +198,19 @@ class WarpPhysics(Physics):
         wp.to_torch(self._d.overflow).zero_()
 
     def _run(self, key: object, launches: Callable[[], None]) -> None:
-        """Replays the launches, captured into one graph the first time, on torch's current stream."""
+        """Replay the launches on torch's current stream; the first call captures them into a graph named `key`."""
         refuse_in_capture(self._wp_device)
         if key not in self._graphs:
             self._graphs[key] = capture(self._wp_device, launches)
         wp.capture_launch(self._graphs[key], stream=self._stream())
 
     def _launch(self, launches: Callable[[], None]) -> None:
-        """Runs the launches one by one."""
+        """Run the launches one by one, without a graph."""
         with wp.ScopedDevice(self._wp_device), wp.ScopedStream(self._stream()):
             launches()
 
     def _stream(self) -> wp.Stream | None:
-        """Torch's current stream as Warp's; None on a CPU."""
+        """Return torch's current stream as a Warp stream; None on a CPU."""
         if not self._wp_device.is_cuda:
             return None
         return wp.stream_from_torch(torch.cuda.current_stream(self.device))
@@ -224,7 +225,7 @@ class WarpPhysics(Physics):
             accelerate(m, d, broken)
             integrate(m, d)
             freeze_broken(m, d, broken)
-            look(m, d, self._passive)
+            update_kinematics(m, d, self._passive)
 
     def _reset(self) -> None:
         freeze_broken(self._m, self._d, self._broken)
@@ -233,7 +234,7 @@ class WarpPhysics(Physics):
     def _forward(self) -> None:
         freeze_broken(self._m, self._d, self._broken)
         self._d.sensordata.zero_()
-        look(self._m, self._d, self._passive)
+        update_kinematics(self._m, self._d, self._passive)
         constrain(self._m, self._d)
         accelerate(self._m, self._d, self._broken)
 
@@ -245,7 +246,7 @@ class WarpPhysics(Physics):
             torch.where(chosen, self._views[name], values, out=self._views[name])
 
     def _can_reset_in_small_batches(self) -> bool:
-        """Whether the driver records a graph of loops within a loop, which `Resets` needs."""
+        """Return whether the driver records a graph of nested loops, which `Resets` needs."""
         if not self._wp_device.is_cuda:
             return True
         try:
@@ -256,16 +257,16 @@ class WarpPhysics(Physics):
             return False
         return True
 
-    def _moved(self) -> None:
-        """Brings positions and velocities up to date after the state was changed from outside."""
-        self._run("look", self._look)
+    def _refresh_kinematics(self) -> None:
+        """Update positions and velocities after the state was changed from outside."""
+        self._run("kinematics", self._kinematics)
 
-    def _look(self) -> None:
+    def _kinematics(self) -> None:
         freeze_broken(self._m, self._d, self._broken)
-        look(self._m, self._d, self._passive)
+        update_kinematics(self._m, self._d, self._passive)
 
 
 def _is_batched(name: str) -> bool:
-    """Whether MuJoCo Warp indexes this model array by world."""
+    """Return whether MuJoCo Warp indexes this model array by world."""
     annotation = mjw.Model.__annotations__[name]
     return getattr(annotation, "shape", ("",))[0] == "*"

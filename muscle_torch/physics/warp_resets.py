@@ -1,10 +1,10 @@
-"""All fields of worlds that were reset, computed in a small batch beside the others; the host need not know how many.
+"""Compute all fields of worlds that were reset in a small separate batch, without host synchronization.
 
-A graph fills the batch with worlds that were reset, computes them, copies the results back, and repeats that until none
-is left. A control step that ends few episodes then pays for few worlds, and one that ends none for nothing.
+A graph fills the batch with worlds that were reset, computes them, copies the results back, and repeats this until none
+is left. The cost of resets is thus proportional to their number, and zero if no episode ends.
 """
 
-# Kernels are Warp's language, of which only the grammar is Python's.
+# Kernels are written in Warp's language, which shares only its grammar with Python.
 # pyright: reportIndexIssue=false, reportAssignmentType=false, reportGeneralTypeIssues=false
 # pyright: reportOperatorIssue=false, reportCallIssue=false, reportArgumentType=false
 
@@ -18,11 +18,11 @@ import warp as wp
 
 from .warp_broken import freeze_broken
 from .warp_budget import Buffers
-from .warp_step import accelerate, constrain, look
+from .warp_step import accelerate, constrain, update_kinematics
 
-PART, FEWEST = 16, 4  # the batch holds a sixteenth of the worlds, and 4 at least
+PART, FEWEST = 16, 4  # the batch holds a sixteenth of the worlds, at least 4
 # Arrays of mjw.Data, (W, ...), that the position and velocity stages write, and those of the acceleration stage that
-# are read between two control steps. A test compares them with what `look` writes.
+# are read between two control steps. A test compares them with what `update_kinematics` writes.
 FIELDS = (
     *(
         "xpos",
@@ -65,7 +65,9 @@ def _take(count: wp.array[int], queue: wp.array[int], worlds: wp.array[int]):
 @wp.kernel(enable_backward=False)
 def _gather(worlds: wp.array[int], source: wp.array2d[int], target: wp.array2d[int]):
     slot, i = wp.tid()
-    target[slot, i] = source[wp.max(worlds[slot], 0), i]  # a free slot computes world 0 again, for nobody
+    target[slot, i] = source[
+        wp.max(worlds[slot], 0), i
+    ]  # an empty slot computes world 0 again; the result is discarded
 
 
 @wp.kernel(enable_backward=False)
@@ -88,10 +90,10 @@ def _leave(batch: int, count: wp.array[int]):
 
 
 class Arena:
-    """Memory for temporary arrays in the conditional part of a CUDA graph, where allocations are not allowed.
+    """Warp allocator for temporary arrays in the conditional part of a CUDA graph, where allocations are not allowed.
 
-    An allocator of Warp's. The launches of a part ask for the same memory each time: what they were given the first
-    time, outside any graph, is kept, and given again after `rewind`.
+    The launches of that part request the same sizes each time. Blocks that are allocated the first time, outside any
+    graph, are kept and returned again in the same order after `rewind`.
     """
 
     def __init__(self, device: torch.device):
@@ -100,19 +102,21 @@ class Arena:
         self._next = 0
 
     def rewind(self) -> None:
+        """Return the blocks from the first one on again."""
         self._next = 0
 
     def allocate(self, size_in_bytes: int) -> int:
+        """Return the address of the next block."""
         if self._next == len(self._blocks):
             self._blocks.append(torch.empty(size_in_bytes, dtype=torch.uint8, device=self._device))
         block = self._blocks[self._next]
         if block.numel() < size_in_bytes:
-            raise RuntimeError("the launches of a reset ask for other memory than the first time")
+            raise RuntimeError("the launches of a reset request more memory than the first time")
         self._next += 1
         return block.data_ptr()
 
     def deallocate(self, ptr: int, size_in_bytes: int) -> None:
-        """Keep it."""
+        """Keep the block for the next use."""
 
 
 class Resets:
@@ -124,12 +128,12 @@ class Resets:
         """Make the batch on Warp's current device.
 
         Args:
-            model: The model.
-            m: The same on the device.
+            model: MuJoCo model.
+            m: The model on the device.
             d: The worlds whose resets are computed.
             passive: `has_passive` of the model.
-            buffers: Sizes of its contact and constraint buffers, for a world.
-            broken: (W,) int: marked worlds are broken.
+            buffers: Sizes of the batch's contact and constraint buffers.
+            broken: Marks of broken worlds, (W,) int.
         """
         self.size = min(d.nworld, max(FEWEST, d.nworld // PART))
         self.chosen, self._queue = wp.zeros(d.nworld, dtype=int), wp.zeros(d.nworld, dtype=int)
@@ -150,7 +154,7 @@ class Resets:
         self._arena = Arena(torch.device(wp.device_to_torch(device))) if device.is_cuda else None
 
     def add_model_field(self, name: str) -> None:
-        """Follow a model array (W, ...) that now has a row for every world."""
+        """Register a model array (W, ...) that now has a row for every world."""
         array = getattr(self._m, name)
         rows = wp.empty((self.size, *array.shape[1:]), dtype=array.dtype)
         rows._is_batched = True  # pyright: ignore  (Warp's own mark)
@@ -176,11 +180,11 @@ class Resets:
             wp.launch(_leave, 1, [self.size], [self._count])
 
     def _compute(self, m: mjw.Model, d: mjw.Data) -> None:
-        """Run a forward pass at rest: activations, controls and warm starts of the batch are never other than 0."""
+        """Run a forward pass at rest: activations, controls and warm starts of the batch are always 0."""
         self._small_broken.zero_()
         freeze_broken(m, d, self._small_broken)
         d.sensordata.zero_()
-        look(m, d, self._passive)
+        update_kinematics(m, d, self._passive)
         constrain(m, d)
         accelerate(m, d, self._small_broken)
 
@@ -188,16 +192,16 @@ class Resets:
         return [(_words(getattr(self._m, name)), _words(rows)) for name, rows in self._of_worlds.items()]
 
     def _scratch(self) -> AbstractContextManager:
-        if self._arena is None:  # a CPU has no allocators to choose from, and its graphs may allocate
+        if self._arena is None:  # a CPU has a single allocator, and its graphs may allocate
             return nullcontext()
         self._arena.rewind()
         return wp.ScopedAllocator(self._d.qpos.device, self._arena)
 
 
 def _words(array: wp.array) -> wp.array:
-    """Return an array (W, ...) of any 4-byte numbers as whole numbers (W, n), in the same memory."""
+    """Return an array (W, ...) of 4-byte numbers as integers (W, n), in the same memory."""
     assert array.is_contiguous and array.capacity % 4 == 0
     words = wp.types.type_size_in_bytes(array.dtype) * array.size // array.shape[0] // 4
     view = wp.array(ptr=array.ptr, dtype=wp.int32, shape=(array.shape[0], words), device=array.device, copy=False)
-    view._memory_of = array  # pyright: ignore  (keeps it from being freed)
+    view._memory_of = array  # pyright: ignore  (keeps the memory alive)
     return view

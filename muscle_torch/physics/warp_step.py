@@ -1,7 +1,8 @@
-"""A physics step of MuJoCo Warp in its parts, and the models that cannot be simulated in such parts.
+"""Stages of a physics step of MuJoCo Warp, and the check for models that cannot be simulated by stages.
 
-`look` finds where everything is, `constrain` what holds it, `accelerate` how it moves; an integrator makes the next
-state. Together they are mjw.step, but for worlds whose numbers are broken (`warp_broken.py`).
+`update_kinematics` computes positions and velocities, `constrain` the constraints, `accelerate` forces and
+accelerations; an integrator then computes the next state. Together they equal mjw.step, except for broken worlds
+(`warp_broken.py`).
 """
 
 import copy
@@ -11,7 +12,7 @@ import mujoco
 import mujoco_warp as mjw
 import numpy as np
 import warp as wp
-from mujoco_warp._src.forward import _actuator_velocity  # within fwd_velocity; a part of its own only here
+from mujoco_warp._src.forward import _actuator_velocity  # part of fwd_velocity
 
 from muscle_torch.errors import InputError
 
@@ -22,27 +23,35 @@ _OF_CONSTRAINTS = [
     *(_SENSOR.mjSENS_JOINTLIMITPOS, _SENSOR.mjSENS_JOINTLIMITVEL, _SENSOR.mjSENS_TENDONLIMITPOS),
     *(_SENSOR.mjSENS_TENDONLIMITVEL, _SENSOR.mjSENS_GEOMDIST, _SENSOR.mjSENS_GEOMNORMAL, _SENSOR.mjSENS_GEOMFROMTO),
 ]
-# of a model: what makes tendons push by themselves, or bodies float
+# arrays of a model that give tendons passive forces, or bodies gravity compensation
 _PASSIVE = ("tendon_stiffness", "tendon_stiffnesspoly", "tendon_damping", "tendon_dampingpoly", "body_gravcomp")
 
 
-def look(m: mjw.Model, d: mjw.Data, passive: bool) -> None:
-    """Run the position and velocity stages but for `constrain`; sensors of the acceleration stage stay.
+def update_kinematics(m: mjw.Model, d: mjw.Data, passive: bool) -> None:
+    """Run the position and velocity stages without `constrain`; sensors of the acceleration stage are unchanged.
 
-    passive: `has_passive` of the model.
+    Args:
+        m: The model on the device.
+        d: The worlds.
+        passive: `has_passive` of the model.
     """
     mjw.fwd_kinematics(m, d)
     mjw.transmission(m, d)
     mjw.sensor_pos(m, d)
-    find_velocities(m, d, passive)
+    compute_velocities(m, d, passive)
     mjw.sensor_vel(m, d)
 
 
-def find_velocities(m: mjw.Model, d: mjw.Data, passive: bool) -> None:
-    """Run mjw.fwd_velocity, without its search for what the model has not.
+def compute_velocities(m: mjw.Model, d: mjw.Data, passive: bool) -> None:
+    """Run mjw.fwd_velocity; if the model has no passive forces of tendons and bodies, without the loops over them.
 
-    It looks for springs, dampers and armature of each tendon at every degree of freedom, and for a float of each body
-    at every one.
+    mjw.fwd_velocity checks every degree of freedom for springs, dampers and armature of each tendon, and for gravity
+    compensation of each body.
+
+    Args:
+        m: The model on the device.
+        d: The worlds.
+        passive: `has_passive` of the model.
     """
     if passive:
         mjw.fwd_velocity(m, d)
@@ -51,13 +60,18 @@ def find_velocities(m: mjw.Model, d: mjw.Data, passive: bool) -> None:
     wp.launch(_actuator_velocity, d.actuator_velocity.shape, [d.qvel, *moment], [d.actuator_velocity])
     mjw.com_vel(m, d)
     joints_only = copy.copy(m)
-    joints_only.ntendon, joints_only.nbody = 0, 1  # of bodies the world, which has no weight
+    joints_only.ntendon, joints_only.nbody = 0, 1  # of the bodies only the world, which has no weight
     mjw.passive(joints_only, d)
     mjw.rne(m, d)
 
 
 def constrain(m: mjw.Model, d: mjw.Data) -> None:
-    """Compute inertia, contacts and the rows of the constraints."""
+    """Compute inertia, contacts and constraint rows.
+
+    Args:
+        m: The model on the device.
+        d: The worlds.
+    """
     mjw.crb(m, d)
     if m.opt.run_collision_detection:
         mjw.collision(m, d)
@@ -65,9 +79,14 @@ def constrain(m: mjw.Model, d: mjw.Data) -> None:
 
 
 def accelerate(m: mjw.Model, d: mjw.Data, broken: wp.array) -> None:
-    """Compute muscle forces, constraint forces, accelerations and their sensors, which add up: clear them first.
+    """Compute muscle forces, constraint forces, accelerations and their sensors.
 
-    broken: (W,) int; worlds that would keep the solver from converging are marked there, and held still.
+    Clear `d.sensordata` first: touch sensors add to it.
+
+    Args:
+        m: The model on the device.
+        d: The worlds.
+        broken: (W,) int; worlds that would keep the solver from converging are marked here and held at rest.
     """
     mjw.fwd_actuation(m, d)
     mjw.fwd_acceleration(m, d, factorize=True)
@@ -79,16 +98,16 @@ def accelerate(m: mjw.Model, d: mjw.Data, broken: wp.array) -> None:
 
 
 def _runge_kutta(m: mjw.Model, d: mjw.Data) -> None:
-    """Integrate as mjw.rungekutta4; sensors of the acceleration stage stay those of the step's start, as in C.
+    """Integrate by mjw.rungekutta4, and keep the acceleration sensors of the step's start, as MuJoCo C does.
 
-    It evaluates all stages anew at three more points, and leaves positions and velocities of the last of them.
+    mjw.rungekutta4 evaluates all stages at three more points, and leaves positions and velocities of the last one.
     """
     sensors = wp.clone(d.sensordata)
     mjw.rungekutta4(m, d)
     wp.copy(d.sensordata, sensors)
 
 
-# mjtIntegrator -> what takes the state from the start of a substep, where all stages are known, to its end
+# mjtIntegrator -> function that computes the state at the end of a substep, after all stages at its start
 INTEGRATORS: dict[int, Callable[[mjw.Model, mjw.Data], None]] = {
     mujoco.mjtIntegrator.mjINT_EULER: mjw.euler,
     mujoco.mjtIntegrator.mjINT_RK4: _runge_kutta,
@@ -101,7 +120,7 @@ def put_model(model: mujoco.MjModel) -> mjw.Model:
     """Return the model on Warp's current device.
 
     Raises:
-        InputError: MuJoCo Warp cannot simulate it.
+        InputError: MuJoCo Warp cannot simulate the model.
     """
     try:
         _check(model)
@@ -111,11 +130,12 @@ def put_model(model: mujoco.MjModel) -> mjw.Model:
 
 
 def _check(model: mujoco.MjModel) -> None:
-    """What would need contacts or limits where a control step ends, which are computed where the next one begins.
+    """Raise NotImplementedError for features that a step by stages does not support.
 
-    And what a step made of parts leaves out: inertia of tendons, checks of flexible bodies.
+    At the end of a control step contacts and limits are not known yet: the next step computes them. Inertia of tendons
+    and flexible bodies are not implemented in the stages.
     """
-    refused = {
+    unsupported = {
         "adhesion": (model.actuator_trntype == mujoco.mjtTrn.mjTRN_BODY).any(),
         "tendon armature": model.tendon_armature.any(),
         "sensors of limits or distances": np.isin(model.sensor_type, _OF_CONSTRAINTS).any(),
@@ -124,13 +144,13 @@ def _check(model: mujoco.MjModel) -> None:
         "sleeping": model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP,
         "flexible bodies": model.nflex,
     }
-    for name, found in refused.items():
-        if found:
+    for name, present in unsupported.items():
+        if present:
             raise NotImplementedError(f"it has {name}.")
 
 
 def has_passive(model: mujoco.MjModel) -> bool:
-    """Whether anything but joints makes passive forces, or reads a tendon's velocity."""
+    """Return whether the model has passive forces besides those of joints, or a sensor of a tendon's velocity."""
     in_fluid = model.opt.density > 0 or model.opt.viscosity > 0 or model.opt.wind.any()
     sensed = (model.sensor_type == _SENSOR.mjSENS_TENDONVEL).any()
     return bool(in_fluid or sensed or any(getattr(model, name).any() for name in _PASSIVE))

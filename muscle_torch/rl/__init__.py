@@ -1,4 +1,4 @@
-"""Learning: algorithms on any `TrainingEnv`, in one or several processes; their optimizers and logging."""
+"""Reinforcement learning on any `TrainingEnv`, in one or several processes: algorithms, optimizers, logging."""
 
 from typing import TYPE_CHECKING
 

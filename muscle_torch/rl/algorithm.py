@@ -1,4 +1,4 @@
-"""What an algorithm provides. The trainer steps the environments for it, counts, logs, saves and resumes."""
+"""Interface of the algorithms. The trainer steps the environments for them, counts, logs, saves and resumes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,9 @@ from .process_group import ProcessGroup
 
 
 class Algorithm(ABC):
-    """One way of learning, a row of ALGORITHMS. For each update the trainer does, without gradients:
+    """A learning algorithm, a row of ALGORITHMS.
+
+    For each update the trainer runs, without gradients:
 
         for steps in algorithm.prepare(progress):
             observation = algorithm.begin(observation)
@@ -24,11 +26,11 @@ class Algorithm(ABC):
                 observation = env.restart(done)
         metrics = algorithm.update(observation)
 
-    The config's section of the algorithm's name holds its options.
+    The section of the config with the algorithm's name holds its options.
 
     Attributes:
-        counted: False if it only finds initial weights: its control steps do not count in `total_steps`, and it is
-            skipped in a run that starts from a checkpoint.
+        counted: False if the algorithm only searches initial weights: its control steps do not count in `total_steps`,
+            and a run that starts from a checkpoint skips it.
         warm_up: Whether the first rollout is only observed, so that statistics exist before the first update.
     """
 
@@ -36,28 +38,43 @@ class Algorithm(ABC):
     warm_up: ClassVar[bool] = False
 
     def __init__(self, env: TrainingEnv, policy: ActorCritic, cfg: Config, processes: ProcessGroup):
-        """Make what learning needs.
+        """Make optimizers and storage.
 
         Args:
-            env: This process's environments.
-            policy: What learns; alike on all processes.
-            cfg: Of the whole run.
-            processes: Those that train together.
+            env: Environments of this process.
+            policy: Policy to train; the same on all processes.
+            cfg: Configuration of the whole run.
+            processes: Group of the processes that train together.
         """
         self.env, self.policy, self.cfg, self.processes = env, policy, cfg, processes
 
     @classmethod  # noqa: B027
     def check(cls, env: TrainingEnv, policy: ActorCritic, cfg: Config) -> None:
-        """Raise InputError if a run of this algorithm could not begin."""
+        """Check whether the algorithm can run; by default always.
+
+        Args:
+            env: Environments of this process.
+            policy: Policy to train.
+            cfg: Configuration of the whole run.
+
+        Raises:
+            InputError: It cannot run with this environment, policy or configuration.
+        """
 
     @classmethod
     @abstractmethod
     def num_steps(cls, cfg: Config) -> int:
-        """Return the control steps of one update in each environment."""
+        """Return the number of control steps of one update in each environment."""
 
     @classmethod
     def num_updates(cls, cfg: Config, budget: float, num_envs: int) -> int:
-        """Return the number of updates for a budget [control steps] of `num_envs` environments; at least 1."""
+        """Return the number of updates for a budget, at least 1.
+
+        Args:
+            cfg: Configuration of the whole run.
+            budget: Control steps of all environments together.
+            num_envs: Number of environments of all processes.
+        """
         return max(1, round(budget / (num_envs * cls.num_steps(cfg))))
 
     def prepare(self, progress: float) -> Sequence[int]:
@@ -72,7 +89,7 @@ class Algorithm(ABC):
         """Begin a rollout; return the observation (W, D) to act on.
 
         Args:
-            observation: The newest one, (W, D); None if the environments are to be reset.
+            observation: The latest observation (W, D); None resets the environments.
         """
         return self.env.begin() if observation is None else observation
 
@@ -82,35 +99,35 @@ class Algorithm(ABC):
 
     @abstractmethod
     def record(self, step: Step, done: Tensor) -> bool:
-        """Store what the last action led to; return whether the rollout goes on.
+        """Store the result of the last action; return whether the rollout continues.
 
         Args:
-            step: What `env.advance` returned.
+            step: Result of `env.advance`.
             done: Which episodes have ended, bool (W,).
         """
 
     def observe(self) -> None:  # noqa: B027
-        """Take statistics of the rollout in; called after a warm-up, which has no update."""
+        """Add the rollout to the statistics; called after a warm-up, which has no update."""
 
     @abstractmethod
     def update(self, observation: Tensor) -> dict[str, float]:
         """Improve the policy; return metrics.
 
         Args:
-            observation: What follows the last control step, (W, D).
+            observation: Observation after the last control step, (W, D).
         """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return what exact resume needs and all processes have alike."""
+        """Return the state for exact resume that is the same on all processes."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Continue from a result of `state_dict`."""
 
     def shard_state(self) -> dict[str, Any]:
-        """Return what exact resume needs of this process's environments: tensors of first axis W."""
+        """Return the state for exact resume of this process's environments: tensors with first axis W."""
         return {}
 
     def load_shard_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
-        """Continue from what `shard_state` returned."""
+        """Continue from a result of `shard_state`."""

@@ -1,4 +1,4 @@
-"""The algorithms that `stages` can name."""
+"""Registry of the algorithms that `stages` may list."""
 
 from .algorithm import Algorithm
 from .cem import CEM

@@ -1,8 +1,8 @@
-"""How many observations are processed at once, where a whole rollout would take several times its memory."""
+"""Chunk size for processing the observations of a rollout, which would otherwise take several times its memory."""
 
-CHUNK = 1 << 26  # numbers
+CHUNK = 1 << 26  # scalars
 
 
 def rows_at_once(size: int) -> int:
-    """Return how many observations (size,) make one chunk, at least 1."""
+    """Return the number of observations of `size` scalars in one chunk, at least 1."""
     return max(1, CHUNK // size)

@@ -1,8 +1,8 @@
 """Cross-entropy method (CEM) over a small set of policy parameters, run before PPO.
 
-A handful of numbers that act on everything at once (reflex gains) are hard to improve by a policy gradient, whose
-exploration is per muscle and per step, and easy for a search that tries whole sets of them side by side, each in its
-own environments. Rubinstein and Kroese 2004; reflex gains obtained this way: Geyer and Herr 2010.
+A few parameters that act on all muscles at once (reflex gains) are hard to improve by a policy gradient, which explores
+per muscle and per step. A search that evaluates whole sets of them in parallel environments improves them easily.
+Rubinstein and Kroese 2004; reflex gains obtained this way: Geyer and Herr 2010.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,18 @@ from .algorithm import Algorithm
 from .contracts import ActorCritic, Searchable, Step, TrainingEnv, TrialEnv
 from .process_group import ProcessGroup
 
-ELITE = 6  # one candidate in so many is learned from
-KEEP = 0.3  # weight of the previous mean and spread: they must not collapse before the mean has arrived
-CHECK = 10  # control steps between two checks whether any environment is left
+ELITE = 6  # the elite is one sixth of the candidates
+KEEP = 0.3  # weight of the previous mean and spread, so that the spread does not collapse before the mean converges
+CHECK = 10  # control steps between two checks whether any environment is still active
 
 
 class CEM(Algorithm):
-    """Search a policy's `search_space` for some rounds, then let the policy adopt the mean of the best candidates.
+    """Search a policy's `search_space` for a number of rounds; the policy then adopts the mean of the best candidates.
 
-    An update is a round. All candidates of a round begin from the same starts, in the first of the round's trials at
-    the beginning of the motions; a candidate's score is the reward that its environments earn until they terminate.
-    Trials get longer each round: early rounds select candidates that do not fall immediately, later ones those that
-    stay upright. A search that is stopped before its last round adopts nothing.
+    An update is a round. All candidates of a round begin from the same starts; in its first trial these are the
+    beginnings of the motions. The score of a candidate is the reward that its environments collect until they
+    terminate. Trials get longer each round: early rounds select candidates that do not fall immediately, later ones
+    those that stay upright. If the search is stopped before its last round, the policy is not changed.
     """
 
     counted = False
@@ -39,10 +39,10 @@ class CEM(Algorithm):
         super().__init__(env, policy, cfg, processes)
         self.options, self.search = cfg.cem, cast(Searchable, policy)
         self.mean, self.spread = self.search.search_space()
-        # Alike on all processes: they try the same candidates.
+        # The same seed on all processes, so that they evaluate the same candidates.
         self._random = torch.Generator(device=self.mean.device).manual_seed(cfg.seed)
         self._count = min(self.options.candidates, env.num_envs)
-        self._owner = torch.arange(env.num_envs, device=env.device) % self._count
+        self._candidate_of_enver = torch.arange(env.num_envs, device=env.device) % self._count
         self._round, self._steps, self._trial, self._step = 0, 0, 0, 0
         self._candidates, self._earned_in_trials = self.mean.expand(self._count, -1), []
 
@@ -50,7 +50,7 @@ class CEM(Algorithm):
     def check(cls, env: TrainingEnv, policy: ActorCritic, cfg: Config) -> None:
         if not isinstance(policy, Searchable):
             name = policy.spec.get("name", type(policy).__name__)
-            raise InputError(f"stages={cfg.stages}: cem has nothing to search in policy={name}: leave cem out")
+            raise InputError(f"stages={cfg.stages}: policy={name} has no parameters that cem can search: remove cem")
         for name in ("rounds", "candidates", "trials", "steps"):
             if getattr(cfg.cem, name) < 1:
                 raise InputError(f"cem.{name}={getattr(cfg.cem, name)}: at least 1 is needed")
@@ -75,18 +75,18 @@ class CEM(Algorithm):
         return [self._steps] * options.trials
 
     def begin(self, observation: Tensor | None) -> Tensor:
-        """Begin a trial: candidate by candidate from the same starts; the first at the beginning, as in evaluation."""
+        """Begin a trial: all candidates from the same starts; in the first trial those of an evaluation."""
         num_envs, device = self.env.num_envs, self.env.device
         share = torch.arange(num_envs, device=device) // self._count
         drawn = self.env.draw(-(-num_envs // self._count), beginning=self._trial == 0)
         self._trial, self._step = self._trial + 1, 0
         self._earned_in_trials.append(torch.zeros(num_envs, device=device))
         self._alive = torch.ones(num_envs, dtype=torch.bool, device=device)
-        self._own = self._candidates[self._owner]
+        self._candidate_of_env = self._candidates[self._candidate_of_enver]
         return self.env.assign(tuple(values.to(device)[share] for values in drawn))
 
     def act(self, observation: Tensor) -> Tensor:
-        return self.search.search_action(observation, self._own)
+        return self.search.search_action(observation, self._candidate_of_env)
 
     def record(self, step: Step, done: Tensor) -> bool:
         self._alive = self._alive & ~step.terminated
@@ -102,8 +102,8 @@ class CEM(Algorithm):
         for earned_in_trial in self._earned_in_trials:
             earned = earned + earned_in_trial / self._steps
         earned = earned / self.options.trials
-        score = torch.zeros(self._count, device=self.env.device).index_add_(0, self._owner, earned)
-        environments = torch.bincount(self._owner, minlength=self._count).to(score)
+        score = torch.zeros(self._count, device=self.env.device).index_add_(0, self._candidate_of_enver, earned)
+        environments = torch.bincount(self._candidate_of_enver, minlength=self._count).to(score)
         score = self.processes.sum(score) / self.processes.sum(environments)
         best = self._candidates[score.topk(max(2, self._count // ELITE)).indices]
         self.mean = KEEP * self.mean + (1 - KEEP) * best.mean(0)

@@ -1,4 +1,4 @@
-"""Statistics of the episodes that a rollout saw."""
+"""Statistics of the episodes of a rollout."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ class EpisodeStatistics:
     """Returns and lengths of episodes, reward terms and errors of control steps; no host synchronization in `add`.
 
     Attributes:
-        episode_return, episode_length: Of the unfinished episodes so far, (W,).
-        finished: Sums over the episodes that ended in this rollout: number, return, length, early terminations, (4,).
-        terms: Sum over the control steps of this rollout of each term's mean over the environments, ().
+        episode_return, episode_length: Return and length of the unfinished episodes so far, (W,).
+        finished: Sums over the episodes that ended in this rollout, (4,): number, return, length, early terminations.
+        terms: Sum over this rollout's control steps of each term's mean over the environments, ().
     """
 
     def __init__(self, num_envs: int, device: torch.device):
@@ -23,17 +23,22 @@ class EpisodeStatistics:
         self._rewards: list[Tensor] = []
 
     def forget(self) -> None:
-        """Forget the unfinished episodes: all environments were reset."""
+        """Discard the unfinished episodes, after all environments were reset."""
         self.episode_return.zero_()
         self.episode_length.zero_()
 
     def begin(self) -> None:
-        """Begin a rollout; episodes go on."""
+        """Begin a rollout; unfinished episodes continue."""
         self.finished.zero_()
         self.terms, self._rewards = {}, []
 
     def add(self, step: Step, done: Tensor) -> None:
-        """Count one control step; done: which episodes have ended, bool (W,)."""
+        """Add one control step.
+
+        Args:
+            step: Result of the control step.
+            done: Which episodes have ended, bool (W,).
+        """
         self._rewards.append(step.reward)
         for name, value in step.terms.items():
             self.terms[name] = self.terms[name] + value.mean() if name in self.terms else value.mean()
@@ -46,7 +51,7 @@ class EpisodeStatistics:
         self.episode_length *= 1 - ended
 
     def metrics(self, processes: ProcessGroup) -> dict[str, float]:
-        """Return the means over the rollout's episodes and control steps, of all processes."""
+        """Return means over the episodes and control steps of the rollout, of all processes."""
         episodes, total_return, total_length, early = processes.sum(self.finished).tolist()
         means = torch.stack((torch.stack(self._rewards).mean(), *self.terms.values()))
         reward, *terms = processes.mean(means).tolist()

@@ -1,7 +1,7 @@
-"""Average gradients over processes while the backward pass still computes others.
+"""Average gradients over processes while the backward pass still computes the remaining ones.
 
-Not `DistributedDataParallel`: it synchronizes the forward pass of one wrapped module, whereas the loss calls actor and
-critic by themselves, and an update that trains only the critic does not reach all parameters.
+`DistributedDataParallel` is not used because it synchronizes the forward pass of one wrapped module, whereas the loss
+calls actor and critic separately, and an update that trains only the critic does not reach all parameters.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,23 +11,23 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-BUCKET = 25 << 20  # bytes that are exchanged together
+BUCKET = 25 << 20  # bytes of one all-reduce
 
 
 class GradientAverage:
     """All-reduces gradients in buckets, in the order in which the backward pass computes them.
 
-    The order is the same on all processes, which run the same graph. Parameters that a pass does not reach take no
-    part.
+    The order is the same on all processes because they run the same graph. Parameters that a pass does not reach are
+    left out.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], size: int, exchange: Callable[[Callable[[], Any]], Any]):
-        """Hook into the backward passes from now on.
+        """Register hooks for all later backward passes.
 
         Args:
-            parameters: Those whose gradients are averaged.
+            parameters: Parameters whose gradients are averaged.
             size: Number of processes.
-            exchange: Runs a collective, and handles processes that are gone.
+            exchange: Runs a collective, and handles lost connections.
         """
         self._size, self._exchange = size, exchange
         self._bucket: list[Tensor] = []
@@ -36,12 +36,12 @@ class GradientAverage:
         self._hooks = [parameter.register_post_accumulate_grad_hook(self._add) for parameter in parameters]
 
     def remove(self) -> None:
-        """Leave later backward passes alone."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
 
     def finish(self) -> None:
-        """Replace every gradient by the average, after the backward pass."""
+        """Replace every gradient by its average, after the backward pass."""
         self._send()
         for work, flat, gradients in self._sent:
             self._exchange(work.wait)

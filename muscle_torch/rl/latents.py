@@ -1,4 +1,4 @@
-"""Latents of a policy that draws them (`muscle_torch.rl.contracts.LatentPolicy`), beside a rollout."""
+"""Latents of a rollout of a policy that samples them (`muscle_torch.rl.contracts.LatentPolicy`)."""
 
 import torch
 from torch import Tensor
@@ -8,18 +8,24 @@ from .contracts import LatentPolicy, TrainingEnv
 
 
 class LatentRollout:
-    """What the loss needs to see the latents that acted, first axes (T, W).
+    """Storage from which the loss reconstructs the sampled latents, first axes (T, W).
 
     Attributes:
-        noise: From which each latent was drawn, (T, W, L).
-        previous: Latent of the step before, (T, W, L).
-        first: Whether an episode begins, so that `previous` says nothing, bool (T, W).
-        latent: The newest latents, (W, L).
+        noise: Noise of each latent, (T, W, L).
+        previous: Latent of the previous step, (T, W, L).
+        first: Whether an episode begins, so that `previous` has no meaning, bool (T, W).
+        latent: The latest latents, (W, L).
         begins: Whether an episode begins with the next step, bool (W,).
     """
 
     def __init__(self, policy: LatentPolicy, steps: int, env: TrainingEnv):
-        """Allocate the storage of `steps` = T control steps; `num_envs` and `device` of the environment are read."""
+        """Allocate the storage.
+
+        Args:
+            policy: Policy that samples the latents.
+            steps: Control steps of a rollout, T.
+            env: Its `num_envs` and `device` are read.
+        """
         shape, device = (env.num_envs, policy.latent_size), env.device
         self._policy, self._count = policy, 0
         self.noise = torch.zeros(steps, *shape, device=device)
@@ -29,13 +35,13 @@ class LatentRollout:
         self.begins = torch.ones(env.num_envs, dtype=torch.bool, device=device)
 
     def begin(self, reset: bool) -> None:
-        """Overwrite from the first step on; reset: all episodes begin anew."""
+        """Begin a rollout at the first step; `reset`: whether all environments are reset."""
         self._count = 0
         if reset:
             self.begins.fill_(True)
 
     def act(self, observation: Tensor) -> Distribution:
-        """Draw latents; return the distribution of actions for observations (W, D)."""
+        """Sample latents; return the distribution of actions for observations (W, D)."""
         step = self._count
         self.noise[step].normal_()
         self.previous[step], self.first[step] = self.latent, self.begins
@@ -45,19 +51,19 @@ class LatentRollout:
         return distribution
 
     def store_step(self, done: Tensor) -> None:
-        """Go on to the next step; episodes begin anew in the environments `done`, bool (W,)."""
+        """Advance to the next step; new episodes begin in the environments `done`, bool (W,)."""
         self.begins.copy_(done)
         self._count += 1
 
     def samples(self) -> dict[str, Tensor]:
-        """Return what `LatentLossActor` reads, first axes (T, W)."""
+        """Return the entries of a batch that `LatentLossActor` reads, first axes (T, W)."""
         return {"latent_noise": self.noise, "latent_previous": self.previous, "latent_first": self.first}
 
     def state(self) -> dict[str, Tensor]:
-        """Return what exact resume needs, first axis W."""
+        """Return the state for exact resume, first axis W."""
         return {"latent": self.latent.clone(), "latent_begins": self.begins.clone()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from a result of `state`."""
         self.latent.copy_(state["latent"])
         self.begins.copy_(state["latent_begins"])

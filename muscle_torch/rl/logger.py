@@ -1,6 +1,7 @@
-"""One flat dict of metrics an update: to the console, `metrics.jsonl` and TensorBoard.
+"""Write one flat dict of metrics per update to the console, `metrics.jsonl` and TensorBoard.
 
-The progress line is not tqdm's: in a log file (a scheduler's) tqdm leaves carriage returns, not one line an update.
+The progress line does not use tqdm, which writes carriage returns into a scheduler's log file instead of one line per
+update.
 """
 
 import errno
@@ -29,14 +30,23 @@ SPARE_BYTES = 64 * 1024
 
 
 class Logger:
-    """Metrics are named as in TensorBoard (`ppo/kl`); `step` is control steps so far, all worlds together.
+    """Log of a run.
 
-    A run that continues drops what was logged after its checkpoint, and TensorBoard is told to. What cannot be written
-    later on does not end the run: one warning line, and learning goes on.
+    Metrics are named as in TensorBoard (`ppo/kl`); `step` is the number of control steps of all environments so far. A
+    run that continues drops the rows after its checkpoint, also in TensorBoard. A later write error does not end the
+    run: it prints one warning line.
     """
 
     def __init__(self, folder: Path, start_step: int = 0):
-        """Raises InputError where the folder cannot be written."""
+        """Open the log of a run.
+
+        Args:
+            folder: Run folder.
+            start_step: Control steps at which the run continues; 0: a new run.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
         self.path = folder / "metrics.jsonl"
         self._warned: set[str] = set()
         try:
@@ -51,10 +61,11 @@ class Logger:
         self.start_clock(start_step)
 
     def start_clock(self, step: int) -> None:
-        """Measure the speed that the progress line shows from now on; step: control steps so far."""
+        """Start measuring the speed shown in the progress line; `step`: control steps so far."""
         self._begin, self._first_step = time.monotonic(), step
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Write the metrics of an update to `metrics.jsonl` and TensorBoard; non-finite values become null."""
         line = {"step": step} | {k: v if math.isfinite(v) else None for k, v in metrics.items()}
         try:
             self._require_space()
@@ -65,23 +76,24 @@ class Logger:
         self.scalars(step, metrics)
 
     def scalars(self, step: int, metrics: dict[str, float]) -> None:
-        """To TensorBoard only: what is not measured at every update."""
+        """Write metrics that are not measured at every update, to TensorBoard only."""
         for name, value in metrics.items():
             self._to_board(lambda board, name=name, value=value: board.add_scalar(name, value, step))
 
     def histogram(self, name: str, values: Tensor, step: int) -> None:
+        """Write the histogram `name` of values at `step` to TensorBoard."""
         self._to_board(lambda board: board.add_histogram(name, values.cpu().numpy(), step))
 
     def figure(self, name: str, figure: Any, step: int) -> None:
-        """A matplotlib figure."""
+        """Write the matplotlib figure `name` at `step` to TensorBoard."""
         self._to_board(lambda board: board.add_figure(name, figure, step))
 
     def text(self, name: str, text: str, step: int) -> None:
-        """Markdown."""
+        """Write the Markdown text `name` at `step` to TensorBoard."""
         self._to_board(lambda board: board.add_text(name, text, step))
 
     def flush(self) -> None:
-        """To the disk with all of it: before a checkpoint that says it happened."""
+        """Force the log to disk, before a checkpoint that refers to it."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -95,8 +107,8 @@ class Logger:
         Args:
             step: Control steps so far.
             total: Control steps of the whole run.
-            metrics: Of the last update.
-            headline: Which of them says how well the goal is met.
+            metrics: Metrics of the last update.
+            headline: Which of them measures how well the goal is met.
         """
         spent = time.monotonic() - self._begin
         speed = (step - self._first_step) / max(spent, 1e-9)
@@ -112,9 +124,11 @@ class Logger:
         self.say(text, replace=sys.stdout.isatty())
 
     def say(self, text: str, replace: bool = False) -> None:
+        """Print a line; `replace`: over the current line of the terminal."""
         print(f"\r\x1b[K{text}" if replace else text, end="" if replace else "\n", flush=True)
 
     def close(self) -> None:
+        """Close the files."""
         if sys.stdout.isatty():
             print()
         try:
@@ -124,7 +138,7 @@ class Logger:
         self._to_board(lambda board: board.close())
 
     def _to_board(self, write: Callable[[SummaryWriter], None]) -> None:
-        """Before TensorBoard's own thread meets a full disk and dies, it is left alone for the rest of the run."""
+        """Write to TensorBoard; stop using it if the disk is full, because its writer thread would die."""
         if self._board is None:
             return
         try:
@@ -141,49 +155,49 @@ class Logger:
     def _warn(self, what: str, error: OSError) -> None:
         if what not in self._warned:
             self._warned.add(what)
-            print(f"warning: cannot write {what}: {error.strerror or error}; the run goes on", file=sys.stderr)
+            print(f"warning: cannot write {what}: {error.strerror or error}; the run continues", file=sys.stderr)
 
     def _keep_until(self, step: int) -> None:
-        """Drops what an interrupted run logged after its last checkpoint: those updates are made again."""
+        """Drop the rows that an interrupted run logged after its last checkpoint: those updates are repeated."""
         if not self.path.exists():
             return
         lines = self.path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
         if kept == lines:
             return
-        # A kill in between must not cost the log.
+        # A kill at this point must not lose the log.
         with write_atomically(self.path, "free disk space (the last checkpoint is kept)") as temporary:
             temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 class NoLogger:
-    """The logger of the processes that do not write."""
+    """Logger of the processes that do not write; every method does nothing."""
 
     def start_clock(self, step: int) -> None:
-        pass
+        """Do nothing."""
 
     def say(self, text: str) -> None:
-        pass
+        """Do nothing."""
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        pass
+        """Do nothing."""
 
     def progress(self, step: int, total: int, metrics: dict[str, float], headline: Headline) -> None:
-        pass
+        """Do nothing."""
 
     def flush(self) -> None:
-        pass
+        """Do nothing."""
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
 def _step_of(line: str) -> float:
     try:
-        found: Any = json.loads(line)
+        row: Any = json.loads(line)
     except json.JSONDecodeError:  # cut off by a kill
         return math.inf
-    return found["step"]
+    return row["step"]
 
 
 def _clock(seconds: float) -> str:
@@ -193,18 +207,18 @@ def _clock(seconds: float) -> str:
 
 
 def device_bytes(device: torch.device) -> int:
-    """Return the memory taken on a CUDA device: torch's, Warp's and that of other processes."""
+    """Return the memory in use on a CUDA device [bytes]: by torch, Warp and other processes."""
     free, total = torch.cuda.mem_get_info(device)
     return total - free
 
 
 def resident_bytes() -> int:
-    """This process's highest so far."""
+    """Return the peak resident memory of this process [bytes]."""
     try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
-        found = None
-    if found:  # Linux: what `getrusage` says there may be of the process that started this one
-        return int(found[1]) * 1024
+        peak = None
+    if peak:  # Linux, where `getrusage` may return the peak of the parent process
+        return int(peak[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""Muon of many matrices: those of one shape in one product, and each on one of the processes that train together."""
+"""Muon for many matrices: equal shapes are batched, and the matrices are sharded over the processes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,25 +9,32 @@ from torch import Tensor, nn
 from .process_group import ProcessGroup, SingleProcess
 from .side_stream import SideStream
 
-SMALLEST_BLOCK = 512  # rows: shorter products are launched as fast as they are computed
+SMALLEST_BLOCK = 512  # rows: smaller products take longer to launch than to compute
 
 
 class BatchedMuon(torch.optim.Muon):
-    """`torch.optim.Muon` with `adjust_lr_fn="original"`, its state and settings included; Nesterov momentum only.
+    """`torch.optim.Muon` with `adjust_lr_fn="original"` and Nesterov momentum, the same state and settings.
 
-    A network of many layers of one width, as the published ones are, spends less time in launching kernels. Each of
-    `processes` orthogonalises its share of the matrices, and they exchange the results. All have the same gradients and
-    keep all momentum: what is saved does not depend on their number.
+    Batching equal shapes saves kernel launches in networks with many layers of one width, such as the published ones.
+    Each process orthogonalizes a shard of the matrices, and the results are exchanged. All processes have the same
+    gradients and keep all momentum, so checkpoints do not depend on the number of processes.
 
     Attributes:
-        found_inf: 1 if a gradient is not finite, else 0, (); set before each step. 1 leaves weights and momentum as
-            they are, to the bit, without copying them and without a host synchronization: torch's fused Adam has the
-            same convention.
+        found_inf: 1 if a gradient is not finite, else 0, (); set before each step. If it is 1, weights and momentum
+            stay the same to the bit, without copies and without host synchronization. torch's fused Adam has the same
+            convention.
     """
 
     found_inf: Tensor
 
     def __init__(self, matrices: Iterable[nn.Parameter], processes: ProcessGroup | None = None, **settings: Any):
+        """Make the optimizer.
+
+        Args:
+            matrices: 2-D weights.
+            processes: Group of the processes that step together; None: this one.
+            **settings: Options of `torch.optim.Muon`.
+        """
         matrices = list(matrices)
         super().__init__(matrices, adjust_lr_fn="original", **settings)
         self._processes = processes or SingleProcess()
@@ -35,6 +42,7 @@ class BatchedMuon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
+        """Take one step, or none if `found_inf` is 1."""
         assert closure is None, "the learner computes the gradients itself"
         finite = self.found_inf == 0
         for group in self.param_groups:
@@ -58,14 +66,14 @@ class BatchedMuon(torch.optim.Muon):
         buffer.lerp_(torch.where(finite, gradient, buffer), 1 - momentum)
 
     def _updates(self, parameters: list[Tensor], group: dict[str, Any], finite: Tensor) -> list[Tensor]:
-        """Return the orthogonalised direction of each, in bfloat16; 0 if its gradient is not finite."""
+        """Return the orthogonalized direction of each parameter in bfloat16; 0 if its gradient is not finite."""
         shapes = [parameter.shape for parameter in parameters]
         shares = assign_by_cost(shapes, self._processes.size)
-        # As long for all processes, which exchange equal lengths; what a smaller share leaves over is not read.
+        # The same length on all processes, as all_gather requires; a smaller shard leaves the rest unused.
         length = max(sum(shapes[index].numel() for index in share) for share in shares)
         local = torch.empty(length, dtype=torch.bfloat16, device=finite.device)
         updates = _parts(local, shapes, shares[self._processes.rank])
-        alike = [
+        batches = [
             [index for index in updates if shapes[index] == shape]
             for shape in dict.fromkeys(shapes[index] for index in updates)
         ]
@@ -76,14 +84,14 @@ class BatchedMuon(torch.optim.Muon):
             for index, one in zip(indices, torch.where(finite, update, 0), strict=True):  # 0 times NaN would be NaN
                 updates[index].copy_(one)
 
-        self._on_two_streams(orthogonalize, alike, [sum(_cost(shapes[index]) for index in part) for part in alike])
+        self._on_two_streams(orthogonalize, batches, [sum(_cost(shapes[index]) for index in part) for part in batches])
         gathered: dict[int, Tensor] = {}
         for share, flat in zip(shares, self._processes.all_gather(local), strict=True):
             gathered |= _parts(flat, shapes, share)
         return [gathered[index] for index in range(len(parameters))]
 
     def _on_two_streams(self, work: Callable[[list[int]], None], parts: list[list[int]], costs: list[int]) -> None:
-        """Do the work of each part: on CUDA the small ones beside the large ones, which they fill up."""
+        """Run `work` for each part; on CUDA on two streams, so that small products fill idle multiprocessors."""
         main, side = deal_out(costs, 2)
         self._side.fork()
         with self._side.use():
@@ -100,12 +108,12 @@ class BatchedMuon(torch.optim.Muon):
 
 
 def assign_by_cost(shapes: Sequence[torch.Size], processes: int) -> list[list[int]]:
-    """Return the matrices of each process, dealt out by what `orthogonal` costs."""
+    """Return the indices of the matrices of each process, balanced by the cost of `orthogonal`."""
     return deal_out([_cost(shape) for shape in shapes], processes)
 
 
 def deal_out(costs: Sequence[int], shares: int) -> list[list[int]]:
-    """Return the indices of each share: the costliest first, each to the share with the least cost so far."""
+    """Return the indices of each share; the costliest item first, each to the share with the least cost so far."""
     dealt: list[list[int]] = [[] for _ in range(shares)]
     load = [0] * shares
     for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
@@ -116,12 +124,12 @@ def deal_out(costs: Sequence[int], shares: int) -> list[list[int]]:
 
 
 def _cost(shape: torch.Size) -> int:
-    """Return the multiplications of a Newton-Schulz step in proportion, all of each product counted."""
+    """Return a number proportional to the multiplications of a Newton-Schulz step, without using symmetry."""
     return min(shape) ** 2 * (2 * max(shape) + min(shape))
 
 
 def _parts(flat: Tensor, shapes: Sequence[torch.Size], share: list[int]) -> dict[int, Tensor]:
-    """Return the part of `flat` that holds each matrix of `share`, in that order, by the matrix's index."""
+    """Return views of `flat` for the matrices of `share`, in that order, by index of the matrix."""
     parts, begin = {}, 0
     for index in share:
         end = begin + shapes[index].numel()
@@ -137,16 +145,19 @@ def orthogonal(
     epsilon: float,
     block: int = SMALLEST_BLOCK,
 ) -> Tensor:
-    """Return each of bfloat16 (B, m, n), moved by Newton-Schulz towards the nearest matrix of singular values 1.
+    """Orthogonalize matrices approximately, by Newton-Schulz iterations.
 
-    Two of the three products of a step are symmetric, and half of each is computed (`symmetric_product`).
+    Two of the three products of an iteration are symmetric; about half of each is computed (`symmetric_product`).
 
     Args:
-        matrices: Those to move.
-        coefficients: Of x, x^3 and x^5.
+        matrices: bfloat16 (B, m, n).
+        coefficients: Coefficients of x, x^3 and x^5.
         steps: Number of iterations.
-        epsilon: Least norm to divide by.
-        block: Symmetric products are divided into blocks of at least so many rows.
+        epsilon: Lower bound of the norm to divide by.
+        block: Smallest number of rows of the blocks into which symmetric products are divided.
+
+    Returns:
+        Matrices with singular values near 1, (B, m, n).
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -161,7 +172,7 @@ def orthogonal(
 
 
 def possible_halvings(rows: int, block: int) -> int:
-    """Return how often `rows` can be halved without a rest and without falling below `block`."""
+    """Return how often `rows` can be halved without remainder and without falling below `block`."""
     count = 0
     while rows % 2 == 0 and rows // 2 >= block:
         rows, count = rows // 2, count + 1
@@ -171,11 +182,18 @@ def possible_halvings(rows: int, block: int) -> int:
 def symmetric_product(
     x: Tensor, halvings: int, plus: Tensor | None = None, beta: float = 0.0, alpha: float = 1.0
 ) -> Tensor:
-    """Return beta * plus + alpha * x x^T, (B, m, m), of x (B, m, n); x x^T and `plus` are symmetric.
+    """Return beta * plus + alpha * x x^T, (B, m, m).
 
     The result is divided into quarters; the one above the diagonal is the transpose of the one below, and the two on
-    the diagonal are divided in turn. So h halvings leave 1/2 + 1/2^(h+1) of the arithmetic. What is of one size is
-    computed in one batch.
+    the diagonal are divided recursively, so h halvings leave 1/2 + 1/2^(h+1) of the arithmetic. Blocks of equal size
+    are computed in one batch.
+
+    Args:
+        x: (B, m, n).
+        halvings: Depth of the recursion.
+        plus: Symmetric matrices (B, m, m); None: zero.
+        beta: Factor of `plus`.
+        alpha: Factor of the product.
     """
     batch, rows, columns = x.shape
     if not halvings:

@@ -16,16 +16,16 @@ from .options import AdamWOptions, MuonOptions, Schedule
 from .process_group import ProcessGroup
 
 KL_RANGE = (1e-5, 1e-2)  # learning rates between which the adaptive schedule moves
-# torch's NAdam raises its momentum to 0.9 over the first steps, the faster the larger this; the published Adam has 0.9.
+# torch's NAdam raises its momentum to 0.9 over the first steps, faster if this is larger; the published Adam has 0.9.
 NO_MOMENTUM_SCHEDULE = 1e6
 
 
 class Optimizer:
-    """One or two torch optimizers at one scheduled learning rate. Only 2-D weights decay.
+    """One or two torch optimizers with one learning-rate schedule. Weight decay applies to 2-D weights only.
 
     Attributes:
-        parameters: Those that are trained.
-        learning_rate: That of the next step.
+        parameters: Trained parameters.
+        learning_rate: Learning rate of the next step.
     """
 
     options_class: ClassVar[type[AdamWOptions]] = AdamWOptions
@@ -36,9 +36,12 @@ class Optimizer:
         """Make the optimizers.
 
         Args:
-            parameters: Those of the policy; the ones without gradient are left out.
-            options: `options_class`.
-            processes: Those that step together, with the same gradients.
+            parameters: Parameters of the policy; those without gradient are left out.
+            options: Instance of `options_class`.
+            processes: Group of the processes that step together, with the same gradients; None: this one.
+
+        Raises:
+            InputError: The schedule is unknown.
         """
         if options.schedule not in tuple(Schedule):
             schedule = str(options.schedule)
@@ -52,7 +55,13 @@ class Optimizer:
     def make_parts(
         self, matrices: list[nn.Parameter], rest: list[nn.Parameter], processes: ProcessGroup | None
     ) -> list[torch.optim.Optimizer]:
-        """Return the torch optimizers, each with an attribute `found_inf` that is set before a step."""
+        """Return the torch optimizers, each with an attribute `found_inf` that is set before a step.
+
+        Args:
+            matrices: 2-D weights.
+            rest: All other trained parameters.
+            processes: Group of the processes that step together; None: this one.
+        """
         raise NotImplementedError("a subclass chooses the optimizers")
 
     def schedule(self, progress: float, kl: float) -> None:
@@ -60,7 +69,7 @@ class Optimizer:
 
         Args:
             progress: Completed fraction of the schedules, in [0, 1].
-            kl: KL divergence of the last update.
+            kl: KL divergence of the last update, for the adaptive schedule.
         """
         options = self.options
         floor = options.min_ratio
@@ -81,6 +90,7 @@ class Optimizer:
                 group["lr"] = self.learning_rate
 
     def zero_grad(self) -> None:
+        """Clear the gradients."""
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
@@ -95,22 +105,24 @@ class Optimizer:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state for exact resume."""
         return {"parts": [part.state_dict() for part in self.parts], "learning_rate": self.learning_rate}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a result of `state_dict`, which may come from another device."""
         for part, stored in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(stored)
             local = {name: part.defaults[name] for name in ("capturable", "fused") if name in part.defaults}
             for group in part.param_groups:
-                group.update(local)  # of this machine, not of the one that saved
+                group.update(local)  # depends on this machine, not on the one that saved
             for parameter, moments in part.state.items():
-                # Counters are where the step reads them: elsewhere it would wait for the device each time.
+                # Counters are on the device of the weights; elsewhere each step would synchronize.
                 moments |= {k: moments[k].to(parameter.device) for k in ("step", "mu_product") if k in moments}
         self.learning_rate = state["learning_rate"]
 
 
 class AdamW(Optimizer):
-    """torch's fused AdamW for everything."""
+    """torch's fused AdamW for all parameters."""
 
     def make_parts(
         self, matrices: list[nn.Parameter], rest: list[nn.Parameter], processes: ProcessGroup | None
@@ -126,7 +138,7 @@ class Muon(Optimizer):
     Muon is torch's: the published system's Newton-Schulz coefficients and Nesterov momentum, and with
     `adjust_lr_fn="original"` its factor sqrt(max(1, out / in)). It differs in two details: torch's momentum has no
     bias correction, and it iterates in bfloat16 (docs/fidelity.md has the figures). Weight decay is stated explicitly:
-    torch's Muon would default to 0.1. Each process does its share of Muon's work.
+    torch's Muon would default to 0.1. Muon's work is sharded over the processes.
     """
 
     options_class = MuonOptions
@@ -148,7 +160,7 @@ class Muon(Optimizer):
             lr=options.learning_rate,
             eps=options.epsilon,
             momentum_decay=NO_MOMENTUM_SCHEDULE,
-            # Its counters are where the weights are: the host never reads those of a GPU.
+            # Counters are on the device of the weights, so that the host never reads those of a GPU.
             capturable=any(p.device.type != "cpu" for p in self.parameters),
         )
         return [muon, adam]
@@ -157,31 +169,35 @@ class Muon(Optimizer):
 def make_optimizer(
     choice: Choice, parameters: Iterable[nn.Parameter], processes: ProcessGroup | None = None
 ) -> Optimizer:
-    """Make the optimizer of a row of OPTIMIZERS.
+    """Make the optimizer that the config selects from OPTIMIZERS.
 
     Args:
         choice: `cfg.optimizer`.
-        parameters: Those of the policy.
-        processes: Those that step together.
+        parameters: Parameters of the policy.
+        processes: Group of the processes that step together; None: this one.
     """
     return row("optimizer", choice.name).load()(parameters, choice.options, processes)
 
 
 class SkippingNAdam(torch.optim.NAdam):
-    """torch's NAdam with `found_inf` (see `BatchedMuon`): it takes the step, and undoes it if a gradient is not finite.
+    """torch's NAdam with `found_inf` (see `BatchedMuon`): a step is undone if a gradient is not finite.
 
     It copies the weights, so it is meant for few of them: biases and scales.
+
+    Attributes:
+        found_inf: 1 if a gradient is not finite, else 0, (); set before each step.
     """
 
     found_inf: Tensor
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
+        """Take one step, or none if `found_inf` is 1."""
         assert closure is None, "the learner computes the gradients itself"
         values: list[Tensor] = []
         for parameter in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
             state = self.state[parameter]
-            if not state:  # as torch makes it in the first step, which may have to be taken back too
+            if not state:  # as torch makes it in the first step, which may have to be undone too
                 state["step"] = torch.zeros((), device=parameter.device)
                 state["mu_product"] = torch.ones((), device=parameter.device)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
@@ -191,7 +207,7 @@ class SkippingNAdam(torch.optim.NAdam):
         before = torch.cat([value.reshape(-1) for value in values])
         super().step()
         after = torch.cat([value.reshape(-1) for value in values])
-        # All of them at once: one by one they would be a thousand small operations.
+        # All at once; one by one they would be a thousand small operations.
         kept = torch.where(self.found_inf == 0, after, before).split([value.numel() for value in values])
         copies = [part.view_as(value) for part, value in zip(kept, values, strict=True)]
         torch._foreach_copy_(values, copies)  # pyright: ignore[reportPrivateImportUsage]

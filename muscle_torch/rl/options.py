@@ -1,4 +1,4 @@
-"""Optimizers and what each of them takes. No torch here: options answer at once."""
+"""Registry of the optimizers and their options. It does not import torch, so that --help is fast."""
 
 import dataclasses
 from enum import StrEnum, auto
@@ -8,6 +8,8 @@ from muscle_torch.config.kinds import Row
 
 
 class Schedule(StrEnum):
+    """Learning-rate schedules."""
+
     linear = auto()
     cosine = auto()  # with warm-up
     constant = auto()
@@ -16,17 +18,21 @@ class Schedule(StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class AdamWOptions:
+    """Options of `optimizer=adamw`."""
+
     learning_rate: float = key(1e-3, "learning rate")
     schedule: Schedule = key(Schedule.linear, "linear, cosine (with warm-up), constant or adaptive (by KL)")
-    min_ratio: float = key(0.0, "the schedule ends at this fraction of learning_rate")
+    min_ratio: float = key(0.0, "fraction of learning_rate at the end of the schedule")
     warmup: float = key(0.1, "cosine: fraction of the updates spent warming up")
-    desired_kl: float = key(0.01, "adaptive: KL divergence an update aims at")
+    desired_kl: float = key(0.01, "adaptive: target KL divergence of an update")
     weight_decay: float = key(0.0, "decoupled weight decay of the 2-D weights")
     epsilon: float = key(1e-5, "Adam's epsilon (published: 1e-5, with muon 1e-8)")
 
 
 @dataclasses.dataclass(frozen=True)
 class MuonOptions(AdamWOptions):
+    """Options of `optimizer=muon`."""
+
     momentum: float = key(0.95, "Muon's momentum")
 
 

@@ -22,7 +22,7 @@ from .rollout import Rollout
 
 
 class PPO(Algorithm):
-    """Rollouts of the policy's own actions, generalized advantages, clipped updates."""
+    """PPO (Schulman et al. 2017) with generalized advantage estimation and clipped updates."""
 
     warm_up = True
 
@@ -81,11 +81,13 @@ class PPO(Algorithm):
         return True
 
     def observe(self) -> None:
-        """Show the rollout to the normaliser; it takes effect before the next rollout."""
+        """Add the rollout to the normalizer's statistics, which take effect before the next rollout."""
         normalizer = self.policy.normalizer
         if normalizer is not None:
             observations = self.rollout.observations
-            for part in observations.split(rows_at_once(observations.shape[1])):  # copies of all would take most memory
+            for part in observations.split(
+                rows_at_once(observations.shape[1])
+            ):  # copies of all at once would dominate the memory
                 normalizer.observe(part)
             if self.processes.size > 1:
                 normalizer.merge(self.processes.moments, self.processes.size)
@@ -102,7 +104,11 @@ class PPO(Algorithm):
         return {f"ppo/{name}": number for name, number in (metrics | self._std()).items()}
 
     def batch(self, reward: Tensor) -> tuple[TensorDict, Tensor, Tensor]:
-        """Return the rollout under `reward` (T, W) as an update takes it: (samples (T W,), values, targets (T, W))."""
+        """Return the batch of an update: samples (T W,), values (T, W) and value targets (T, W).
+
+        Args:
+            reward: Rewards of the rollout, (T, W), possibly scaled.
+        """
         rollout = self.rollout
         advantage, target, value = rollout.advantages(self.policy, reward, self.options.gamma, self.options.gae_lambda)
         samples = {} if self.latents is None else self.latents.samples()
@@ -158,7 +164,13 @@ class PPO(Algorithm):
 
 
 def explained_variance(value: Tensor, target: Tensor, processes: ProcessGroup) -> float:
-    """Return 1 - var(target - value) / var(target); 0 if the target does not vary."""
+    """Return 1 - var(target - value) / var(target); 0 if the target does not vary.
+
+    Args:
+        value: Predicted values (T, W).
+        target: Value targets (T, W).
+        processes: Group of the processes whose samples are counted.
+    """
     pair = torch.stack((target - value, target)).flatten(1)
     residual, total = processes.moments(pair.mean(1), pair.var(1, correction=0))[1].tolist()
     return 1 - residual / total if total > 1e-8 else 0.0

@@ -23,18 +23,23 @@ MEASURED = (*SUMMED, "first_ratio", "kl", "finite")
 class ClippedLoss(ClipPPOLoss):
     """`ClipPPOLoss` without TorchRL's per-minibatch finite-entropy check, which forces a device synchronization.
 
-    With a `side` stream the critic runs there beside the actor, forwards and, as autograd keeps to the stream of the
-    forward pass, backwards: minibatches of a few thousand samples leave part of a GPU idle.
+    With a `side` stream the critic's forward pass runs concurrently with the actor's, and so does its backward pass
+    because autograd uses the stream of the forward pass: minibatches of a few thousand samples do not fill a GPU.
+
+    Attributes:
+        side: Stream of the critic; None: the current one.
     """
 
     side: SideStream | None = None
 
     def forward(self, tensordict: Any) -> Any:
+        """Return the losses of a minibatch."""
         if self.side is not None:
             self.side.fork()  # before the actor's kernels are queued
         return super().forward(tensordict)
 
     def loss_critic(self, tensordict: Any) -> Any:
+        """Return the value loss of a minibatch."""
         if self.side is None:
             return super().loss_critic(tensordict)
         with self.side.use():
@@ -47,7 +52,7 @@ class ClippedLoss(ClipPPOLoss):
 
 
 class LossActor(nn.Module):
-    """What `ClipPPOLoss` calls of an actor: the policy's own distribution."""
+    """The actor interface that `ClipPPOLoss` calls, with the policy's distribution."""
 
     in_keys = ("observation",)
 
@@ -56,11 +61,12 @@ class LossActor(nn.Module):
         self.policy = policy
 
     def get_dist(self, tensordict: TensorDict) -> Distribution:
+        """Return the distribution of actions for a minibatch."""
         return self.policy.distribution(tensordict["observation"])
 
 
 class LatentLossActor(LossActor):
-    """The same for a policy that draws latents: the distribution given the latent that acted."""
+    """The same for a policy that samples latents: the distribution for the latent of the rollout."""
 
     policy: Any
 
@@ -70,7 +76,7 @@ class LatentLossActor(LossActor):
 
 
 class PPOUpdate:
-    """Clipped policy and value losses, gradient clipping; updates that are not finite are skipped and counted.
+    """Clipped policy and value losses with gradient clipping; non-finite updates are skipped and counted.
 
     The policy's `auxiliary_loss` is added to the loss.
     """
@@ -78,6 +84,14 @@ class PPOUpdate:
     def __init__(
         self, policy: ActorCritic, optimizer: Optimizer, options: PPOConfig, processes: ProcessGroup | None = None
     ):
+        """Make the losses.
+
+        Args:
+            policy: Policy to train.
+            optimizer: Optimizer of its parameters.
+            options: `cfg.ppo`.
+            processes: Group of the processes that train together; None: this one.
+        """
         self.options, self.optimizer, self.processes = options, optimizer, processes or SingleProcess()
         self.policy = policy
         self.processes.watch_gradients(optimizer.parameters)
@@ -88,31 +102,33 @@ class PPOUpdate:
             clip_epsilon=options.clip,
             entropy_bonus=True,
             entropy_coeff=options.entropy_coef,
-            critic_coeff=0.5 * options.value_coef,  # TorchRL's is the whole squared error, the published one half of it
+            critic_coeff=0.5 * options.value_coef,  # TorchRL's loss is the squared error, the published one half of it
             loss_critic_type="l2",
             clip_value=options.value_clip or None,
-            functional=False,  # the policy's own modules run, so that `auxiliary_loss` refers to this pass
+            functional=False,  # run the policy's modules, so that `auxiliary_loss` refers to this pass
         )
         self.loss.set_keys(sample_log_prob="action_log_prob")
-        if self.processes.size == 1:  # gradients that are exchanged during the backward pass must be on one stream
+        if self.processes.size == 1:  # gradients exchanged during the backward pass must be on one stream
             self.loss.side = SideStream(next(iter(optimizer.parameters), torch.empty(0)).device)
 
     def update(self, batch: TensorDict, learn_actor: bool = True) -> dict[str, float]:
-        """Take the gradient steps of one update; return metrics.
+        """Take the gradient steps of one update.
 
-        Metrics are means over the minibatches; `kl` is mean(log p_old - log p_new) over the last pass. Several
-        processes call it together: a minibatch is then the union of theirs.
+        All processes call it together; a minibatch is then the union of theirs.
 
         Args:
             batch: Flat (N,): observation, action, action_log_prob, advantage, value_target, state_value; if the policy
-                draws latents, also what `LatentRollout.samples` names.
-            learn_actor: False trains only the critic (its first fit, so that advantages mean something).
+                samples latents, also the entries of `LatentRollout.samples`.
+            learn_actor: Whether to train the actor too; False fits the critic alone, before advantages are useful.
+
+        Returns:
+            Means over the minibatches; `kl` is mean(log p_old - log p_new) over the last pass.
         """
         passes, kl = [], torch.zeros(())
         for _ in range(self.options.epochs):
             passes.append(self._learn(batch, learn_actor))
             kl = self.processes.mean(passes[-1][:, MEASURED.index("kl")].mean())
-            # Once the policy has moved far enough only the critic is trained: advantages are as good as its fit.
+            # Beyond the target divergence only the critic is trained, which improves later advantages.
             learn_actor = learn_actor and not (self.options.target_kl and float(kl) > self.options.target_kl)
         measured = torch.cat(passes)
         finite = measured[:, -1:]
@@ -146,7 +162,7 @@ class PPOUpdate:
         return self.processes.moments(mean, torch.stack([advantage.var(correction=0) for advantage in advantages]))
 
     def _step(self, loss: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one optimizer step unless the gradient is not finite; return (gradient norm, whether it was finite)."""
+        """Take one optimizer step if the gradient is finite; return the gradient norm and whether it was finite."""
         self.optimizer.zero_grad()
         loss.backward()
         self.processes.finish_gradients()
@@ -159,17 +175,22 @@ class PPOUpdate:
 
 
 def count_minibatches(options: PPOConfig, samples: int) -> int:
-    """Return the minibatches of a pass over `samples` of all processes: fewer than requested if they would be small."""
+    """Return the number of minibatches of a pass: fewer than requested if they would be too small.
+
+    Args:
+        options: `cfg.ppo`.
+        samples: Number of samples of all processes.
+    """
     if not options.smallest_minibatch:
         return options.minibatches
     return min(options.minibatches, max(1, samples // options.smallest_minibatch))
 
 
 def minibatches(count: int, parts: int, device: Any) -> list[Tensor]:
-    """Return the ids 0 to count - 1 in random order, in `parts` parts."""
+    """Return the ids 0 to `count` - 1 in random order on a device, in `parts` parts."""
     return list(torch.randperm(count, device=device).chunk(parts))
 
 
 def normalized(batch: TensorDict, mean: Tensor, variance: Tensor) -> TensorDict:
-    """Subtract the mean of the advantages and divide by their (population) standard deviation."""
+    """Normalize the advantages of a batch in place, by their mean and population variance; return the batch."""
     return batch.set("advantage", (batch["advantage"] - mean) / (variance.sqrt() + 1e-8))

@@ -1,4 +1,4 @@
-"""How the networks compute: float32, TF32 or bfloat16; compiled or not. Their weights stay float32 and in place."""
+"""Precision and compilation of the networks: float32, TF32 or bfloat16. The weights stay float32 and in place."""
 
 import sys
 from collections.abc import Callable
@@ -13,30 +13,30 @@ from muscle_torch.errors import InputError, nearest
 from .contracts import ActorCritic
 
 PRECISIONS = ("float32", "tf32", "bf16")
-# What torch.compile fails with on a machine without a compiler, or for a network that it cannot trace.
+# Errors of torch.compile on a machine without a compiler, or for a network that it cannot trace.
 NOT_COMPILED = (RuntimeError, OSError, ImportError)
 
 
 def prepare(policy: ActorCritic, precision: str, compiled: bool, observation_size: int, device: torch.device) -> None:
-    """Set how `policy.actor` and `policy.critic` compute wherever they are called: collecting, learning, evaluating.
+    """Set precision and compilation of `policy.actor` and `policy.critic`, for collecting, learning and evaluation.
 
     Args:
-        policy: Its networks are changed in place.
-        precision: float32; tf32, which a CPU lacks: ignored there with a line; or bf16: matrix products by torch's
-            autocast, what the networks return is float32.
-        compiled: Whether to use torch.compile; if that fails, one warning line, and the uncompiled networks go on.
+        policy: Policy whose networks are changed in place.
+        precision: float32, tf32 (ignored with a message on a CPU) or bf16 (matrix products by torch's autocast; the
+            networks return float32).
+        compiled: Whether to use torch.compile; if it fails, one warning is printed and the networks stay uncompiled.
         observation_size: D.
-        device: Of the policy.
+        device: Device of the policy.
 
     Raises:
-        InputError: The precision is unknown, or the networks cannot be changed.
+        InputError: The precision is unknown, or actor or critic is not a TensorDictModule.
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}{nearest(precision, PRECISIONS)}")
     if precision == "tf32" and device.type == "cpu":
         print("precision=tf32 is ignored: it needs CUDA, and on a CPU the networks compute in float32", file=sys.stderr)
         precision = "float32"
-    # Process-wide: TF32 if this run requests it, and not because an earlier one did.
+    # The setting is process-wide, so reset what an earlier run in this process may have set.
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     if not compiled and precision != "bf16":
         return
@@ -67,4 +67,4 @@ def _compile(network: nn.Module, example: torch.Tensor) -> None:
     except NOT_COMPILED as error:
         network._compiled_call_impl = None
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        print(f"warning: the network is not compiled ({reason}); the uncompiled one goes on", file=sys.stderr)
+        print(f"warning: the network is not compiled ({reason}); using the uncompiled one", file=sys.stderr)

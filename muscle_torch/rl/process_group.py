@@ -1,10 +1,10 @@
 """Data-parallel training: every process simulates a shard of the environments and applies the same update.
 
-Started by `torchrun --nproc_per_node=N train.py ...`, or by anything that sets its environment variables (RANK,
-WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). NCCL between GPUs, gloo between CPUs. What is exchanged: gradients
-(averaged, during the backward pass), Muon's updates (each process a share of the matrices), moments of
-observations, returns and advantages, counts of episodes and failures, metrics. So every process holds the same policy,
-optimizer, normaliser and curricula; what differs is its environments and random numbers. See docs/scale.md.
+Start it by `torchrun --nproc_per_node=N train.py ...` or by any launcher that sets its environment variables (RANK,
+WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). The backend is NCCL between GPUs and gloo between CPUs. The processes
+exchange gradients (averaged, during the backward pass), Muon's updates (sharded by matrix), moments of observations,
+returns and advantages, counts of episodes and failures, and metrics. Every process thus has the same policy, optimizer,
+normalizer and curricula, but its own environments and random numbers. See docs/scale.md.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from typing import Any, NoReturn, TypeVar
 import torch
 import torch.distributed as dist
 
-# Its functions' defaults hold whichever group exists when it is first imported, and TorchRL imports it. Imported after
-# `init_process_group`, it keeps gloo's threads alive beyond `destroy_process_group`; the exit may then abort in one.
+# Defaults of its functions refer to the group that exists at its first import, and TorchRL imports it. If that happens
+# after `init_process_group`, gloo's threads outlive `destroy_process_group`, and the process may abort at exit.
 import torch.distributed.nn
 from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -35,16 +35,23 @@ from .heartbeat import Heartbeat
 
 Value = TypeVar("Value")
 ASSEMBLY = timedelta(minutes=5)  # how long processes wait for each other to start
-EXCHANGE = timedelta(hours=2)  # longest wait for another's contribution: the first may be validating meanwhile
-SEED_STEP = 1_000_003  # apart, so that seeds that users choose do not meet those of processes
+EXCHANGE = timedelta(hours=2)  # longest wait in a collective: rank 0 may be validating meanwhile
+SEED_STEP = 1_000_003  # large, so that seeds chosen by users do not coincide with those of ranks
 MAY_DIFFER = ("device", "threads")
 
 
 class ProcessGroup:
-    """The collectives that training needs; this base class is a group of size one, in which all are no-ops."""
+    """The collectives that training needs; in this base class, a group of size one, all are no-ops.
+
+    Attributes:
+        rank: Rank of this process.
+        size: Number of processes.
+        local_size: Number of processes on this machine.
+        device: Device assigned to this process; None: none is assigned.
+    """
 
     rank, size, local_size = 0, 1, 1
-    device: torch.device | None = None  # if one is assigned to this process
+    device: torch.device | None = None
 
     @property
     def first(self) -> bool:
@@ -52,7 +59,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def shard(self, cfg: Config) -> Config:
-        """Return this process's part of a run: environments, seed, device and threads.
+        """Return the config of this process: its shard of the environments, its seed, device and threads.
 
         Raises:
             InputError: The environments cannot be divided evenly.
@@ -60,34 +67,42 @@ class ProcessGroup:
         return cfg
 
     def begin(self, policy: ActorCritic, seed: int) -> None:
-        """Broadcast the weights of rank 0, and seed every other rank differently."""
+        """Broadcast the weights of rank 0 and seed every rank differently.
+
+        Args:
+            policy: Policy whose weights and buffers are overwritten on the other ranks.
+            seed: Seed of the run.
+        """
 
     def watch_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average the gradients of later backward passes over the processes, in place; of these parameters only."""
+        """Average the gradients of these parameters over the processes in all later backward passes, in place."""
 
     def finish_gradients(self) -> None:
-        """Wait, after a backward pass, until its gradients are averaged."""
+        """Wait until the gradients of the last backward pass are averaged."""
 
     def sum(self, values: Tensor) -> Tensor:
+        """Return the elementwise sum over all ranks, on all ranks."""
         return values
 
     def mean(self, values: Tensor) -> Tensor:
+        """Return the elementwise mean over all ranks, on all ranks."""
         return values
 
     def moments(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and population variance of the samples of all processes, elementwise.
 
         Args:
-            mean: Of this process's samples, as many as on every other.
-            variance: Their population variance.
+            mean: Mean of this process's samples; every process has the same number of samples.
+            variance: Population variance of this process's samples.
         """
         return mean, variance
 
     def all_gather(self, value: Tensor) -> list[Tensor]:
-        """Return the tensors of all ranks, in order, on all ranks; they have one shape."""
+        """Return the tensors of all ranks, in order, on all ranks; they have the same shape."""
         return [value]
 
     def all_reduce_max(self, value: int) -> int:
+        """Return the largest value of all ranks, on all ranks."""
         return value
 
     def gather(self, value: Value) -> list[Value]:
@@ -126,10 +141,15 @@ class DistributedProcesses(ProcessGroup):
     """A process group of `size` ranks over torch.distributed.
 
     Raises:
-        InputError: The processes do not find each other, or were started with different settings.
+        InputError: The processes cannot connect, or were started with different settings.
     """
 
     def __init__(self, cfg: Config):
+        """Connect the processes and start the heartbeat.
+
+        Args:
+            cfg: Configuration of the whole run, the same on all processes.
+        """
         self.rank, self.size, self.local_rank, self.local_size = _environment()
         self.device = _device(cfg.device, self.local_rank)
         self._connected = True
@@ -151,11 +171,11 @@ class DistributedProcesses(ProcessGroup):
             raise
 
     def shard(self, cfg: Config) -> Config:
-        assert isinstance(cfg.num_envs, int), "num_envs=max is resolved before"
+        assert isinstance(cfg.num_envs, int), "resolve num_envs=max first"
         if cfg.num_envs % self.size:
             below = cfg.num_envs - cfg.num_envs % self.size
-            fitting = " or ".join(str(count) for count in (below, below + self.size) if count)
-            self._refuse(f"num_envs={cfg.num_envs} cannot be divided among {self.size} processes: use {fitting}")
+            divisible = " or ".join(str(count) for count in (below, below + self.size) if count)
+            self._refuse(f"num_envs={cfg.num_envs} cannot be divided among {self.size} processes: use {divisible}")
         return dataclasses.replace(
             cfg,
             num_envs=cfg.num_envs // self.size,
@@ -244,16 +264,16 @@ class DistributedProcesses(ProcessGroup):
                     text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
                 )
             self._heartbeat.stop()
-            if reported or str(self.device) == "cpu":  # NCCL would wait for the others
+            if reported or str(self.device) == "cpu":  # NCCL would wait for the other ranks
                 dist.destroy_process_group()
 
     def _meet(self, host: str, port: int) -> tuple[Any, Any]:
-        """Return two connections to the store that the processes meet in, once all are there."""
+        """Return two connections to the shared store, after all processes have connected."""
         serves = self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         prefix = f"muscle_torch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
         try:
             store = PrefixStore(prefix, self._connect(host, port, serves))
-            # The heartbeat has its own connection: it must not wait for what the training thread waits for.
+            # The heartbeat has a separate connection, so that the training thread cannot block it.
             watched = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=10), wait_for_workers=False)
         except RuntimeError as error:
             raise InputError(
@@ -268,15 +288,16 @@ class DistributedProcesses(ProcessGroup):
             if time.monotonic() - started > ASSEMBLY.total_seconds():
                 minutes = ASSEMBLY.total_seconds() / 60
                 raise InputError(
-                    f"of {self.size} processes number {', '.join(missing)} did not come within {minutes:.0f} minutes"
+                    f"of {self.size} processes, {', '.join(missing)} did not connect within {minutes:.0f} minutes; "
+                    "check that all were started"
                 )
             patience.wait(", ".join(missing))
         return store, PrefixStore(prefix, watched)
 
     def _connect(self, host: str, port: int, serves: bool) -> Any:
-        """Return the store; a process that does not serve it tries until the one that does has come.
+        """Return the store; a process that does not host it retries until the host is reachable.
 
-        In attempts of seconds: within one, signals are not heeded.
+        Each attempt lasts a few seconds, because signals are not handled during an attempt.
         """
         started = time.monotonic()
         patience = Patience(f"process {self.rank} of {self.size} waits at {host}:{port} for process")
@@ -295,7 +316,7 @@ class DistributedProcesses(ProcessGroup):
         try:
             return call()
         except RuntimeError:
-            # A lost connection has no reason; the heartbeat soon knows which process is gone, and ends this one.
+            # The error does not name the process that failed; the heartbeat will, and then ends this process.
             self._heartbeat.wait()
             raise
 
@@ -312,27 +333,28 @@ class DistributedProcesses(ProcessGroup):
                 name, first, second = difference
                 self._refuse(
                     f"the processes were started with different settings: {name} is {first!r} for process 0 and "
-                    f"{second!r} for process {rank}; start all with the same words"
+                    f"{second!r} for process {rank}; start all with the same arguments"
                 )
 
     def _refuse(self, message: str) -> NoReturn:
-        """Exit on all ranks for a reason that all of them know; rank 0 prints it."""
+        """Exit on all ranks, which all call this; only rank 0 prints the message."""
         error = InputError(message) if self.first else SystemExit(2)
         error.reported = True  # type: ignore[union-attr]
         raise error
 
 
 class Patience:
-    """Waits in small steps, in which signals are heeded, and soon says once for what."""
+    """Waits in short steps, so that signals are handled, and after some seconds prints once what it waits for."""
 
-    SILENT = 5.0  # seconds: processes that a launcher starts together come within them
+    SILENT = 5.0  # seconds: processes that a launcher starts together connect within them
 
     def __init__(self, text: str):
-        self._text, self._begin, self._said = text, time.monotonic(), False
+        self._text, self._begin, self._announced = text, time.monotonic(), False
 
     def wait(self, what: str) -> None:
-        if not self._said and time.monotonic() - self._begin > self.SILENT:
-            self._said = True
+        """Wait a tenth of a second for `what`."""
+        if not self._announced and time.monotonic() - self._begin > self.SILENT:
+            self._announced = True
             print(
                 f"{self._text} {what} (the environment has RANK and WORLD_SIZE: unset them to train with one process)",
                 file=sys.stderr,
@@ -342,7 +364,7 @@ class Patience:
 
 
 def make_processes(cfg: Config) -> ProcessGroup:
-    """Return the group of the processes that this one was started among; `SingleProcess` if it is alone."""
+    """Return the process group of this run; `SingleProcess` unless WORLD_SIZE is above 1."""
     return DistributedProcesses(cfg) if _whole("WORLD_SIZE", 1) > 1 else SingleProcess()
 
 
@@ -361,21 +383,21 @@ def _environment() -> tuple[int, int, int, int]:
 def _whole(name: str, default: int) -> int:
     text = os.environ.get(name, str(default))
     if not text.isdecimal():
-        raise InputError(f"the environment variable {name}={text!r} is not a number")
+        raise InputError(f"the environment variable {name}={text!r} must be a whole number")
     return int(text)
 
 
 def _device(name: str, local_rank: int) -> torch.device:
-    """Return the GPU of this process; the CPU if there is none or `name` is cpu."""
+    """Return the GPU of this process, or the CPU if there is none or `name` is cpu."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if name not in ("auto", "cuda"):
-        raise InputError(f"device={name}: with several processes write device=cuda, each takes a GPU of its own")
+        raise InputError(f"device={name}: with several processes set device=cuda: each process uses one GPU")
     count = torch.cuda.device_count()
-    # A launcher may show each process only its own GPU.
+    # A launcher may make only one GPU visible to each process.
     index = 0 if count == 1 and "CUDA_VISIBLE_DEVICES" in os.environ else local_rank
     if index >= count:
-        raise InputError(f"process {local_rank} of this machine finds {count} GPUs: start one process a GPU")
+        raise InputError(f"process {local_rank} of this machine has {count} GPUs: start one process per GPU")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 
@@ -388,7 +410,7 @@ def _attempt(make: Callable[[], Value]) -> tuple[Value | None, str | None]:
 
 
 def _difference(a: Any, b: Any, name: str = "") -> tuple[str, Any, Any] | None:
-    """Return the first key whose values differ, with both; None if none does."""
+    """Return the first key whose values differ and both values; None if all are equal."""
     if a == b:
         return None
     if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -400,7 +422,7 @@ def _difference(a: Any, b: Any, name: str = "") -> tuple[str, Any, Any] | None:
 
 
 def _on_cpu(value: Any) -> Any:
-    """Return `value` with every tensor on the CPU, as another process can read it."""
+    """Return `value` with every tensor on the CPU, so that another process can read it."""
     if torch.is_tensor(value):
         return value.cpu()
     if isinstance(value, Mapping):

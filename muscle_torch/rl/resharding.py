@@ -1,4 +1,4 @@
-"""The state of environments, divided anew among another number of processes."""
+"""Redistribute the stored state of the environments over another number of processes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,23 +12,23 @@ from .process_group import SEED_STEP, ProcessGroup
 def select_shard(
     parts: list[dict[str, Any]], processes: ProcessGroup, seed: int, device: torch.device
 ) -> dict[str, Any]:
-    """Return this process's state out of those that were saved, one for each process of that time.
+    """Return the state of this process from the stored states of all processes.
 
-    If another number of processes saved them, the environments are divided anew and torch's random numbers begin anew
-    from `seed`; so must the environment's own (`set_seed`).
+    If another number of processes stored them, the environments are redistributed and torch's random number generators
+    are seeded; the caller must then seed those of the environment (`set_seed`).
 
     Args:
-        parts: What the trainer of each process saved.
-        processes: Those of now.
-        seed: Of the new random numbers; each process gets its own.
-        device: Of the environments.
+        parts: State that the trainer of each process stored.
+        processes: Current process group.
+        seed: Seed of the random numbers after redistribution; each process derives another one from it.
+        device: Device of the environments.
     """
     rank, size = processes.rank, processes.size
     if len(parts) == size:
         return parts[rank]
     shard = _divide(parts, rank, size)
     for name, value in parts[0]["env"].items():
-        if torch.is_tensor(value) and value.dim() == 0:  # counters add up over processes
+        if torch.is_tensor(value) and value.dim() == 0:  # counters are summed over processes
             total = torch.stack([part["env"][name] for part in parts]).sum()
             shard["env"][name] = total if rank == 0 else torch.zeros_like(total)
     seed += SEED_STEP * rank
@@ -39,7 +39,7 @@ def select_shard(
 
 
 def _divide(parts: list[dict[str, Any]], rank: int, size: int) -> dict[str, Any]:
-    """Return environments `rank` out of `size` of all of them; what is shared is alike in all parts."""
+    """Return shard `rank` out of `size` of all environments; shared values are the same in all parts."""
     num_envs = len(parts[0]["episode"][0])
     share = num_envs * len(parts) // size
 

@@ -1,4 +1,4 @@
-"""Rewards divided by the running standard deviation of the discounted return."""
+"""Divide rewards by the running standard deviation of the discounted return."""
 
 import torch
 from torch import Tensor
@@ -9,12 +9,12 @@ from .process_group import ProcessGroup, SingleProcess
 class ReturnNormalizer:
     """G <- gamma G (1 - done) + r in each environment; rewards are divided by sqrt(var(G)), the mean is not subtracted.
 
-    Changed in place: no host synchronization. The published update of mean and variance, to the bit: the observation
-    normaliser's (`muscle_torch.models`) rounds differently.
+    Tensors are changed in place, without host synchronization. Mean and variance are updated as the published system
+    does, to the bit; the observation normalizer (`muscle_torch.models`) rounds differently.
 
     Attributes:
         running: G of this process's environments, (W,).
-        moments: Mean, variance and count of all G so far, alike on all processes, (3,).
+        moments: Mean, variance and count of all G so far, (3,); the same on all processes.
     """
 
     def __init__(self, num_envs: int, gamma: float, device: torch.device, processes: ProcessGroup | None = None):
@@ -22,16 +22,21 @@ class ReturnNormalizer:
 
         Args:
             num_envs: Environments of this process.
-            gamma: Discount.
-            device: Of the environments.
-            processes: Those that the environments are divided among.
+            gamma: Discount factor.
+            device: Device of the environments.
+            processes: Group of the processes that train together; None: this one.
         """
         self.gamma, self.processes = gamma, processes or SingleProcess()
         self.running = torch.zeros(num_envs, device=device)
         self.moments = torch.tensor([0.0, 1.0, 1e-4], device=device)
 
     def observe(self, reward: Tensor, done: Tensor) -> None:
-        """Add reward and done of a rollout's steps, (T, W). Several processes observe together, in one exchange."""
+        """Add the steps of a rollout; all processes call it together.
+
+        Args:
+            reward: (T, W).
+            done: Whether the episode ended with the step, bool (T, W).
+        """
         returns = []
         for earned, ended in zip(reward, done, strict=True):
             self.running.mul_(self.gamma * (~ended)).add_(earned)

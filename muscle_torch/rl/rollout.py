@@ -1,4 +1,4 @@
-"""T steps of W environments in preallocated tensors, without host synchronization, and their advantages."""
+"""Preallocated storage for T steps of W environments, without host synchronization, and their advantages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class Rollout:
             return torch.zeros(*shape, dtype=dtype, device=device)
 
         self.observation = zeros(steps + 1, num_envs, env.observation_size)
-        # The last observation of an episode, before the reset: what a truncated return is bootstrapped from.
+        # The last observation of an episode, before the reset, from which a truncated return is bootstrapped.
         self.final_observation = zeros(steps, num_envs, env.observation_size)
         self.action = zeros(steps, num_envs, env.action_size)
         self.log_prob = zeros(steps, num_envs)
@@ -39,16 +39,17 @@ class Rollout:
         self.done = zeros(steps, num_envs, dtype=torch.bool)
 
     def begin(self) -> None:
-        """Overwrite from the first step on."""
+        """Begin a rollout at the first step."""
         self._count = 0
 
     def store_action(self, observation: Tensor, action: Tensor, log_prob: Tensor) -> None:
+        """Store the observation (W, D), action (W, actions) and log_prob (W,) of the current step."""
         self.observation[self._count] = observation
         self.action[self._count] = action
         self.log_prob[self._count] = log_prob
 
     def store_step(self, step: Step, done: Tensor) -> None:
-        """Store what the action led to, and go on to the next step."""
+        """Store the result of the current step, `done` (W,) included, and advance to the next one."""
         self.final_observation[self._count] = step.observation
         self.reward[self._count] = step.reward
         self.terminated[self._count] = step.terminated
@@ -57,28 +58,31 @@ class Rollout:
 
     @property
     def observations(self) -> Tensor:
-        """Those that were acted on, (T W, D)."""
+        """Observations that were acted on, (T W, D)."""
         return self.observation[:-1].flatten(0, 1)
 
     @torch.no_grad()
     def advantages(
         self, policy: ActorCritic, reward: Tensor, gamma: float, lmbda: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (advantage, value target, value), each (T, W), by TorchRL's generalized advantage estimate.
+        """Compute advantages by TorchRL's generalized advantage estimation.
 
-        The next value is that of the true next observation: after a truncation the one before the reset, after a
-        termination nothing.
+        The next value is that of the true next observation: after a truncation the one before the reset; after a
+        termination it is zero.
 
         Args:
-            policy: Its `critic` is called.
-            reward: (T, W); may differ from the stored one by a scale.
-            gamma: Discount.
+            policy: Policy whose `critic` is called.
+            reward: (T, W); may differ from the stored rewards by a scale.
+            gamma: Discount factor.
             lmbda: Trace decay.
+
+        Returns:
+            Advantage, value target and value, each (T, W).
         """
         steps = max(1, rows_at_once(self.observation.shape[2]) // self.observation.shape[1])
         values = torch.cat([critic_value(policy, part) for part in self.observation.split(steps)])
         following = values[1:].clone()
-        ended = self.done.nonzero(as_tuple=True)  # synchronizes, once a rollout
+        ended = self.done.nonzero(as_tuple=True)  # synchronizes, once per rollout
         if len(ended[0]):
             following[ended] = critic_value(policy, self.final_observation[ended])
 

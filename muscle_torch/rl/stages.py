@@ -1,4 +1,4 @@
-"""The stages of a run: algorithms, one after the other, each with its budget."""
+"""Stages of a run: algorithms that run one after the other, each with its budget."""
 
 import dataclasses
 
@@ -12,13 +12,13 @@ from .contracts import ActorCritic, TrainingEnv
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One algorithm and how long it learns.
+    """An algorithm and its budget.
 
     Attributes:
-        name: Row of ALGORITHMS.
-        algorithm: The class.
+        name: Key in ALGORITHMS.
+        algorithm: Class of the algorithm.
         updates: Number of updates.
-        steps_per_update: Control steps that count in the run's budget, all environments and processes together.
+        steps_per_update: Control steps per update that count in the run's budget, of all processes.
     """
 
     name: str
@@ -36,10 +36,10 @@ def plan_stages(env: TrainingEnv, policy: ActorCritic, cfg: Config, num_envs: in
     """Return the stages of a run.
 
     Args:
-        env: This process's environments.
-        policy: What learns.
-        cfg: Of the whole run.
-        num_envs: Environments of all processes.
+        env: Environments of this process.
+        policy: Policy to train.
+        cfg: Configuration of the whole run.
+        num_envs: Number of environments of all processes.
 
     Raises:
         InputError: A stage is unknown or cannot run, or the budgets do not match the stages.
@@ -51,7 +51,7 @@ def plan_stages(env: TrainingEnv, policy: ActorCritic, cfg: Config, num_envs: in
     if cfg.checkpoint:
         chosen = [(name, algorithm) for name, algorithm in chosen if algorithm.counted]
     if not chosen:
-        raise InputError(f"stages={cfg.stages}: name at least one algorithm that trains, e.g. stages=[ppo]")
+        raise InputError(f"stages={cfg.stages}: list at least one algorithm that trains, such as stages=[ppo]")
     for _, algorithm in chosen:
         algorithm.check(env, policy, cfg)
     parts = iter(_updates(cfg, [algorithm for _, algorithm in chosen if algorithm.counted], num_envs))
@@ -65,16 +65,18 @@ def plan_stages(env: TrainingEnv, policy: ActorCritic, cfg: Config, num_envs: in
 
 
 def _updates(cfg: Config, algorithms: list[type[Algorithm]], num_envs: int) -> list[int]:
-    """Return the updates of each algorithm that counts: by its own budget, or equal parts of the run's."""
+    """Return the number of updates of each counted algorithm: from stage_steps, or equal parts of the run's budget."""
     count = len(algorithms)
     if cfg.stage_steps:
         names = [name for name in cfg.stages if ALGORITHMS[name].counted]
         if len(cfg.stage_steps) != count or min(cfg.stage_steps) < 1:
-            raise InputError(f"stage_steps={cfg.stage_steps}: give one budget of at least 1 for each of {names}")
+            raise InputError(f"stage_steps={cfg.stage_steps}: list one budget of at least 1 for each of {names}")
         budgets = zip(algorithms, cfg.stage_steps, strict=True)
         return [algorithm.num_updates(cfg, budget, num_envs) for algorithm, budget in budgets]
     if cfg.max_iterations:
         if cfg.max_iterations < count:
-            raise InputError(f"max_iterations={cfg.max_iterations} for {count} stages: at least one update each")
+            raise InputError(
+                f"max_iterations={cfg.max_iterations} for {count} stages: set at least one update for each"
+            )
         return [(cfg.max_iterations + count - 1 - index) // count for index in range(count)]
     return [algorithm.num_updates(cfg, cfg.total_steps / count, num_envs) for algorithm in algorithms]

@@ -1,4 +1,4 @@
-"""Stop a run so that it can be resumed: Ctrl-C by a person, SIGTERM or SIGUSR1 by a scheduler."""
+"""Stop a run so that it can be resumed: on Ctrl-C by a user, or on SIGTERM or SIGUSR1 from a scheduler."""
 
 import signal
 import sys
@@ -8,25 +8,28 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-REQUEUE = 75  # exit code after SIGTERM or SIGUSR1: saved, not finished, to be started again (EX_TEMPFAIL of sysexits.h)
+REQUEUE = 75  # exit code after SIGTERM or SIGUSR1: saved but not finished, start it again (EX_TEMPFAIL of sysexits.h)
 INTERRUPTED = 130  # exit code after Ctrl-C, as of any program
 CODES = {
     getattr(signal, name): code
     for name, code in (("SIGINT", INTERRUPTED), ("SIGTERM", REQUEUE), ("SIGUSR1", REQUEUE))
     if hasattr(signal, name)
 }
-IMPATIENCE = 2.0  # seconds after which a second Ctrl-C counts: launchers pass the terminal's own on once more
+IMPATIENCE = 2.0  # seconds after which a second Ctrl-C counts: launchers forward the terminal's Ctrl-C once more
 
 
 class StopSignals:
-    """Handles the signals while it is entered (`with StopSignals() as stop:`).
+    """Signal handlers, installed inside `with StopSignals() as stop:`.
 
-    Inside `stop.deferred()` the first signal only sets `stop.code`: the loop there ends after the update under way, in
-    a state that can be continued exactly. A second Ctrl-C exits at once. Elsewhere every signal exits at once.
+    Inside `stop.deferred()` the first signal only sets `stop.code`, so that the training loop can finish the current
+    update and save; a second Ctrl-C exits immediately. Elsewhere every signal exits immediately.
+
+    Attributes:
+        code: Exit code that a signal requested; 0: no signal.
     """
 
     def __init__(self) -> None:
-        self.code = 0  # exit code that a signal requested; 0: none did
+        self.code = 0
         self._deferring = False
         self._since = 0.0
         self._before: dict[int, Any] = {}
@@ -41,6 +44,7 @@ class StopSignals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
+        """Defer signals inside the context: the first one sets `code`."""
         self._deferring = True
         try:
             yield
@@ -54,6 +58,6 @@ class StopSignals:
         if self.code == 0:
             self.code, self._since = code, time.monotonic()
             name = "Ctrl-C" if code == INTERRUPTED else signal.Signals(number).name
-            print(f"\n{name}: stopping after this update (Ctrl-C again: at once, without saving)", flush=True)
+            print(f"\n{name}: stopping after this update (Ctrl-C again: exit immediately, without saving)", flush=True)
         elif code == INTERRUPTED and time.monotonic() - self._since > IMPATIENCE:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The training loop: collect for an algorithm, let it update, log, save; stage after stage."""
+"""The training loop: collect, update, log and save, for each stage of a run."""
 
 import copy
 import time
@@ -25,13 +25,21 @@ from .stop import StopSignals
 
 
 class Trainer:
-    """Trains a policy on an environment. `run()` trains to the end of the budget; `iteration()` is one update.
+    """Trains a policy on an environment.
+
+    `run()` trains to the end of the budget; `iteration()` makes one update.
 
     Attributes:
-        stages, stage: Those of the run, and the present one.
-        algorithm: That of the present stage.
-        update, step: Updates made and control steps used so far, of all processes; those of stages that do not count
-            are left out.
+        env: Environments of this process.
+        policy: The policy, trained in place.
+        cfg: Configuration of the whole run.
+        run_dir: Run folder; None: nothing is written.
+        processes: Group of the processes that train together.
+        stages: Stages of the run.
+        algorithm: Algorithm of the current stage.
+        update: Number of updates so far; stages that do not count are left out.
+        step: Number of control steps so far, of all processes; stages that do not count are left out.
+        observation: Latest observation (W, D); None before the first rollout.
     """
 
     def __init__(
@@ -45,14 +53,14 @@ class Trainer:
         """Prepare a run.
 
         Args:
-            env: This process's environments.
-            policy: What learns, on the device of `env`.
-            cfg: Of the whole run.
-            run_dir: Where checkpoints and logs go; None writes nothing.
-            processes: Those that train together.
+            env: Environments of this process.
+            policy: Policy to train, on the device of `env`.
+            cfg: Configuration of the whole run.
+            run_dir: Folder for checkpoints and logs; None: nothing is written, and `run` cannot be called.
+            processes: Group of the processes that train together; None: this one.
 
         Raises:
-            InputError: No training can be made of these numbers.
+            InputError: A budget, stage or precision of the config is invalid for this environment and policy.
         """
         self.env, self.policy, self.cfg, self.run_dir = env, policy, cfg, run_dir
         self.processes = processes or SingleProcess()
@@ -70,38 +78,39 @@ class Trainer:
 
     @property
     def stage(self) -> Stage:
+        """The current stage."""
         return self.stages[self.stage_index]
 
     @property
     def finished(self) -> bool:
-        """Whether the whole budget is spent."""
+        """Whether the whole budget is used."""
         return self.stage_index == len(self.stages) - 1 and self.stage_update >= self.stage.updates
 
     @property
     def total_steps(self) -> int:
-        """Control steps of the whole run."""
+        """Control steps of the whole run, of all processes."""
         return sum(stage.updates * stage.steps_per_update for stage in self.stages)
 
     @property
     def progress(self) -> float:
-        """Fraction of the stage's schedules already completed, in [0, 1]."""
+        """Completed fraction of the stage's schedules, in [0, 1]."""
         counted = [index for index, stage in enumerate(self.stages) if stage.counted]
         completed = self.cfg.schedule_start if self.stage_index in counted[:1] else 0.0
         return completed + (1 - completed) * self.stage_update / self.stage.updates
 
     def untrained_policy(self) -> ActorCritic:
-        """Return the policy as it was before the first update (of a resumed or fine-tuned run: as it was loaded)."""
+        """Return the policy before the first update; in a fine-tuned run the loaded one."""
         return self._untrained
 
     def run(self, after_update: Callable[[int, int, Any], None] | None = None, stop: StopSignals | None = None) -> int:
         """Train to the end of the budget.
 
         Args:
-            after_update: Called with (updates so far, control steps so far, logger) after each update that counts.
-            stop: Signals that end the run early.
+            after_update: Callback after each counted update, with (updates so far, control steps so far, logger).
+            stop: Signals that end the run early, after saving; None: handlers are not installed.
 
         Returns:
-            0, or the exit code of the signal that stopped it; everything is saved.
+            0, or the exit code of the signal that stopped the run. Logs and checkpoints are written in either case.
         """
         assert self.run_dir is not None
         stop = stop or StopSignals()
@@ -131,13 +140,13 @@ class Trainer:
         return stop.code
 
     def iteration(self) -> dict[str, float]:
-        """Collect and update once; return the metrics."""
+        """Collect and update once; return the metrics by name."""
         self.collect()
         return self.learn()
 
     @torch.no_grad()
     def collect(self) -> None:
-        """Collect what the next update learns from; before a stage's first update possibly a warm-up rollout."""
+        """Collect the rollouts of the next update; before a stage's first update, a warm-up rollout if it needs one."""
         if self.observation is None and self.algorithm.warm_up:
             self._rollout(self.algorithm.num_steps(self.cfg))
             self.algorithm.observe()
@@ -148,8 +157,8 @@ class Trainer:
         self._seconds["collecting"] = time.perf_counter() - begin
 
     def learn(self) -> dict[str, float]:
-        """Update the policy from what was collected; return the metrics."""
-        assert self.observation is not None, "collect first"
+        """Update the policy from the collected rollouts; return the metrics by name."""
+        assert self.observation is not None, "call collect first"
         begin, stage = time.perf_counter(), self.stage
         metrics = self.algorithm.update(self.observation)
         self.stage_update += 1
@@ -166,8 +175,8 @@ class Trainer:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that an exact continuation needs; complete on rank 0, to which the others send their part."""
-        first, *others = self.processes.gather(self._shard_state()) or [{}]
+        """Return the state for exact resume; complete on rank 0 only, which gathers the shards of the other ranks."""
+        first, *other_shards = self.processes.gather(self._shard_state()) or [{}]
         return first | {
             "policy": copy.deepcopy(self.policy.state_dict()),
             "untrained": copy.deepcopy(self._untrained.state_dict()),
@@ -177,14 +186,17 @@ class Trainer:
             "update": self.update,
             "step": self.step,
             "best": self._best,
-            "others": others,
+            "others": other_shards,
         }
 
     def load_state(self, stored: dict[str, Any]) -> None:
-        """Continue exactly from a checkpoint's contents (or `state_dict()`).
+        """Continue exactly from the contents of a checkpoint or a result of `state_dict()`.
 
-        If another number of processes saved it, the environments are divided anew and go on where they were, but every
-        process draws new random numbers.
+        If another number of processes saved it, the environments are redistributed in their current state, but the
+        random number generators are seeded again.
+
+        Args:
+            stored: Contents of the checkpoint.
         """
         restore_policy(self.policy, stored)
         self._untrained.load_state_dict(stored["untrained"], strict=False)
@@ -200,7 +212,11 @@ class Trainer:
             self.env.set_seed(seed + SEED_STEP * self.processes.rank)
 
     def save(self, metrics: dict[str, float]) -> None:
-        """Save `last.pt`, `best.pt` if the headline has never been better, and the newest `step_<N>.pt`."""
+        """Save `last.pt`, `best.pt` if the headline is the best so far, and the newest `step_<N>.pt`.
+
+        Args:
+            metrics: Metrics of the last update, among them the headline.
+        """
         if self.run_dir is None:
             return
         folder, headline = self.run_dir / "checkpoints", self.env.headline
@@ -226,7 +242,7 @@ class Trainer:
         self.algorithm = self.stage.algorithm(self.env, self.policy, self.cfg, self.processes)
 
     def _rollout(self, steps: int) -> None:
-        """Step the environments for the algorithm, `steps` control steps at most."""
+        """Step the environments for the algorithm, for at most `steps` control steps."""
         algorithm, env = self.algorithm, self.env
         if self.observation is None:
             self.episodes.forget()
@@ -250,7 +266,7 @@ class Trainer:
         self._seconds = {name: self._seconds.get(name, 0.0) + value for name, value in seconds.items()}
 
     def _stopped(self, stop: StopSignals) -> bool:
-        """Return whether to stop: a signal to one process stops all after the same update."""
+        """Return whether to stop; a signal to one process stops all after the same update."""
         stop.code = self.processes.all_reduce_max(stop.code)
         return stop.code > 0
 
@@ -284,7 +300,7 @@ class Trainer:
     _SHARD = ("algorithm_shard", "env", "observation", "episode", "rng", "cuda_rng")
 
     def _shard_state(self) -> dict[str, Any]:
-        """Return what each process has of its own."""
+        """Return the state that differs between processes."""
         device = self.env.device
         return {
             "algorithm_shard": self.algorithm.shard_state(),
@@ -314,7 +330,7 @@ class Trainer:
 
 
 def check_budget(cfg: Config) -> None:
-    """Raise InputError for numbers that no training can be made of."""
+    """Raise InputError if an interval or budget of the config is out of range."""
     for name in ("log_interval", "save_interval", "total_steps"):
         if getattr(cfg, name) < 1:
             raise InputError(f"{name}={getattr(cfg, name)}: at least 1 is needed")

@@ -1,7 +1,7 @@
-"""Time and arithmetic of Muon's step by variant.
+"""Measure time and arithmetic of Muon's step for several variants.
 
-The matrices are the 2-D weights of the task's policy, the gradients random. Without a GPU the time is processor time,
-which other work on the machine changes little.
+The matrices are the 2-D weights of the task's policy with random gradients. Without a GPU the time is processor time,
+which other load hardly affects.
 """
 
 import dataclasses
@@ -20,24 +20,28 @@ from muscle_torch.physics import resolve_device
 from muscle_torch.rl.muon import orthogonal
 
 COEFFICIENTS, STEPS, EPSILON = (3.4445, -4.7750, 2.0315), 5, 1e-7  # torch.optim.Muon's
-WHOLE = 1 << 30  # a block that no matrix reaches: nothing is divided
+WHOLE = 1 << 30  # larger than any matrix: products are not divided
 
 
 @dataclasses.dataclass(frozen=True)
 class VariantOptions:
+    """Options of the comparison."""
+
     task: str = key("fullbody", "cfg/task/<task>.yaml")
-    preset: str = key("release", "cfg/preset/<preset>.yaml on top; cpu: the task as it stands")
+    preset: str = key("release", "cfg/preset/<preset>.yaml to apply; cpu: the task's settings")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     threads: int = key(1, "torch threads on a CPU")
-    repeats: int = key(3, "timings of each variant; the least counts")
-    blocks: list[str] = key(["256", "512"], "least rows of the blocks of symmetric products, one variant each", "rows")
+    repeats: int = key(3, "timings of each variant; the shortest counts")
+    blocks: list[str] = key(
+        ["256", "512"], "smallest number of rows of the blocks of symmetric products, one variant each", "rows"
+    )
 
 
 def main(words: Sequence[str]) -> None:
     """Print a table of the variants."""
     options = parse_words(VariantOptions, words)
     if min(options.repeats, options.threads, *map(_rows, options.blocks)) < 1:
-        raise InputError("repeats, threads and blocks are at least 1")
+        raise InputError("repeats, threads and blocks must be at least 1")
     device = resolve_device(options.device)
     torch.set_num_threads(options.threads)
     shapes = policy_shapes(options.task, options.preset)
@@ -55,7 +59,7 @@ def main(words: Sequence[str]) -> None:
 
 
 def policy_shapes(task: str, preset: str) -> Counter[tuple[int, int]]:
-    """Return how many 2-D weights of each shape the policy of a task has."""
+    """Return the number of 2-D weights of each shape in the policy of a task."""
     cfg = load_config(task, preset=preset)
     env = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
     policy = make_policy(cfg.policy, env, cfg.exploration)
@@ -65,7 +69,7 @@ def policy_shapes(task: str, preset: str) -> Counter[tuple[int, int]]:
 
 def _rows(word: str) -> int:
     if not word.isdigit():
-        raise InputError(f"blocks: {word!r} is no number of rows")
+        raise InputError(f"blocks: {word!r} must be a whole number of rows")
     return int(word)
 
 

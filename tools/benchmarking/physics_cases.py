@@ -1,4 +1,4 @@
-"""Speed of the physics alone under other solver limits and buffer sizes, and how well the host keeps a GPU busy."""
+"""Measure the physics alone under other solver limits and buffer sizes, and how well the host keeps a GPU busy."""
 
 import dataclasses
 import statistics
@@ -13,31 +13,30 @@ from muscle_torch.errors import InputError
 from muscle_torch.physics import make_physics
 
 EXCITATION = 0.3  # highest random control
-FEW = 16  # one world in so many is reset in `reset_few_ms`
-# name -> settings that replace those of the config, the most interesting first
+FEW = 16  # `reset_few_ms` resets one world in 16
+# name -> settings that replace those of the config, in order of importance
 CASES: dict[str, dict[str, Any]] = {
     "as configured": {},
     "published solver": {"iterations": 4, "ls_iterations": 8, "eulerdamp": False},
     "explicit damping": {"eulerdamp": False},
     "MuJoCo's limits": {"iterations": 100, "ls_iterations": 50},
-    "half the rows": {"constraint_rows": 0.5},  # of what is measured
-    "large buffers": {"contacts": 96, "constraint_rows": 768},  # the published system's, for the whole body
+    "half the rows": {"constraint_rows": 0.5},  # fraction of the measured size
+    "large buffers": {"contacts": 96, "constraint_rows": 768},  # those of the published system for the full body
 }
 
 
 def physics_cases(env: Any, cfg: Config, steps: int, repeats: int) -> dict[str, dict[str, Any]]:
-    """Return figures of each case, from starts of the environment's episodes under random excitations.
+    """Measure each case, from the environment's start states under random excitations.
 
     Args:
-        env: An environment of the config; its goal draws the starts.
+        env: An environment of the config, which provides the start states.
         cfg: The config.
-        steps: Control steps of a timing.
-        repeats: Timings.
+        steps: Control steps per world of a timing.
+        repeats: Number of timings.
 
     Returns:
-        Case -> `control_steps_per_s` (all worlds together, median), milliseconds to reset all worlds and one in
-        sixteen, on Warp the solver's iterations, the
-        rows and contact candidates and the buffers' sizes, `overflow`; or `failed`.
+        Case -> `control_steps_per_s` (all worlds together, median), `reset_ms` and `reset_few_ms` (all worlds, one in
+        16), on Warp the solver's iterations, rows, contact candidates and buffer sizes, and `overflow`; or `failed`.
     """
     env.begin()
     start = tuple(env.physics.field(name).clone() for name in ("qpos", "qvel"))
@@ -53,7 +52,7 @@ def physics_cases(env: Any, cfg: Config, steps: int, repeats: int) -> dict[str, 
             continue
         try:
             figures[name] = measure_case(cfg, dataclasses.replace(cfg.physics, **changes), start, steps, repeats)
-        except (InputError, RuntimeError) as error:  # memory, mostly: the other cases are worth having
+        except (InputError, RuntimeError) as error:  # usually for lack of memory; continue with the other cases
             figures[name] = {"failed": str(error).splitlines()[0]}
     return figures
 
@@ -61,7 +60,18 @@ def physics_cases(env: Any, cfg: Config, steps: int, repeats: int) -> dict[str, 
 def measure_case(
     cfg: Config, options: PhysicsConfig, start: tuple[torch.Tensor, torch.Tensor], steps: int, repeats: int
 ) -> dict[str, Any]:
-    """Return the figures of the physics with these options, one world for each row of `start`, (qpos, qvel)."""
+    """Measure the physics of one case.
+
+    Args:
+        cfg: Config of body, backend and threads.
+        options: Physics options of the case.
+        start: qpos (W, nq) and qvel (W, nv) of the start states, one per world.
+        steps: Control steps per world of a timing.
+        repeats: Number of timings.
+
+    Returns:
+        The results of the case; see `physics_cases`.
+    """
     body = with_physics(configured_embodiment(dataclasses.replace(cfg, physics=PhysicsConfig())), options)
     worlds, device = len(start[0]), start[0].device
     buffers = {"contacts": options.contacts, "constraint_rows": options.constraint_rows}
@@ -76,7 +86,7 @@ def measure_case(
             physics.step(ctrl, body.substeps)
 
     samples, resets, small_resets = [], [], []
-    for _ in range(1 + repeats):  # the first holds compilation
+    for _ in range(1 + repeats):  # the first includes compilation
         resets.append(seconds(lambda: physics.reset(everyone, *start), device))
         samples.append(worlds * steps / seconds(play, device))
         small_resets.append(seconds(lambda: physics.reset(few, *start), device))
@@ -92,7 +102,7 @@ def measure_case(
 
 
 def solver_figures(physics: Any) -> dict[str, float]:
-    """Return what the last substep on Warp needed, and what its buffers hold; of MuJoCo C nothing."""
+    """Return iterations, rows and candidates of the last substep on Warp and its buffer sizes; empty for MuJoCo C."""
     if not hasattr(physics, "buffers"):
         return {}
     import warp as wp
@@ -111,15 +121,16 @@ def solver_figures(physics: Any) -> dict[str, float]:
 
 
 def launch_gaps(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[str, float | None]:
-    """Return microseconds of a control step of all worlds: the host's part, the whole, and what the GPU is busy for.
-
-    If `host` is about `whole`, the host cannot launch fast enough; `busy` over `whole` is how much of the time the GPU
-    computes. On a CPU `busy` is None.
+    """Measure whether the host launches kernels fast enough.
 
     Args:
         env: The environment, resets included.
-        start: Its snapshot to begin from.
+        start: Snapshot to begin from.
         actions: Recorded actions, (steps, W, actions).
+
+    Returns:
+        Microseconds of a control step of all worlds: `host` (time of the host's code), `whole`, and `busy` (time that
+        the GPU computes; None on a CPU). If `host` is about `whole`, the host limits the speed.
     """
     device = env.device
 
@@ -147,7 +158,7 @@ def launch_gaps(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[
 
 
 def seconds(call: Any, device: torch.device) -> float:
-    """Return how long a call takes, the device's queue included."""
+    """Return the duration of a call [s], the device's queue included."""
     synchronize(device)
     begin = time.perf_counter()
     call()
@@ -156,6 +167,7 @@ def seconds(call: Any, device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
+    """Wait for the device; on a CPU do nothing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,7 +1,7 @@
-"""What the physics of a control step goes to: muscle paths, inertia, collision, constraint solver and the rest.
+"""Time spent in the stages of the physics: muscle paths, inertia, collision, constraint solver and others.
 
-Both backends make their step once more, by the engine's own functions one after another, from states that the
-environment's worlds went through; the clock is read between them. Tests hold the result equal to the whole step's.
+The step of either backend is repeated from recorded states, by calling the engine's functions one after another and
+reading the clock between them. Tests check that the resulting state equals that of the complete step.
 """
 
 import time
@@ -29,24 +29,30 @@ STAGES = (
     "integration",  # the next state, checks for bad numbers
     "sensors",
 )
-SAMPLED = 200  # control steps timed of MuJoCo C, spread over the recording
-TRIES = 3  # of each; the fastest counts: the machine may be busy with something else
+SAMPLED = 200  # control steps of MuJoCo C that are timed, evenly spaced in the recording
+TRIES = 3  # timings of each step; the fastest counts, because other load can only slow it down
 
 Stage = tuple[str, tuple[Callable[[Any, Any], Any], ...]]  # name, functions of model and data
 _INTEGRATE: dict[int, Callable[[mujoco.MjModel, mujoco.MjData], Any]] = {
     mujoco.mjtIntegrator.mjINT_EULER: mujoco.mj_Euler,
-    mujoco.mjtIntegrator.mjINT_RK4: lambda m, d: mujoco.mj_RungeKutta(m, d, 4),  # with its evaluations of all stages
+    mujoco.mjtIntegrator.mjINT_RK4: lambda m, d: mujoco.mj_RungeKutta(m, d, 4),  # evaluates all stages three more times
     mujoco.mjtIntegrator.mjINT_IMPLICIT: mujoco.mj_implicit,
     mujoco.mjtIntegrator.mjINT_IMPLICITFAST: mujoco.mj_implicit,
 }
 
 
 def physics_stages(env: Any, recording: Any, start: dict[str, Any]) -> dict[str, Any]:
-    """Microseconds of one control step of one world: `stages` {name: ...} and `whole`, the same step in one piece.
+    """Measure the stages of the physics.
 
-    On MuJoCo C of one thread. On Warp `whole` is the control step's graph, `launched_singly` the same without a graph,
-    and `kernels` how many kernels that launches (None on MuJoCo C). recording: `tools/benchmark.py`'s; start: the
-    environment's snapshot it began from.
+    Args:
+        env: Environment whose physics is measured.
+        recording: Recorded trajectory (`tools/benchmark.py`).
+        start: Snapshot from which the recording began.
+
+    Returns:
+        Microseconds per control step of one world: `stages` by name, and `whole`, the same step in one call. On MuJoCo
+        C with one thread. On Warp `whole` is the graph of the control step, `launched_singly` the same without a graph,
+        and `kernels` its number of kernels (both None on MuJoCo C).
     """
     if not isinstance(env.physics, MujocoPhysics):
         return time_warp(env, start, recording.actions)
@@ -61,10 +67,10 @@ def physics_stages(env: Any, recording: Any, start: dict[str, Any]) -> dict[str,
 
 
 def mujoco_stages(model: mujoco.MjModel) -> list[Stage]:
-    """mj_step in its order; without energies, which are asked for nowhere here."""
+    """Return the stages of mj_step in its order, without energies, which no model here computes."""
 
     def forget_body_accelerations(m: mujoco.MjModel, d: mujoco.MjData) -> None:
-        d.flg_rnepost = 0  # as mj_forward: those that a sensor may have had computed are of an earlier step
+        d.flg_rnepost = 0  # as mj_forward: accelerations computed for a sensor belong to an earlier step
 
     return [
         ("integration", (mujoco.mj_checkPos, mujoco.mj_checkVel)),
@@ -89,20 +95,33 @@ def mujoco_stages(model: mujoco.MjModel) -> list[Stage]:
 def time_mujoco(
     model: mujoco.MjModel, states: np.ndarray, warmstarts: np.ndarray, controls: np.ndarray, substeps: int
 ) -> dict[str, Any]:
-    """Control steps from `states` (N, FULLPHYSICS), `warmstarts` (N, nv), `controls` (N, nu), on one thread."""
+    """Measure the stages of MuJoCo C on one thread.
+
+    Args:
+        model: MuJoCo model.
+        states: mjSTATE_FULLPHYSICS of N control steps, (N, size).
+        warmstarts: qacc_warmstart, (N, nv).
+        controls: Controls, (N, nu).
+        substeps: MuJoCo steps per control step.
+
+    Returns:
+        See `physics_stages`.
+    """
     data, stages = mujoco.MjData(model), mujoco_stages(model)
     whole: Stage = ("", (mujoco.mj_step,))
 
-    def times(i: int, made: list[Stage]) -> np.ndarray:
-        """Seconds, (substeps, stages)."""
+    def times(i: int, sequence: list[Stage]) -> np.ndarray:
+        """Return seconds (substeps, stages)."""
         mujoco.mj_setState(model, data, states[i], mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
         data.qacc_warmstart[:], data.ctrl[:] = warmstarts[i], controls[i]
-        marks = [[time.perf_counter(), *(_done(calls, model, data) for _, calls in made)] for _ in range(substeps)]
+        marks = [[time.perf_counter(), *(_done(calls, model, data) for _, calls in sequence)] for _ in range(substeps)]
         return np.diff(marks, axis=1)
 
     staged, together = np.zeros(len(stages)), 0.0
     for i in range(len(states)):
-        tries = [(times(i, stages), times(i, [whole])) for _ in range(TRIES)]  # in turns: both are disturbed alike
+        tries = [
+            (times(i, stages), times(i, [whole])) for _ in range(TRIES)
+        ]  # alternating, so that other load affects both equally
         staged += np.min([a for a, _ in tries], axis=0).sum(0)
         together += np.min([b for _, b in tries], axis=0).sum()
     calling = _seconds_to_call()
@@ -120,7 +139,7 @@ def _done(calls: tuple[Callable[[Any, Any], Any], ...], model: Any, data: Any) -
 
 
 def _seconds_to_call() -> float:
-    """Of a function of MuJoCo's that finds nothing to do: Python's part of every call."""
+    """Return the seconds of a MuJoCo function without work: the overhead of every call from Python."""
     model = mujoco.MjModel.from_xml_string("<mujoco/>")
     data = mujoco.MjData(model)
     return float(np.min(np.diff([_done((mujoco.mj_flex,), model, data) for _ in range(1000)])))
@@ -130,19 +149,19 @@ def _seconds_to_call() -> float:
 
 
 def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
-    """The three parts of a physics step (`muscle_torch.physics.warp_step`): look, constrain, on to the next state."""
+    """Return the stages of `update_kinematics`, `constrain` and `accelerate` with integration, in their order."""
     import mujoco_warp as mjw
 
     from muscle_torch.physics.warp_broken import freeze_broken, freeze_diverging
-    from muscle_torch.physics.warp_step import INTEGRATORS, find_velocities
+    from muscle_torch.physics.warp_step import INTEGRATORS, compute_velocities
 
     m, broken = physics._m, physics._broken
-    look: list[Stage] = [
+    kinematics: list[Stage] = [
         ("kinematics", (mjw.kinematics, mjw.com_pos, mjw.camlight, mjw.flex)),
         ("muscle_paths", (mjw.tendon,)),
         ("muscle_forces", (mjw.transmission,)),
         ("sensors", (mjw.sensor_pos,)),
-        ("velocity", (lambda m, d: find_velocities(m, d, physics._passive),)),
+        ("velocity", (lambda m, d: compute_velocities(m, d, physics._passive),)),
         ("sensors", (mjw.sensor_vel,)),
     ]
     constrain: list[Stage] = [
@@ -159,35 +178,39 @@ def warp_stages(physics: Any) -> tuple[list[Stage], list[Stage], list[Stage]]:
         ("sensors", (*of_bodies, lambda m, d: mjw.sensor_acc(m, d, skip_rne_postconstraint=True))),
         ("integration", (INTEGRATORS[m.opt.integrator], lambda m, d: freeze_broken(m, d, broken))),
     ]
-    return look, constrain, accelerate
+    return kinematics, constrain, accelerate
 
 
 class StagedWarp:
-    """WarpPhysics' control step in stages, `control_step`, and the seconds `spent` in each.
+    """The control step of WarpPhysics in timed stages.
 
-    On CUDA the marks are events inside the control step's graph, so that the stages follow one another as they do in
-    the whole; on a CPU, whose graphs hold no clock, the stages are launched one by one.
+    On CUDA the times are taken by events inside the control step's graph, so that the stages run as in the complete
+    step. Graphs on a CPU cannot be timed inside, so there the stages are launched one by one.
+
+    Attributes:
+        spent: Seconds of each stage.
     """
 
     def __init__(self, physics: Any):
         self.spent: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         self._physics = physics
         self._cuda = physics.device.type == "cuda"
-        self._marks: list[tuple[str, Any]] = []  # what ended there, when
+        self._marks: list[tuple[str, Any]] = []  # stage that ended, time
 
     def control_step(self, substeps: int) -> None:
+        """Run one control step, with a mark after every stage."""
         from muscle_torch.physics.warp_broken import freeze_broken
 
-        look, constrain, accelerate = warp_stages(self._physics)
+        kinematics, constrain, accelerate = warp_stages(self._physics)
         self._mark("")
         freeze_broken(self._physics._m, self._physics._d, self._physics._broken)
-        for name, calls in [*constrain, *accelerate, *look] * substeps:
+        for name, calls in [*constrain, *accelerate, *kinematics] * substeps:
             for call in calls:
                 call(self._physics._m, self._physics._d)
             self._mark(name)
 
     def read(self) -> None:
-        """After a control step: adds its times."""
+        """Add the times of the last control step to `spent`."""
         import warp as wp
 
         if self._cuda:
@@ -195,7 +218,7 @@ class StagedWarp:
         for (_, begin), (name, end) in pairwise(self._marks):
             between = wp.get_event_elapsed_time(begin, end, synchronize=False) / 1e3 if self._cuda else end - begin
             self.spent[name] += between
-        if not self._cuda:  # events stay in their graph
+        if not self._cuda:  # events stay in the graph
             self._marks.clear()
 
     def _mark(self, ended: str) -> None:
@@ -209,7 +232,16 @@ class StagedWarp:
 
 
 def time_warp(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[str, Any]:
-    """Three times through the recorded actions (steps, W, nu): as it is, in stages, and launched one by one."""
+    """Measure the stages on Warp: replay the recorded actions as a graph, in stages, and launched one by one.
+
+    Args:
+        env: Environment whose physics is measured.
+        start: Snapshot to begin from.
+        actions: Recorded actions, (steps, W, actions).
+
+    Returns:
+        See `physics_stages`.
+    """
     import warp as wp
 
     physics, marked, kernels = env.physics, StagedWarp(env.physics), 0
@@ -220,15 +252,15 @@ def time_warp(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[st
         marked.read()
 
     def counted(launch: Callable[..., Any]) -> Callable[..., Any]:
-        def run(kernel: Any, *given: Any, **named: Any) -> Any:
+        def run(kernel: Any, *arguments: Any, **keywords: Any) -> Any:
             nonlocal kernels
-            kernels += bool(np.prod(given[0] if given else named["dim"]))  # without threads there is nothing to launch
-            return launch(kernel, *given, **named)
+            kernels += bool(np.prod(arguments[0] if arguments else keywords["dim"]))  # no launch without threads
+            return launch(kernel, *arguments, **keywords)
 
         return run
 
     def counting(substeps: int) -> None:
-        """The solver's loop counts as often as it turns."""
+        """Count kernels; those in the solver's loop once per iteration."""
         with instead(wp, launch=counted(wp.launch), launch_tiled=counted(wp.launch_tiled)):
             control_step(substeps)
 
@@ -249,7 +281,7 @@ def time_warp(env: Any, start: dict[str, Any], actions: torch.Tensor) -> dict[st
 
 
 def _physics_seconds(env: Any, start: dict[str, Any], actions: torch.Tensor) -> float:
-    """Of the control steps alone, with the environment's resets between them."""
+    """Return the seconds of the control steps alone; the environment's resets between them are not counted."""
     clock = Clock(env.device)
     env.load_snapshot(start)
     with instead(env.physics, step=clock.timed("physics", env.physics.step)):

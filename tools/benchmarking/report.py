@@ -1,4 +1,4 @@
-"""What `tools/benchmark.py` shows of its figures: a table, a plot, and two result files side by side."""
+"""Output of `tools/benchmark.py`: a table, a plot, and the comparison of two result files."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,12 @@ COLUMNS = {
     "train_steps_per_s": "+ learning",
     "raw_rollout_steps_per_s": "mujoco.rollout",
 }
-# What makes two results comparable.
+# Keys in which two results must agree to be compared.
 SAME = ("task", "preset", "embodiment", "policy", "precision", "num_envs")
 
 
 def table(result: dict[str, Any]) -> str:
-    """The figures of one setting, for reading."""
+    """Return the results of one setting as text."""
     head = (
         f"{_title(result)}, {result['num_envs']} worlds, {result['backend']} on {result['device']}, "
         f"{result['threads']} threads, {_steps(result)}: control steps per second"
@@ -40,36 +40,36 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _steps(result: dict[str, Any]) -> str:
-    """What a control step is made of, as far as the file says so."""
+    """Return the substeps of a control step, with integrator and frequency if the file contains them."""
     text = f"{result['substeps']} substeps"
-    if "integrator" in result:  # not in older files
+    if "integrator" in result:  # absent in older files
         text += f" of {result['integrator']} at {result['control_frequency']:g} Hz"
     return text
 
 
-def _physics(found: dict[str, Any]) -> list[str]:
-    """What the physics goes to, the largest part first."""
-    stages, kernels = found["stages"], found["kernels"]
+def _physics(timing: dict[str, Any]) -> list[str]:
+    """Return the lines of the physics' stages, the largest first."""
+    stages, kernels = timing["stages"], timing["kernels"]
     total = sum(stages.values())
-    lines = [f"{'of physics':16s}{'microseconds':>12s}{'share':>12s}   a control step and world"]
+    lines = [f"{'of physics':16s}{'microseconds':>12s}{'share':>12s}   per control step and world"]
     for name, value in sorted(stages.items(), key=lambda stage: -stage[1]):
         lines.append(f"{name.replace('_', ' '):16s}{value:12,.2f}{100 * value / total:10.0f} %")
-    lines.append(f"together {total:,.2f}, in one piece {found['whole']:,.2f}")
+    lines.append(f"together {total:,.2f}, in one piece {timing['whole']:,.2f}")
     if kernels is None:
         lines[-1] += ", on one thread"
     else:
-        lines[-1] += f", launched one by one {found['launched_singly']:,.2f}; {kernels:.0f} kernels a control step"
+        lines[-1] += f", launched one by one {timing['launched_singly']:,.2f}; {kernels:.0f} kernels per control step"
     return lines
 
 
-def _cases(found: dict[str, dict[str, Any]]) -> list[str]:
-    """The physics alone, a line a case; `x` its speed over the first's."""
+def _cases(cases: dict[str, dict[str, Any]]) -> list[str]:
+    """Return one line per case of the physics alone; `x` is its speed relative to the first case."""
     lines = []
-    for name, case in found.items():
+    for name, case in cases.items():
         if "failed" in case:
             lines.append(f"{name:16s} failed: {case['failed']}")
             continue
-        ratio = case["control_steps_per_s"] / next(iter(found.values()))["control_steps_per_s"]
+        ratio = case["control_steps_per_s"] / next(iter(cases.values()))["control_steps_per_s"]
         line = f"{name:16s}{case['control_steps_per_s']:12,.0f}{ratio:10.2f} x"
         line += f"   reset of all {case['reset_ms']:.1f} ms, of few {case['reset_few_ms']:.1f}"
         if "rows_max" in case:
@@ -82,25 +82,29 @@ def _cases(found: dict[str, dict[str, Any]]) -> list[str]:
     return ["physics alone: control steps per second", *lines] if lines else []
 
 
-def _gaps(found: dict[str, float | None] | None) -> list[str]:
-    if found is None:
+def _gaps(gaps: dict[str, float | None] | None) -> list[str]:
+    if gaps is None:
         return []
-    busy = "" if found["busy"] is None else f", of which the GPU computes {found['busy']:,.0f}"
+    busy = "" if gaps["busy"] is None else f", of which the GPU computes {gaps['busy']:,.0f}"
     return [
-        f"a control step of all worlds: {found['whole']:,.0f} microseconds, the host's part {found['host']:,.0f}{busy}"
+        f"a control step of all worlds: {gaps['whole']:,.0f} microseconds, the host's part {gaps['host']:,.0f}{busy}"
     ]
 
 
 def compared(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> str:
-    """How much faster the second is for every setting that both have: speeds, and times of the physics' stages."""
-    others = {_setting(result): result for result in second}
-    pairs = [(result, others[_setting(result)]) for result in first if _setting(result) in others]
+    """Return the ratios of speeds and of the physics' stages for every setting that both files contain.
+
+    Raises:
+        InputError: The files have no setting in common.
+    """
+    by_setting = {_setting(result): result for result in second}
+    pairs = [(result, by_setting[_setting(result)]) for result in first if _setting(result) in by_setting]
     if not pairs:
         raise InputError(f"the two files have no setting in common: {', '.join(SAME)} must be the same")
     lines = [f"{'second / first':44s}" + "".join(f"{label:>16s}" for label in COLUMNS.values())]
     for result, other in pairs:
         lines.append(_ratios(result, [(other.get(name), result.get(name)) for name in COLUMNS]))
-    staged = [(a, b) for a, b in pairs if "physics_stages" in a and "physics_stages" in b]  # in older files not
+    staged = [(a, b) for a, b in pairs if "physics_stages" in a and "physics_stages" in b]  # absent in older files
     if staged:
         names = [name.replace("_", " ") for name in staged[0][0]["physics_stages"]["stages"]]
         lines.append(f"{'time of the first / of the second':44s}" + "".join(f"{name:>16s}" for name in names))
@@ -111,28 +115,32 @@ def compared(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> str:
 
 
 def _ratios(result: dict[str, Any], values: list[tuple[float | None, float | None]]) -> str:
-    """One line: each value over the other, `-` where one is missing."""
+    """Return one line of ratios, with `-` for missing values."""
     title = f"{_title(result)}, {result['num_envs']} worlds"
     ratios = [f"{above / below:.3f}" if above and below else "-" for above, below in values]
     return f"{title:44s}" + "".join(f"{ratio:>16s}" for ratio in ratios)
 
 
 def read_results(path: str | Path) -> list[dict[str, Any]]:
-    """The results of a benchmark file. Raises InputError where it is none."""
+    """Return the results of a benchmark file. Raises InputError if it cannot be read or is another kind of file."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path} is no benchmark file: {error}") from None
-    results = found.get("results", [found]) if isinstance(found, dict) else []
+    results = contents.get("results", [contents]) if isinstance(contents, dict) else []
     if not results or any("train_steps_per_s" not in result for result in results):
-        raise InputError(f"{path} is no benchmark file: write one with tools/benchmark.py output={path}")
+        raise InputError(f"{path} is no benchmark file: create one with tools/benchmark.py output={path}")
     return results
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """Speed against worlds, and below it what a step and its physics go to, one column a setting."""
+    """Plot speed, parts of a control step and stages of its physics over the number of worlds, one column per setting.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     from matplotlib.figure import Figure
 
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -166,13 +174,13 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def _stack(axes: Any, worlds: list[str], times: list[dict[str, float]]) -> None:
-    """One bar a number of worlds, its parts on top of one another."""
+    """Draw one stacked bar per number of worlds."""
     below = [0.0] * len(times)
     for name in times[0]:
         values = [parts[name] for parts in times]
         axes.bar(worlds, values, bottom=below, label=name.replace("_", " "), width=0.6)
         below = [a + b for a, b in zip(below, values, strict=True)]
-    axes.set_ylabel("microseconds a control step")
+    axes.set_ylabel("microseconds per control step")
     axes.set_xlim(-0.8, len(worlds) - 0.2)
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a control step goes: physics, observation, reward, reset, inference."""
+"""Time spent in the parts of a control step: physics, observation, reward, reset, inference."""
 
 import time
 from collections import defaultdict
@@ -15,9 +15,9 @@ PARTS = ("physics", "observation", "reward", "reset", "inference", OTHER)
 
 
 class Clock:
-    """Time between marks, given to the part that the first of two named: one inside another is not counted twice.
+    """Time of parts of a program; time inside a nested part is not counted in the outer one.
 
-    On CUDA the marks are events in the queue, so that measuring does not make the host wait.
+    On CUDA the times are taken by events in the queue, without host synchronization.
     """
 
     def __init__(self, device: torch.device):
@@ -27,6 +27,7 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
+        """Count the time inside the context as that of the part `name`."""
         self._inside.append(name)
         self._mark()
         try:
@@ -36,14 +37,16 @@ class Clock:
             self._mark()
 
     def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any, **named: Any) -> Any:
+        """Return `call` with its time counted as that of the part `name`."""
+
+        def run(*arguments: Any, **keywords: Any) -> Any:
             with self.part(name):
-                return call(*given, **named)
+                return call(*arguments, **keywords)
 
         return run
 
     def seconds(self) -> dict[str, float]:
-        """Of each part, between the first mark and the last."""
+        """Return the time of each part [s]."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         spent: dict[str, float] = defaultdict(float)
@@ -61,10 +64,16 @@ class Clock:
 
 
 def profile(env: Any, act: Callable[[torch.Tensor], torch.Tensor], steps: int) -> dict[str, float]:
-    """Microseconds of each part for one control step of one world, over `steps` control steps with resets.
+    """Return the microseconds of each part, per control step of one environment.
 
-    physics: the control step alone. observation: reference look-up, fields and the vector. reward: with terminations
-    and tracking errors. reset: all that finished worlds need, their physics included. act: observation -> action.
+    Args:
+        env: Environment, which is reset.
+        act: Maps observations (W, D) to actions (W, actions).
+        steps: Number of control steps, with resets.
+
+    Returns:
+        physics (the control step alone), observation (reference look-up, fields and the vector), reward (with
+        terminations and tracking errors), reset (with its physics), inference, other.
     """
     clock = Clock(env.device)
     observation = env.begin()
@@ -80,7 +89,7 @@ def profile(env: Any, act: Callable[[torch.Tensor], torch.Tensor], steps: int) -
 
 @contextmanager
 def _watched(env: Any, clock: Clock) -> Iterator[None]:
-    """Time the environment's parts; what a reset observes stays the reset's."""
+    """Time the environment's parts; observations of a reset are part of the reset."""
     with (
         instead(env.physics, step=clock.timed("physics", env.physics.step)),
         instead(env.goal, errors=clock.timed("reward", env.goal.errors)),
@@ -91,11 +100,11 @@ def _watched(env: Any, clock: Clock) -> Iterator[None]:
 
 
 @contextmanager
-def instead(of: Any, **given: Any) -> Iterator[None]:
-    """Give an object other attributes for a while."""
-    original = {name: getattr(of, name) for name in given}
-    bound_to_class = [name for name in given if name not in vars(of)]
-    for name, value in given.items():
+def instead(of: Any, **replacements: Any) -> Iterator[None]:
+    """Replace attributes of an object inside the context."""
+    original = {name: getattr(of, name) for name in replacements}
+    bound_to_class = [name for name in replacements if name not in vars(of)]
+    for name, value in replacements.items():
         setattr(of, name, value)
     try:
         yield

@@ -1,1 +1,1 @@
-"""Measure everything on a GPU machine that has no package index: pack here, three short commands there."""
+"""Measurements on a GPU machine without a package index: prepared in advance, run there by three short commands."""

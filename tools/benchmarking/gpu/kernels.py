@@ -1,8 +1,8 @@
-"""Compile, without a GPU, the Warp kernels that a control step launches on an H100 or H200, into a kernel cache.
+"""Compile the Warp kernels of a control step for an H100 or H200 into a kernel cache, without a GPU.
 
-`WARP_CACHE_PATH=folder python kernels.py toy_arm fullbody bimanual bimanual+fingers` (task, or task+fingers). A machine
-that is given the same folder by the same variable finds them compiled. Nothing is launched here: the launches are
-traced, and their modules compiled for compute capability 9.0.
+`WARP_CACHE_PATH=folder python kernels.py toy_arm fullbody bimanual bimanual+fingers` (task, or task+fingers). A GPU
+machine with the same folder in the same variable uses the compiled kernels. No kernel is launched: the launches are
+traced, and their modules are compiled for compute capability 9.0.
 """
 
 import sys
@@ -23,7 +23,7 @@ Modules = dict[tuple[Any, int], set[str]]  # (module, threads of a block) -> its
 
 
 class Hopper:
-    """The CPU device, presented to MuJoCo Warp as an H100: it chooses kernels by these attributes."""
+    """The CPU device with the attributes of an H100, by which MuJoCo Warp selects kernels."""
 
     is_cuda, is_cpu, arch, sm_count = True, False, ARCHITECTURE, MULTIPROCESSORS
 
@@ -35,10 +35,10 @@ class Hopper:
 
 
 def trace(words: Sequence[str]) -> Modules:
-    """Return the modules of all kernels that stepping, resetting and reading launch, in order.
+    """Return the modules of all kernels that step, reset and field access launch, in order.
 
     Args:
-        words: Tasks, `+fingers` appended for movable fingers.
+        words: Tasks, with `+fingers` appended for movable fingers.
     """
     modules: Modules = {}
     with _tracing(modules):
@@ -86,7 +86,7 @@ def _tracing(modules: Modules) -> Iterator[None]:
         (wp, "get_device"): lambda *names: get_device(*names) if names else Hopper(get_device()),
         (warp_physics.WarpPhysics, "_run"): launch_plainly,
     }
-    original = {place: getattr(*place) for place in replaced}
+    original = {attribute: getattr(*attribute) for attribute in replaced}
     for (owner, name), value in replaced.items():
         setattr(owner, name, value)
     try:
@@ -97,7 +97,7 @@ def _tracing(modules: Modules) -> Iterator[None]:
 
 
 def compile_ahead(modules: Modules) -> int:
-    """Compile the modules that the kernel cache does not hold yet; return how many those were."""
+    """Compile the modules that are not in the kernel cache yet; return their number."""
     count = 0
     for index, (module, block) in enumerate(modules):
         begin = time.time()

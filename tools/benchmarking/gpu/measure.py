@@ -1,4 +1,4 @@
-"""What measure.sh measures: `python -m muscle_torch.tools.benchmarking.gpu.measure STEP ARGUMENTS`.
+"""Steps of measure.sh: `python -m muscle_torch.tools.benchmarking.gpu.measure STEP ARGUMENTS`.
 
 Steps: facts, kernels, physics, learner, profile, sweep, compiled, most with a task; note NAME FILE; curve RUN PNG.
 """
@@ -19,14 +19,14 @@ POINTS = 24  # of each curve
 
 
 def note(name: str, file: str) -> None:
-    """Copy the figures of a benchmark file into the results."""
+    """Copy the results of the benchmark file `file` into the results, under `name`."""
     contents = json.loads(Path(file).read_text())
     for row in contents.get("results", [contents]):
         report(name, **{k: v for k, v in row.items() if k not in ("samples", "versions")})
 
 
 def curve(run: str, png: str) -> None:
-    """Copy the learning curves of a run into the results, and draw the return."""
+    """Copy the learning curves of a run into the results, and plot the return into a PNG file."""
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
     from muscle_torch.tools.curves import main as draw

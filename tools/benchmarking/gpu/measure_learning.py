@@ -1,4 +1,4 @@
-"""Learning alone: one update of the release network, without physics, by precision and compilation."""
+"""Measure an update of the release network without physics, by precision and compilation."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ MINIBATCHES = 2 if DRY else 16  # each as large as in the whole update
 
 
 def learner(task: str) -> None:
-    """Report microseconds a sample of an update, of the optimizer, of values and of acting."""
+    """Report microseconds per sample of an update, the optimizer, values and actions."""
     for precision, compiled in CASES:
         with survive("learner", precision=precision, compile=compiled):
             _measure(precision, compiled and not DRY)

@@ -1,4 +1,4 @@
-"""Physics alone: are the packed kernels used, and what do solver settings and buffer sizes cost."""
+"""Measure the physics alone: use of the compiled kernels, and the cost of solver settings and buffer sizes."""
 
 import dataclasses
 import os
@@ -27,11 +27,11 @@ from muscle_torch.tools.benchmarking.physics_cases import CASES, measure_case
 CONTROL_STEPS, ROUNDS = (2, 1) if DRY else (8, 2)
 
 
-WORLD_COUNTS = (8192, 1024, 16384)  # the cases are measured with the first, the others as configured
+WORLD_COUNTS = (8192, 1024, 16384)  # all cases with the first number, only the configured one with the others
 
 
 def kernels(task: str) -> None:
-    """Report how long the first physics takes and how many kernels were compiled for it."""
+    """Report the duration of the first step and the number of kernels that were compiled for it."""
     from muscle_torch.physics.warp_physics import WarpPhysics
 
     body, *_ = _body_and_frames(task)
@@ -55,7 +55,7 @@ def kernels(task: str) -> None:
 def physics(task: str) -> None:
     """Report control steps per second from frames of a motion under random excitation, case by case."""
     cfg = settings(task)
-    own = dataclasses.replace(cfg, physics=PhysicsConfig())
+    default_physics = dataclasses.replace(cfg, physics=PhysicsConfig())
     _, qpos, qvel = _body_and_frames(task)
     runs = [(WORLD_COUNTS[0], name) for name in CASES if name != "half the rows"]
     runs += [(count, "as configured") for count in WORLD_COUNTS[1:]]
@@ -65,7 +65,7 @@ def physics(task: str) -> None:
         frames = torch.randint(len(qpos), (count,), device=DEVICE, generator=generator)
         with survive("physics", task=task, case=name, worlds=count):
             options = PhysicsConfig(**CASES[name])
-            figures = measure_case(own, options, (qpos[frames], qvel[frames]), CONTROL_STEPS, ROUNDS)
+            figures = measure_case(default_physics, options, (qpos[frames], qvel[frames]), CONTROL_STEPS, ROUNDS)
             report("physics", task=task, case=name, worlds=count, **figures, used_gib=used_gib())
 
 

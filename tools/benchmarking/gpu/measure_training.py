@@ -1,4 +1,4 @@
-"""Everything together: a profile, three columns by number of environments, precision, and memory."""
+"""Measure complete training: a profile, three columns by number of environments and precision, and memory."""
 
 import dataclasses
 import warnings
@@ -30,11 +30,11 @@ from muscle_torch.tools.benchmarking.gpu.results import (
     used_gib,
 )
 
-ROWS, TOP = 70, 30  # of the profile: in the file, in the results
+ROWS, TOP = 70, 30  # rows of the profile in the file and in the results
 
 
 def profile(task: str) -> None:
-    """Report kernels by time, of collecting and of a whole update, and what waits for the device."""
+    """Report kernels by time, for collecting and for a complete update, and host synchronizations."""
     words = (f"num_envs={WORLDS}", "precision=tf32", "ppo.num_steps=2", "ppo.minibatches=2")
     trainer = _trainer(settings(task, *words))
     trainer.iteration()
@@ -73,14 +73,14 @@ def _profile(name: str, call: Callable[[], Any]) -> None:
 
 
 def sweep(task: str) -> None:
-    """Report three columns by number of environments."""
+    """Report the speeds of environment, inference and training by number of environments."""
     for count in (4096, 1024, 16384)[: 1 if DRY else None]:
         with survive("sweep", num_envs=count):
             _columns("sweep", settings(task, f"num_envs={count}", "precision=tf32"), task=task)
 
 
 def compiled(task: str) -> None:
-    """Report three columns by precision, and with torch.compile."""
+    """Report the speeds of environment, inference and training by precision, and with torch.compile."""
     cases = (("precision=bf16", "compile=true"), ("precision=bf16",), ("precision=float32",))
     for words in cases[: 1 if DRY else None]:
         with survive("compiled", words=words):
@@ -108,7 +108,7 @@ def _columns(name: str, cfg: Config, **figures: Any) -> None:
 
 
 def most(task: str) -> None:
-    """Report the estimated memory against what is taken, and how many environments would fit."""
+    """Report estimated and used memory, and the number of environments that would fit."""
     cfg = dataclasses.replace(settings(task, "precision=tf32"), num_envs=WORLDS)
     probe = make_env(cfg, 1, "cpu", backend="mujoco", threads=1)
     policy = make_policy(cfg.policy, probe, cfg.exploration)

@@ -1,4 +1,4 @@
-"""Where figures go, how time is taken, and the facts of the machine."""
+"""Results file, timing, and facts of the machine."""
 
 import gc
 import json
@@ -27,7 +27,7 @@ BEGIN = time.perf_counter()
 
 
 def report(name: str, **figures: Any) -> None:
-    """Append one line to the results, and print it."""
+    """Append one line named `name` to the results, and print it."""
     rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
     line = json.dumps({"name": name, **rounded, "at_s": round(time.perf_counter() - BEGIN, 1)}, default=str)
     with (OUT / "results.jsonl").open("a") as file:
@@ -37,9 +37,9 @@ def report(name: str, **figures: Any) -> None:
 
 @contextmanager
 def survive(name: str, **figures: Any) -> Iterator[None]:
-    """Report a failure of one case as a result and go on: the time on the machine is short.
+    """Report a failure inside the context as a result and continue, because time on the machine is short.
 
-    On a dry run failures are raised.
+    In a dry run failures are raised.
     """
     try:
         yield
@@ -55,14 +55,14 @@ def survive(name: str, **figures: Any) -> Iterator[None]:
 
 
 def now() -> float:
-    """Return seconds, after the device has finished its queue."""
+    """Return the time [s] after the device has finished its queue."""
     if not DRY:
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def seconds(call: Callable[[], Any], times: int = 3) -> float:
-    """Return the median time of a call, after one that does not count."""
+    """Return the median time of a call [s], after one that is not counted."""
     call()
     samples = []
     for _ in range(times):
@@ -73,7 +73,7 @@ def seconds(call: Callable[[], Any], times: int = 3) -> float:
 
 
 def used_gib() -> float:
-    """Return the device memory in use, by everything on it."""
+    """Return the device memory in use by all processes [GiB]."""
     if DRY:
         return 0.0
     free, total = torch.cuda.mem_get_info()
@@ -81,7 +81,7 @@ def used_gib() -> float:
 
 
 def settings(task: str, *words: str) -> Config:
-    """Return the release configuration of a task on the GPU; on a dry run a small one on the CPU."""
+    """Return the release configuration of a task on the GPU; in a dry run a small one on the CPU."""
     if not DRY:
         return load_config(task, words=["preset=release", *words, "device=cuda"])
     small = ["num_envs=4", "device=cpu", "backend=warp", "ppo.num_steps=4", "ppo.minibatches=2"]
@@ -90,7 +90,7 @@ def settings(task: str, *words: str) -> Config:
 
 
 def facts(task: str) -> None:
-    """Report hardware, software, and the speed of products, copies and launches."""
+    """Report hardware, software, and the speed of matrix products, copies and launches."""
     import warp as wp
     from warp._src import context
 
@@ -101,7 +101,7 @@ def facts(task: str) -> None:
         report("gpu", smi=answer.stdout.strip(), sms=properties.multi_processor_count)
     wp.config.log_level = wp.LOG_ERROR
     wp.init()
-    runtime = context.runtime  # made by init
+    runtime = context.runtime  # created by init
     device = wp.get_device("cpu" if DRY else "cuda:0")
     report(
         "software",

@@ -1,7 +1,7 @@
-"""Remove from Warp's native library the machine code of all GPUs but compute capability 9.0, so that it packs small.
+"""Remove the machine code of all GPUs except compute capability 9.0 from Warp's native library, so that it compresses.
 
-`python slim.py warp.so` works in place. The library holds fat binaries: containers of one entry for each architecture.
-Each keeps its entry for sm_90; the rest of it becomes zeros, which compress to nothing.
+`python slim.py warp.so` works in place. The library contains fat binaries: containers with one entry per architecture.
+Each keeps its entry for sm_90; the rest of it is filled with zeros.
 """
 
 import mmap
@@ -21,13 +21,13 @@ def slim(path: Path) -> tuple[int, int]:
     """Blank other architectures' code in a library.
 
     Returns:
-        Number of containers changed, and bytes blanked.
+        Number of containers changed, and number of bytes blanked.
     """
     containers = freed = 0
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as data:
         for start, end in _containers(data):
-            kept = b"".join(data[a:b] for a, b, wanted in _entries(data, start, end) if wanted)
-            if not kept:  # a library that is linked into kernels
+            kept = b"".join(data[a:b] for a, b, matches in _entries(data, start, end) if matches)
+            if not kept:  # device code that is linked into kernels
                 continue
             struct.pack_into("<Q", data, start - HEADER.size + 8, len(kept))
             data[start:end] = kept.ljust(end - start, b"\0")
@@ -36,7 +36,7 @@ def slim(path: Path) -> tuple[int, int]:
 
 
 def _containers(data: mmap.mmap) -> Iterator[tuple[int, int]]:
-    """Yield where the entries of each container begin and end."""
+    """Yield the begin and end offset of the entries of each container."""
     at = data.find(MAGIC)
     while at >= 0:
         _, version, header, size = HEADER.unpack_from(data, at)
@@ -48,7 +48,7 @@ def _containers(data: mmap.mmap) -> Iterator[tuple[int, int]]:
 
 
 def _is_whole(data: mmap.mmap, start: int, end: int) -> bool:
-    """Return whether the entries fill the container exactly: the magic number also occurs by chance."""
+    """Return whether the entries fill the container exactly, because the magic number also occurs by chance."""
     while start < end:
         _, _, header, size = ENTRY.unpack_from(data, start)
         start += header + size
@@ -58,7 +58,7 @@ def _is_whole(data: mmap.mmap, start: int, end: int) -> bool:
 
 
 def _entries(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
-    """Yield where each entry begins and ends, and whether it is machine code of the architecture."""
+    """Yield begin and end offset of each entry, and whether it is machine code of the architecture."""
     while start < end:
         kind, _, header, size = ENTRY.unpack_from(data, start)
         (architecture,) = struct.unpack_from("<I", data, start + ARCHITECTURE_AT)
