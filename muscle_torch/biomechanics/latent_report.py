@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .latent_analysis import FORECAST_COLUMNS, LATENT, VARIANCE_COLUMNS, LatentAnalysis
-from .report import COLOURS, GREY, Curve, Panel, Report, grid
+from .report import COLORS, GREY, Curve, Panel, Report, grid
 from .trial_emg import COLUMNS, GLOSSARY, MusclePair
 
 TRIALS = 5  # in the picture of latents
@@ -76,11 +76,11 @@ def _emg(pairs: list[MusclePair]) -> Any:
     panels = []
     for pair in pairs:
         curves = []
-        for label, trials, colour in (("EMG", pair.emg, GREY), ("excitation", pair.excitation, COLOURS[0])):
+        for label, trials, color in (("EMG", pair.emg, GREY), ("excitation", pair.excitation, COLORS[0])):
             values = np.stack([trial[:length] for trial in trials])
-            curves.append(Curve(label, values.mean(0), values.std(0), colour))
+            curves.append(Curve(label, values.mean(0), values.std(0), color))
         best = float(np.median(np.concatenate(pair.emg)))
-        curves.append(Curve("best constant", np.full(length, best), None, COLOURS[1], "--"))
+        curves.append(Curve("best constant", np.full(length, best), None, COLORS[1], "--"))
         panels.append(Panel(f"{pair.muscle}: r {pair.r:.2f}", curves, floor=0.0))
     return grid(
         panels, 1000 * pairs[0].dt * (np.arange(length) + 0.5), "time [ms]", width=max(6.0, 2.9 * min(len(panels), 4))
@@ -106,7 +106,7 @@ def _variances(analysis: LatentAnalysis) -> Any:
     bottom = np.zeros(len(names))
     for index in range(3):
         heights = np.nan_to_num([100 * one.leading(3)[index] for one in analysis.variances.values()])
-        axis.bar(names, heights, bottom=bottom, color=COLOURS[index], label=f"PC {index + 1}")
+        axis.bar(names, heights, bottom=bottom, color=COLORS[index], label=f"PC {index + 1}")
         bottom += heights
     axis.set_ylabel("variance [%]")
     axis.set_ylim(0, 100)
@@ -127,7 +127,7 @@ def _forecasts(analysis: LatentAnalysis) -> Any:
     for index, source in enumerate(sources):
         rows = [row for row in analysis.forecasts if row.source == source]
         x = np.array([targets.index(row.target) for row in rows]) + (index - (len(sources) - 1) / 2) * width
-        axis.bar(x, [row.result.rho for row in rows], width, color=COLOURS[index], label=source)
+        axis.bar(x, [row.result.rho for row in rows], width, color=COLORS[index], label=source)
         axis.plot(x, [row.result.shuffled for row in rows], "o", color="white", markeredgecolor=GREY, ms=5)
     axis.set_xticks(range(len(targets)), targets, rotation=30, ha="right", fontsize=8)
     axis.set_ylabel("rho")
