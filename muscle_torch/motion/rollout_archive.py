@@ -185,10 +185,8 @@ def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
 
 def _episode(arrays: Mapping[str, np.ndarray], prefix: str) -> Episode:
     values: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
-    return Episode(**values | {"clip": int(values["clip"]), "name": str(values["name"])})
-    found: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
     network = {str(name): arrays[f"{prefix}network_{name}"] for name in arrays.get(NETWORK, ())}
-    return Episode(**found | {"clip": int(found["clip"]), "name": str(found["name"]), "network": network})
+    return Episode(**values | {"clip": int(values["clip"]), "name": str(values["name"]), "network": network})
 
 
 def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
