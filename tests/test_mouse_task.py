@@ -13,6 +13,8 @@ from muscle_torch.config import load_config
 from muscle_torch.envs import make_env
 from muscle_torch.envs.rewards import PENALTIES
 from muscle_torch.errors import InputError
+from muscle_torch.models import load_policy
+from muscle_torch.models.intention import IntentionPolicy
 
 SIZES: dict[str, Any] = {"num_envs": 3, "device": "cpu", "threads": 1}
 FOLDER = "data/mouse_forelimb"
@@ -158,6 +160,18 @@ def test_a_run_with_one_motion_holds_nothing_out(tmp_path):
     words = ["task=mouse_reach", "num_envs=8", "max_iterations=1", "device=cpu", "threads=1", f"runs_dir={tmp_path}"]
     assert script("train.py").main([*words, "experiment=run"]) == 0
     assert not (tmp_path / "run" / "eval" / "held_out").exists()
+
+
+@pytest.mark.parametrize("preset", ["mouse_paper", "mouse_branch"])
+def test_the_presets_train_the_published_network(tmp_path, preset):
+    """Encoder of the four joint errors ahead, latent of 4, decoder; one update and a checkpoint."""
+    words = ["task=mouse_reach", f"preset={preset}", "num_envs=8", "max_iterations=1", "device=cpu", "threads=1"]
+    words += ["ppo.num_steps=8", "ppo.minibatches=1", "evaluate=false", f"runs_dir={tmp_path}", "experiment=run"]
+    assert script("train.py").main(words) == 0
+    policy = load_policy(tmp_path / "run").policy
+    assert isinstance(policy, IntentionPolicy) and policy.latent_size == 4
+    inputs = policy.intention.encoder[0], policy.intention.decoder[0]
+    assert [(layer.in_features, layer.out_features) for layer in inputs] == [(4, 512), (4 + 24, 512)]
 
 
 def test_the_plain_imitation_task_of_the_body_is_mouse_reach():
