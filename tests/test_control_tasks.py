@@ -10,6 +10,8 @@ from muscle_torch.control.body import ControlBody
 from muscle_torch.control.dynamics import Dynamics
 from muscle_torch.control.reference import Reference
 from muscle_torch.control.tasks import BodyState, Tasks, at_most
+from muscle_torch.embodiments import make_embodiment
+from muscle_torch.motion.generated import generate
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +106,30 @@ def test_drift_is_the_rate_of_velocities_at_zero_acceleration():
     rates = (velocities(later) - velocities(data)) / step
     np.testing.assert_allclose(np.concatenate(state.drift), rates[:6], atol=1e-3)
     np.testing.assert_allclose(state.point_drift(point, foot), rates[6:], atol=1e-3)
+
+
+def test_the_torso_is_the_heaviest_body_above_the_trunks_joints():
+    embodiment = make_embodiment("fullbody")
+    body = ControlBody(embodiment)
+    assert body.torso == embodiment.model.body("torso").id
+    assert ControlBody(make_biped()).torso is None
+
+
+def test_a_torso_that_leans_is_turned_back():
+    body = ControlBody(make_embodiment("fullbody"))
+    (clip,) = generate("sway", body.embodiment)
+    reference = Reference.of(
+        body, clip.qpos[:40].astype(float), np.ones((40, len(body.feet)), dtype=bool), MuscleControlOptions().steps
+    )
+    data = mujoco.MjData(body.model)
+    data.qpos[:] = reference.qpos[20]
+    mujoco.mju_mulQuat(data.qpos[3:7], np.array([np.cos(0.05), np.sin(0.05), 0.0, 0.0]), reference.qpos[20, 3:7])
+    Dynamics(body).forward(data)
+    options = MuscleControlOptions().tasks
+    (rows,) = Tasks(body, options).lean(BodyState(body, data, reference, 19))
+    # At rest, turned by 0.1 rad about the world's x axis: back by frequency^2 x 0.1 rad/s^2.
+    expected = options.lean_weight * (
+        reference.torso_acceleration[20] - options.lean_frequency**2 * np.array([0.1, 0, 0])
+    )
+    expected += options.lean_weight * 2 * options.lean_frequency * reference.torso_velocity[20]
+    np.testing.assert_allclose(rows.target, expected, atol=1e-6)

@@ -111,6 +111,16 @@ class ControlBody:
         return light
 
     @cached_property
+    def torso(self) -> int | None:
+        """The heaviest body that a joint of the trunk moves against the root; None if the trunk is one body."""
+        model = self.model
+        inner = ~self.leg & ~self.light
+        inner[: self.root_size] = False
+        moved = set(model.dof_bodyid[self.dofs[inner]].tolist())
+        above = [b for b in range(model.nbody) if moved.intersection(_chain(model, b, self.trunk))]
+        return max(above, key=lambda b: float(model.body_mass[b])) if above and self.root_size else None
+
+    @cached_property
     def ball_joints(self) -> list[tuple[int, int, np.ndarray]]:
         """Triples of independent hinges through one point: (inner body, outer body, their independent dofs (3,))."""
         model, data = self.model, mujoco.MjData(self.model)

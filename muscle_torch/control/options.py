@@ -16,11 +16,13 @@ class TaskOptions:
     height_frequency: float = 16.0  # height of the root
     turn_frequency: float = 10.0  # orientation of the root
     com_frequency: float = 5.0  # horizontal position of the mass centre
+    lean_frequency: float = 5.0  # orientation of the torso in the world
     foot_frequency: float = 25.0  # swing feet
     root_weight: float = 3.0  # of its horizontal acceleration, relative to 1 for the Gauss metric
     height_weight: float = 20.0  # of its vertical acceleration
     turn_weight: float = 20.0  # of its angular acceleration
     com_weight: float = 100.0  # of the mass centre's horizontal acceleration
+    lean_weight: float = 5.0  # of the torso's angular acceleration
     momentum_weight: float = 0.5  # of the rate of angular momentum about the mass centre
     momentum_rate: float = 5.0  # [1/s] gain of the error of angular momentum
     foot_weight: float = 10.0  # of a swing foot's linear acceleration

@@ -82,7 +82,8 @@ class StepPlanner:
 
     def _rows(self, state: BodyState) -> list[Rows]:
         """Return the rows of all tasks."""
-        rows = [*self.tasks.posture(state), *self.tasks.balance(state), *self.tasks.momentum(state)]
+        tasks = self.tasks
+        rows = [*tasks.posture(state), *tasks.balance(state), *tasks.lean(state), *tasks.momentum(state)]
         if not self.body.feet:
             return rows
         heels = [foot.body for foot in self.body.feet]
@@ -90,4 +91,4 @@ class StepPlanner:
             *(state.reference, state.next, state.com, state.com_velocity),
             *(state.data.xpos[heels], state.lowest[0][:, 2], self.options.steps),
         )
-        return [*rows, *self.tasks.feet(state, target), *self.tasks.clearance(state, self.options.steps.clearance)]
+        return [*rows, *tasks.feet(state, target), *tasks.clearance(state, self.options.steps.clearance)]

@@ -29,6 +29,9 @@ class Reference:
     foot_mat: np.ndarray  # (T, F, 3, 3)
     foot_velocity: np.ndarray  # (T, F, 6) linear, then angular
     foot_acceleration: np.ndarray  # (T, F, 6)
+    torso_mat: np.ndarray  # (T, 3, 3) orientation of the torso; zero for a body without one
+    torso_velocity: np.ndarray  # (T, 3) its angular velocity
+    torso_acceleration: np.ndarray  # (T, 3)
     hip_pos: np.ndarray  # (T, F, 3) positions of the first bodies of the legs
     stands: np.ndarray  # (T, F) bool
     swing: np.ndarray  # (T, F) in [0, 1]: 1 in the middle of a swing, 0 in stance, ramps between
@@ -67,6 +70,7 @@ class Reference:
                 ("com_acceleration", "com_velocity"),
                 ("momentum_rate", "momentum"),
                 ("foot_acceleration", "foot_velocity"),
+                ("torso_acceleration", "torso_velocity"),
             )
         }
         landing = landing_times(stands, rate)
@@ -133,6 +137,12 @@ def _walk_through(body: ControlBody, qpos: np.ndarray, qvel: np.ndarray) -> dict
         rows["foot_pos"].append(data.xpos[heels])
         rows["foot_mat"].append(data.xmat[heels].reshape(-1, 3, 3))
         rows["hip_pos"].append(data.xpos[hips])
+        torso, turn = np.zeros((3, 3)), np.zeros(3)
+        if body.torso is not None:
+            mujoco.mj_jacBody(model, data, None, turning, body.torso)
+            torso, turn = data.xmat[body.torso].reshape(3, 3).copy(), turning @ velocity
+        rows["torso_mat"].append(torso)
+        rows["torso_velocity"].append(turn)
         feet = np.zeros((len(heels), 6))
         for index, heel in enumerate(heels):
             mujoco.mj_jacBody(model, data, jacobian, turning, heel)
@@ -150,7 +160,7 @@ def _walk_through(body: ControlBody, qpos: np.ndarray, qvel: np.ndarray) -> dict
 
 FRAME_TABLES = (
     *("com", "com_velocity", "momentum", "foot_pos", "foot_mat", "foot_velocity", "hip_pos"),
-    *("ball_mat", "ball_velocity"),
+    *("torso_mat", "torso_velocity", "ball_mat", "ball_velocity"),
 )
 
 

@@ -154,6 +154,25 @@ class Tasks:
         target = reference.com_acceleration[frame] + gain**2 * error + 2 * gain * rate - state.drift[0]
         return [Rows(options.com_weight * state.com_jacobian[:2], options.com_weight * target[:2])]
 
+    def lean(self, state: BodyState) -> list[Rows]:
+        """Return rows of the torso's orientation in the world.
+
+        The joints of the trunk are stiff against the pelvis, which alone would let both lean together.
+        """
+        options, data, reference, frame = self.options, state.data, state.reference, state.next
+        torso = self.body.torso
+        if torso is None or not options.lean_weight:
+            return []
+        jacobian = np.zeros((3, self.body.model.nv))
+        mujoco.mj_jacBody(self.body.model, data, None, jacobian, torso)
+        velocity = jacobian @ data.qvel
+        error = rotation_error(reference.torso_mat[frame], data.xmat[torso].reshape(3, 3))
+        error -= self.body.remaining * velocity
+        gain, rate = options.lean_frequency, reference.torso_velocity[frame] - velocity
+        target = reference.torso_acceleration[frame] + gain**2 * error + 2 * gain * rate
+        target -= state.point_drift(data.xpos[torso], torso)[3:]
+        return [Rows(options.lean_weight * jacobian, options.lean_weight * target)]
+
     def desired(self, state: BodyState) -> np.ndarray:
         """Return the desired acceleration of independent dofs: reference plus critically damped errors, (n,)."""
         body, data, reference, frame = self.body, state.data, state.reference, state.next
