@@ -277,7 +277,7 @@ def test_other_clocks_clips_and_options_are_reported(archive, trial, tmp_path):
     read = read_archive(archive)
     one = dataclasses.replace(read.episodes[0], reference=read.episodes[0].reference[:0])
     short = {f.name: getattr(read.episodes[0], f.name) for f in dataclasses.fields(Episode)}
-    short |= {name: rows[:12] for name, rows in short.items() if name not in ("clip", "name", "reference")}
+    short |= {name: rows[:12] for name, rows in short.items() if name not in ("clip", "name", "reference", "network")}
     write_archive(tmp_path / "lost.npz", dataclasses.replace(read, episodes=(Episode(**short),)))
     with pytest.raises(InputError, match="walk was lost after 12 frames; a comparison needs at least 20"):
         main([f"rollout={tmp_path / 'lost.npz'}", f"trial={trial}", "mass=80"])
@@ -292,7 +292,7 @@ def test_the_episode_of_the_trial_is_selected(archive, trial, body, tmp_path, ca
     walk = read.episodes[0]
     still = dataclasses.replace(walk, name="still", reference=np.tile(walk.reference[:1], (len(walk.reference), 1)))
     rows = {f.name: getattr(walk, f.name) for f in dataclasses.fields(Episode)}
-    rows |= {name: values[:60] for name, values in rows.items() if name not in ("clip", "name", "reference")}
+    rows |= {name: values[:60] for name, values in rows.items() if name not in ("clip", "name", "reference", "network")}
     both = dataclasses.replace(read, episodes=(still, Episode(**rows)))
     write_archive(tmp_path / "both.npz", both)
     words = [f"rollout={tmp_path / 'both.npz'}", f"trial={trial}", f"output={tmp_path}", "mass=80"]

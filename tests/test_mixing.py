@@ -92,7 +92,7 @@ def test_motors_are_not_mixed():
 
 def test_what_cannot_be_mixed_is_one_line():
     env, policy = made()
-    with pytest.raises(InputError, match=r"schedule_start in .0, 1."):
+    with pytest.raises(InputError, match=r"synergy_mixing=1.0: choose a fraction"):
         made(synergy_mixing=1.0)
     plain = make_policy(env.config.policy, env)
     stored = {"policy": policy.state_dict(), "task": "toy_arm", **env.facts()}

@@ -115,5 +115,5 @@ def test_the_command_writes_archives_and_rejects_other_goals(tmp_path, capsys):
     words = ["task=toy_arm", "policy=zero", "device=cpu", "threads=1", "distances=false", "robustness=true"]
     assert script("tools/evaluate.py").main([*words, "motion=all", f"output={tmp_path / 'x.json'}"]) == 0
     assert "muscles at 80 %" in capsys.readouterr().out and '"num_whole"' in (tmp_path / "x.json").read_text()
-    with pytest.raises(InputError, match="follows no motion"):
+    with pytest.raises(InputError, match="motion imitation only"):
         script("tools/evaluate.py").main(["task=toy_reach", *words[1:]])
