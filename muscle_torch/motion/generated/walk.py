@@ -40,7 +40,7 @@ ANKLE = (4, -5, -4, 1, 4, 6, 8, 10, 10, 10, 5, -4, -18, -15, -8, -3, 0, 2, 3, 5)
 # Pitch of the foot on the floor, thigh - knee + ankle, level while heel and ball touch: phase -> [deg].
 PITCH = {0.0: 20, 0.05: 7, 0.09: 0, 0.20: 0, 0.33: 0, 0.40: -4, 0.45: -9, 0.50: -19, 0.55: -36, 0.60: -58, 0.65: -79}
 TOES_BEND = 0.45  # [rad] maximal extension of the toes while the heel is up
-HALF_WIDTH = 0.065  # [m] half the step width
+HALF_WIDTH = 0.05  # [m] half the step width
 APART = 0.05  # [rad] outward lean of the swing leg, to pass the other one
 TOES_OUT = 0.10  # [rad]
 SWAY, LIST, TURN = 0.022, 0.07, 0.06  # amplitudes of the pelvis [m], [rad], [rad]
