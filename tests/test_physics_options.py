@@ -44,12 +44,12 @@ def test_timestep_and_substeps_determine_the_control_step(options, timestep, sub
     [
         ({"timestep": 0.003}, r"physics.timestep=0.003: .*0.01 s, is 3.333 .*; use 0.00333333"),
         ({"timestep": 0.02}, r"use 0.01"),
-        ({"timestep": -0.002}, r"physics.timestep=-0.002: cannot be negative"),
-        ({"substeps": -1}, r"physics.substeps=-1: cannot be negative"),
-        ({"iterations": 0}, r"physics.iterations=0: at least 1"),
-        ({"ls_iterations": -3}, r"physics.ls_iterations=-3: at least 1"),
-        ({"contacts": 0}, r"physics.contacts=0: at least 1"),
-        ({"constraint_rows": 0}, r"physics.constraint_rows=0: at least 1"),
+        ({"timestep": -0.002}, r"physics.timestep=-0.002: must not be negative"),
+        ({"substeps": -1}, r"physics.substeps=-1: must not be negative"),
+        ({"iterations": 0}, r"physics.iterations=0: must be at least 1"),
+        ({"ls_iterations": -3}, r"physics.ls_iterations=-3: must be at least 1"),
+        ({"contacts": 0}, r"physics.contacts=0: must be at least 1"),
+        ({"constraint_rows": 0}, r"physics.constraint_rows=0: must be at least 1"),
     ],
 )
 def test_steps_that_do_not_fit_are_refused_in_one_line(options, message):

@@ -127,7 +127,7 @@ def test_the_arena_gives_the_same_memory_again():
     arena.rewind()
     assert [arena.allocate(size) for size in sizes] == first
     arena.rewind()
-    with pytest.raises(RuntimeError, match="other memory"):
+    with pytest.raises(RuntimeError, match="request more memory"):
         arena.allocate(101)
 
 
