@@ -198,7 +198,7 @@ def test_the_controls_move_the_player(viewer):
     viewer.tick(0.1)
     assert not any(handle.visible for handle in viewer.scene.ghosts.values())
     viewer._user_callback(lambda: viewer._choose_source("nobody"))(event)
-    assert "nobody" in event.messages[0]  # told in the browser, and the page goes on
+    assert "nobody" in event.messages[0]  # shown in the browser; the page stays usable
     viewer.tick(0.1)
 
 

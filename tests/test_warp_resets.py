@@ -61,7 +61,7 @@ def test_a_reset_is_a_forward_pass_of_the_chosen_worlds(name, count, small):
     before, expected = arrays(physics._d), by_forward(physics, qpos, qvel)
     physics.reset(chosen, qpos, qvel)
     for name_, values in arrays(physics._d).items():
-        if name_ != "ten_velocity" or physics._passive:  # not computed for nobody
+        if name_ != "ten_velocity" or physics._passive:  # read only by passive forces, computed only then
             assert torch.equal(values[chosen], expected[name_][chosen]), name_
         if name_ not in ("cacc", "cfrc_int") or small:  # which mean nothing between two steps
             assert torch.equal(values[~chosen], before[name_][~chosen]), name_

@@ -86,7 +86,7 @@ def step_lengths(gait: Gait) -> dict[str, np.ndarray]:
 
 
 def _standing_heel(gait: Gait, side: str, toe: np.ndarray, time: float) -> np.ndarray:
-    """Return the heel position (2,) of a foot whose toe is still on the ground: a foot length behind it."""
+    """Return the heel position (2,), one foot length behind the toe, of a foot whose toe is still on the ground."""
     start, rate = float(gait.angles.time[0]), gait.rate
     foot = (gait.feet[side][1] - gait.feet[side][0])[:, :2]
     length = float(np.nanpercentile(np.linalg.norm(foot, axis=1), 95))
