@@ -224,7 +224,7 @@ def test_the_config_of_another_network_is_a_one_line_error(copied, changes, expe
 
 def test_the_config_is_carried_over(converted):
     config = load_policy(converted("fullbody_residual")).config
-    assert config["embodiment"] == {"name": "fullbody", "fingers": False}
+    assert config["embodiment"] == {"name": "fullbody", "fingers": False, "light_phantoms": False}
     assert config["observation"]["terms"][:4] == ["root_pos", "joint_pos", "root_vel", "joint_vel"]
     assert config["observation"]["muscle"] == ["length", "velocity", "force", "excitation", "activation"]
     assert (config["goal"]["lookahead"], config["goal"]["stride"]) == (5, 20)
