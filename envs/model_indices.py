@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from muscle_torch.biomechanics.metabolic import MuscleSizes, muscle_sizes
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.motion import RelativeSites
 
@@ -26,6 +27,7 @@ class ModelIndices:
     touch_ids: tuple[int, ...]  # touch sensors in sensordata
     relative_sites: RelativeSites
     muscle_range: Tensor  # longest minus shortest length of each muscle [m], (muscles,)
+    muscle_sizes: MuscleSizes  # for the metabolic proxy
     control_step: float  # [s]
     rows: dict[str, tuple[int, ...]]  # physics field -> rows to read, for fields that are read in part
 
@@ -50,6 +52,7 @@ class ModelIndices:
             touch_ids=touch,
             relative_sites=RelativeSites(torch.from_numpy(model.site_quat[embodiment.site_ids]).float().to(device)),
             muscle_range=torch.from_numpy(np.ptp(lengths, axis=1)).float().to(device),
+            muscle_sizes=MuscleSizes(*(values.float().to(device) for values in muscle_sizes(embodiment))),
             control_step=1.0 / embodiment.control_frequency,
             rows=embodiment.field_rows
             | {"site_xpos": sites, "site_xmat": sites, "sensordata": touch}

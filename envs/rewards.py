@@ -60,6 +60,14 @@ def activation_energy(state: State) -> Tensor:
     return state.read("act").square().mean(dim=1)
 
 
+def metabolic(state: State) -> Tensor:
+    """Return the metabolic proxy of all muscles over their mass, (W,): 0 at rest, 1 if all are fully active and still.
+
+    Each muscle contributes mass * (activation^2 + positive power over F0 times maximal velocity).
+    """
+    return state.metabolic
+
+
 PENALTIES: dict[str, Term] = {
     "action_out_of_bounds": action_out_of_bounds,
     "joint_acc": joint_acc,
@@ -69,6 +77,7 @@ PENALTIES: dict[str, Term] = {
     "excitation": excitation,
     "power": power,
     "activation_energy": activation_energy,
+    "metabolic": metabolic,
 }
 NEED_PREVIOUS_QVEL = frozenset({"joint_acc"})
 
