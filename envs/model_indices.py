@@ -29,7 +29,7 @@ class ModelIndices:
     touch_ids: tuple[int, ...]  # touch sensors in sensordata
     relative_sites: RelativeSites
     muscle_range: Tensor  # longest minus shortest length of each muscle [m], (muscles,)
-    muscle_sizes: MuscleSizes  # of the body without deficits
+    muscle_sizes: MuscleSizes  # for the metabolic proxy
     strength_groups: Tensor  # (muscles, groups) weights that average over the muscles of a group
     device: Device | None  # the exoskeleton
     device_qpos: Index  # joints of its motors in qpos

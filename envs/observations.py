@@ -66,6 +66,11 @@ def joint_torque(state: State) -> Tensor:
     return state.read("qfrc_actuator")[:, state.body.joint_qvel]
 
 
+def metabolic(state: State) -> Tensor:
+    """Return the metabolic proxy of all muscles over their mass, as the penalty `metabolic`, (W, 1)."""
+    return state.metabolic.unsqueeze(1)
+
+
 def last_site(state: State) -> Tensor:
     """Return the world position of the last tracked site, which is an arm's wrist or hand [m], (W, 3)."""
     return state.site_pos[:, -1]
@@ -129,6 +134,7 @@ OBSERVATIONS: dict[str, ObservationTerm] = {
     "touch": touch,
     "site_relative": site_relative,
     "joint_torque": joint_torque,
+    "metabolic": metabolic,
     "last_site": last_site,
     "zeros": zeros,
     "muscle_strength": muscle_strength,

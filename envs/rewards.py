@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from muscle_torch.biomechanics.metabolic import metabolic_proxy
 from muscle_torch.config import RewardConfig
 from muscle_torch.errors import InputError, nearest
 
@@ -62,12 +61,11 @@ def activation_energy(state: State) -> Tensor:
 
 
 def metabolic(state: State) -> Tensor:
-    """Return the metabolic proxy: mass of fully active muscle [kg], (W,); see `biomechanics.metabolic`."""
-    read = state.read
-    proxy = metabolic_proxy(
-        read("act"), read("actuator_force"), read("actuator_velocity"), state.body.muscle_sizes
-    )
-    return proxy.sum(dim=1)
+    """Return the metabolic proxy of all muscles over their mass, (W,): 0 at rest, 1 if all are fully active and still.
+
+    Each muscle contributes mass * (activation^2 + positive power over F0 times maximal velocity).
+    """
+    return state.metabolic
 
 
 def alive(state: State) -> Tensor:
@@ -150,7 +148,7 @@ class Reward:
         terms = {n: t for n, t in goal.rewards.items() if n not in self.weights and goal.missing(n) is None}
         values = self._values(state, terms).unbind(1) if terms else ()
         named = {f"reward/{name}": value for name, value in zip(terms, values, strict=True)}
-        named |= {"activation_energy": activation_energy(state), "metabolic": metabolic(state)}
+        named |= {"activation_energy": activation_energy(state), "metabolic": state.metabolic}
         if state.device_torque is not None:
             named["device_torque"] = state.device_torque.abs().mean(dim=1)
         return named

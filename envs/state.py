@@ -6,6 +6,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from muscle_torch.biomechanics.metabolic import metabolic_proxy
 from muscle_torch.motion import site_velocity
 
 from .model_indices import ModelIndices
@@ -78,6 +79,13 @@ class State:
         Frames are mixed as in the published system; see `muscle_torch.motion.relative_sites`.
         """
         return self._relative[2]
+
+    @cached_property
+    def metabolic(self) -> Tensor:
+        """Metabolic proxy of all muscles over their mass, (W,): 0 at rest, 1 if all are fully active and still."""
+        force, velocity, sizes = self.read("actuator_force"), self.read("actuator_velocity"), self.body.muscle_sizes
+        proxy = metabolic_proxy(self.read("act"), force, velocity, sizes)
+        return proxy.sum(dim=1) / sizes.mass.sum().clamp(min=1e-12)
 
     @cached_property
     def _relative(self) -> tuple[Tensor, Tensor, Tensor]:
