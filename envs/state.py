@@ -33,6 +33,8 @@ class State:
         previous_action: Commands of the previous control step, (W, commands).
         previous_qvel: Velocity before this control step, (W, nv); stored only if a penalty needs it.
         quantities: Observed muscle quantities, keys of `MUSCLE_FIELDS`.
+        strength: Strength of each muscle over that of the model, (W, muscles).
+        device_torque: Torque of each motor of the exoskeleton [N m], (W, motors); None without one.
     """
 
     body: ModelIndices
@@ -41,6 +43,8 @@ class State:
     previous_action: Tensor
     previous_qvel: Tensor | None = None
     quantities: tuple[str, ...] = ()
+    strength: Tensor | None = None
+    device_torque: Tensor | None = None
 
     @cached_property
     def qpos(self) -> Tensor:

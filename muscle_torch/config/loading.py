@@ -209,6 +209,7 @@ def _build(schema: type[Schema], layers: Sequence[Layer]) -> Schema:
     chosen = {
         name: choose_several(name, default, layers) if KINDS[name].several else choose(name, default, layers)
         for name, default in kinds.items()
+        if default is not None or any(name in layer.values for layer in layers)
     }
     if not chosen:
         return built

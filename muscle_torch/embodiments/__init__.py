@@ -46,27 +46,32 @@ def make_embodiment(name: str, /, **options: Any) -> Embodiment:
 
 
 def configured_embodiment(config: Config) -> Embodiment:
-    """Build the body of a config, with its physics settings.
+    """Build the body of a config, with its exoskeleton and physics settings.
 
     Args:
-        config: A configuration; reads `embodiment` and `physics`.
+        config: A configuration; reads `embodiment`, `exoskeleton` and `physics`.
 
     Returns:
         The body with a new copy of its compiled model.
 
     Raises:
-        InputError: As `make_embodiment` and `with_physics`.
+        InputError: As `make_embodiment`, `exoskeleton.with_device` and `with_physics`.
     """
-    return with_physics(_chosen(config.embodiment), config.physics)
+    return with_physics(_chosen(config.embodiment, config.exoskeleton), config.physics)
 
 
-def _chosen(choice: Choice) -> Embodiment:
-    # Tuples instead of lists: `_make` caches by options, so they must be hashable.
-    values = {f.name: getattr(choice.options, f.name) for f in dataclasses.fields(choice.options)}
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    options = dataclasses.replace(choice.options, **lists)
-    made = _make(choice.name, row("embodiment", choice.name), options)
+def _chosen(choice: Choice, device: Choice | None = None) -> Embodiment:
+    made = _make(choice.name, row("embodiment", choice.name), _hashable(choice.options))
+    if device is not None:
+        made = _wear(made, row("exoskeleton", device.name), _hashable(device.options))
     return dataclasses.replace(made, model=copy.copy(made.model))
+
+
+def _hashable(options: Any) -> Any:
+    """Return the options with tuples instead of lists, as bodies are cached by options."""
+    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return dataclasses.replace(options, **lists)
 
 
 @functools.cache
@@ -78,3 +83,9 @@ def _make(name: str, row: Row, options: BodyOptions) -> Embodiment:
         raise InputError(f"embodiment {name!r}: {row.path} builds a body with the key {made.key!r}; make them equal")
     check_muscle_lengths(made)
     return made
+
+
+@functools.cache
+def _wear(body: Embodiment, row: Row, options: Any) -> Embodiment:
+    """Put a device on a body, once per process."""
+    return row.load()(body, options)
