@@ -21,12 +21,12 @@ TITLES = {
     "activation": "Muscle activations",
 }
 METHODS = (
-    "changes: mean over pairs of the same motion and seed, with the 95 % percentile bootstrap interval over the pairs in "
-    "brackets; a single pair has no interval",
+    "changes: mean over pairs of the same motion and seed, in brackets the 95 % percentile bootstrap interval over the "
+    "pairs; a single pair has no interval",
     "averages over time use the frames that every condition of a pair has played; curves use complete gait cycles",
     "moments, powers, torques and costs are divided by the mass of the body in the first condition",
-    "metabolic power: Bhargava et al. 2004 with rigid tendons; proxy: sum over muscles of mass * (activation^2 + positive "
-    "power over F0 vmax); a weakened muscle keeps its mass",
+    "metabolic power: Bhargava et al. 2004 with rigid tendons; proxy: sum over muscles of mass * (activation^2 + "
+    "positive power over F0 vmax); a weakened muscle keeps its mass",
     "strength: of the muscles in each condition over the model's, from the recorded forces",
 )
 
@@ -36,16 +36,14 @@ def compare_conditions(options: AnalyzeOptions) -> None:
     study = read_study(options.conditions)
     output = Path(options.output)
     folder, page = (output.parent, output) if output.suffix == ".html" else (output, output / "report.html")
-    tables = [("Trials", TRIAL_COLUMNS, trial_rows(study)), *study_tables(study)]
-    for title, columns, rows in tables:
+    tables = {"trials": ("Trials", TRIAL_COLUMNS, trial_rows(study))} | study_tables(study)
+    for name, (title, columns, rows) in tables.items():
         print(f"{title}\n{text_table(columns, rows)}", end="\n\n")
-        write_table(
-            folder / f"{page.stem}_{title.split(':')[0].split(' [')[0].lower().replace(' ', '_')}.csv", columns, rows
-        )
+        write_table(folder / f"{page.stem}_{name}.csv", columns, rows)
     figures = condition_figures(study)
     for quantity, figure in figures.items():
         figure.savefig(folder / f"{page.stem}_{quantity}.png", dpi=150, bbox_inches="tight")
-    print(f"written to {condition_report(study, tables, figures).write(page)}")
+    print(f"written to {condition_report(study, list(tables.values()), figures).write(page)}")
 
 
 def condition_figures(study: Study) -> dict[str, Any]:

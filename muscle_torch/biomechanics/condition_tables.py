@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .bootstrap import Change, paired_change
-from .condition_curves import NAMES, trial_cycles
+from .condition_curves import NAMES, SERIES, trial_cycles
 from .conditions import Study, Trial
 from .gait import MOMENTS, SIDES
 from .gait_numbers import gait_numbers, walking_speed
@@ -15,6 +15,8 @@ from .report import pretty
 Table = tuple[str, tuple[str, ...], list[tuple]]
 Quantity = tuple[str, str]  # name, unit
 TRIAL_COLUMNS = ("condition", "motion", "seed", "played [s]", "of [s]", "strides right", "strides left")
+ANKLE = "ankle_angle"
+COMPARED_MUSCLES = ("soleus", "gasmed")
 SILENT = 0.005  # mean activation below which a muscle is not listed
 LISTED_MUSCLES = 20
 SIDED_NUMBERS = (("stride time", "s"), ("step length of the model", "m"), ("stance share", "% of stride"))
@@ -41,34 +43,26 @@ def sided_quantities(trial: Trial, mass: float) -> dict[Quantity, tuple[float, f
         numbers = gait_numbers(trial.gait)
         rows |= {pair: numbers[pair] for pair in SIDED_NUMBERS if pair in numbers}
     for name in MOMENTS:
-        rows[f"range of {named(name)}", "deg"] = _both(
-            trial, lambda s, n=name: np.ptp(_curve(trial, "angle", s, n, mass))
-        )
-    ankle = "ankle_angle"
-    rows["peak plantarflexion moment", "Nm/kg"] = _both(trial, lambda s: -_curve(trial, "moment", s, ankle, mass).min())
-    rows["peak ankle power", "W/kg"] = _both(trial, lambda s: _curve(trial, "power", s, ankle, mass).max())
-    for muscle in ("soleus", "gasmed"):
+        rows[f"range of {named(name)}", "deg"] = _both(lambda s, n=name: np.ptp(_curve(trial, "angle", s, n, mass)))
+    rows["peak plantarflexion moment", "Nm/kg"] = _both(lambda s: -_curve(trial, "moment", s, ANKLE, mass).min())
+    rows["peak ankle power", "W/kg"] = _both(lambda s: _curve(trial, "power", s, ANKLE, mass).max())
+    for muscle in COMPARED_MUSCLES:
         if f"{muscle}_r" in trial.muscles:
-            rows[f"mean activation of {muscle}", ""] = _both(
-                trial, lambda s, m=muscle: _mean_activation(trial, f"{m}_{s}")
-            )
+            rows[f"mean activation of {muscle}", ""] = _both(lambda s, m=muscle: _mean_activation(trial, f"{m}_{s}"))
     for name in NAMES["torque"]:
         if any((name, side) in trial.torque for side in SIDES):
-            rows[f"peak device torque, {named(name)}", "Nm/kg"] = _both(
-                trial, lambda s, n=name: _peak_torque(trial, n, s, mass)
-            )
+            title = f"peak device torque, {named(name)}", "Nm/kg"
+            rows[title] = _both(lambda s, n=name: _peak_torque(trial, n, s, mass))
     return rows
 
 
-def _both(trial: Trial, value: Callable[[str], float]) -> tuple[float, float]:
-    right, left = (float(value(side)) for side in SIDES)
-    return right, left
+def _both(value: Callable[[str], float]) -> tuple[float, float]:
+    """Return the value of the right and of the left side."""
+    return float(value("r")), float(value("l"))
 
 
 def _curve(trial: Trial, quantity: str, side: str, name: str, mass: float) -> np.ndarray:
-    """Return the mean curve over the cycle, or over the common frames if there is no complete cycle; NaN without data."""
-    from .condition_curves import SERIES
-
+    """Return the mean curve over the cycle, or the course over time without a complete cycle; NaN without data."""
     cycles = trial_cycles(trial, quantity, side, mass)
     if cycles is not None:
         return cycles.mean[:, cycles.names.index(name)]
@@ -190,9 +184,17 @@ def group_table(study: Study) -> Table:
     )
 
 
-def study_tables(study: Study) -> list[Table]:
-    """Return all tables with changes."""
-    return [quantity_table(study), symmetry_table(study), compensation_table(study), group_table(study)]
+TABLES: dict[str, Callable[[Study], Table]] = {
+    "quantities": quantity_table,
+    "symmetry": symmetry_table,
+    "compensation": compensation_table,
+    "groups": group_table,
+}
+
+
+def study_tables(study: Study) -> dict[str, Table]:
+    """Return name -> table, of all tables with changes."""
+    return {name: table(study) for name, table in TABLES.items()}
 
 
 def _names(values: list[list[dict]]) -> list:

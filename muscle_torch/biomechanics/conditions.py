@@ -134,8 +134,8 @@ def _check_pairs(first: str, pairs: Pairs, label: str, others: Pairs) -> None:
     difference = sorted(pairs.keys() ^ others.keys())[0]
     has, lacks = (first, label) if difference in pairs else (label, first)
     raise InputError(
-        f"conditions are compared by motion and seed: {has} contains {difference[0]}, seed {difference[1]}, and {lacks} "
-        "does not; evaluate all conditions on the same motions and seeds"
+        f"conditions are paired by motion and seed: {has} contains {difference[0]}, seed {difference[1]}, {lacks} does "
+        "not; evaluate all conditions on the same motions and seeds"
     )
 
 
