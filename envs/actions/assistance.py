@@ -60,14 +60,14 @@ class GaitClock:
         self._mask = torch.tensor(mask, dtype=torch.float32, device=device) if self._by_touch else None
         shape = (num_envs, len(joints))
         self.elapsed = torch.zeros(shape, device=device)  # time since the last event [s]
-        self.period = torch.zeros(shape, device=device)  # duration of the last cycle [s]; 0: unknown
+        self.period = torch.full(shape, -1.0, device=device)  # last cycle [s]; 0: unknown, -1: no event yet
         self.active = torch.ones(shape, dtype=torch.bool, device=device)  # foot in contact, or joint moving back
 
     def begin(self, environments: Tensor) -> None:
         """Forget the phase of the environments (W,) bool."""
         chosen = environments.unsqueeze(1)
         self.elapsed.masked_fill_(chosen, 0.0)
-        self.period.masked_fill_(chosen, 0.0)
+        self.period.masked_fill_(chosen, -1.0)
         self.active.masked_fill_(chosen, True)
 
     def advance(self, physics: Physics) -> Tensor:
@@ -85,8 +85,9 @@ class GaitClock:
         else:
             velocity = physics.field("qvel")[:, self._dofs]
             active = torch.where(self.active, velocity < MOVING, velocity < 0)
-        event = active & ~self.active & ((self.elapsed > SHORTEST_STRIDE) | (self.period == 0))
-        whole = (self.elapsed > SHORTEST_STRIDE) & (self.elapsed < LONGEST_STRIDE)
+        first = self.period < 0
+        event = active & ~self.active & (first | (self.elapsed > SHORTEST_STRIDE))
+        whole = ~first & (self.elapsed < LONGEST_STRIDE)
         self.period.copy_(torch.where(event, torch.where(whole, self.elapsed, 0.0), self.period))
         self.elapsed.masked_fill_(event, 0.0)
         self.active.copy_(active)

@@ -10,6 +10,7 @@ from muscle_torch.config.kinds import Layer, choose, row
 from muscle_torch.errors import InputError
 
 from .embodiment import Coupling, Embodiment
+from .exoskeleton import wear
 from .guard import check_mujoco, check_muscle_lengths
 from .moment_arms import actuator_moments, moment_matrix, similarity
 from .options import EMBODIMENTS, BodyOptions
@@ -61,17 +62,13 @@ def configured_embodiment(config: Config) -> Embodiment:
 
 
 def _chosen(choice: Choice, device: Choice | None = None) -> Embodiment:
-    made = _make(choice.name, row("embodiment", choice.name), _hashable(choice.options))
-    if device is not None:
-        made = _wear(made, row("exoskeleton", device.name), _hashable(device.options))
-    return dataclasses.replace(made, model=copy.copy(made.model))
-
-
-def _hashable(options: Any) -> Any:
-    """Return the options with tuples instead of lists, as bodies are cached by options."""
-    values = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
+    # Tuples instead of lists: `_make` caches by options, so they must be hashable.
+    values = {f.name: getattr(choice.options, f.name) for f in dataclasses.fields(choice.options)}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return dataclasses.replace(options, **lists)
+    options = dataclasses.replace(choice.options, **lists)
+    made = _make(choice.name, row("embodiment", choice.name), options)
+    made = made if device is None else wear(made, device)
+    return dataclasses.replace(made, model=copy.copy(made.model))
 
 
 @functools.cache
@@ -83,9 +80,3 @@ def _make(name: str, row: Row, options: BodyOptions) -> Embodiment:
         raise InputError(f"embodiment {name!r}: {row.path} builds a body with the key {made.key!r}; make them equal")
     check_muscle_lengths(made)
     return made
-
-
-@functools.cache
-def _wear(body: Embodiment, row: Row, options: Any) -> Embodiment:
-    """Put a device on a body, once per process."""
-    return row.load()(body, options)

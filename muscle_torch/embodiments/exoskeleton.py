@@ -13,6 +13,8 @@ from typing import Any
 
 import mujoco
 
+from muscle_torch.config import Choice
+from muscle_torch.config.kinds import row
 from muscle_torch.errors import InputError, nearest
 
 from .device import Device
@@ -30,9 +32,26 @@ HIP, ANKLE = "hip_flexion", "ankle_angle"  # joints of the human bodies, without
 SIDES = ("r", "l")
 LUMP_RADIUS = 0.05  # [m] of the solid spheres that device masses are
 HINGE = mujoco.mjtJoint.mjJNT_HINGE
+_WORN: dict[tuple[Embodiment, str, str], Embodiment] = {}
 FILE_KEYS = ("motors", "masses", "lag", "slew")
 
 Limits = Mapping[str, Sequence[float]]
+
+
+def wear(embodiment: Embodiment, choice: Choice) -> Embodiment:
+    """Return the body with a device; compiled once per process for each body and device.
+
+    Args:
+        embodiment: The body.
+        choice: Row of `EXOSKELETONS` with its options.
+
+    Raises:
+        InputError: The body cannot wear the device.
+    """
+    identity = (embodiment, choice.name, repr(choice.options))
+    if identity not in _WORN:
+        _WORN[identity] = row("exoskeleton", choice.name).load()(embodiment, choice.options)
+    return _WORN[identity]
 
 
 def none(embodiment: Embodiment, options: NoDeviceOptions) -> Embodiment:
@@ -56,28 +75,22 @@ def hip_ankle(embodiment: Embodiment, options: HipAnkleOptions) -> Embodiment:
 
 
 def custom(embodiment: Embodiment, options: CustomOptions) -> Embodiment:
-    """Return the body with the device of a YAML file.
-
-    The file has `motors` (joint -> [lowest, highest] torque per body mass [N m/kg]) and optionally `masses` (body ->
-    [kg]), `lag` [s] and `slew` [N m/kg/s].
+    """Return the body with the device that the options or a YAML file with the same keys describe.
 
     Args:
         embodiment: The body.
-        options: Path of the file.
+        options: Motors, masses, lag and slew, or the path of a file.
 
     Raises:
         InputError: The file cannot be read or has other keys, or as `with_device`.
     """
-    values = _read(options.path)
-    defaults = DeviceOptions()
-    return with_device(
-        embodiment,
-        values.get("motors") or {},
-        values.get("masses") or {},
-        lag=values.get("lag", defaults.lag),
-        slew=values.get("slew", defaults.slew),
-        where=f"exoskeleton.path={options.path}",
-    )
+    where = f"exoskeleton.path={options.path}" if options.path else "exoskeleton=custom"
+    if options.path:
+        values = _read(options.path)
+        if not all(isinstance(values.get(name) or {}, Mapping) for name in ("motors", "masses")):
+            raise InputError(f"{where}: motors maps joints to [lowest, highest], masses maps bodies to kg")
+        options = dataclasses.replace(CustomOptions(), **values)
+    return with_device(embodiment, options.motors or {}, options.masses or {}, options.lag, options.slew, where)
 
 
 def with_device(
@@ -195,8 +208,8 @@ def _read(path: str) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    if not path or not Path(path).is_file():
-        raise InputError(f"exoskeleton.path={path!r}: no such file; exoskeleton=custom needs the YAML file of a device")
+    if not Path(path).is_file():
+        raise InputError(f"exoskeleton.path={path}: no such file; write the YAML file of a device")
     try:
         values = OmegaConf.to_container(OmegaConf.load(path))
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:

@@ -49,7 +49,11 @@ class HipAnkleOptions(AnkleOptions, HipOptions):
 class CustomOptions:
     """Options of `exoskeleton=custom`."""
 
-    path: str = key("", "YAML file of the device: joints, masses, lag and slew (docs/exoskeleton.md)")
+    motors: dict[str, list[float]] = key({}, "joint: [lowest, highest] torque per body mass", "N m/kg")
+    masses: dict[str, float] = key({}, "body: device mass at its mass centre", "kg")
+    lag: float = key(0.025, "time constant of the first-order lag from command to torque; 0: none", "s")
+    slew: float = key(5.0, "highest rate of change of a torque, per body mass; 0: no limit", "N m/kg/s")
+    path: str = key("", "YAML file with these keys, which replaces them")
 
     def __post_init__(self) -> None:
         # Absolute, so that runs can be resumed and evaluated from any folder.
