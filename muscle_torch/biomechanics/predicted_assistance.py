@@ -10,6 +10,7 @@ import numpy as np
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.embodiments.deficits import deficits
+from muscle_torch.errors import InputError
 
 from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait
 from .metabolic import bhargava_power, muscle_masses, proxy_of
@@ -71,13 +72,35 @@ def walk_task(gait: Gait, qpos: np.ndarray, speed: float) -> Task:
         gait: With moments, and at least one strike of each foot.
         qpos: (T, nq).
         speed: Of the subject [m/s].
+
+    Raises:
+        InputError: A foot has no strike, or strikes do not determine the stride time.
     """
     assert gait.moments is not None, "the caller computed them"
-    time, phase = gait.angles.time, {}
-    period = float(np.mean(np.concatenate([np.diff(one.starts) for one in gait.contacts.values()])))
-    for side, contacts in gait.contacts.items():
-        phase[side] = (time - contacts.starts[0]) / period % 1.0
+    strikes = {side: one.starts for side, one in gait.contacts.items()}
+    period = stride_period(strikes, gait.name)
+    phase = {side: (gait.angles.time - starts[0]) / period % 1.0 for side, starts in strikes.items()}
     return Task(gait.name, qpos, gait.rate, gait.moments.select(LEG_JOINTS), phase, gait.mass, speed, False)
+
+
+def stride_period(strikes: Mapping[str, np.ndarray], name: str) -> float:
+    """Return the mean stride time [s]; from strike to strike of the same foot, or else twice the step time.
+
+    Args:
+        strikes: Side -> times of the strikes [s].
+        name: Of the recording, for errors.
+
+    Raises:
+        InputError: A foot has no strike, or there are too few.
+    """
+    silent = next((SIDES[side] for side, times in strikes.items() if not len(times)), "")
+    if silent:
+        raise InputError(
+            f"{name}: the {silent} foot has no strike, which the torque profile needs; set start= and end="
+        )
+    strides = np.concatenate([np.diff(times) for times in strikes.values()])
+    steps = np.diff(np.sort(np.concatenate(list(strikes.values()))))
+    return float(strides.mean()) if len(strides) else 2.0 * float(steps.mean())
 
 
 def strength_of(embodiment: Embodiment, deficit: object) -> np.ndarray:
@@ -96,9 +119,7 @@ def strength_of(embodiment: Embodiment, deficit: object) -> np.ndarray:
     return strength
 
 
-def predict(
-    embodiment: Embodiment, task: Task, strength: np.ndarray, torque: Mapping[str, np.ndarray]
-) -> Prediction:
+def predict(embodiment: Embodiment, task: Task, strength: np.ndarray, torque: Mapping[str, np.ndarray]) -> Prediction:
     """Solve a task with muscles of some strength and the torques of a device.
 
     Args:

@@ -102,13 +102,18 @@ def with_stride_time(
     return replace(gait, stride_time=period, notes=(*gait.notes, note))
 
 
-def with_signs(embodiment: Embodiment, gait: ReferenceGait, mass: float, side: str = "r") -> ReferenceGait:
-    """Return the gait with the model's signs; `notes` states each sign that was changed or could not be checked.
+def with_signs(
+    embodiment: Embodiment, gait: ReferenceGait, mass: float, leg_length: float = 0.0, side: str = "r"
+) -> ReferenceGait:
+    """Return the gait with the model's signs, and with a stride time.
+
+    `notes` states each sign that was changed or could not be checked.
 
     Args:
         embodiment: The body.
         gait: The cycle with the signs of its file.
         mass: Of the subject [kg].
+        leg_length: The subject's, hip to ankle, for the stride time [m]; 0: the model's.
         side: r or l.
     """
     angles, flipped = dict(gait.angles), []
@@ -116,7 +121,7 @@ def with_signs(embodiment: Embodiment, gait: ReferenceGait, mass: float, side: s
         if _angle_is_reversed(embodiment, replace(gait, angles=angles), joint, side):
             angles[joint] = -angles[joint]
             flipped.append(f"{gait.name}: angle {joint} was positive in {SIGN_NAMES[joint][1]}; its sign was changed")
-    gait = with_stride_time(embodiment, replace(gait, angles=angles), side=side)
+    gait = with_stride_time(embodiment, replace(gait, angles=angles), leg_length, side)
     evidence = moment_signs(embodiment, gait, mass, side)
     moments = dict(gait.moments)
     for joint, sign in evidence.items():
