@@ -106,9 +106,10 @@ def predictions_of(options: AssistanceOptions, body: Any, task: Any) -> dict[str
     """Return condition -> prediction of a task, able first."""
     import numpy as np
 
-    from muscle_torch.biomechanics.predicted_assistance import predict, strength_of
+    from muscle_torch.biomechanics.predicted_assistance import predict
+    from muscle_torch.embodiments.weakened import deficit_strength
 
-    weak, torque = strength_of(body, options.deficit), device_torque(options, task)
+    weak, torque = deficit_strength(body, options.deficit), device_torque(options, task)
     able = np.ones(len(weak))
     return {
         "able": predict(body, task, able, {}),
