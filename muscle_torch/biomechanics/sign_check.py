@@ -12,6 +12,7 @@ import numpy as np
 
 from muscle_torch.embodiments import Embodiment, moment_matrix
 from muscle_torch.embodiments.independent import IndependentJoints
+from muscle_torch.errors import InputError
 
 from .agreement import pearson
 from .gait import MOMENTS, model_leg
@@ -89,6 +90,9 @@ def with_stride_time(
         gait: The cycle, with the model's signs of angles.
         leg_length: The subject's, hip to ankle [m]; 0: the model's.
         side: r or l.
+
+    Raises:
+        InputError: The foot does not move backward in stance.
     """
     if np.isfinite(gait.stride_time):
         return gait
@@ -98,6 +102,11 @@ def with_stride_time(
     scale = leg_length / model_leg(embodiment) if leg_length else 1.0
     travel = scale * backward_travel(*feet_of(embodiment, leg_poses(embodiment, gait, side), side))
     period = float(travel / gait.speed) * POINTS / (BACKWARD[2] - BACKWARD[0])
+    if not 0.2 < period < 5.0:
+        raise InputError(
+            f"{gait.name}: in the first {BACKWARD[2]} % of the cycle the foot moves back by {travel:.2f} m, "
+            f"which does not fit {gait.speed:g} m/s; 0 % must be the strike of this foot, and the speed in m/s"
+        )
     note = f"stride time {period:.2f} s, from the speed of the foot in stance and {gait.speed:g} m/s"
     return replace(gait, stride_time=period, notes=(*gait.notes, note))
 
