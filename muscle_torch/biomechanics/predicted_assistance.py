@@ -79,7 +79,8 @@ def walk_task(gait: Gait, qpos: np.ndarray, speed: float) -> Task:
     strikes = {side: one.starts for side, one in gait.contacts.items()}
     period = stride_period(strikes, gait.name)
     phase = {side: (gait.angles.time - starts[0]) / period % 1.0 for side, starts in strikes.items()}
-    return Task(gait.name, qpos, gait.rate, gait.moments.select(LEG_JOINTS), phase, gait.mass, speed, False)
+    moments = gait.moments.select([name for name in LEG_JOINTS if name in gait.moments])
+    return Task(gait.name, qpos, gait.rate, moments, phase, gait.mass, speed, False)
 
 
 def stride_period(strikes: Mapping[str, np.ndarray], name: str) -> float:
