@@ -1,8 +1,8 @@
 """Render a video (.mp4) or image (animated .webp, .png) off-screen: a policy with its reference, or motions only.
 
 `python tools/render.py checkpoint=runs/my_run motion=wave output=wave.mp4` plays the policy, every motion from start to
-end; muscles turn from blue to orange with activation. `policy=zero task=toy_arm` plays a controller without a checkpoint. Without
-either it shows the motions themselves: `python tools/render.py task=bimanual motion=wave output=wave.mp4`.
+end; muscles turn from blue to orange with activation. `policy=zero task=toy_arm` plays a controller without a
+checkpoint. Without either it shows the motions themselves: `python tools/render.py task=bimanual motion=wave`.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Colors of images, videos and the viewer.
 
-Muscles change from dark blue at rest to bright orange at full activation: hue and lightness both change, so that readers
-with color vision deficiencies can tell them apart, too. The reference is a translucent green.
+Muscles change from dark blue at rest to bright orange at full activation. Hue and lightness both change, so that
+readers with color vision deficiencies can tell them apart. The reference is a translucent green.
 """
 
 import numpy as np
