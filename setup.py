@@ -16,6 +16,7 @@ EXTRAS = {
     "hub": ["huggingface_hub>=0.30", "tensorstore>=0.1.70"],
     "biomech": ["ezc3d>=1.6", "scikit-learn>=1.5"],
     "mouse": ["h5py>=3.11"],
+    "wandb": ["wandb>=0.19"],
 }
 TEST = [
     *("pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400", "codespell>=2.4"),

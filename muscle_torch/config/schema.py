@@ -45,6 +45,13 @@ class Precision(StrEnum):
     bf16 = auto()
 
 
+class LogService(StrEnum):
+    """Where a run's log goes in addition to its own files."""
+
+    tensorboard = auto()
+    wandb = auto()
+
+
 class Solver(StrEnum):
     """Constraint solver (contacts, joint limits, equalities)."""
 
@@ -235,6 +242,9 @@ class Config:
     partner: str = key("", "checkpoint of a frozen policy that also acts, with the actions it was trained with")
     headless: bool = key(True, "ignored (Isaac compatibility): training never opens a window")
     capture_video: bool = key(False, "render videos/final.mp4 at the end of the run, and a video at each validation")
+    logger: LogService = key(
+        LogService.tensorboard, "tensorboard, or wandb: mirrored to Weights & Biases, too (extra wandb; docs/scale.md)"
+    )
     log_interval: int = key(1, "updates between log lines", "updates")
     save_interval: int = key(10, "updates between saves of checkpoints/last.pt", "updates")
     keep_checkpoints: int = key(0, "number of step_<N>.pt files to keep as well, the newest")

@@ -124,6 +124,31 @@ def render_still(
         imsave(temporary, image, format="png")
 
 
+def animation_images(
+    embodiment: Embodiment, trajectory: Trajectory, seconds: float, fps: int, width: int, height: int
+) -> list[np.ndarray]:
+    """Return the images (height, width, 3) uint8 of the start of a trajectory.
+
+    Args:
+        embodiment: The body.
+        trajectory: The trajectory.
+        seconds: Maximum duration [s].
+        fps: Frames per second.
+        width: Of the images [pixels], even.
+        height: Of the images [pixels], even.
+
+    Raises:
+        InputError: Drawing failed.
+    """
+    count = int(min(trajectory.seconds, seconds) * fps) + 1
+    try:
+        with SceneRenderer(embodiment, width, height) as renderer:
+            view = _aim(renderer, [trajectory])
+            return [renderer.draw(**trajectory.at(index / fps), view=view) for index in range(count)]
+    except FAILURES as error:
+        raise InputError(str(error) or type(error).__name__) from error
+
+
 @contextmanager
 def progress_bar(output: Path) -> Iterator[Callable[[int, int], None]]:
     """Yield a progress callback for `render`: a bar on a terminal, a single line otherwise."""
