@@ -31,6 +31,7 @@ from .options import BodyOptions, LegsOptions
 
 MODEL_SITES = CENTRE_SITES | limb_sites(LEG_SITES, "lr")
 LEG_JOINTS = ("hip", "knee", "ankle", "subtalar", "mtp")
+ABDOMEN_NAMES = {"root": "Full Body", "chest_r": "thorax"}  # myo-sim's name of a body -> that of MyoFullBody
 TIMESTEP, SUBSTEPS, CONTROL_FREQUENCY = 1 / 150, 5, 30.0  # [s], -, [Hz]
 
 
@@ -67,7 +68,8 @@ def build_abdomen_spec() -> mujoco.MjSpec:
         spec = compose.build_spec("myolegs_abdomen").copy()
     finally:
         mujoco.set_mju_user_warning(warned)
-    spec.body("root").name = "Full Body"
+    for name, new in ABDOMEN_NAMES.items():
+        spec.body(name).name = new
     spec.option.iterations, spec.option.ls_iterations = ITERATIONS, LINE_SEARCH_ITERATIONS
     return _finished(spec)
 
