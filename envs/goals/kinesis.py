@@ -66,10 +66,9 @@ class KinesisGoal(MotionGoal):
                 f"goal=kinesis needs a body with a free root, which {embodiment.name} lacks: use goal=motion"
             )
         super().__init__(options, embodiment, body, library, num_envs, generator)
-        names = options.tracked_sites or list(embodiment.site_names[1:])
-        self._tracked = as_index(_columns(names, embodiment), self.device)
+        self._tracked = as_index(_columns(options.tracked_sites, embodiment), self.device)
         self._turn = torch.zeros(num_envs, device=self.device)  # [rad] of the motion about the vertical
-        bodies = _body_ids(options.bodies, names, embodiment)
+        bodies = _body_ids(options.bodies, options.tracked_sites, embodiment)
         root = (int(embodiment.model.body_rootid[bodies[0]]),)
         fields = {"body_xpos": "xpos", "body_xquat": "xquat", "body_cvel": "cvel"}
         self.selections = {name: (field, bodies) for name, field in fields.items()} | {

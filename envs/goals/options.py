@@ -49,7 +49,10 @@ class KinesisOptions(MotionOptions):
     """Options of `goal=kinesis`."""
 
     bodies: list[str] = key([], "observed bodies, the root first; empty: the root and those of tracked_sites")
-    tracked_sites: list[str] = key([], "sites that the body must follow beside its root; empty: all but the anchor")
+    tracked_sites: list[str] = key(
+        [f"{side}_{joint}_mimic" for joint in ("knee", "ankle", "toes") for side in ("left", "right")],
+        "sites that the body follows beside its root",
+    )
     random_heading: bool = key(False, "turn the motion about the vertical by a random angle in every training episode")
     joint_velocity: StartVelocity = key(
         StartVelocity.motion, "joint velocities at the start of an episode: those of the motion, or zero (published)"
