@@ -20,6 +20,13 @@ class Interpolation(StrEnum):
     reference = auto()  # as in the published system
 
 
+class StartVelocity(StrEnum):
+    """Joint velocities at the start of an episode."""
+
+    motion = auto()
+    zero = auto()  # as in KINESIS
+
+
 @dataclasses.dataclass(frozen=True)
 class MotionOptions:
     """Options of `goal=motion`."""
@@ -38,6 +45,24 @@ class MotionOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class KinesisOptions(MotionOptions):
+    """Options of `goal=kinesis`."""
+
+    bodies: list[str] = key([], "observed bodies, the root first; empty: the root and those of tracked_sites")
+    tracked_sites: list[str] = key(
+        [f"{side}_{joint}_mimic" for joint in ("knee", "ankle", "toes") for side in ("left", "right")],
+        "sites that the body follows beside its root",
+    )
+    random_heading: bool = key(False, "turn the motion about the vertical by a random angle in every training episode")
+    joint_velocity: StartVelocity = key(
+        StartVelocity.motion, "joint velocities at the start of an episode: those of the motion, or zero (published)"
+    )
+    legacy_stride: bool = key(
+        False, "take every int(rate / 30)-th frame and play it at 30 Hz, as published: 100 Hz data is 10 % too slow"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class TargetOptions:
     """Options of `goal=target`."""
 
@@ -49,5 +74,6 @@ class TargetOptions:
 
 GOALS: dict[str, Row] = {
     "motion": Row("muscle_torch.envs.goals.motion:MotionGoal", MotionOptions),
+    "kinesis": Row("muscle_torch.envs.goals.kinesis:KinesisGoal", KinesisOptions),
     "target": Row("muscle_torch.envs.goals.target:TargetGoal", TargetOptions),
 }

@@ -190,6 +190,7 @@ class PPOConfig:
     value_coef: float = key(1.0, "weight of the value loss (half the mean squared error)")
     entropy_coef: float = key(0.0, "weight of the entropy bonus")
     max_grad_norm: float = key(1.0, "gradients are clipped to this norm")
+    clip_critic: bool = key(True, "whether max_grad_norm limits the critic's gradients too (KINESIS: false)")
     normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
     critic_warmup: int = key(0, "initial updates that train only the critic", "updates")
     target_kl: float = key(0.0, "after a pass with a larger KL divergence, train only the critic; 0: never")

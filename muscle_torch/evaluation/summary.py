@@ -8,7 +8,8 @@ from typing import Any
 from .tally import file_key
 from .trials import CLIP, Headline
 
-PLAIN = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return")  # means over trials
+# Means over trials.
+PLAIN = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return", "mpjpe")
 COUNTS = ("nan_worlds", "early_termination_count")  # sums over trials
 SHARED = ("name", "headline", "num_clips", "num_frames", "num_trials", "num_steps")  # equal for all seeds
 PER_TRIAL = ("per_clip", "per_trial")
@@ -29,7 +30,7 @@ def summarize(rows: Sequence[Mapping[str, Any]], unit: str, headline: Headline) 
     excluded = ("name", "num_frames", "num_steps", "frame_coverage", *COUNTS, *PLAIN)
     by_time = [name for name in rows[0] if name not in excluded]
     counts = {name: sum(row[name] for row in rows) for name in COUNTS}
-    means = {name: _mean(rows, name) for name in PLAIN}
+    means = {name: _mean(rows, name) for name in PLAIN if name in rows[0]}
     weighted = {name: _mean(rows, name, steps) for name in by_time}
     if unit == CLIP:
         frames = [row["num_frames"] for row in rows]
@@ -40,6 +41,22 @@ def summarize(rows: Sequence[Mapping[str, Any]], unit: str, headline: Headline) 
     interval = {"success_interval": wilson_interval(round(sum(row["success_rate"] for row in rows)), len(rows))}
     name = {"headline": file_key(headline.name)}
     return {**sizes, **counts, **means, **interval, **weighted, **name, "per_trial": list(rows)}
+
+
+def with_accumulated_mpjpe(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an evaluation with `mpjpe_accumulated`, the published system's MPJPE.
+
+    Its list of errors is never cleared, so that the value of a clip is the mean over all frames of this and all earlier
+    clips.
+
+    Args:
+        metrics: Contents of the evaluation file, with `mpjpe` in every row.
+    """
+    rows, total, steps = [], 0.0, 0.0
+    for row in metrics["per_clip"]:
+        total, steps = total + row["mpjpe"] * row["mean_episode_length"], steps + row["mean_episode_length"]
+        rows.append({**row, "mpjpe_accumulated": total / steps})
+    return {**metrics, "mpjpe_accumulated": _mean(rows, "mpjpe_accumulated"), "per_clip": rows}
 
 
 def wilson_interval(successes: int, trials: int) -> list[float]:
