@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .actor_critic import GatedResidualPolicy, MLPPolicy, NetworkPolicy
     from .adapter import PolicyAdapter
     from .build import build_policy, load_policy, make_policy
-    from .distributions import DiagonalNormal, TanhNormal
+    from .distributions import DiagonalNormal, LatticeNormal, TanhNormal
     from .intention import IntentionPolicy
     from .moe import MoEPolicy
     from .normalizer import ObservationNormalizer
@@ -18,6 +18,7 @@ __all__ = [
     "DiagonalNormal",
     "GatedResidualPolicy",
     "IntentionPolicy",
+    "LatticeNormal",
     "MLPPolicy",
     "MoEPolicy",
     "NetworkPolicy",
@@ -36,6 +37,7 @@ __getattr__, __dir__ = lazy_exports(
         "DiagonalNormal": "distributions",
         "GatedResidualPolicy": "actor_critic",
         "IntentionPolicy": "intention",
+        "LatticeNormal": "distributions",
         "MLPPolicy": "actor_critic",
         "MoEPolicy": "moe",
         "NetworkPolicy": "actor_critic",

@@ -109,6 +109,13 @@ class NormalOptions:
     action_bias: float = key(0.0, "added to every muscle's action", "action units")
 
 
+@dataclasses.dataclass(frozen=True)
+class LatticeOptions(NormalOptions):
+    """Options of `exploration=lattice`: the standard deviations above are those of the noise on the actions."""
+
+    latent_std: float = key(1.0, "initial standard deviation of the noise on the last hidden layer (published: 1)")
+
+
 POLICIES: dict[str, Row] = {
     "gated_residual": Row("muscle_torch.models.actor_critic:GatedResidualPolicy", GatedResidualOptions),
     "intention": Row("muscle_torch.models.intention:IntentionPolicy", IntentionOptions),
@@ -117,6 +124,7 @@ POLICIES: dict[str, Row] = {
     "reflex": Row("muscle_torch.models.reflex:ReflexPolicy", ReflexOptions),
 }
 EXPLORATIONS: dict[str, Row] = {
+    "lattice": Row("muscle_torch.models.lattice:LatticeExploration", LatticeOptions),
     "normal": Row("muscle_torch.models.exploration:NormalExploration", NormalOptions),
     "tanh_normal": Row("muscle_torch.models.exploration:TanhNormalExploration", NormalOptions),
 }

@@ -284,7 +284,7 @@ def test_every_exploration_samples_around_the_networks_mean(name):
     policy = MLPPolicy(4, 3, {"name": name, "initial_std": 0.2, "final_std": 0.1}, hidden=[8])
     observation = torch.randn(5, 4)
     loc = policy.actor.module(observation)[0]
-    mode = {"normal": loc, "tanh_normal": loc.tanh()}[name]
+    mode = {"lattice": loc, "normal": loc, "tanh_normal": loc.tanh()}[name]
     distribution = policy.distribution(observation)
     assert torch.equal(distribution.mode, mode)
     assert (distribution.sample() - mode).abs().max() < 5 * 0.2
