@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .adapter import PolicyAdapter
     from .build import build_policy, load_policy, make_policy
     from .distributions import DiagonalNormal, LatticeNormal, TanhNormal
+    from .experts import ExpertsPolicy
     from .intention import IntentionPolicy
     from .moe import MoEPolicy
     from .normalizer import ObservationNormalizer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiagonalNormal",
+    "ExpertsPolicy",
     "GatedResidualPolicy",
     "IntentionPolicy",
     "LatticeNormal",
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "DiagonalNormal": "distributions",
+        "ExpertsPolicy": "experts",
         "GatedResidualPolicy": "actor_critic",
         "IntentionPolicy": "intention",
         "LatticeNormal": "distributions",

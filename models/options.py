@@ -93,6 +93,16 @@ class ReflexOptions(MLPOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class ExpertsOptions:
+    """Options of `policy=experts`."""
+
+    checkpoints: list[str] = key(
+        [], "run folders or checkpoint files of the experts; empty: the experts of checkpoint= (fine-tuning)"
+    )
+    gate_hidden: list[int] = key([1024, 512, 256], "widths of the hidden layers of the gate (published)")
+
+
+@dataclasses.dataclass(frozen=True)
 class NormalOptions:
     """Options of the action distributions."""
 
@@ -117,6 +127,7 @@ class LatticeOptions(NormalOptions):
 
 
 POLICIES: dict[str, Row] = {
+    "experts": Row("muscle_torch.models.experts:ExpertsPolicy", ExpertsOptions),
     "gated_residual": Row("muscle_torch.models.actor_critic:GatedResidualPolicy", GatedResidualOptions),
     "intention": Row("muscle_torch.models.intention:IntentionPolicy", IntentionOptions),
     "mlp": Row("muscle_torch.models.actor_critic:MLPPolicy", MLPOptions),
