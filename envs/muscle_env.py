@@ -219,7 +219,7 @@ class MuscleEnv(EnvBase):
         """Return the body's rows of a physics field, as terms read it, (W, ...)."""
         if name == "ctrl":  # observed before it is clamped, as in the published system
             return self._controls
-        return self.physics.field(name, self._body.rows.get(name))
+        return self.actions.fatigued if name == "fatigue" else self.physics.field(name, self._body.rows.get(name))
 
     def state(
         self,
@@ -372,7 +372,7 @@ class MuscleEnv(EnvBase):
             calls, substeps = substeps, 1
         for _ in range(calls):
             controls = self.actions.to_controls(command, self.physics, self.goal)
-            self.physics.step(self.actions.clamp(controls), substeps)
+            self.physics.step(self.actions.apply(controls, substeps), substeps)
         self._controls = controls if self._muscle_ids is None else controls.index_select(1, self._muscle_ids)
 
     def _make_terms(self) -> StepTerms:
