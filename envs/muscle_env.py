@@ -223,6 +223,8 @@ class MuscleEnv(EnvBase):
             return self._controls
         if name == "ctrl":  # observed before it is clamped, as in the published system
             return self._controls[:, -1]
+        if name == "fatigue":
+            return self.actions.fatigued
         return self.physics.field(*self.goal.selections.get(name, (name, self._body.rows.get(name))))
 
     def state(
@@ -372,9 +374,10 @@ class MuscleEnv(EnvBase):
 
     def _simulate(self, command: Tensor) -> None:
         calls, applied = self._controls.shape[1], []
+        substeps = self.embodiment.substeps // calls
         for _ in range(calls):
             controls = self.actions.to_controls(command, self.physics, self.goal)
-            self.physics.step(self.actions.clamp(controls), self.embodiment.substeps // calls)
+            self.physics.step(self.actions.apply(controls, substeps), substeps)
             applied.append(controls if self._muscle_ids is None else controls.index_select(1, self._muscle_ids))
         self._controls = torch.stack(applied, dim=1)
 

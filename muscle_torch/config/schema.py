@@ -176,6 +176,18 @@ class RandomizationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class FatigueConfig:
+    """Muscle fatigue, the 3CC-r model; the defaults are those of elbow muscles (docs/experts.md)."""
+
+    enabled: bool = key(False, "limit the excitation of each muscle by its fatigue; observation term: fatigue")
+    fatigue_rate: float = key(0.00912, "rate at which active motor units fatigue, F", "1/s")
+    recovery_rate: float = key(0.00094, "rate at which fatigued motor units recover, R", "1/s")
+    rest_factor: float = key(15.0, "factor of the recovery rate while the muscle is not pulling harder, r")
+    tracking_rate: float = key(10.0, "rate at which the active share follows the excitation, L", "1/s")
+    initial_share: float = key(0.1, "episodes start with a fatigued share from 0 to this (evaluation: half of it)")
+
+
+@dataclasses.dataclass(frozen=True)
 class PPOConfig:
     """Stage ppo."""
 
@@ -275,6 +287,7 @@ class Config:
     curriculum: CurriculumConfig = key(CurriculumConfig(), "curricula")
     sampling: SamplingConfig = key(SamplingConfig(), "sampling of the goal's groups")
     randomization: RandomizationConfig = key(RandomizationConfig(), "muscle randomization")
+    fatigue: FatigueConfig = key(FatigueConfig(), "muscle fatigue")
     ppo: PPOConfig = key(PPOConfig(), "stage ppo")
     cem: CEMConfig = key(CEMConfig(), "stage cem")
 
