@@ -367,6 +367,9 @@ class MuscleEnv(EnvBase):
         return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 
     def _simulate(self, command: Tensor) -> None:
+        change = self.goal.velocity_change(self.physics)
+        if change is not None:
+            self.physics.kick(change)
         calls, substeps = 1, self.embodiment.substeps
         if self.actions.every_substep:
             calls, substeps = substeps, 1
