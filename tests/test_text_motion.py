@@ -8,14 +8,16 @@ from test_retargeting_readers import body_model
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip, generate
-from muscle_torch.retargeting import ReadOptions, read_motion
+from muscle_torch.retargeting import ReadOptions, Retargeter, read_motion
 from muscle_torch.retargeting.raw import at_rate
 from muscle_torch.retargeting.readers.amass import JOINTS
 from muscle_torch.retargeting.readers.smpl_parameters import axis_angles
 from muscle_torch.retargeting.run import find_jobs
 
 RATE = 20.0
-Y_UP = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # world with z up -> file with y up, facing z
+Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # world with z up -> file with y up
+# From the hips to the first joint of the spine, and from the third to the neck, in SMPL's rest pose [m].
+SPINE1, NECK = np.array([-0.0212, 0.0, 0.2]), np.array([-0.0429, 0.0, 0.2139])
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +30,12 @@ def walk(tmp_path_factory):
 
 
 def smpl_joints(raw, count: int = 22) -> np.ndarray:
-    """Positions (T, J, 3), y up, with spine, collars and hands on straight lines between landmarks."""
+    """Positions (T, J, 3), y up; the spine turns with pelvis and thorax, collars and hands are not used."""
     p = raw.positions | {"head": raw.positions["neck"] + [0.0, 0.0, 0.15]}
     joints = np.zeros((raw.num_frames, count, 3))
     pelvis = (p["left_hip"] + p["right_hip"]) / 2
-    for index, share in {0: 0.1, 3: 0.3, 6: 0.5, 9: 0.7, 13: 0.9, 14: 0.9}.items():
-        joints[:, index] = pelvis + share * (p["neck"] - pelvis)
+    joints[:, 3] = pelvis + raw.orientations["pelvis"] @ SPINE1
+    joints[:, 9] = p["neck"] - raw.orientations["thorax"] @ NECK
     for name, index in JOINTS.items():
         joints[:, index] = p[name]
     return joints @ Y_UP.T
@@ -53,6 +55,10 @@ def test_positions_come_back_as_they_were(walk, tmp_path):
         assert raw.rate == RATE and raw.num_frames == walk.num_frames
         for landmark in JOINTS.keys() - {"head"}:
             assert np.allclose(raw.positions[landmark], walk.positions[landmark], atol=1e-6), (name, landmark)
+        for segment in ("pelvis", "thorax"):
+            turned = raw.orientations[segment] @ walk.orientations[segment].transpose(0, 2, 1)
+            # Spine and shoulders of the body are not in one plane exactly.
+            assert Rotation.from_matrix(turned).magnitude().max() < np.radians(2), (name, segment)
     np.savez(tmp_path / "rated.npz", joints=joints, fps=RATE)
     raw = read_motion(tmp_path / "rated.npz")
     assert raw.rate == RATE and raw.duration == pytest.approx(walk.duration)
@@ -65,17 +71,14 @@ def test_a_file_of_several_motions_becomes_several_clips(walk, tmp_path):
     jobs = find_jobs(str(tmp_path / "samples.npy"))
     assert [job.name for job in jobs] == ["samples_0", "samples_1", "samples_2"]
     raw = read_motion(tmp_path / "samples.npy", ReadOptions(rate=RATE, part=1))
-    assert np.allclose(raw.positions["neck"], walk.positions["neck"] + 0.5, atol=1e-6)
+    assert np.allclose(raw.positions["neck"], walk.positions["neck"] + [0.5, -0.5, 0.5], atol=1e-6)
 
 
 def test_the_walk_is_retargeted_to_the_walk(walk, tmp_path):
     """The clip that comes out walks as far and bends its knees as much as the one that went in."""
-    from muscle_torch.retargeting import RetargetOptions, retarget
-
     np.save(tmp_path / "walk.npy", smpl_joints(walk))
     raw = read_motion(tmp_path / "walk.npy", ReadOptions(rate=RATE))
-    body = make_embodiment("legs")
-    clip = retarget(raw, body, RetargetOptions()).clip
+    clip = Retargeter("fullbody")(raw).clip
     (original,) = generate("walk", make_embodiment("fullbody"))
     assert isinstance(clip, MotionClip) and clip.duration == pytest.approx(walk.duration, abs=0.06)
     travelled = [np.linalg.norm(one.qpos[-1, :2] - one.qpos[0, :2]) for one in (clip, original)]

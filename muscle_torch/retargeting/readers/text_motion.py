@@ -19,6 +19,9 @@ from .skeleton import check_numbers
 COUNTS = (22, 24)
 POSITIONS = ("positions", "joints", "motion")  # names of the array in an .npz
 USUAL_RATE = 20  # [Hz] of HumanML3D
+SPINE1, SPINE3, NECK = 3, 9, 12
+# Lean backwards of the lines from hips to spine and from spine to neck in SMPL's mean rest pose [rad].
+PELVIS_LEAN, THORAX_LEAN = np.arctan2(0.0212, 0.2), np.arctan2(0.0429, 0.2139)
 FEATURES = 263  # of HumanML3D's own representation
 REMEDY = "save the positions alone: np.save('walk.npy', results.item()['motion'][0])"
 
@@ -67,13 +70,33 @@ def read_text_motion(path: Path, part: int = 0, unit: float = 0.0, rate: float =
     points["pelvis"] = (points["left_hip"] + points["right_hip"]) / 2
     vertical, notes = vertical_axis(points, "y", "", up, str(path))
     world = turn_between(AXES[vertical], AXES["z"])
+    sides = {name: points[f"left_{name}"] - points[f"right_{name}"] for name in ("hip", "shoulder")}
+    pelvis = _frames(sides["hip"], joints[:, SPINE1] - points["pelvis"], PELVIS_LEAN)
+    thorax = _frames(sides["shoulder"], joints[:, NECK] - joints[:, SPINE3], THORAX_LEAN)
     return RawMotion(
         name=path.stem if len(motions) == 1 else f"{path.stem}_{part}",
         rate=rate or stated,
         positions={name: at @ world.T for name, at in points.items()},
+        orientations={"pelvis": world @ pelvis, "thorax": world @ thorax},
         source=str(path),
         notes=notes,
     )
+
+
+def _frames(left: np.ndarray, up: np.ndarray, lean: float) -> np.ndarray:
+    """Return frames (T, 3, 3) with columns forward, left and up.
+
+    Args:
+        left: From the right to the left, (T, 3).
+        up: Upwards along the trunk, (T, 3), which leans backwards in the frames.
+        lean: Angle of this lean [rad].
+    """
+    left = left / np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-9)
+    up = up - (up * left).sum(axis=1, keepdims=True) * left
+    up = up / np.maximum(np.linalg.norm(up, axis=1, keepdims=True), 1e-9)
+    ahead = np.cross(left, up)
+    up, ahead = np.cos(lean) * up + np.sin(lean) * ahead, np.cos(lean) * ahead - np.sin(lean) * up
+    return np.stack((ahead, left, up), axis=-1)
 
 
 def _read(path: Path) -> tuple[np.ndarray, float]:
