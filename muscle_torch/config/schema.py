@@ -134,9 +134,11 @@ class TerminationCurriculumConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RewardCurriculumConfig:
-    """Reward weights that grow as learning succeeds."""
+    """Reward weights that grow as learning succeeds, or shrink with time."""
 
     highest: dict[str, float] = key({}, "reward terms whose weights grow, with the maximum weight; empty: none")
+    lowest: dict[str, float] = key({}, "reward terms whose weights shrink at every update, with the minimum weight")
+    decay: float = key(0.01, "decrease per update, as a fraction of the weight")
     growth: float = key(0.02, "growth per step, as a fraction of the weight")
     below: float = key(0.08, "grow while the failure rate is below this")
     patience: int = key(5, "consecutive updates required", "updates")
