@@ -30,6 +30,11 @@ class MotorOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExoskeletonOptions:
+    """Options of `actions=[exoskeleton]`: none; the device has its own, `exoskeleton.lag` and so on."""
+
+
+@dataclasses.dataclass(frozen=True)
 class FeedforwardOptions:
     """Options of `actions=[muscles_feedforward]`."""
 
@@ -50,4 +55,5 @@ ACTION_SPACES: dict[str, Row] = {
     "muscles_feedforward": Row("muscle_torch.envs.actions.feedforward:FeedforwardActions", FeedforwardOptions),
     "length_pd": Row("muscle_torch.envs.actions.length_pd:LengthActions", LengthOptions),
     "motors": Row("muscle_torch.envs.actions.torque:MotorActions", MotorOptions),
+    "exoskeleton": Row("muscle_torch.envs.actions.exoskeleton:ExoskeletonActions", ExoskeletonOptions),
 }
