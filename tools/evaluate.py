@@ -105,7 +105,7 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
             with tqdm(total=len(env.goal.trials.names), unit="trial", disable=None) as bar:
                 seeds.append(evaluate(env, controller, callbacks=callbacks, progress=bar.update))
             if archive is not None and recorder is not None:
-                _write_archive(archive, recorder, options.motion_group)
+                _write_archive(archive, recorder, options.motion_group, seed)
         metrics = seeds[0] if len(seeds) == 1 else average(seeds)
         if options.legacy_mpjpe:
             metrics = _with_accumulated_mpjpe(metrics)
@@ -151,10 +151,10 @@ def _run_robustness(cfg: Config, options: EvaluateOptions, backend: str) -> list
     return rows
 
 
-def _write_archive(path: Path, recorder: Any, motion_group: str) -> None:
+def _write_archive(path: Path, recorder: Any, motion_group: str, seed: int) -> None:
     from muscle_torch.motion.rollout_archive import write_archive
 
-    write_archive(path, recorder.archive(motion_group))
+    write_archive(path, recorder.archive(motion_group, seed))
     print(f"rollouts written to {path}")
     if recorder.broken:
         print(f"not in it, because they diverged in the first step: {', '.join(recorder.broken)}")
