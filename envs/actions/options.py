@@ -23,6 +23,11 @@ class MuscleOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ActivationOptions:
+    """Options of `actions=[activations]`."""
+
+
+@dataclasses.dataclass(frozen=True)
 class MotorOptions:
     """Options of `actions=[motors]`."""
 
@@ -39,6 +44,7 @@ class FeedforwardOptions:
 
 ACTION_SPACES: dict[str, Row] = {
     "muscles": Row("muscle_torch.envs.actions.muscles:MuscleActions", MuscleOptions),
+    "activations": Row("muscle_torch.envs.actions.activations:ActivationActions", ActivationOptions),
     "muscles_feedforward": Row("muscle_torch.envs.actions.feedforward:FeedforwardActions", FeedforwardOptions),
     "motors": Row("muscle_torch.envs.actions.torque:MotorActions", MotorOptions),
 }
