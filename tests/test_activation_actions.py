@@ -1,5 +1,7 @@
 """Activations as actions: the activation at the end of the control step equals the action where it is reachable."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,9 @@ import torch
 from muscle_torch.control.activation import ActivationDynamics
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
-from muscle_torch.envs.actions.activations import ActivationActions, BatchedActivation
+from muscle_torch.envs.actions.activations import ActivationActions, ActivationInverse
 from muscle_torch.envs.actions.options import ActivationOptions
 from muscle_torch.errors import InputError
-from muscle_torch.motion import MotionLibrary, load_motion
 
 CASE = {"num_envs": 4, "device": "cpu", "threads": 1, "actions": "activations"}
 
@@ -39,7 +40,7 @@ def test_the_action_is_the_activation_at_the_end_of_the_control_step(backend):
 def test_it_inverts_as_the_controller_does_for_every_muscle_of_the_full_body():
     body = make_embodiment("fullbody")
     dynamics = ActivationDynamics.of(body.model, body.muscle_ids, body.substeps)
-    batched = BatchedActivation(dynamics, torch.device("cpu"))
+    batched = ActivationInverse(body, torch.device("cpu"))
     now, target = random(8, 354, seed=1), random(8, 354, seed=2)
     now[0], target[1] = 0.0, 0.0
     now[2], target[3] = 1.0, 1.0
@@ -64,22 +65,14 @@ def test_controls_and_actions_are_each_others_inverse():
     env.close()
 
 
-def test_bodies_without_muscles_and_smooth_dynamics_are_one_line():
+def test_bodies_without_muscles_or_with_other_dynamics_are_one_line():
     body = make_embodiment("toy_arm")
     model = body.model.__copy__()
     model.actuator_dynprm[1, 2] = 0.1
-    smooth = type(body)(**{**vars(body), "model": model}) if False else _with_model(body, model)
-    with pytest.raises(InputError, match="smooth activation dynamics"):
-        ActivationActions(ActivationOptions(), smooth, 1, torch.device("cpu"))
-
-
-def _with_model(body, model):
-    """Return the embodiment with another model."""
-
-    class View:
-        def __getattr__(self, name):
-            return getattr(body, name)
-
-    view = View()
-    view.model = model
-    return view
+    for changed, problem in (
+        (dataclasses.replace(body, model=model), f"of muscle '{body.muscle_names[1]}' have no inverse"),
+        (dataclasses.replace(body, muscle_ids=np.array([], dtype=int)), "has no muscles"),
+    ):
+        with pytest.raises(InputError, match=problem) as caught:
+            ActivationActions(ActivationOptions(), changed, 1, torch.device("cpu"))
+        assert "\n" not in str(caught.value)

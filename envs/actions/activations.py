@@ -1,9 +1,9 @@
 """Muscle activations as actions: the environment computes the excitations that lead to them."""
 
+import mujoco
 import torch
 from torch import Tensor
 
-from muscle_torch.control.activation import ActivationDynamics
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.physics import Physics
@@ -31,14 +31,7 @@ class ActivationActions(ActionSpace):
         self.actuators = torch.from_numpy(embodiment.muscle_ids).to(device)
         self.zero_action = torch.zeros(len(self.names), device=device)
         self._address = torch.from_numpy(embodiment.model.actuator_actadr[embodiment.muscle_ids]).long().to(device)
-        dynamics = ActivationDynamics.of(embodiment.model, embodiment.muscle_ids, embodiment.substeps)
-        if dynamics.smoothing.any():
-            name = self.names[int(dynamics.smoothing.argmax())]
-            raise InputError(
-                f"actions=[activations]: muscle {name!r} has smooth activation dynamics (dynprm[2]), which have no "
-                "inverse here; use actions=[muscles]"
-            )
-        self._inverse = BatchedActivation(dynamics, device)
+        self._inverse = ActivationInverse(embodiment, device)
 
     def to_actuators(self, action: Tensor) -> Tensor:
         return action
@@ -54,24 +47,36 @@ class ActivationActions(ActionSpace):
         return physics.field("act").index_select(1, self._address)
 
 
-class BatchedActivation:
-    """`ActivationDynamics` without smoothing for W environments, in torch and without host synchronization.
+class ActivationInverse:
+    """Activation dynamics of M muscles in W environments, forward and inverted, in torch without host synchronization.
 
-    A constant excitation never crosses the activation within a control step, so the muscle rises or falls throughout.
+    The dynamics are those of `muscle_torch.control.activation`, with a sharp transition between rising and falling. A
+    constant excitation never crosses the activation within a control step, so a muscle rises or falls throughout.
     """
 
-    def __init__(self, dynamics: ActivationDynamics, device: torch.device):
-        """Copy the parameters of M muscles to a device.
+    def __init__(self, embodiment: Embodiment, device: torch.device):
+        """Read the time constants of the muscles.
 
         Args:
-            dynamics: The dynamics; its smoothing must be 0.
+            embodiment: The body.
             device: Device of all tensors.
+
+        Raises:
+            InputError: A muscle has other dynamics than MuJoCo's muscles, or a smooth transition.
         """
-        self._rise, self._fall = (
-            torch.from_numpy(constant / dynamics.timestep).float().to(device)
-            for constant in (dynamics.rise, dynamics.fall)
+        model, ids = embodiment.model, embodiment.muscle_ids
+        unsupported = (model.actuator_dyntype[ids] != int(mujoco.mjtDyn.mjDYN_MUSCLE)) | (
+            model.actuator_dynprm[ids, 2] != 0
         )
-        self._substeps = dynamics.substeps
+        if unsupported.any():
+            name = embodiment.muscle_names[int(unsupported.argmax())]
+            raise InputError(
+                f"actions=[activations]: the activation dynamics of muscle {name!r} have no inverse here (dyntype must be "
+                "muscle, and dynprm[2] zero); use actions=[muscles]"
+            )
+        constants = torch.from_numpy(model.actuator_dynprm[ids, :2] / model.opt.timestep).float().to(device)
+        self._rise, self._fall = constants.unbind(1)
+        self._substeps = embodiment.substeps
 
     def step(self, activation: Tensor, excitation: Tensor) -> Tensor:
         """Return the activations (W, M) after a control step with constant excitation (W, M)."""
