@@ -70,11 +70,13 @@ class ActionSpace(ABC):
             Controls, (W, actuators).
         """
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls.
 
         Args:
             controls: Controls, (W, actuators).
+            physics: Provides the current state, such as activations.
+            goal: Provides the feedforward of a motion.
 
         Returns:
             Actions, (W, actions).
@@ -176,11 +178,13 @@ class ActionSpaces:
             controls.index_copy_(1, space.actuators, space.to_controls(part, physics, goal))
         return controls
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls; actuators that no space drives are ignored.
 
         Args:
             controls: Controls, (W, nu).
+            physics: Provides the current state.
+            goal: Provides the feedforward of a motion.
 
         Returns:
             Actions, (W, actions).
@@ -188,7 +192,8 @@ class ActionSpaces:
         Raises:
             InputError: A space has no inverse.
         """
-        return _joined([space.from_controls(controls[:, space.actuators]) for space in self.spaces.values()])
+        spaces = self.spaces.values()
+        return _joined([space.from_controls(controls[:, space.actuators], physics, goal) for space in spaces])
 
     def driven_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the clamped controls of the driven actuators only.

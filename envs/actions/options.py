@@ -23,6 +23,11 @@ class MuscleOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ActivationOptions:
+    """Options of `actions=[activations]`."""
+
+
+@dataclasses.dataclass(frozen=True)
 class MotorOptions:
     """Options of `actions=[motors]`."""
 
@@ -52,6 +57,7 @@ class LengthOptions:
 
 ACTION_SPACES: dict[str, Row] = {
     "muscles": Row("muscle_torch.envs.actions.muscles:MuscleActions", MuscleOptions),
+    "activations": Row("muscle_torch.envs.actions.activations:ActivationActions", ActivationOptions),
     "muscles_feedforward": Row("muscle_torch.envs.actions.feedforward:FeedforwardActions", FeedforwardOptions),
     "length_pd": Row("muscle_torch.envs.actions.length_pd:LengthActions", LengthOptions),
     "motors": Row("muscle_torch.envs.actions.torque:MotorActions", MotorOptions),

@@ -227,6 +227,22 @@ class CEMConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DaggerConfig:
+    """Stage dagger."""
+
+    teacher: str = key("muscle_control", "controller to imitate: a row of CONTROLLERS (muscle_torch/evaluation)")
+    num_steps: int = key(64, "control steps per environment in a round; the teacher labels each", "control steps")
+    gradient_steps: int = key(100, "gradient steps after each round")
+    batch: int = key(256, "samples of a gradient step, from the whole data set", "samples")
+    learning_rate: float = key(1e-3, "learning rate at the start; it falls linearly to a tenth")
+    teacher_share: float = key(1.0, "fraction of the episodes that the teacher drives at the start")
+    fade: float = key(0.3, "fraction of the stage over which this share falls to 0")
+    noise: float = key(0.05, "standard deviation of the noise on the actions while collecting", "action units")
+    capacity: int = key(60_000, "size of the data set; the newest samples replace the oldest", "samples")
+    processes: int = key(1, "processes that compute the teacher's actions; 1: the training process")
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """All keys of a training run."""
 
@@ -307,6 +323,7 @@ class Config:
     )
     ppo: PPOConfig = key(PPOConfig(), "stage ppo")
     cem: CEMConfig = key(CEMConfig(), "stage cem")
+    dagger: DaggerConfig = key(DaggerConfig(), "stage dagger")
 
     def __post_init__(self) -> None:
         if isinstance(self.num_envs, str) and self.num_envs != "max":
