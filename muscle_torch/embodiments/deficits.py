@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, float]] = {
     "none": {},
     **{f"hemiparesis_{side}": {f"{group}_{side}": 0.5 for group in HEMIPARESIS} for side in SIDES},
     **{f"foot_drop_{side}": {f"dorsiflexors_{side}": 0.25} for side in SIDES},
-    "crouch": {group: 0.5 for group in SUPPORT},
+    "crouch": dict.fromkeys(SUPPORT, 0.5),
 }
 
 
