@@ -10,10 +10,12 @@ import torch
 from muscle_torch.config import Choice, Config, config_from_dict, load_config, with_overrides
 from muscle_torch.config.kinds import KINDS, row, table
 from muscle_torch.embodiments import Embodiment, configured_embodiment
+from muscle_torch.embodiments.props import attach
 from muscle_torch.errors import InputError
 from muscle_torch.physics import make_physics, resolve_device
 
 from .actions.action_space import ActionSpaces, control_limits
+from .fatigue import FatiguedActions
 from .goals.goal import Goal
 from .model_indices import ModelIndices
 from .muscle_env import MuscleEnv
@@ -58,8 +60,9 @@ def make_env(
     requested = _checked_num_envs(config)
     torch_device = resolved_device(config)
     goal_class: type[Goal] = row("goal", config.goal.name).load()
-    embodiment = configured_embodiment(config)
-    assets = goal_class.load_assets(config, embodiment, torch_device) if assets is None else assets.to(torch_device)
+    body_alone = configured_embodiment(config)
+    embodiment = _with_props(body_alone, config)
+    assets = goal_class.load_assets(config, body_alone, torch_device) if assets is None else assets.to(torch_device)
     body = ModelIndices.of(embodiment, torch_device)
     generator = torch.Generator(torch_device).manual_seed(config.seed)
 
@@ -75,9 +78,29 @@ def make_env(
         episode = dataclasses.replace(config.env, horizon=int(trials.lengths.max()))
         config = dataclasses.replace(config, num_envs=count, env=episode)
     actions = make_actions(config.actions, embodiment, count, torch_device, config.assistance)
+    if config.fatigue.enabled:
+        actions = FatiguedActions(actions.spaces, config.fatigue, embodiment, count, generator, middle=evaluation)
     buffers = {"contacts": config.physics.contacts, "constraint_rows": config.physics.constraint_rows}
     physics = make_physics(embodiment.model, count, str(torch_device), config.backend, config.threads, **buffers)
     return MuscleEnv(config, embodiment, body, goal, actions, physics, evaluation)
+
+
+def task_embodiment(config: Config) -> Embodiment:
+    """Return the body of a config with its physics settings and the props of its goal beside it.
+
+    Args:
+        config: Configuration.
+
+    Raises:
+        InputError: As `configured_embodiment`, or the goal is not possible for the body.
+    """
+    return _with_props(configured_embodiment(config), config)
+
+
+def _with_props(embodiment: Embodiment, config: Config) -> Embodiment:
+    goal_class: type[Goal] = row("goal", config.goal.name).load()
+    props = goal_class.props(config.goal.options, embodiment)
+    return attach(embodiment, *props) if props else embodiment
 
 
 def make_partner_env(task: str | Config, partner: Partner, num_envs: int | None = None, **options: Any) -> PartnerEnv:

@@ -125,6 +125,11 @@ def previous_action(state: State) -> Tensor:
     return state.action
 
 
+def fatigue(state: State) -> Tensor:
+    """Return the fatigued share of each muscle, (W, muscles); it needs `fatigue.enabled`."""
+    return state.read("fatigue")
+
+
 OBSERVATIONS: dict[str, ObservationTerm] = {
     "root_pos": root_pos,
     "joint_pos": joint_pos,
@@ -143,6 +148,7 @@ OBSERVATIONS: dict[str, ObservationTerm] = {
     "device_torque": device_torque,
     "trunk_pitch": trunk_pitch,
     "previous_action": previous_action,
+    "fatigue": fatigue,
 }
 NEED_ROOT = frozenset({"root_pos", "root_vel", "trunk_pitch"})
 NEED_DEVICE = frozenset({"device_angle", "device_velocity", "device_torque"})

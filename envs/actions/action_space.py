@@ -70,11 +70,13 @@ class ActionSpace(ABC):
             Controls, (W, actuators).
         """
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls.
 
         Args:
             controls: Controls, (W, actuators).
+            physics: Provides the current state, such as activations.
+            goal: Provides the feedforward of a motion.
 
         Returns:
             Actions, (W, actions).
@@ -175,11 +177,13 @@ class ActionSpaces:
             controls.index_copy_(1, space.actuators, space.to_controls(part, physics, goal))
         return controls
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls; actuators that no space drives are ignored.
 
         Args:
             controls: Controls, (W, nu).
+            physics: Provides the current state.
+            goal: Provides the feedforward of a motion.
 
         Returns:
             Actions, (W, actions).
@@ -187,7 +191,8 @@ class ActionSpaces:
         Raises:
             InputError: A space has no inverse.
         """
-        return _joined([space.from_controls(controls[:, space.actuators]) for space in self.spaces.values()])
+        spaces = self.spaces.values()
+        return _joined([space.from_controls(controls[:, space.actuators], physics, goal) for space in spaces])
 
     def driven_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the clamped controls of the driven actuators only.
@@ -207,6 +212,20 @@ class ActionSpaces:
     def clamp(self, controls: Tensor) -> Tensor:
         """Clamp controls (W, nu) to the actuators' limits; those of muscles are excitations in [0, 1]."""
         return controls.clamp(self._low, self._high)
+
+    def apply(self, controls: Tensor, substeps: int) -> Tensor:
+        """Return the controls (W, nu) that reach the actuators.
+
+        Args:
+            controls: Controls from `to_controls`, not yet clamped, (W, nu).
+            substeps: Number of physics steps for which they are applied.
+        """
+        return self.clamp(controls)
+
+    @property
+    def fatigued(self) -> Tensor:
+        """Fatigued share of each muscle, (W, muscles); raises InputError without fatigue."""
+        raise InputError("observation term 'fatigue' needs muscles that fatigue: set fatigue.enabled=true")
 
     def begin(self, environments: Tensor) -> None:
         """Reset the internal state of the environments (W,) bool in which an episode starts."""

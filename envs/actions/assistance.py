@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from muscle_torch.biomechanics.muscle_mechanics import peak_force
+from muscle_torch.biomechanics.torque_profile import profile_shape
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.embodiments.moment_arms import moment_arms
 from muscle_torch.errors import InputError
@@ -120,9 +121,7 @@ class ProfileAssistance(Assistance):
 
     def desired(self, phase: Tensor) -> Tensor:
         """Return the torque (W, motors) [N m] at phases (W, motors) in [0, 1]; 0 at negative ones."""
-        away = (phase - self._time + 0.5) % 1.0 - 0.5  # from the peak, the shorter way round
-        x = 1.0 - torch.where(away < 0, -away / self._rise, away / self._fall).clamp(max=1.0)
-        return torch.where(phase >= 0, self._peak * x.square() * (3.0 - 2.0 * x), 0.0)
+        return self._peak * profile_shape(phase, self._time, self._rise, self._fall)
 
 
 class MyoelectricAssistance(Assistance):

@@ -215,7 +215,7 @@ def _build(schema: type[Schema], layers: Sequence[Layer]) -> Schema:
         for name, default in kinds.items()
         if default is not None or any(name in layer.values for layer in layers)
     }
-    if not chosen:
+    if not kinds:
         return built
     return schema(**chosen, **{f.name: getattr(built, f.name) for f in dataclasses.fields(plain)})
 
