@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from muscle_torch.config import Config
@@ -26,6 +25,7 @@ from .model_indices import ModelIndices
 from .muscle_randomization import MuscleRandomization
 from .observations import Observer
 from .rewards import Reward
+from .specs import Specs
 from .state import State
 from .step_terms import GraphedTerms, StepTerms, Terms, Transition, single_thread_exact
 from .terminations import Termination
@@ -407,21 +407,8 @@ class MuscleEnv(EnvBase):
     # TorchRL
 
     def _make_specs(self) -> None:
-        shape, device = self.batch_size, self.device
-
-        def of(size: int) -> torch.Size:
-            return torch.Size((*shape, size))
-
-        flag = {"n": 1, "shape": of(1), "dtype": torch.bool, "device": device}
-        self.observation_spec = Composite(
-            observation=Unbounded(of(self.observation_size), device=device), shape=shape, device=device
-        )
-        bounds = (bound.expand(of(self.action_size)) for bound in (self.actions.low, self.actions.high))
-        self.action_spec = Bounded(*bounds, of(self.action_size), device=device)
-        self.reward_spec = Unbounded(of(1), device=device)
-        self.done_spec = Composite(
-            done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device
-        )
+        specs = Specs.of(self.num_envs, self.observation_size, self.actions.low, self.actions.high, self.device)  # type: ignore[arg-type]
+        self.observation_spec, self.action_spec, self.reward_spec, self.done_spec = specs
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDict:
         chosen = None if tensordict is None else tensordict.get("_reset", None)
