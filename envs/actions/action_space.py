@@ -70,6 +70,13 @@ class ActionSpace(ABC):
             Controls, (W, actuators).
         """
 
+    def desired_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the controls without the actuator dynamics that the space simulates, for exported policies.
+
+        Arguments and result are those of `to_controls`.
+        """
+        return self.to_controls(command, physics, goal)
+
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls.
 
@@ -206,7 +213,7 @@ class ActionSpaces:
             Controls in the order of `driven`, (W, commands).
         """
         parts = zip(self.spaces.values(), command.split(self._commands, dim=1), strict=True)
-        controls = _joined([space.to_controls(part, physics, goal) for space, part in parts])
+        controls = _joined([space.desired_controls(part, physics, goal) for space, part in parts])
         return controls.clamp(self._low[self.driven], self._high[self.driven])
 
     def clamp(self, controls: Tensor) -> Tensor:

@@ -40,6 +40,10 @@ class Assistance(DeviceActions):
     def to_actuators(self, action: Tensor) -> Tensor:
         return action
 
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the empty action (W, 0): whatever the controls, the space computes its own."""
+        return controls[:, :0]
+
 
 class GaitClock:
     """Phase of the gait cycle of each motor, from events of its side.
