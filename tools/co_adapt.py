@@ -40,7 +40,7 @@ class CoAdaptOptions:
     words: list[str] = key([], "arguments of every run")
     speeds: list[float] = key([], "walk at these speeds: the built-in walk, faster or slower", "m/s")
     able: list[str] = key([], "arguments of stage A, the able-bodied human")
-    deficit: list[str] = key([], "arguments of stage B, the weak human, such as deficit=hemiparesis_r; empty: no stage B")
+    deficit: list[str] = key([], "arguments of stage B, the weak human: deficit=hemiparesis_r, ...; empty: none")
     device: list[str] = key([], "arguments of stage C, the device beside the frozen human")
     human: list[str] = key([], "arguments of the human's turns after that, beside the frozen device")
     alternations: int = key(0, "turns of human and device after stage C")
@@ -148,7 +148,15 @@ def plan_study(options: CoAdaptOptions, seed: int, folder: Path, motion: Sequenc
     runs.append(SubRun(device, [*shared_device, f"partner={folder / human}"]))
     for turn in range(1, options.alternations + 1):
         start, human = human, f"human_{seed}_{turn}"
-        words = [*shared, *weak, *options.human, f"checkpoint={folder / start}", f"assistance={folder / device}"]
+        recipe = [f"preset={HUMAN_PRESET}"] if weak else []
+        words = [
+            *shared,
+            *recipe,
+            *weak,
+            *options.human,
+            f"checkpoint={folder / start}",
+            f"assistance={folder / device}",
+        ]
         runs.append(SubRun(human, words))
         start, device = device, f"device_{seed}_{turn}"
         words = [*shared_device, f"checkpoint={folder / start}", f"partner={folder / human}"]
