@@ -12,7 +12,7 @@ from muscle_torch.biomechanics.gait import MOMENTS, angle_cycles, gait_of
 from muscle_torch.biomechanics.inverse_dynamics import inverse_dynamics
 from muscle_torch.biomechanics.predicted_assistance import leg_task, predict, stride_period
 from muscle_torch.biomechanics.reference_gait import ReferenceGait, read_gait_cycles
-from muscle_torch.biomechanics.sign_check import POINTS, leg_poses, with_signs, with_stride_time
+from muscle_torch.biomechanics.sign_check import POINTS, checked_moments, leg_poses, with_signs, with_stride_time
 from muscle_torch.biomechanics.torque_profile import profile_shape
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.embodiments.weakened import deficit_strength, weakened
@@ -92,6 +92,25 @@ def test_signs_of_a_published_gait(body):
     assert periods == sorted(periods, reverse=True)
     # Strides of such speeds (the same laboratory's subject 04: 28 to 32 in 30 s at 1.2 to 1.6 m/s).
     assert 1.2 < periods[0] < 1.5 and 1.0 < periods[1] < 1.2 and 0.85 < periods[2] < 1.0
+
+
+def test_moments_of_another_program_are_checked_on_the_recording(body):
+    """In swing only the motion matters: a moment with the other sign is changed back, with a note."""
+    clip = load_motion("walk", body)[0]
+    qpos = clip.qpos.astype(float)
+    walk = gait_of(body, qpos, clip.frequency)
+    names = tuple(f"{joint}_{side}" for side in "rl" for joint in MOMENTS)
+    right = inverse_dynamics(body, qpos, clip.frequency, joints=names, mass=walk.mass).moments
+    values = right.values.copy()
+    values[:, [2, 5]] = PUSH_OFF * walk.mass  # beyond the strength of dorsiflexors
+    right = right.with_values(values)
+    wrong = right.with_values(values * np.array([1, 1, -1, 1, -1, 1]))
+    for moments, notes in ((right, 0), (wrong, 2)):
+        checked, changes = checked_moments(body, walk, qpos, moments)
+        np.testing.assert_allclose(checked.values, right.values)
+        assert len(changes) == notes and all("other sign" in change for change in changes)
+    with pytest.raises(InputError, match="set start= and end="):
+        checked_moments(body, walk, qpos, right.between(1.0, 2.0))
 
 
 def test_the_stride_time_follows_from_the_standing_foot(body, gait):
