@@ -17,6 +17,7 @@ class ControlOptions:
     control: dict[str, Any] = key({}, "options of policy=muscle_control, such as control.infeasible=reject")
     task: str = key("bimanual", "without a checkpoint: cfg/task/<task>.yaml")
     embodiment: dict[str, Any] = key({}, "without a checkpoint: options of the body, such as embodiment.fingers=true")
+    physics: dict[str, Any] = key({}, "physics settings other than the body's, such as physics.timestep=0.002")
     motion: list[str] = key([], "generated motion names, files, folders or globs; empty: those of the training or task")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
@@ -32,6 +33,7 @@ def control_config(options: ControlOptions) -> Config:
     else:
         cfg = load_config(options.task, embodiment=options.embodiment)
     changes = {"device": options.device, "backend": options.backend, "threads": options.threads}
+    changes |= {"physics": options.physics} if options.physics else {}
     return with_overrides(cfg, motion=options.motion or cfg.motion, **changes)
 
 

@@ -67,7 +67,9 @@ def check_myo_sim() -> str:
     version = package_version("myo-sim")
     if version is None or not (0, 2, 4) <= _numbers(version) < (0, 3):
         status = "missing" if version is None else f"version {version}"
-        raise InputError(f"the body legs_abs comes from myo-sim, which is {status}: run `pip install 'myo-sim{MYO_SIM}'`")
+        raise InputError(
+            f"the body legs_abs comes from myo-sim, which is {status}: run `pip install 'myo-sim{MYO_SIM}'`"
+        )
     return version
 
 
