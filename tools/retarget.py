@@ -1,9 +1,9 @@
 """Convert motion capture to motions of a muscle-driven body: `python tools/retarget.py input=walk.bvh output=clips`.
 
-Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers, and MuscleMimic's trajectory
-files, also from data sets on the Hugging Face hub. Writes the clips (for motion= of train.py) to `output`, and to
-`output/quality` a table (summary.csv), a JSON file and a figure per clip, and the reasons for rejected and failed
-clips. A repeated run makes only what is missing.
+Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers, joint positions of
+text-to-motion models (.npy with rate=20, .npz), and MuscleMimic's trajectory files, also from data sets on the Hugging
+Face hub. Writes the clips (for motion= of train.py) to `output`, and to `output/quality` a table (summary.csv), a JSON
+file and a figure per clip, and the reasons for rejected and failed clips. A repeated run makes only what is missing.
 """
 
 import dataclasses
