@@ -96,7 +96,13 @@ class MuscleEnv(EnvBase):
         self.measure_errors = True
         self._body = body
         self.muscles = MuscleRandomization(
-            config.randomization, embodiment, self.num_envs, config.seed, middle=evaluation
+            config.randomization,
+            embodiment,
+            self.num_envs,
+            config.seed,
+            middle=evaluation,
+            deficit=config.deficit,
+            device=self.device,
         )
         self.muscles.apply(physics)
         thresholds = config.evaluation_termination if evaluation else config.termination
@@ -223,6 +229,8 @@ class MuscleEnv(EnvBase):
             return self._controls
         if name == "ctrl":  # observed before it is clamped, as in the published system
             return self._controls[:, -1]
+        if name == "fatigue":
+            return self.actions.fatigued
         return self.physics.field(*self.goal.selections.get(name, (name, self._body.rows.get(name))))
 
     def state(
@@ -254,6 +262,8 @@ class MuscleEnv(EnvBase):
             previous_action=chosen(previous),
             previous_qvel=chosen(self._previous_qvel),
             quantities=tuple(self.config.observation.muscle),
+            strength=chosen(self.muscles.strength),
+            device_torque=None if self._torque is None else chosen(self._torque),
             **self.goal.fields(environments),
         )
 
@@ -349,6 +359,10 @@ class MuscleEnv(EnvBase):
         only_muscles = len(muscles) == self.embodiment.model.nu
         self._muscle_ids = None if only_muscles else torch.from_numpy(muscles).to(self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
+        device = self.embodiment.device
+        self._torque = self.actions.torque  # of the exoskeleton; the same tensor in all steps
+        if self._torque is None and device is not None:
+            self._torque = torch.zeros(worlds, len(device.motors), device=self.device)
         props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
         # Cached: copying at each reset would synchronize.
         self._props_qpos = torch.from_numpy(props).float().to(self.device)
@@ -371,10 +385,14 @@ class MuscleEnv(EnvBase):
         return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 
     def _simulate(self, command: Tensor) -> None:
+        change = self.goal.velocity_change(self.physics)
+        if change is not None:
+            self.physics.kick(change)
         calls, applied = self._controls.shape[1], []
+        substeps = self.embodiment.substeps // calls
         for _ in range(calls):
             controls = self.actions.to_controls(command, self.physics, self.goal)
-            self.physics.step(self.actions.clamp(controls), self.embodiment.substeps // calls)
+            self.physics.step(self.actions.apply(controls, substeps), substeps)
             applied.append(controls if self._muscle_ids is None else controls.index_select(1, self._muscle_ids))
         self._controls = torch.stack(applied, dim=1)
 

@@ -122,6 +122,7 @@ class NetworkPolicy(nn.Module):
             exploration: Map from the mean action to the distribution of actions.
         """
         trunk = self.trunk("actor", observation_size, self.options.hidden, action_size)
+        exploration.attach(head_of(trunk))
         return Actor(exploration, self.mean_network(trunk))
 
     def actor_keys(self) -> list[str]:
@@ -142,6 +143,13 @@ class NetworkPolicy(nn.Module):
             outputs: Number of outputs.
         """
         raise NotImplementedError("a subclass chooses the network")
+
+
+def head_of(trunk: nn.Module) -> nn.Linear:
+    """Return the last layer of a trunk, from the last hidden layer to the outputs."""
+    head = list(trunk.children())[-1]
+    assert isinstance(head, nn.Linear), "a trunk ends with a linear layer"
+    return head
 
 
 class MLPPolicy(NetworkPolicy):

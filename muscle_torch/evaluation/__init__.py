@@ -6,7 +6,7 @@ from .evaluate import compare_controllers, evaluate, write_evaluation
 from .playback import Trajectory, play
 from .robustness import robustness, robustness_rows, robustness_table
 from .summary import average, with_accumulated_mpjpe
-from .tables import backend_table, comparison_table, difference, trial_table
+from .tables import backend_table, comparison_table, difference, group_table, trial_table
 
 __all__ = [
     "CONTROLLERS",
@@ -21,6 +21,7 @@ __all__ = [
     "comparison_table",
     "difference",
     "evaluate",
+    "group_table",
     "make_controller",
     "play",
     "robustness",

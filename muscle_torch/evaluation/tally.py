@@ -1,6 +1,7 @@
 """Running sums over a batch of trials, and the evaluation row of each trial."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ class Tally:
     followed: Tensor  # sum of the error MPJPE while alive [m], (W,)
     counted: Tensor  # control steps of the whole trial before any NaN, (W,)
     sums: dict[str, Tensor]  # sums of errors, reward and its terms over `counted` steps, float64 (W,)
+    outcome: dict[str, Tensor] = field(default_factory=dict)  # the goal's further results at the end of the trial, (W,)
 
     @classmethod
     def empty(cls, num_envs: int, device: torch.device) -> "Tally":
@@ -46,14 +48,17 @@ class Tally:
             sums={},
         )
 
-    def add(self, transition: Any, inside: Tensor, success: Tensor) -> None:
+    def add(self, transition: Any, inside: Tensor, success: Tensor, outcome: Mapping[str, Tensor]) -> None:
         """Add one transition.
 
         Args:
             transition: Of all environments.
             inside: Environments whose trial is not over, bool (W,).
             success: Whether the goal is met, bool (W,).
+            outcome: Further results of the goal, each (W,).
         """
+        for name, value in outcome.items():
+            self.outcome[name] = torch.where(inside, value, self.outcome.get(name, value))
         self.broken |= transition.broken & inside
         running = self.alive & inside
         self.length += running
@@ -102,6 +107,8 @@ class Tally:
         sums = dict.fromkeys(f"err/{name}" for name in expected) | self.sums
         for name, total in sums.items():
             row[file_key(name)] = float(total[world]) / counted if counted and total is not None else None
+        if self.outcome:
+            row["outcome"] = {name: float(values[world]) for name, values in self.outcome.items()}
         return row
 
 
