@@ -6,6 +6,7 @@ the controls.
 
 import socket
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
+from .live import LivePlayer, Steer
 from .player import Frame, Player, activation_bars, bars_html
 from .scene import ACTIVE, BONE, GHOST, LANDMARK, LANDMARK_SIZE, RELAXED
 
@@ -28,6 +30,10 @@ GeomType = mujoco.mjtGeom
 FPS = 30
 BARS_EVERY = 3  # frames between updates of the bars: HTML is more expensive to send than poses
 THICKNESS = 0.006  # [m] of a muscle's line
+# Keys as on a numeric keypad, seen from above with x to the right -> heading in the world [degrees]; 5 stops.
+HEADINGS = {"6": 0, "9": 45, "8": 90, "7": 135, "4": 180, "1": 225, "2": 270, "3": 315}
+STOP_KEY = "5"
+WALK = 1.265  # [m/s], initial value of the slider
 SPEEDS = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0}
 
 
@@ -105,11 +111,11 @@ class BodyScene:
 class Viewer:
     """The page: a `BodyScene`, its controls and the playback clock."""
 
-    def __init__(self, player: Player, embodiment: Embodiment, host: str = "127.0.0.1", port: int = 8080):
+    def __init__(self, player: Player | LivePlayer, embodiment: Embodiment, host: str = "127.0.0.1", port: int = 8080):
         """Start the server.
 
         Args:
-            player: Playback state.
+            player: Playback state, or a simulation, which may be steered.
             embodiment: The body.
             host: Address to listen on.
             port: Port; the next free one if it is in use.
@@ -167,6 +173,8 @@ class Viewer:
         self.speed = gui.add_dropdown("speed", tuple(SPEEDS), initial_value="1")
         self.ghost = gui.add_checkbox("reference", True)
         self.follow = gui.add_checkbox("follow", True, visible=self.embodiment.root_joint is not None)
+        if isinstance(player, LivePlayer) and player.steer is not None:
+            self._add_steering(player.steer)
         with gui.add_folder("muscle activation"):
             self.bars = gui.add_html("")
         self.source.on_update(self._user_callback(lambda: self._choose_source(self.source.value)))
@@ -176,6 +184,20 @@ class Viewer:
         self.speed.on_update(self._user_callback(lambda: setattr(player, "speed", SPEEDS[self.speed.value])))
         for switch in (self.ghost, self.follow):
             switch.on_update(self._user_callback(lambda: None))
+
+    def _add_steering(self, steer: Steer) -> None:
+        """Add a slider of the speed, and a button and a key for each heading and to stop."""
+        gui = self.server.gui
+        with gui.add_folder("direction"):
+            self.walking_speed = gui.add_slider("speed [m/s]", 0.1, 3.0, 0.1, WALK)
+            for key, degrees in HEADINGS.items():
+                self._add_command(key, f"{degrees} degrees", lambda at=degrees: steer(np.radians(at), self.walking_speed.value))
+            self._add_command(STOP_KEY, "stop", lambda: steer(0.0, 0.0))
+
+    def _add_command(self, key: Any, label: str, act: Callable[[], None]) -> None:
+        respond = self._user_callback(act)
+        self.server.gui.add_button(f"{label} (key {key})").on_click(respond)
+        self.server.gui.add_command(f"walk: {label}", hotkey=key).on_trigger(respond)
 
     def _user_callback(self, act: Any) -> Any:
         """Wrap `act` as a callback that ignores changes made by the program itself."""
