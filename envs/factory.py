@@ -15,6 +15,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.physics import make_physics, resolve_device
 
 from .actions.action_space import ActionSpaces, control_limits
+from .fatigue import FatiguedActions
 from .goals.goal import Goal
 from .model_indices import ModelIndices
 from .muscle_env import MuscleEnv
@@ -76,6 +77,8 @@ def make_env(
         episode = dataclasses.replace(config.env, horizon=int(trials.lengths.max()))
         config = dataclasses.replace(config, num_envs=count, env=episode)
     actions = make_actions(config.actions, embodiment, count, torch_device)
+    if config.fatigue.enabled:
+        actions = FatiguedActions(actions.spaces, config.fatigue, embodiment, count, generator, middle=evaluation)
     buffers = {"contacts": config.physics.contacts, "constraint_rows": config.physics.constraint_rows}
     physics = make_physics(embodiment.model, count, str(torch_device), config.backend, config.threads, **buffers)
     return MuscleEnv(config, embodiment, body, goal, actions, physics, evaluation)

@@ -81,6 +81,11 @@ def previous_action(state: State) -> Tensor:
     return state.action
 
 
+def fatigue(state: State) -> Tensor:
+    """Return the fatigued share of each muscle, (W, muscles); it needs `fatigue.enabled`."""
+    return state.read("fatigue")
+
+
 OBSERVATIONS: dict[str, ObservationTerm] = {
     "root_pos": root_pos,
     "joint_pos": joint_pos,
@@ -93,6 +98,7 @@ OBSERVATIONS: dict[str, ObservationTerm] = {
     "last_site": last_site,
     "zeros": zeros,
     "previous_action": previous_action,
+    "fatigue": fatigue,
 }
 NEED_ROOT = frozenset({"root_pos", "root_vel"})
 

@@ -63,12 +63,16 @@ def test_the_reference_is_the_body_with_its_root_at_the_target(envs):
     assert torch.equal(reference.rpos, state.rpos) and torch.equal(reference.qvel, state.qvel)
     torch.testing.assert_close(reference.qpos[:, :2], state.target)
     assert torch.equal(reference.qpos[:, 3:], state.qpos[:, 3:])
-    assert state.ahead.rpos.shape == (3, 3, *state.rpos.shape[1:]) and state.ahead.frame(2).rpos.shape == state.rpos.shape
+    assert (
+        state.ahead.rpos.shape == (3, 3, *state.rpos.shape[1:]) and state.ahead.frame(2).rpos.shape == state.rpos.shape
+    )
     observed = env.observer.begin(state)
     for term in ("muscle_length_error", "muscle_velocity_error"):
         assert not observed[:, env.observation_layout[term]].any(), term
     error = observed[:, env.observation_layout["root_error"]]
-    assert error[:, 3:].abs().max() < 1e-6 and torch.allclose(error[:, :2].norm(dim=1), torch.full((3,), math.hypot(1.5, 0.5)))
+    assert error[:, 3:].abs().max() < 1e-6 and torch.allclose(
+        error[:, :2].norm(dim=1), torch.full((3,), math.hypot(1.5, 0.5))
+    )
 
 
 def test_observations_are_those_of_imitation(envs):
@@ -85,7 +89,9 @@ def test_the_point_is_ahead_of_the_body(envs):
     start_at(env, (1.0, 0.0))
     names = env.embodiment.site_names
     sites = env.state().site_pos[0]
-    feet = sum(sites[names.index(f"{s}_toes_mimic")] - sites[names.index(f"{s}_ankle_mimic")] for s in ("left", "right"))
+    feet = sum(
+        sites[names.index(f"{s}_toes_mimic")] - sites[names.index(f"{s}_ankle_mimic")] for s in ("left", "right")
+    )
     across = sites[names.index("left_hip_mimic")] - sites[names.index("right_hip_mimic")]
     assert torch.cosine_similarity(env.goal.target[0], feet[:2], dim=0) > 0.95
     start_at(env, (0.0, 1.0))
@@ -108,7 +114,9 @@ def test_terms_at_the_target_and_away(envs):
     torch.testing.assert_close(rewards["progress"](state), torch.zeros(3), atol=1e-6, rtol=0)
     assert not rewards["target_reached"](state).any()
     moved = env.state()
-    moved.__dict__["qpos"] = state.qpos + torch.nn.functional.pad(0.1 * state.target / 0.5, (0, state.qpos.shape[1] - 2))
+    moved.__dict__["qpos"] = state.qpos + torch.nn.functional.pad(
+        0.1 * state.target / 0.5, (0, state.qpos.shape[1] - 2)
+    )
     torch.testing.assert_close(rewards["progress"](moved), torch.full((3,), 0.1), atol=1e-6, rtol=0)
 
 
@@ -224,7 +232,9 @@ def test_a_keeper_blocks_and_a_ball_scores_on_both_backends(backend):
     assert outcome["published_flag"].tolist() != [0, 0, 0] and outcome["standing"].all()
     assert env.goal.success().tolist() == [True, True, False]
     speed = torch.diff(torch.stack(places), dim=0) / 0.01
-    assert torch.allclose(speed[:, 0], torch.ones(11), atol=0.02) and torch.allclose(speed[:, 1], torch.zeros(11), atol=1e-3)
+    assert torch.allclose(speed[:, 0], torch.ones(11), atol=0.02) and torch.allclose(
+        speed[:, 1], torch.zeros(11), atol=1e-3
+    )
     assert float(step.terms["err/ball"].max()) == 0
     env.close()
 

@@ -35,6 +35,9 @@ class EvaluateOptions(ControlOptions):
         {},
         "thresholds instead of the training's, such as {mean_site_deviation: 0.1}; for a free body also root_deviation",
     )
+    legacy_mpjpe: bool = key(
+        False, "also write mpjpe_accumulated: KINESIS' MPJPE, in which errors of earlier clips leak into later ones"
+    )
     archive: str = key("", "also write the rollouts of the first seed to this .npz file, in mm-evalkit's format")
     map: str = key("", "also write a map of the targets, reached or not, to this image file (goal=root_target)")
     motion_group: str = key("", "name of the set of motions, stored in the archive")
@@ -104,6 +107,8 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
             if archive is not None and recorder is not None:
                 _write_archive(archive, recorder, options.motion_group)
         metrics = seeds[0] if len(seeds) == 1 else average(seeds)
+        if options.legacy_mpjpe:
+            metrics = _with_accumulated_mpjpe(metrics)
         return metrics, trial_table(metrics, env.goal.headline)
     finally:
         env.close()
@@ -117,6 +122,14 @@ def _write_map(path: Path, metrics: dict[str, Any]) -> None:
     with write_atomically(path, "choose another map=") as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=120)
     print(f"map written to {path}")
+
+
+def _with_accumulated_mpjpe(metrics: dict[str, Any]) -> dict[str, Any]:
+    from muscle_torch.evaluation import with_accumulated_mpjpe
+
+    if "mpjpe" not in metrics:
+        raise InputError("legacy_mpjpe=true: only goal=kinesis measures the MPJPE; leave it out")
+    return with_accumulated_mpjpe(metrics)
 
 
 def _run_robustness(cfg: Config, options: EvaluateOptions, backend: str) -> list[dict[str, Any]]:
@@ -159,6 +172,10 @@ def _summary(metrics: dict[str, Any]) -> str:
             f"\n{metrics['num_trials']} trials: {100 * metrics['success_rate']:.1f} % successful "
             f"(95 % interval {low:.1f} to {high:.1f} %)"
         )
+    if "mpjpe" in metrics:
+        text += f", MPJPE while followed {1e3 * metrics['mpjpe']:.1f} mm"
+    if "mpjpe_accumulated" in metrics:
+        text += f" (accumulated over clips as published: {1e3 * metrics['mpjpe_accumulated']:.1f} mm)"
     if metrics.get("num_seeds"):
         text += f"; mean of {metrics['num_seeds']} seeds (success +- {100 * metrics['std']['success_rate']:.1f} %)"
     if metrics["nan_worlds"]:

@@ -34,6 +34,7 @@ from muscle_torch.rl.ppo_update import count_minibatches
 from muscle_torch.rl.process_group import ProcessGroup
 from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
 from muscle_torch.storage.run_folder import create_run_folder, find_run, fine_tuning
+from muscle_torch.tools.run_summary import log_result
 
 VALIDATION_VIDEO_SECONDS, VIDEO_SECONDS = 10.0, 60.0  # of a trial
 MAX_PLANNED_FRAMES = 20_000  # for muscle control at the end of a run
@@ -206,7 +207,9 @@ def evaluate(trainer: Trainer) -> None:
             "final": PolicyController(trainer.policy),
         }
         headings = {"untrained": "at the start"} if cfg.checkpoint else {}
-        print(compare_controllers(env, controllers, folder / "eval", headings))
+        table = compare_controllers(env, controllers, folder / "eval", headings)
+        print(table)
+        log_result(trainer, env, table)
         report_held_out(env, controllers["final"], folder / "eval" / "held_out" / "metrics.json")
     if cfg.evaluate and cfg.evaluation_robustness:
         report_robustness(env, controllers["final"], folder / "eval" / "final" / "robustness.json")

@@ -30,7 +30,9 @@ class ViewOptions(ControlOptions):
     """Options of the program."""
 
     max_seconds: float = key(20.0, "maximum duration of each motion", "s")
-    live: bool = key(False, "simulate in real time instead of playing trials; goal=direction is then steered in the page")
+    live: bool = key(
+        False, "simulate in real time instead of playing trials; goal=direction is then steered in the page"
+    )
     port: int = key(8080, "port of the page; the next free one if it is in use")
     host: str = key("127.0.0.1", "address to listen on: 127.0.0.1 this machine only, 0.0.0.0 all networks")
 

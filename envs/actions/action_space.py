@@ -197,6 +197,20 @@ class ActionSpaces:
         """Clamp controls (W, nu) to the actuators' limits; those of muscles are excitations in [0, 1]."""
         return controls.clamp(self._low, self._high)
 
+    def apply(self, controls: Tensor, substeps: int) -> Tensor:
+        """Return the controls (W, nu) that reach the actuators.
+
+        Args:
+            controls: Controls from `to_controls`, not yet clamped, (W, nu).
+            substeps: Number of physics steps for which they are applied.
+        """
+        return self.clamp(controls)
+
+    @property
+    def fatigued(self) -> Tensor:
+        """Fatigued share of each muscle, (W, muscles); raises InputError without fatigue."""
+        raise InputError("observation term 'fatigue' needs muscles that fatigue: set fatigue.enabled=true")
+
     def begin(self, environments: Tensor) -> None:
         """Reset the internal state of the environments (W,) bool in which an episode starts."""
         for space in self.spaces.values():

@@ -37,8 +37,17 @@ class FeedforwardOptions:
     lead: int = key(0, "how far the feedforward is ahead of the motion", "frames")
 
 
+@dataclasses.dataclass(frozen=True)
+class LengthOptions:
+    """Options of `actions=[length_pd]`."""
+
+    kp: float = key(5.0, "force per length error, in peak forces (published code: 5, paper: 1)", "1/m")
+    kd: float = key(0.5, "force per velocity, in peak forces (published code: 0.5, paper: 1)", "s/m")
+
+
 ACTION_SPACES: dict[str, Row] = {
     "muscles": Row("muscle_torch.envs.actions.muscles:MuscleActions", MuscleOptions),
     "muscles_feedforward": Row("muscle_torch.envs.actions.feedforward:FeedforwardActions", FeedforwardOptions),
+    "length_pd": Row("muscle_torch.envs.actions.length_pd:LengthActions", LengthOptions),
     "motors": Row("muscle_torch.envs.actions.torque:MotorActions", MotorOptions),
 }

@@ -71,6 +71,7 @@ class Goal(ABC):
         generator: Generator of all random numbers of the goal.
         assets: Data that other environments with this goal can share.
         group: Group of each environment's episode, indices into `groups`, (W,).
+        selections: Names under which the goal's terms read other rows of physics fields: name -> (field, rows).
     """
 
     state_type: ClassVar[type[State]] = State
@@ -83,6 +84,7 @@ class Goal(ABC):
 
     assets: Any
     group: Tensor
+    selections: Mapping[str, tuple[str, tuple[int, ...]]] = {}
 
     def __init__(self, body: ModelIndices, num_envs: int, generator: torch.Generator, device: torch.device):
         self.body, self.num_envs, self.generator, self.device = body, num_envs, generator, device

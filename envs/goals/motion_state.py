@@ -46,6 +46,9 @@ class Tables(Protocol):
     qpos: Tensor
     qvel: Tensor
     site_pos: Tensor
+    site_mat: Tensor
+    site_angvel: Tensor
+    site_linvel: Tensor
     rpos: Tensor
     rrot: Tensor
     rvel: Tensor
@@ -94,6 +97,11 @@ class Reference:
     def site_pos(self) -> Tensor:
         """World positions of the tracked sites [m], (..., S, 3)."""
         return self._shifted(self._read("site_pos"))
+
+    @cached_property
+    def site_linvel(self) -> Tensor:
+        """Velocities of the tracked sites, world axes [m/s], (..., S, 3)."""
+        return self._read("site_linvel")
 
     @cached_property
     def rpos(self) -> Tensor:

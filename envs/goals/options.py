@@ -20,6 +20,13 @@ class Interpolation(StrEnum):
     reference = auto()  # as in the published system
 
 
+class StartVelocity(StrEnum):
+    """Joint velocities at the start of an episode."""
+
+    motion = auto()
+    zero = auto()  # as in KINESIS
+
+
 @dataclasses.dataclass(frozen=True)
 class MotionOptions:
     """Options of `goal=motion`."""
@@ -35,6 +42,24 @@ class MotionOptions:
         0.0, "fraction of the clips, evenly spaced and rounded down, that training never draws; see eval/held_out/"
     )
     excluded_sites: list[str] = key([], "tracked sites that termination ignores")
+
+
+@dataclasses.dataclass(frozen=True)
+class KinesisOptions(MotionOptions):
+    """Options of `goal=kinesis`."""
+
+    bodies: list[str] = key([], "observed bodies, the root first; empty: the root and those of tracked_sites")
+    tracked_sites: list[str] = key(
+        [f"{side}_{joint}_mimic" for joint in ("knee", "ankle", "toes") for side in ("left", "right")],
+        "sites that the body follows beside its root",
+    )
+    random_heading: bool = key(False, "turn the motion about the vertical by a random angle in every training episode")
+    joint_velocity: StartVelocity = key(
+        StartVelocity.motion, "joint velocities at the start of an episode: those of the motion, or zero (published)"
+    )
+    legacy_stride: bool = key(
+        False, "take every int(rate / 30)-th frame and play it at 30 Hz, as published: 100 Hz data is 10 % too slow"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +106,9 @@ class Stage(StrEnum):
 class KickOptions(RootTargetOptions):
     """Options of `goal=kick`."""
 
-    stage: Stage = key(Stage.kick, "reach: start anywhere behind the ball and walk to it; kick: start one step behind it")
+    stage: Stage = key(
+        Stage.kick, "reach: start anywhere behind the ball and walk to it; kick: start one step behind it"
+    )
     start: Start = key(Start.beginning, "frame of the motions in which an episode starts: random or beginning")
     radius: float = key(0.2, "distance from the ball that counts as reached", "m")
     duration: int = key(400, "length of a trial", "control steps")
@@ -96,6 +123,7 @@ class KickOptions(RootTargetOptions):
 
 GOALS: dict[str, Row] = {
     "motion": Row("muscle_torch.envs.goals.motion:MotionGoal", MotionOptions),
+    "kinesis": Row("muscle_torch.envs.goals.kinesis:KinesisGoal", KinesisOptions),
     "target": Row("muscle_torch.envs.goals.target:TargetGoal", TargetOptions),
     "root_target": Row("muscle_torch.envs.goals.root_target:RootTargetGoal", RootTargetOptions),
     "direction": Row("muscle_torch.envs.goals.direction:DirectionGoal", DirectionOptions),

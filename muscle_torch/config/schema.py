@@ -45,6 +45,13 @@ class Precision(StrEnum):
     bf16 = auto()
 
 
+class LogService(StrEnum):
+    """Where a run's log goes in addition to its own files."""
+
+    tensorboard = auto()
+    wandb = auto()
+
+
 class Solver(StrEnum):
     """Constraint solver (contacts, joint limits, equalities)."""
 
@@ -169,6 +176,18 @@ class RandomizationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class FatigueConfig:
+    """Muscle fatigue, the 3CC-r model; the defaults are those of elbow muscles (docs/experts.md)."""
+
+    enabled: bool = key(False, "limit the excitation of each muscle by its fatigue; observation term: fatigue")
+    fatigue_rate: float = key(0.00912, "rate at which active motor units fatigue, F", "1/s")
+    recovery_rate: float = key(0.00094, "rate at which fatigued motor units recover, R", "1/s")
+    rest_factor: float = key(15.0, "factor of the recovery rate while the muscle is not pulling harder, r")
+    tracking_rate: float = key(10.0, "rate at which the active share follows the excitation, L", "1/s")
+    initial_share: float = key(0.1, "episodes start with a fatigued share from 0 to this (evaluation: half of it)")
+
+
+@dataclasses.dataclass(frozen=True)
 class PPOConfig:
     """Stage ppo."""
 
@@ -183,6 +202,7 @@ class PPOConfig:
     value_coef: float = key(1.0, "weight of the value loss (half the mean squared error)")
     entropy_coef: float = key(0.0, "weight of the entropy bonus")
     max_grad_norm: float = key(1.0, "gradients are clipped to this norm")
+    clip_critic: bool = key(True, "whether max_grad_norm limits the critic's gradients too (KINESIS: false)")
     normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
     critic_warmup: int = key(0, "initial updates that train only the critic", "updates")
     target_kl: float = key(0.0, "after a pass with a larger KL divergence, train only the critic; 0: never")
@@ -235,6 +255,9 @@ class Config:
     partner: str = key("", "checkpoint of a frozen policy that also acts, with the actions it was trained with")
     headless: bool = key(True, "ignored (Isaac compatibility): training never opens a window")
     capture_video: bool = key(False, "render videos/final.mp4 at the end of the run, and a video at each validation")
+    logger: LogService = key(
+        LogService.tensorboard, "tensorboard, or wandb: mirrored to Weights & Biases, too (extra wandb; docs/scale.md)"
+    )
     log_interval: int = key(1, "updates between log lines", "updates")
     save_interval: int = key(10, "updates between saves of checkpoints/last.pt", "updates")
     keep_checkpoints: int = key(0, "number of step_<N>.pt files to keep as well, the newest")
@@ -264,6 +287,7 @@ class Config:
     curriculum: CurriculumConfig = key(CurriculumConfig(), "curricula")
     sampling: SamplingConfig = key(SamplingConfig(), "sampling of the goal's groups")
     randomization: RandomizationConfig = key(RandomizationConfig(), "muscle randomization")
+    fatigue: FatigueConfig = key(FatigueConfig(), "muscle fatigue")
     ppo: PPOConfig = key(PPOConfig(), "stage ppo")
     cem: CEMConfig = key(CEMConfig(), "stage cem")
 

@@ -54,9 +54,7 @@ class Keeper:
         body = spec.worldbody.add_body(name=self.name, pos=[GOAL_LINE, 0.0, height])
         body.add_joint(name=self.name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0, 1, 0])
         box = mujoco.mjtGeom.mjGEOM_BOX
-        body.add_geom(
-            name=self.name, type=box, size=self.half_size, mass=self.mass, rgba=[0.9, 0.6, 0.1, 1], **SOLID
-        )
+        body.add_geom(name=self.name, type=box, size=self.half_size, mass=self.mass, rgba=[0.9, 0.6, 0.1, 1], **SOLID)
 
 
 def penalty_scene() -> tuple[Prop, ...]:

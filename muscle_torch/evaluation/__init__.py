@@ -5,7 +5,7 @@ from .controller import CONTROLLERS, Controller, PolicyController, ZeroControlle
 from .evaluate import compare_controllers, evaluate, write_evaluation
 from .playback import Trajectory, play
 from .robustness import robustness, robustness_rows, robustness_table
-from .summary import average
+from .summary import average, with_accumulated_mpjpe
 from .tables import backend_table, comparison_table, difference, group_table, trial_table
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "robustness_rows",
     "robustness_table",
     "trial_table",
+    "with_accumulated_mpjpe",
     "write_evaluation",
 ]

@@ -66,7 +66,9 @@ def target_map(metrics: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(5.4, 4.6), layout="constrained")
     axis = figure.subplots()
     # Ahead points up, and left to the left, as seen from above behind the body.
-    points = axis.scatter(-y[~reached], x[~reached], c=left[~reached], cmap="viridis_r", vmin=0, vmax=max(2.0, left.max()))
+    points = axis.scatter(
+        -y[~reached], x[~reached], c=left[~reached], cmap="viridis_r", vmin=0, vmax=max(2.0, left.max())
+    )
     axis.scatter(-y[reached], x[reached], marker="*", s=90, color=TRACKED, label="reached")
     axis.plot(0, 0, marker="^", color=REFERENCE, markersize=10, linestyle="", label="start, facing up")
     figure.colorbar(points, label="distance at the end [m]")

@@ -8,7 +8,8 @@ from typing import Any
 from .tally import file_key
 from .trials import CLIP, Headline
 
-PLAIN = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return")  # means over trials
+# Means over trials.
+PLAIN = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return", "mpjpe")
 COUNTS = ("nan_worlds", "early_termination_count")  # sums over trials
 SHARED = ("name", "headline", "num_clips", "num_frames", "num_trials", "num_steps")  # equal for all seeds
 NESTED = ("group", "outcome", "per_group")
@@ -30,7 +31,7 @@ def summarize(rows: Sequence[Mapping[str, Any]], unit: str, headline: Headline) 
     excluded = ("name", "num_frames", "num_steps", "frame_coverage", *COUNTS, *PLAIN, *NESTED)
     by_time = [name for name in rows[0] if name not in excluded]
     counts = {name: sum(row[name] for row in rows) for name in COUNTS}
-    means = {name: _mean(rows, name) for name in PLAIN}
+    means = {name: _mean(rows, name) for name in PLAIN if name in rows[0]}
     weighted = {name: _mean(rows, name, steps) for name in by_time}
     if unit == CLIP:
         frames = [row["num_frames"] for row in rows]
@@ -59,6 +60,22 @@ def _by_group(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"per_group": {name: {"num_trials": len(some), **success_summary(some)} for name, some in members.items()}}
 
 
+def with_accumulated_mpjpe(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an evaluation with `mpjpe_accumulated`, the published system's MPJPE.
+
+    Its list of errors is never cleared, so that the value of a clip is the mean over all frames of this and all earlier
+    clips.
+
+    Args:
+        metrics: Contents of the evaluation file, with `mpjpe` in every row.
+    """
+    rows, total, steps = [], 0.0, 0.0
+    for row in metrics["per_clip"]:
+        total, steps = total + row["mpjpe"] * row["mean_episode_length"], steps + row["mean_episode_length"]
+        rows.append({**row, "mpjpe_accumulated": total / steps})
+    return {**metrics, "mpjpe_accumulated": _mean(rows, "mpjpe_accumulated"), "per_clip": rows}
+
+
 def wilson_interval(successes: int, trials: int) -> list[float]:
     """Return the 95 % confidence interval [low, high] of a rate (Wilson 1927)."""
     from scipy.stats import binomtest  # slow to import
@@ -71,7 +88,9 @@ def average(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Average evaluations of the same trials (seeds): means, standard deviations, and each summary."""
     per_trial = next(name for name in PER_TRIAL if name in evaluations[0])
     summaries = [{name: value for name, value in one.items() if name != per_trial} for one in evaluations]
-    spread = [name for name, value in summaries[0].items() if name not in (*COUNTS, *SHARED, *NESTED, "success_interval")]
+    spread = [
+        name for name, value in summaries[0].items() if name not in (*COUNTS, *SHARED, *NESTED, "success_interval")
+    ]
     means = _mean_of(summaries)
     for one in (means, *means.get("per_group", {}).values()):
         if "success_interval" in one:

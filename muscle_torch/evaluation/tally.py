@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .trials import CLIP, Trials
 
+MPJPE = "err/mpjpe"  # also averaged over the steps up to the early end alone, as KINESIS does
 # Errors in every row of a motion; null if the body has no root.
 MOTION_ERRORS = ("joint_pos", "joint_vel", "root_xyz", "root_yaw", "rpos", "site_abs")
 
@@ -23,6 +24,7 @@ class Tally:
     success: Tensor  # the goal was met at the last step alive, bool (W,)
     length: Tensor  # control steps alive, (W,)
     episode_return: Tensor  # reward while alive, (W,)
+    followed: Tensor  # sum of the error MPJPE while alive [m], (W,)
     counted: Tensor  # control steps of the whole trial before any NaN, (W,)
     sums: dict[str, Tensor]  # sums of errors, reward and its terms over `counted` steps, float64 (W,)
     outcome: dict[str, Tensor] = field(default_factory=dict)  # the goal's further results at the end of the trial, (W,)
@@ -41,6 +43,7 @@ class Tally:
             success=zeros(torch.bool),
             length=zeros(torch.long),
             episode_return=zeros(torch.float64),
+            followed=zeros(torch.float64),
             counted=zeros(torch.long),
             sums={},
         )
@@ -60,6 +63,8 @@ class Tally:
         running = self.alive & inside
         self.length += running
         self.episode_return += torch.where(running, transition.reward, 0.0)
+        if MPJPE in transition.terms:
+            self.followed += torch.where(running & ~transition.broken, transition.terms[MPJPE], 0.0)
         over = running & (transition.terminated | transition.broken)
         self.success = torch.where(running, success & ~over, self.success)
         self.early |= over
@@ -95,6 +100,8 @@ class Tally:
             "mean_episode_length": float(self.length[world]),
             "mean_episode_return": float(self.episode_return[world]),
         }
+        if MPJPE in self.sums:
+            row["mpjpe"] = float(self.followed[world]) / max(1, int(self.length[world]))
         counted = int(self.counted[world])
         expected = MOTION_ERRORS if trials.unit == CLIP else ()
         sums = dict.fromkeys(f"err/{name}" for name in expected) | self.sums

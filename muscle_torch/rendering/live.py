@@ -1,5 +1,6 @@
 """A player that simulates instead of replaying: one environment and its controller in real time."""
 
+import time
 from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import Any
@@ -19,6 +20,8 @@ Steer = Callable[[float, float], None]
 class LivePlayer:
     """Simulates an environment as time passes; the interface is that of `Player`, without going back in time.
 
+    All pages share the simulation.
+
     Attributes:
         playing: Whether time passes.
         speed: Simulated seconds for each second.
@@ -30,18 +33,26 @@ class LivePlayer:
     clip_names: Sequence[str] = ("simulation",)
     source = "live"
 
-    def __init__(self, env: Any, controller: Controller, steer: Steer | None = None):
+    def __init__(
+        self, env: Any, controller: Controller, steer: Steer | None = None, clock: Callable[[], float] = time.monotonic
+    ):
         """Start an episode.
 
         Args:
             env: One environment, made with `make_env(..., evaluation=True)`.
             controller: Chooses the actions.
             steer: Sets heading [rad] and speed [m/s].
+            clock: Returns the real time [s].
         """
         self._env, self._controller, self.steer = env, controller, steer
+        self._clock, self._last = clock, clock()
         self._lock, self._due = RLock(), 0.0
         self.playing, self.speed, self.time = True, 1.0, 0.0
         self._begin()
+
+    def copy(self) -> "LivePlayer":
+        """Return the same object: there is one simulation for all pages."""
+        return self
 
     @property
     def trajectory(self) -> Trajectory:
@@ -67,17 +78,22 @@ class LivePlayer:
         """Do nothing: a simulation does not go back."""
 
     def advance(self, seconds: float) -> bool:
-        """Simulate `seconds` of real time, at most `LONGEST`; return whether the state changed."""
+        """Simulate the real time since the last call, at most `LONGEST`; return whether time passes.
+
+        Args:
+            seconds: Not used: with several pages, each of them calls.
+        """
         with self._lock:
+            now = self._clock()
+            elapsed, self._last = now - self._last, now
             if not self.playing:
                 return False
-            self._due = min(self._due + seconds * self.speed, LONGEST)
-            step, stepped = 1 / self._env.embodiment.control_frequency, False
+            self._due = min(self._due + elapsed * self.speed, LONGEST)
+            step = 1 / self._env.embodiment.control_frequency
             while self._due >= step:
                 self._due -= step
                 self._step(step)
-                stepped = True
-            return stepped
+            return True
 
     @torch.no_grad()
     def _step(self, seconds: float) -> None:

@@ -29,7 +29,7 @@ class PPO(Algorithm):
     def __init__(self, env: TrainingEnv, policy: ActorCritic, cfg: Config, processes: ProcessGroup):
         super().__init__(env, policy, cfg, processes)
         self.options = cfg.ppo
-        self.optimizer = make_optimizer(cfg.optimizer, policy.parameters(), processes)
+        self.optimizer = make_optimizer(cfg.optimizer, policy.parameters(), processes, policy.critic.parameters())
         self.learner = PPOUpdate(policy, self.optimizer, cfg.ppo, processes)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
         self.latents = LatentRollout(policy, cfg.ppo.num_steps, env) if isinstance(policy, LatentPolicy) else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from muscle_torch.config import Config, config_to_dict
+from muscle_torch.config.schema import LogService
 from muscle_torch.errors import InputError
 from muscle_torch.storage.checkpoint import restore_policy, save_checkpoint
 
@@ -115,7 +116,7 @@ class Trainer:
         assert self.run_dir is not None
         stop = stop or StopSignals()
         with stop.deferred():
-            logger = Logger(self.run_dir, self.step) if self.processes.first else NoLogger()
+            logger = self.open_log() if self.processes.first else NoLogger()
             try:
                 while not self.finished and not self._stopped(stop):
                     stage, number = self.stage, self.stage_update + 1
@@ -138,6 +139,11 @@ class Trainer:
             finally:
                 logger.close()
         return stop.code
+
+    def open_log(self) -> Logger:
+        """Return the run's log, to be closed, from the current step on. Raises InputError if it cannot be opened."""
+        assert self.run_dir is not None
+        return Logger(self.run_dir, self.step, mirror=self.cfg.logger == LogService.wandb)
 
     def iteration(self) -> dict[str, float]:
         """Collect and update once; return the metrics by name."""
@@ -275,7 +281,7 @@ class Trainer:
 
     def _report(self, logger: Logger | NoLogger, metrics: dict[str, float]) -> None:
         if self.update % self.cfg.log_interval == 0 or self.finished:
-            logger.write(self.step, metrics)
+            logger.write(self.step, metrics, self.env.headline)
             logger.progress(self.step, self.total_steps, metrics, self.env.headline)
 
     def _health(self) -> dict[str, float]:

@@ -42,8 +42,6 @@ class ReadOptions:
     angle_unit: str = "auto"
 
 
-
-
 def _read_npz(path: Path, o: ReadOptions) -> RawMotion:
     if is_trajectory(path):
         return read_trajectory(path, o.part, o.unit, o.rate)
