@@ -3,8 +3,8 @@
 `python tools/view.py checkpoint=runs/my_run` plays every motion with the run's policy and serves a page at
 http://localhost:8080 (Ctrl-C to stop). `policy=zero task=toy_arm` plays a controller without a checkpoint;
 `task=bimanual motion=wave` without either shows only the motions. For a remote machine run `ssh -L 8080:localhost:8080
-machine` and open the same page locally. `live=true` simulates in real time instead of replaying; a policy of goal=direction
-is then steered by buttons, or by the keys 1 to 9 as on a numeric keypad.
+machine` and open the same page locally. `live=true` simulates in real time instead of replaying; a policy of
+goal=direction is then steered by buttons, or by the keys 1 to 9 as on a numeric keypad.
 """
 
 import dataclasses
@@ -30,9 +30,7 @@ class ViewOptions(ControlOptions):
     """Options of the program."""
 
     max_seconds: float = key(20.0, "maximum duration of each motion", "s")
-    live: bool = key(
-        False, "simulate in real time instead of playing trials; goal=direction is then steered in the page"
-    )
+    live: bool = key(False, "simulate in real time instead of playing trials; the page steers goal=direction")
     port: int = key(8080, "port of the page; the next free one if it is in use")
     host: str = key("127.0.0.1", "address to listen on: 127.0.0.1 this machine only, 0.0.0.0 all networks")
 

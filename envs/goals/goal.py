@@ -192,7 +192,7 @@ class Goal(ABC):
         return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
 
     def outcome(self) -> dict[str, Tensor]:
-        """Return further results of the episodes so far: name -> (W,). An evaluation stores those of each trial's end."""
+        """Return further results of the episodes so far, name -> (W,); evaluations store them at the end of trials."""
         return {}
 
     def feedforward(self, lead: int = 0) -> Tensor:
