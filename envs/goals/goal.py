@@ -179,13 +179,12 @@ class Goal(ABC):
     def update(self, state: Any) -> None:  # noqa: B027  most goals do not need it
         """Update buffers from the state after a control step."""
 
-    def velocity_change(self, physics: Physics) -> Tensor | None:
-        """Return what to add to the velocities before a control step, (W, nv), to move a prop; None: nothing.
+    def move_props(self, physics: Physics) -> None:  # noqa: B027  most goals do not need it
+        """Set the velocities of props that move by themselves, before every control step.
 
         Args:
-            physics: The simulated worlds.
+            physics: The simulated worlds; `physics.kick` changes velocities.
         """
-        return None
 
     def success(self) -> Tensor:
         """Return which episodes currently meet the goal, bool (W,). Terminated episodes never count as success."""

@@ -256,13 +256,13 @@ class KickGoal(RootTargetGoal):
     def _ball_start(self) -> Tensor:
         return torch.tensor(BALL.position, device=self.device)
 
-    def velocity_change(self, physics: Physics) -> Tensor:
+    def move_props(self, physics: Physics) -> None:
         position, velocity = physics.field("qpos")[:, self._keeper_qpos], physics.field("qvel")
         situation = Situation(position, self.ball[:, 1], self.drift, self.options.keeper_gain)
         change = torch.zeros_like(velocity)
         desired = keeper_velocity(self.kind, situation, self.fastest, self.body.control_step)
         change[:, self._keeper_dof] = desired - velocity[:, self._keeper_dof]
-        return change
+        physics.kick(change)
 
     def step(self) -> None:
         super().step()
@@ -280,8 +280,8 @@ class KickGoal(RootTargetGoal):
         # Where the path of this control step meets the line; a fast ball is far behind it at its end.
         share = (GOAL_LINE - before[:, 0]) / (now[:, 0] - before[:, 0]).clamp(min=1e-6)
         at_line = before + share.clamp(0.0, 1.0).unsqueeze(1) * (now - before)
-        behind = torch.cat((now[:, :1], at_line[:, 1:]), dim=1)
-        self.scored = self.scored | (crossing & is_goal(behind))
+        crossing_point = torch.cat((now[:, :1], at_line[:, 1:]), dim=1)
+        self.scored = self.scored | (crossing & is_goal(crossing_point))
         self.crossed = self.crossed | crossing
         self.ball, self.root_height = now, state.qpos[:, 2].clone()
 
