@@ -96,7 +96,13 @@ class MuscleEnv(EnvBase):
         self.measure_errors = True
         self._body = body
         self.muscles = MuscleRandomization(
-            config.randomization, embodiment, self.num_envs, config.seed, middle=evaluation
+            config.randomization,
+            embodiment,
+            self.num_envs,
+            config.seed,
+            middle=evaluation,
+            deficit=config.deficit,
+            device=self.device,
         )
         self.muscles.apply(physics)
         thresholds = config.evaluation_termination if evaluation else config.termination
@@ -256,6 +262,8 @@ class MuscleEnv(EnvBase):
             previous_action=chosen(previous),
             previous_qvel=chosen(self._previous_qvel),
             quantities=tuple(self.config.observation.muscle),
+            strength=chosen(self.muscles.strength),
+            device_torque=None if self._torque is None else chosen(self._torque),
             **self.goal.fields(environments),
         )
 
@@ -351,6 +359,10 @@ class MuscleEnv(EnvBase):
         only_muscles = len(muscles) == self.embodiment.model.nu
         self._muscle_ids = None if only_muscles else torch.from_numpy(muscles).to(self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
+        device = self.embodiment.device
+        self._torque = self.actions.torque  # of the exoskeleton; the same tensor in all steps
+        if self._torque is None and device is not None:
+            self._torque = torch.zeros(worlds, len(device.motors), device=self.device)
         props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
         # Cached: copying at each reset would synchronize.
         self._props_qpos = torch.from_numpy(props).float().to(self.device)

@@ -105,13 +105,21 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
             with tqdm(total=len(env.goal.trials.names), unit="trial", disable=None) as bar:
                 seeds.append(evaluate(env, controller, callbacks=callbacks, progress=bar.update))
             if archive is not None and recorder is not None:
-                _write_archive(archive, recorder, options.motion_group)
+                _write_archive(archive, recorder, options.motion_group, seed)
         metrics = seeds[0] if len(seeds) == 1 else average(seeds)
         if options.legacy_mpjpe:
             metrics = _with_accumulated_mpjpe(metrics)
         return metrics, trial_table(metrics, env.goal.headline)
     finally:
         env.close()
+
+
+def _with_accumulated_mpjpe(metrics: dict[str, Any]) -> dict[str, Any]:
+    from muscle_torch.evaluation import with_accumulated_mpjpe
+
+    if "mpjpe" not in metrics:
+        raise InputError("legacy_mpjpe=true: only goal=kinesis measures the MPJPE; leave it out")
+    return with_accumulated_mpjpe(metrics)
 
 
 def _write_map(path: Path, metrics: dict[str, Any]) -> None:
@@ -122,14 +130,6 @@ def _write_map(path: Path, metrics: dict[str, Any]) -> None:
     with write_atomically(path, "choose another map=") as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=120)
     print(f"map written to {path}")
-
-
-def _with_accumulated_mpjpe(metrics: dict[str, Any]) -> dict[str, Any]:
-    from muscle_torch.evaluation import with_accumulated_mpjpe
-
-    if "mpjpe" not in metrics:
-        raise InputError("legacy_mpjpe=true: only goal=kinesis measures the MPJPE; leave it out")
-    return with_accumulated_mpjpe(metrics)
 
 
 def _run_robustness(cfg: Config, options: EvaluateOptions, backend: str) -> list[dict[str, Any]]:
@@ -151,10 +151,10 @@ def _run_robustness(cfg: Config, options: EvaluateOptions, backend: str) -> list
     return rows
 
 
-def _write_archive(path: Path, recorder: Any, motion_group: str) -> None:
+def _write_archive(path: Path, recorder: Any, motion_group: str, seed: int) -> None:
     from muscle_torch.motion.rollout_archive import write_archive
 
-    write_archive(path, recorder.archive(motion_group))
+    write_archive(path, recorder.archive(motion_group, seed))
     print(f"rollouts written to {path}")
     if recorder.broken:
         print(f"not in it, because they diverged in the first step: {', '.join(recorder.broken)}")

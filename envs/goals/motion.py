@@ -132,6 +132,11 @@ class MotionGoal(Goal):
         """Current frame of each environment's clip, (W,)."""
         return self._row - self._first_row
 
+    @property
+    def origin(self) -> Tensor:
+        """Position of the world's origin in the frame of each environment's clip, (W, 2) [m]; 0 without a root."""
+        return self._origin
+
     def draw(self, count: int) -> Start:
         return self._sampler.sample(count)
 
@@ -200,6 +205,11 @@ class MotionGoal(Goal):
     def set_group_weights(self, weights: Tensor) -> None:
         self._sampler.set_weights(weights.to(self._trained) * self._trained)
 
+    def leave_out(self, clips: Sequence[int]) -> None:
+        """Never draw these clips again in training."""
+        self._trained[list(clips)] = 0
+        self.set_group_weights(self._sampler.weights)
+
     def missing(self, term: str) -> str | None:
         if term in motion_terminations.NEED_ANKLES and self._sites.ankles is None:
             return "tracked ankles"
@@ -221,6 +231,7 @@ class MotionGoal(Goal):
                 "start a new run with checkpoint="
             )
         super().load_state(state)
+        self._trained = (state["weights"] > 0).to(self._trained)  # clips that are drawn never have weight 0
         self._sampler.set_weights(state["weights"])
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from muscle_torch.control import add_feedforward
 from muscle_torch.motion import MotionLibrary
 
 from ..model_indices import Index
@@ -131,6 +130,8 @@ class Reference:
     @cached_property
     def feedforward(self) -> Tensor:
         """Feedforward excitations in [0, 1], (..., muscles), computed on first read."""
+        from muscle_torch.control import add_feedforward  # only here, so that other policies do without it
+
         add_feedforward(cast(MotionLibrary, self._tables))
         return self._read("feedforward")
 

@@ -14,7 +14,7 @@ from muscle_torch.config.schema import LogService
 from muscle_torch.errors import InputError
 from muscle_torch.storage.checkpoint import restore_policy, save_checkpoint
 
-from .contracts import ActorCritic, TrainingEnv
+from .contracts import ActorCritic, Teacher, TrainingEnv
 from .episodes import EpisodeStatistics
 from .logger import Logger, NoLogger, device_bytes, resident_bytes
 from .precision import prepare
@@ -36,6 +36,7 @@ class Trainer:
         cfg: Configuration of the whole run.
         run_dir: Run folder; None: nothing is written.
         processes: Group of the processes that train together.
+        teacher: Controller that the stage dagger imitates.
         stages: Stages of the run.
         algorithm: Algorithm of the current stage.
         update: Number of updates so far; stages that do not count are left out.
@@ -50,6 +51,7 @@ class Trainer:
         cfg: Config,
         run_dir: Path | None,
         processes: ProcessGroup | None = None,
+        teacher: Teacher | None = None,
     ):
         """Prepare a run.
 
@@ -59,12 +61,13 @@ class Trainer:
             cfg: Configuration of the whole run.
             run_dir: Folder for checkpoints and logs; None: nothing is written, and `run` cannot be called.
             processes: Group of the processes that train together; None: this one.
+            teacher: Controller that the stage dagger imitates; None: there is none.
 
         Raises:
             InputError: A budget, stage or precision of the config is invalid for this environment and policy.
         """
         self.env, self.policy, self.cfg, self.run_dir = env, policy, cfg, run_dir
-        self.processes = processes or SingleProcess()
+        self.processes, self.teacher = processes or SingleProcess(), teacher
         check_budget(cfg)
         self.stages = plan_stages(env, policy, cfg, env.num_envs * self.processes.size)
         self.processes.begin(policy, cfg.seed)
@@ -245,7 +248,7 @@ class Trainer:
         self.stage_index, self.stage_update = index, 0
         if hasattr(self, "algorithm"):
             del self.algorithm  # before the next one allocates its storage
-        self.algorithm = self.stage.algorithm(self.env, self.policy, self.cfg, self.processes)
+        self.algorithm = self.stage.algorithm(self.env, self.policy, self.cfg, self.processes, self.teacher)
 
     def _rollout(self, steps: int) -> None:
         """Step the environments for the algorithm, for at most `steps` control steps."""
