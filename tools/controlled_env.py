@@ -14,7 +14,7 @@ class ControlOptions:
     """Options shared by the tools."""
 
     checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
-    policy: str = key("", "a controller instead of the checkpoint's policy: zero or muscle_control")
+    policy: str = key("", "a controller instead of the checkpoint's policy: zero, random or muscle_control")
     control: dict[str, Any] = key({}, "options of policy=muscle_control, such as control.infeasible=reject")
     task: str = key("bimanual", "without a checkpoint: cfg/task/<task>.yaml")
     exoskeleton: Choice | None = kind(None, "another device than the checkpoint's or the task's (docs/exoskeleton.md)")
