@@ -40,6 +40,10 @@ class Assistance(DeviceActions):
     def to_actuators(self, action: Tensor) -> Tensor:
         return action
 
+    def from_controls(self, controls: Tensor) -> Tensor:
+        """Return no actions, (W, 0): this controller drives the motors itself."""
+        return controls[:, :0]
+
 
 class GaitClock:
     """Phase of the gait cycle of each motor, from events of its side.
