@@ -38,6 +38,7 @@ setup(
         "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "profile/*.yaml", "motions/*.txt"],
         "muscle_torch.biomechanics": ["*.yaml"],
         "muscle_torch.embodiments": ["*.json"],
+        "muscle_torch.pretrained": ["*/policy.pt", "*/metrics.json"],
     },
     install_requires=[
         "mujoco>=3.17,<3.18",

@@ -215,7 +215,7 @@ def test_every_documented_command_runs(desk, page):
     """In the order of the page, with a budget of seconds; documented errors count as success."""
     failed = []
     for command in _RUNNABLE:
-        if command.page != page or command.script == "tools/view.py":  # serves until stopped: tests/test_viewer.py
+        if command.page != page or command.script == "tools/play.py":  # serves until stopped: tests/test_viewer.py
             continue
         done = run(_small(command), desk, timeout=1800)
         if done.returncode not in ((0, 1) if "infeasible=reject" in command.words else (0,)):

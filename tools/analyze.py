@@ -24,7 +24,7 @@ RECORDINGS = (".mot", ".sto", ".mat")
 class AnalyzeOptions:
     """Options of the program."""
 
-    checkpoint: str = key("", "a policy: checkpoint file or run folder")
+    checkpoint: str = key("", "a policy: checkpoint file, run folder or pretrained:<name>")
     archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
     rollout: str = key("", "rollout archive (.npz) of a clip of trial=, to compare with its plates, moments and EMG")
     trial: str = key("", "folder of the recorded trial: motion, force plates, joint moments, EMG (.sto, .mot, .csv)")

@@ -32,7 +32,7 @@ from muscle_torch.physics.memory import estimate, free_memory, oom_as_input_erro
 from muscle_torch.rl import Trainer, rows_at_once
 from muscle_torch.rl.ppo_update import count_minibatches
 from muscle_torch.rl.process_group import ProcessGroup
-from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
+from muscle_torch.storage.checkpoint import absolute_checkpoint, load_checkpoint, load_weights
 from muscle_torch.storage.run_folder import create_run_folder, find_run, fine_tuning
 
 VALIDATION_VIDEO_SECONDS, VIDEO_SECONDS = 10.0, 60.0  # of a trial
@@ -62,7 +62,7 @@ def open_run(cfg: Config, words: Sequence[str]) -> Run:
     cfg, automatic = recipe_of_device(cfg, words)
     # Absolute, so that a run can be resumed and evaluated from any folder.
     paths = {name: absolute_paths(getattr(cfg, name), cfg.embodiment.name) for name in ("motion", "validation_motion")}
-    partner = str(Path(cfg.partner).absolute()) if cfg.partner else ""
+    partner = absolute_checkpoint(cfg.partner) if cfg.partner else ""
     cfg, folder, resumed = find_run(dataclasses.replace(cfg, **paths, partner=partner), words)
     if automatic and resumed is None:
         print(f"preset=gpu: chosen because the device is {resolved_device(cfg)}; preset=cpu keeps the task's recipe")
@@ -254,12 +254,12 @@ def last_lines(trainer: Trainer, seconds: float) -> str:
     """Return the last lines of a finished run: its duration, its folder, and the next commands."""
     cfg, run = trainer.cfg, trainer.run_dir
     tools = Path(__file__).resolve().parent
-    view, render = (
-        f"python {_shown(tools / f'{name}.py')} {shlex.quote(f'checkpoint={run}')}" for name in ("view", "render")
+    watch, render = (
+        f"python {_shown(tools / f'{name}.py')} {shlex.quote(f'checkpoint={run}')}" for name in ("play", "render")
     )
     return (
         f"done in {seconds:.0f} s; everything is in {run} (tensorboard --logdir {cfg.runs_dir}). Next:\n"
-        f"  {view}   # in the browser\n"
+        f"  {watch}   # in the browser\n"
         f"  {render} output={Path(str(run)).name}.mp4   # a video"
     )
 
