@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 INSIDE = {f"muscle_torch.{name}": name for name in ("envs", "models", "cfg", "tools")}
 FOLDERS = find_packages(include=["muscle_torch*", "envs*", "models*", "cfg*", "tools*"])
@@ -23,6 +24,15 @@ TEST = [
     "mm-evalkit>=0.1",  # reads the rollout archives
 ]
 
+
+class BuildWithTrain(build_py):
+    """Install train.py, which stands at the root, as `muscle_torch.train`: `muscle-torch train` runs it."""
+
+    def find_package_modules(self, package, package_dir):
+        modules = super().find_package_modules(package, package_dir)
+        return [*modules, (package, "train", "train.py")] if package == "muscle_torch" else modules
+
+
 setup(
     name="muscle_torch",
     version="0.1.0",
@@ -32,6 +42,8 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
+    cmdclass={"build_py": BuildWithTrain},
+    entry_points={"console_scripts": ["muscle-torch = muscle_torch.__main__:main"]},
     packages=PACKAGES,
     package_dir={"muscle_torch": "muscle_torch", **INSIDE},
     package_data={

@@ -22,9 +22,7 @@ class LatentOptions(TrialEmgSettings):
     """Options of the latent analysis."""
 
     rollout: str = key("", "rollout archive (.npz) of policy=intention, written by tools/evaluate.py archive=")
-    checkpoint: str = key(
-        "", "or the policy: checkpoint file, run folder or pretrained:<name>; its motions are played first"
-    )
+    checkpoint: str = key("", "or checkpoint file or run folder of the policy; its motions are played first")
     motion: Any = key("", "checkpoint=: motions to play; empty: those of its training")
     episode: int = key(-1, "index of the episode to analyse; -1: all")
     emg: str = key("", "EMG of the same trials: a folder with one file per trial, or a file if there is one episode")
