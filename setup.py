@@ -17,10 +17,12 @@ EXTRAS = {
     "hub": ["huggingface_hub>=0.30", "tensorstore>=0.1.70"],
     "biomech": ["ezc3d>=1.6", "scikit-learn>=1.5"],
     "mouse": ["h5py>=3.11"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=1.0"],
 }
 TEST = [
     *("pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400", "codespell>=2.4"),
     "playwright>=1.40",
+    *("nbclient>=0.10", "ipykernel>=6.29"),  # the notebook
     "mm-evalkit>=0.1",  # reads the rollout archives
 ]
 

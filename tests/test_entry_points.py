@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib import metadata
 
 import pytest
 import setuptools
@@ -55,7 +56,7 @@ def test_the_module_runs_from_any_folder(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "muscle_torch", "train", "--version"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout) == (0, "muscle_torch 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"muscle_torch {metadata.version('muscle_torch')}\n")
 
 
 def test_an_installed_package_has_the_program_train(monkeypatch):
@@ -90,7 +91,7 @@ def test_runs_lists_task_steps_headline_and_state(tmp_path, capsys):
     os.utime(tmp_path / "c" / "metrics.jsonl")
     (tmp_path / "c" / "notes").mkdir()
     assert runs.main([f"runs_dir={tmp_path}"]) == 0
-    heading, *rows = (line.split("  ") for line in capsys.readouterr().out.splitlines())
+    _, *rows = (line.split("  ") for line in capsys.readouterr().out.splitlines())
     assert [row[0].strip() for row in rows] == ["b", "c", "a"]  # the newest first
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     assert cells[0][1:4] == ["bimanual", "500 of 1,000", "site error mm 40.0 *"] and cells[0][-1] == "stopped"

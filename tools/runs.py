@@ -1,7 +1,7 @@
 """List runs, the newest first: `python tools/runs.py` (task, control steps, headline, start, state).
 
-The headline is the goal's main metric in the final evaluation or, marked with *, in the newest training update. A run is
-`finished` if its final evaluation exists or its budget is used, `running` if it wrote in the last two minutes, and
+The headline is the goal's main metric in the final evaluation or, marked with *, in the newest training update. A run
+is `finished` if its final evaluation exists or its budget is used, `running` if it wrote in the last two minutes, and
 otherwise `stopped`: `python train.py resume=runs/my_run` continues it.
 """
 
