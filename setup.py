@@ -18,6 +18,8 @@ EXTRAS = {
     "biomech": ["ezc3d>=1.6", "scikit-learn>=1.5"],
     "mouse": ["h5py>=3.11"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=1.0"],
+    "wandb": ["wandb>=0.19"],
+    "myo-sim": ["myo-sim>=0.2.4,<0.3"],  # before 0.2.4 the legs of the body with an abdomen passed through each other
 }
 TEST = [
     *("pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.15", "pyright>=1.1.400", "codespell>=2.4"),

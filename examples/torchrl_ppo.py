@@ -4,7 +4,7 @@ import torch
 from tensordict.nn import NormalParamExtractor, TensorDictModule
 from torch import nn
 from torchrl.collectors import Collector
-from torchrl.envs import TransformedEnv, VecNormV2
+from torchrl.envs import ObservationNorm, TransformedEnv
 from torchrl.modules import IndependentNormal, ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
@@ -24,7 +24,8 @@ def main(iterations: int = 60) -> list[float]:
     """Train a one-joint arm to follow motions; return the mean reward per control step of each iteration."""
     torch.manual_seed(0)
     base = make_env("toy_arm", num_envs=NUM_ENVS, device="cpu", threads=1)  # a TorchRL EnvBase
-    env = TransformedEnv(base, VecNormV2(in_keys=["observation"]))
+    env = TransformedEnv(base, ObservationNorm(in_keys=["observation"], standard_normal=True))
+    env.transform.init_stats(num_iter=STEPS, reduce_dim=(0, 1), cat_dim=1)  # of random actions
     parameters = network(base.observation_size, 2 * base.action_size, NormalParamExtractor("biased_softplus_0.3"))
     actor = ProbabilisticActor(
         TensorDictModule(parameters, in_keys=["observation"], out_keys=["loc", "scale"]),

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from .actor_critic import GatedResidualPolicy, MLPPolicy, NetworkPolicy
     from .adapter import PolicyAdapter
     from .build import build_policy, load_policy, make_policy
-    from .distributions import DiagonalNormal, TanhNormal
+    from .distributions import DiagonalNormal, LatticeNormal, TanhNormal
+    from .experts import ExpertsPolicy
     from .intention import IntentionPolicy
     from .moe import MoEPolicy
     from .normalizer import ObservationNormalizer
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DiagonalNormal",
+    "ExpertsPolicy",
     "GatedResidualPolicy",
     "IntentionPolicy",
+    "LatticeNormal",
     "MLPPolicy",
     "MoEPolicy",
     "NetworkPolicy",
@@ -34,8 +37,10 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "DiagonalNormal": "distributions",
+        "ExpertsPolicy": "experts",
         "GatedResidualPolicy": "actor_critic",
         "IntentionPolicy": "intention",
+        "LatticeNormal": "distributions",
         "MLPPolicy": "actor_critic",
         "MoEPolicy": "moe",
         "NetworkPolicy": "actor_critic",

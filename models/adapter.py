@@ -67,6 +67,11 @@ class PolicyAdapter(nn.Module):
                 f"policy={name}: its critic must be a TensorDict module that writes `state_value` "
                 "(tensordict.nn.TensorDictModule; docs/custom_policy.md)"
             )
+        if exploration and exploration["name"] == "lattice":
+            raise InputError(
+                f"policy={name}: exploration=lattice needs a policy of this package; return a "
+                "muscle_torch.models.LatticeNormal from `distribution` instead"
+            )
         self.policy, self.spec = policy, {}
         self.mixing = make_mixing(action_size, exploration_options(exploration)) if exploration else None
         self._has_distribution = hasattr(policy, "distribution")

@@ -19,9 +19,10 @@ from muscle_torch.storage.checkpoint import load_checkpoint, restore_policy
 
 from .actor_critic import NORMAL, NetworkPolicy
 from .adapter import PolicyAdapter, adapt
+from .experts import ExpertsPolicy
 from .options import NormalOptions
 
-Policy = NetworkPolicy | PolicyAdapter  # both implement `muscle_torch.rl.contracts.ActorCritic`
+Policy = NetworkPolicy | ExpertsPolicy | PolicyAdapter  # all implement `muscle_torch.rl.contracts.ActorCritic`
 
 
 def make_policy(choice: Choice | str, env: Any, exploration: Choice | None = None) -> Policy:
@@ -184,7 +185,7 @@ def _call(kind: Any, name: str, *sizes: Any, **arguments: Any) -> nn.Module:
 
 def _complete(module: nn.Module, spec: dict[str, Any]) -> Policy:
     """Return the module as a complete, checked policy with its spec."""
-    if isinstance(module, NetworkPolicy):
+    if isinstance(module, NetworkPolicy | ExpertsPolicy):
         policy: Policy = module
     else:
         policy = adapt(module, spec["name"], spec["exploration"], spec["action_size"])

@@ -40,6 +40,13 @@ class NormalExploration(nn.Module):
         self.log_std = nn.Parameter(start, requires_grad=options.learn_std and not options.final_std)
         self.mixing = make_mixing(action_size, options)
 
+    def attach(self, head: nn.Linear) -> None:
+        """Use the actor's last layer, from the last hidden layer to mean actions, if the noise depends on it.
+
+        Args:
+            head: The layer; its first outputs are the mean actions.
+        """
+
     def forward(self, loc: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation for mean actions (..., actions)."""
         return loc, self.std().expand_as(loc)

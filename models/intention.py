@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from muscle_torch.errors import InputError, nearest
 
-from .actor_critic import NORMAL, NetworkPolicy
+from .actor_critic import NORMAL, NetworkPolicy, head_of
 from .exploration import NormalExploration
 from .options import IntentionOptions
 from .trunks import PlainTrunk, dense
@@ -113,15 +113,17 @@ class IntentionPolicy(NetworkPolicy):
             action_size: Number of actions.
             reference: Columns of the observation that the encoder reads, as pairs [start, stop]; the decoder reads the
                 remaining ones.
-            exploration: As in `NetworkPolicy`; the distribution is always tanh-normal.
+            exploration: As in `NetworkPolicy`; instead of normal, the distribution is tanh-normal.
             **options: Fields of `IntentionOptions`.
 
         Raises:
             InputError: An option is out of range, or no columns remain for encoder or decoder.
         """
         self._reference = [list(columns) for columns in reference]
-        tanh_normal = {**(exploration or NORMAL), "name": "tanh_normal"}
-        super().__init__(observation_size, action_size, tanh_normal, **options)
+        exploration = exploration or NORMAL
+        if exploration["name"] == NORMAL["name"]:
+            exploration = {**exploration, "name": "tanh_normal"}
+        super().__init__(observation_size, action_size, exploration, **options)
         self.spec["reference"] = self._reference
         self.latent_size = self.options.latent_size
         self._kl_weight = self.options.kl_weight
@@ -222,6 +224,7 @@ class IntentionPolicy(NetworkPolicy):
         encoder = self.trunk("actor", len(encoded), options.encoder_hidden or options.hidden, 2 * options.latent_size)
         outputs = action_size * (2 if options.state_std else 1)
         decoder = self.trunk("actor", options.latent_size + len(body), options.hidden, outputs)
+        exploration.attach(head_of(decoder))
         _initialize(encoder, options.latent_size, options.prior_correlation)
         return IntentionActor(exploration, self.normalizer, encoder, decoder, self._reference, observation_size)
 

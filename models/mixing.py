@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from muscle_torch.errors import InputError
 
+from .distributions import LatticeNormal
 from .options import NormalOptions
 
 
@@ -100,7 +101,10 @@ class MixedActions(Distribution):
 
     @property
     def stddev(self) -> Tensor:
-        """Standard deviation of each action, for independent x."""
+        """Standard deviation of each action (..., actions), for normal x: independent, or of a `LatticeNormal`."""
+        if isinstance(self.base, LatticeNormal):
+            mixed = self._mixing.matrix @ self.base.scale_tril
+            return mixed.square().sum(-1).sqrt().expand_as(self.base.loc)
         return (self.base.stddev.square() @ self._mixing.matrix.T.square()).sqrt()
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008  torch's default

@@ -42,6 +42,7 @@ class MLPOptions:
     layernorm_epsilon: float = key(1e-5, "added to the variance in every LayerNorm; 0: no LayerNorm")
     normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalized (published: 1e-8)")
     normalizer_clip: float = key(10.0, "bound of the normalized observations; 0: no clipping (published)")
+    normalize_critic: bool = key(True, "whether the critic's observations are normalized too (KINESIS: false)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,16 @@ class ReflexOptions(MLPOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class ExpertsOptions:
+    """Options of `policy=experts`."""
+
+    checkpoints: list[str] = key(
+        [], "run folders or checkpoint files of the experts; empty: the experts of checkpoint= (fine-tuning)"
+    )
+    gate_hidden: list[int] = key([1024, 512, 256], "widths of the hidden layers of the gate (published)")
+
+
+@dataclasses.dataclass(frozen=True)
 class NormalOptions:
     """Options of the action distributions."""
 
@@ -109,7 +120,15 @@ class NormalOptions:
     action_bias: float = key(0.0, "added to every muscle's action", "action units")
 
 
+@dataclasses.dataclass(frozen=True)
+class LatticeOptions(NormalOptions):
+    """Options of `exploration=lattice`: the standard deviations above are those of the noise on the actions."""
+
+    latent_std: float = key(1.0, "initial standard deviation of the noise on the last hidden layer (published: 1)")
+
+
 POLICIES: dict[str, Row] = {
+    "experts": Row("muscle_torch.models.experts:ExpertsPolicy", ExpertsOptions),
     "gated_residual": Row("muscle_torch.models.actor_critic:GatedResidualPolicy", GatedResidualOptions),
     "intention": Row("muscle_torch.models.intention:IntentionPolicy", IntentionOptions),
     "mlp": Row("muscle_torch.models.actor_critic:MLPPolicy", MLPOptions),
@@ -117,6 +136,7 @@ POLICIES: dict[str, Row] = {
     "reflex": Row("muscle_torch.models.reflex:ReflexPolicy", ReflexOptions),
 }
 EXPLORATIONS: dict[str, Row] = {
+    "lattice": Row("muscle_torch.models.lattice:LatticeExploration", LatticeOptions),
     "normal": Row("muscle_torch.models.exploration:NormalExploration", NormalOptions),
     "tanh_normal": Row("muscle_torch.models.exploration:TanhNormalExploration", NormalOptions),
 }

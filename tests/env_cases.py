@@ -9,10 +9,12 @@ import torch
 from muscle_torch.embodiments import Embodiment, make_embodiment
 from muscle_torch.envs import MuscleEnv, Transition, make_env
 from muscle_torch.envs.goals.motion_rewards import NEED_ROOT, REWARDS
+from muscle_torch.models.options import POLICIES
 from muscle_torch.motion import MotionClip
 
 CPU = {"device": "cpu", "backend": "mujoco", "threads": 1}
 ALL_REWARDS = {"weights": {name: 1.0 for name in REWARDS if name not in NEED_ROOT}}
+FRESH_POLICIES = [name for name in POLICIES if name != "experts"]  # experts need checkpoints: tests/test_experts.py
 MUSCLES = ["length", "velocity", "force", "excitation", "activation"]
 
 

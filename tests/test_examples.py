@@ -60,7 +60,7 @@ def test_joints_of_a_clip_by_name(capsys):
 def test_loops_learn(name):
     """The reward drops from that of the reference's poses to an untrained policy's, and then rises."""
     rewards = script(f"examples/{name}.py").main(LEARNED)
-    assert len(rewards) == LEARNED and np.mean(rewards[-2:]) > 1.2 * np.mean(rewards[2:8])
+    assert len(rewards) == LEARNED and np.mean(rewards[-2:]) > 1.1 * np.mean(rewards[2:8])
 
 
 def test_gymnasium_plays_the_pretrained_policy():

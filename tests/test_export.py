@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from commands import script, train
-from env_cases import small_env
+from env_cases import FRESH_POLICIES, small_env
 from tensordict.nn import TensorDictModule
 from torch import nn
 
@@ -20,7 +20,6 @@ from muscle_torch.envs.actions.options import MuscleOptions
 from muscle_torch.errors import InputError
 from muscle_torch.models import PolicyAdapter, load_policy, make_policy
 from muscle_torch.models.build import Inference
-from muscle_torch.models.options import POLICIES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -69,7 +68,7 @@ def inputs(env, count: int = 32) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", FRESH_POLICIES)
 def test_every_policy_makes_the_round_trip(env, tmp_path, name, suffix):
     cfg = load_config("toy_arm", policy={"name": name, "hidden": [32, 32, 16]})
     policy = trained(make_policy(cfg.policy, env, cfg.exploration), env)

@@ -86,7 +86,7 @@ def test_motions_are_followed_through_any_invertible_action_space():
         env = make_env("toy_arm", **CASE, actions={"muscles": {"mapping": mapping}})
         controls = torch.rand(3, env.embodiment.model.nu, generator=torch.Generator().manual_seed(0))
         env.begin()
-        env.advance(env.actions.from_controls(controls))
+        env.advance(env.actions.from_controls(controls, env.physics, env.goal))
         np.testing.assert_allclose(env.physics.field("ctrl").numpy(), controls.numpy(), atol=1e-4)
         env.close()
 

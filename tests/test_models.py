@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from conftest import data_file
+from env_cases import FRESH_POLICIES
 from tensordict import TensorDict
 
 from muscle_torch.config import load_config
@@ -13,7 +14,6 @@ from muscle_torch.envs import make_env
 from muscle_torch.errors import InputError
 from muscle_torch.models import MLPPolicy, MoEPolicy, ObservationNormalizer, build_policy, make_policy
 from muscle_torch.models.moe import MixtureLayer
-from muscle_torch.models.options import POLICIES
 from muscle_torch.models.reflex import ReflexPolicy
 from muscle_torch.models.trunks import ResidualBlock
 
@@ -38,7 +38,7 @@ def chosen(name, env, **exploration):
 MIXTURE = {"experts": 3, "layers": [0], "networks": "both", "temperature": 0.7, "balance": 0.1}
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", FRESH_POLICIES)
 @pytest.mark.parametrize("hidden", [[16], [16, 16], [16, 24, 8]])
 def test_every_policy_acts_learns_and_survives_storage(env, name, hidden):
     mixture = {"mixture": MIXTURE} if name == "moe" else {}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from commands import ROOT, script, train
-from env_cases import small_env
+from env_cases import FRESH_POLICIES, small_env
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import nn
@@ -19,7 +19,7 @@ from muscle_torch.config import Choice, PPOConfig
 from muscle_torch.errors import InputError
 from muscle_torch.models import MLPPolicy, PolicyAdapter, build_policy, load_policy, make_policy
 from muscle_torch.models.adapter import adapt
-from muscle_torch.models.options import EXPLORATIONS, POLICIES, NormalOptions
+from muscle_torch.models.options import EXPLORATIONS, NormalOptions
 from muscle_torch.rl.contracts import ActorCritic, Searchable, TrainingEnv
 from muscle_torch.rl.optimizer import AdamW
 from muscle_torch.rl.options import AdamWOptions
@@ -260,7 +260,7 @@ def test_the_environment_has_what_the_contract_states():
     env.close()
 
 
-@pytest.mark.parametrize("name", [*POLICIES, f"{ROOT / 'examples' / 'my_policy.py'}:MyPolicy"])
+@pytest.mark.parametrize("name", [*FRESH_POLICIES, f"{ROOT / 'examples' / 'my_policy.py'}:MyPolicy"])
 def test_every_policy_has_what_the_contract_states(name):
     terms = ["joint_pos", "muscle_length_error", "muscle_velocity_error"]
     env = small_env(actions={"muscles": {"mapping": "half"}}, observation={"terms": terms})
@@ -284,7 +284,7 @@ def test_every_exploration_samples_around_the_networks_mean(name):
     policy = MLPPolicy(4, 3, {"name": name, "initial_std": 0.2, "final_std": 0.1}, hidden=[8])
     observation = torch.randn(5, 4)
     loc = policy.actor.module(observation)[0]
-    mode = {"normal": loc, "tanh_normal": loc.tanh()}[name]
+    mode = {"lattice": loc, "normal": loc, "tanh_normal": loc.tanh()}[name]
     distribution = policy.distribution(observation)
     assert torch.equal(distribution.mode, mode)
     assert (distribution.sample() - mode).abs().max() < 5 * 0.2

@@ -28,6 +28,7 @@ class ActionSpace(ABC):
         high: Highest action; higher ones are clipped.
         every_substep: Whether controls are computed at every physics step instead of once per control step.
         buffers: Names of the attributes (W, ...) that exact resume needs.
+        torque: Torque of each motor of an exoskeleton, changed in place, (W, motors) [N m]; None for other spaces.
     """
 
     every_substep: ClassVar[bool] = False
@@ -38,6 +39,12 @@ class ActionSpace(ABC):
     actuators: Tensor
     low: float = -1.0
     high: float = 1.0
+    torque: Tensor | None = None
+
+    @property
+    def num_commands(self) -> int:
+        """Number of commands: one per actuator, or 0 if the space computes the controls itself."""
+        return len(self.actuators)
 
     @abstractmethod
     def to_actuators(self, action: Tensor) -> Tensor:
@@ -63,11 +70,13 @@ class ActionSpace(ABC):
             Controls, (W, actuators).
         """
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls.
 
         Args:
             controls: Controls, (W, actuators).
+            physics: Provides the current state, such as activations.
+            goal: Provides the feedforward of a motion.
 
         Returns:
             Actions, (W, actions).
@@ -122,7 +131,7 @@ class ActionSpaces:
         self._num_controls = len(limits)
         self._low, self._high = limits.unbind(1)
         self._actions = [len(space.names) for space in self.spaces.values()]
-        self._commands = [len(space.actuators) for space in self.spaces.values()]
+        self._commands = [space.num_commands for space in self.spaces.values()]
         self.num_commands = sum(self._commands)
         self._check_disjoint()
         self.driven = torch.cat([space.actuators for space in self.spaces.values()])
@@ -139,6 +148,11 @@ class ActionSpaces:
     def every_substep(self) -> bool:
         """Whether a space computes controls at every physics step."""
         return any(space.every_substep for space in self.spaces.values())
+
+    @property
+    def torque(self) -> Tensor | None:
+        """Torque of each motor of the exoskeleton, (W, motors) [N m]; None if no space drives it."""
+        return next((space.torque for space in self.spaces.values() if space.torque is not None), None)
 
     def to_actuators(self, action: Tensor) -> Tensor:
         """Return the commands (W, commands) of an action (W, actions)."""
@@ -164,11 +178,13 @@ class ActionSpaces:
             controls.index_copy_(1, space.actuators, space.to_controls(part, physics, goal))
         return controls
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls; actuators that no space drives are ignored.
 
         Args:
             controls: Controls, (W, nu).
+            physics: Provides the current state.
+            goal: Provides the feedforward of a motion.
 
         Returns:
             Actions, (W, actions).
@@ -176,7 +192,8 @@ class ActionSpaces:
         Raises:
             InputError: A space has no inverse.
         """
-        return _joined([space.from_controls(controls[:, space.actuators]) for space in self.spaces.values()])
+        spaces = self.spaces.values()
+        return _joined([space.from_controls(controls[:, space.actuators], physics, goal) for space in spaces])
 
     def driven_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the clamped controls of the driven actuators only.
@@ -196,6 +213,20 @@ class ActionSpaces:
     def clamp(self, controls: Tensor) -> Tensor:
         """Clamp controls (W, nu) to the actuators' limits; those of muscles are excitations in [0, 1]."""
         return controls.clamp(self._low, self._high)
+
+    def apply(self, controls: Tensor, substeps: int) -> Tensor:
+        """Return the controls (W, nu) that reach the actuators.
+
+        Args:
+            controls: Controls from `to_controls`, not yet clamped, (W, nu).
+            substeps: Number of physics steps for which they are applied.
+        """
+        return self.clamp(controls)
+
+    @property
+    def fatigued(self) -> Tensor:
+        """Fatigued share of each muscle, (W, muscles); raises InputError without fatigue."""
+        raise InputError("observation term 'fatigue' needs muscles that fatigue: set fatigue.enabled=true")
 
     def begin(self, environments: Tensor) -> None:
         """Reset the internal state of the environments (W,) bool in which an episode starts."""

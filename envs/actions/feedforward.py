@@ -39,3 +39,6 @@ class FeedforwardActions(ActionSpace):
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         correction = self._options.scale * command.clamp(-1.0, 1.0)
         return (goal.feedforward(self._options.lead) + correction).clamp(0.0, 1.0)
+
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        return (controls - goal.feedforward(self._options.lead)) / self._options.scale

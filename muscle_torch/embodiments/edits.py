@@ -1,9 +1,10 @@
-"""Edits of the published models shared by both human bodies: fingers, tracked sites, muscle groups of the arm."""
+"""Edits of the published models shared by the human bodies: removed parts, tracked sites, muscle groups of the arm."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import mujoco
+import numpy as np
 
 from muscle_torch.errors import InputError
 
@@ -75,12 +76,101 @@ def remove_fingers(spec: mujoco.MjSpec) -> None:
     muscles = {muscle + suffix for muscle in FINGER_MUSCLES for suffix in ("", "_left")}
     tendons = {actuator.target for actuator in spec.actuators if actuator.name in muscles}
     for elements, names in ((spec.actuators, muscles), (spec.tendons, tendons), (spec.joints, joints)):
-        removed = [element for element in elements if element.name in names]
-        if len(removed) != len(names):
-            missing = sorted(names - {element.name for element in removed})
-            raise InputError(f"the model lacks {missing[:3]}: install musclemimic-models=={MODELS}")
-        for element in removed:
-            spec.delete(element)
+        _delete(spec, elements, names)
+
+
+def keep_muscles(spec: mujoco.MjSpec, muscles: Collection[str]) -> None:
+    """Remove all other actuators and their tendons.
+
+    Raises:
+        InputError: The model lacks one of the muscles.
+    """
+    _require(muscles, [actuator.name for actuator in spec.actuators])
+    removed = [actuator for actuator in spec.actuators if actuator.name not in muscles]
+    tendons = {actuator.target for actuator in removed}
+    for element in (*removed, *(tendon for tendon in spec.tendons if tendon.name in tendons)):
+        spec.delete(element)
+
+
+def remove_joints(spec: mujoco.MjSpec, removed: Callable[[str], bool]) -> None:
+    """Fix joints at their zero position and remove the couplings that name them.
+
+    Args:
+        spec: Edited in place.
+        removed: Whether to remove the joint of a name.
+    """
+    names = {joint.name for joint in spec.joints if removed(joint.name)}
+    couplings = [equality for equality in spec.equalities if names & {equality.name1, equality.name2}]
+    for element in (*couplings, *(joint for joint in spec.joints if joint.name in names)):
+        spec.delete(element)
+
+
+def remove_arms(spec: mujoco.MjSpec, keep_mass: bool) -> None:
+    """Remove both arms from the collar bones on, with all that names their bodies and geoms.
+
+    Their muscles, their joints and the frame sensors of all bodies must not be needed any more; these are removed too.
+
+    Args:
+        spec: Edited in place.
+        keep_mass: Replace the arms by one body without geoms that is fixed to the thorax: mass, centre of mass and
+            inertia of the arms hanging down.
+    """
+    whole = spec.compile()
+    roots = [f"clavicle_{side}" for side in SIDES]
+    arms = [spec.body(name) for root in roots for name in (root, *_descendants(spec.body(root)))]
+    bodies, geoms = {body.name for body in arms}, {geom.name for body in arms for geom in body.geoms}
+    elements = [pair for pair in spec.pairs if geoms & {pair.geomname1, pair.geomname2}]
+    elements += [exclude for exclude in spec.excludes if bodies & {exclude.bodyname1, exclude.bodyname2}]
+    elements += [sensor for sensor in spec.sensors if sensor.type != mujoco.mjtSensor.mjSENS_TOUCH]
+    for element in (*elements, *spec.keys):
+        spec.delete(element)
+    thorax = spec.body(roots[0]).parent
+    if keep_mass:
+        lump = thorax.add_body(name="arms", explicitinertial=True)
+        lump.mass, lump.ipos, lump.fullinertia = _lumped(whole, sorted(bodies), thorax.name)
+    for root in roots:
+        spec.delete(spec.body(root))
+
+
+def _lumped(model: mujoco.MjModel, bodies: Sequence[str], frame: str) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return mass, centre and inertia (xx, yy, zz, xy, xz, yz) of bodies in the default pose, in a body's frame."""
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    ids = [model.body(name).id for name in bodies]
+    turn, mass = data.body(frame).xmat.reshape(3, 3), model.body_mass[ids]
+    at = (data.xipos[ids] - data.body(frame).xpos) @ turn
+    centre = mass @ at / mass.sum()
+    inertia = np.zeros((3, 3))
+    for body, weight, offset in zip(ids, mass, at - centre, strict=True):
+        axes = turn.T @ data.ximat[body].reshape(3, 3)
+        inertia += axes @ np.diag(model.body_inertia[body]) @ axes.T
+        inertia += weight * (offset @ offset * np.eye(3) - np.outer(offset, offset))
+    return float(mass.sum()), centre, inertia[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+
+
+def _descendants(body: mujoco.MjsBody) -> list[str]:
+    """Return the names of all bodies below a body."""
+    return [name for child in body.bodies for name in (child.name, *_descendants(child))]
+
+
+def _delete(spec: mujoco.MjSpec, elements: Sequence, names: Collection[str]) -> None:
+    """Delete the named elements. Raises InputError if one is missing."""
+    _require(names, [element.name for element in elements])
+    for element in [element for element in elements if element.name in names]:
+        spec.delete(element)
+
+
+def _require(names: Collection[str], present: Sequence[str]) -> None:
+    missing = sorted(set(names) - set(present))
+    if missing:
+        raise InputError(f"the model lacks {missing[:3]}: install musclemimic-models=={MODELS}")
+
+
+def set_control_range(spec: mujoco.MjSpec) -> None:
+    """Set the control range of every actuator to [-1, 1], so that an action has the same effect on every muscle."""
+    for actuator in spec.actuators:
+        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.ctrlrange = [-1.0, 1.0]
 
 
 def lighten_phantoms(spec: mujoco.MjSpec) -> None:

@@ -15,6 +15,7 @@ from .edits import (
     load_spec,
     numbered,
     remove_fingers,
+    set_control_range,
 )
 from .embodiment import Embodiment, muscle_names
 from .guard import MODELS
@@ -26,10 +27,11 @@ CENTRE_SITES = {"pelvis": "pelvis_mimic", "lumbar1": "upper_body_mimic", "head":
 MODEL_SITES = CENTRE_SITES | limb_sites(ARM_SITES, "lr") | limb_sites(LEG_SITES, "lr")
 TRACKED_SITES = tuple(MODEL_SITES.values())
 
-# Trunk muscles by name prefix (each has many fascicles); leg muscles by the joint they mainly move.
+# Trunk muscles by name prefix (each has many fascicles; the legs' simple abdomen has one on each side); leg muscles by
+# the joint they mainly move.
 TRUNK_PREFIXES = {
-    "abdomen": ("rect_abd", "EO", "IO"),
-    "back": ("IL_", "LTpT_", "LTpL_", "QL_", "MF_"),
+    "abdomen": ("rect_abd", "EO", "IO", "intobl", "extobl"),
+    "back": ("IL_", "LTpT_", "LTpL_", "QL_", "MF_", "ercspn"),
     "psoas_lumbar": ("Ps_",),
 }
 ADDUCTORS = ("addbrev", "addlong", "addmagDist", "addmagIsch", "addmagMid", "addmagProx", "grac")
@@ -59,10 +61,7 @@ def build_spec(options: FullBodyOptions) -> mujoco.MjSpec:
     if options.light_phantoms:
         lighten_phantoms(spec)
     add_sites(spec, MODEL_SITES)
-    # The XML mixes control ranges [0, 1] and [-1, 1]; an action must have the same effect on every muscle.
-    for actuator in spec.actuators:
-        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
-        actuator.ctrlrange = [-1.0, 1.0]
+    set_control_range(spec)  # the XML mixes [0, 1] and [-1, 1]
     spec.option.timestep = 0.002
     return spec
 
@@ -92,8 +91,16 @@ def make(options: FullBodyOptions) -> Embodiment:
 
 def _groups(muscles: tuple[str, ...], fingers: bool) -> dict[str, tuple[str, ...]]:
     """Return group -> muscles. Each muscle is in a group of a joint or region and in one of trunk and limbs."""
-    arm = arm_groups(fingers)
-    trunk = {group: tuple(m for m in muscles if m.startswith(starts)) for group, starts in TRUNK_PREFIXES.items()}
-    leg = {group: tuple(f"{name}_{side}" for side in "rl" for name in names) for group, names in LEG_GROUPS.items()}
-    limbs = {"upper_limb": arm, "trunk": trunk, "lower_limb": leg}
-    return arm | trunk | leg | {limb: sum(parts.values(), ()) for limb, parts in limbs.items()}
+    limbs = {"upper_limb": arm_groups(fingers), "trunk": trunk_groups(muscles), "lower_limb": leg_groups()}
+    regions = {group: names for parts in limbs.values() for group, names in parts.items()}
+    return regions | {limb: sum(parts.values(), ()) for limb, parts in limbs.items()}
+
+
+def leg_groups() -> dict[str, tuple[str, ...]]:
+    """Return the muscles of both legs by the joint that they mainly move, right before left."""
+    return {group: tuple(f"{name}_{side}" for side in "rl" for name in names) for group, names in LEG_GROUPS.items()}
+
+
+def trunk_groups(muscles: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return those of the muscles that move the trunk, by region."""
+    return {group: tuple(m for m in muscles if m.startswith(starts)) for group, starts in TRUNK_PREFIXES.items()}

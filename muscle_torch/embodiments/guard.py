@@ -10,6 +10,7 @@ import guard; guard.write_table()"`
 
 import functools
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from .embodiment import Embodiment
 
 MUJOCO = "3.17"
 MODELS = "1.0.6"
+MYO_SIM = ">=0.2.4,<0.3"  # before 0.2.4 the abdomen body faced -x and its legs passed through each other
 INSTALL = f'pip install "mujoco~={MUJOCO}.0" "mujoco-warp~={MUJOCO}.0"'
 TOLERANCE = 1e-4  # [m]; other MuJoCo versions differ by millimetres, other machines by nanometres
 TABLE = "muscle_lengths.json"
@@ -54,6 +56,21 @@ def check_models() -> None:
     if models != MODELS:
         status = "missing" if models is None else f"version {models}"
         raise InputError(f"the body models are {status}: run `pip install musclemimic-models=={MODELS}`")
+
+
+def check_myo_sim() -> str:
+    """Return the version of myo-sim, which provides the body with an abdomen.
+
+    Raises:
+        InputError: It is missing or not a tested version.
+    """
+    version = package_version("myo-sim")
+    if version is None or not (0, 2, 4) <= _numbers(version) < (0, 3):
+        status = "missing" if version is None else f"version {version}"
+        raise InputError(
+            f"the body legs_abs comes from myo-sim, which is {status}: run `pip install 'myo-sim{MYO_SIM}'`"
+        )
+    return version
 
 
 def has_table(embodiment: Embodiment) -> bool:
@@ -111,12 +128,20 @@ def muscle_lengths(embodiment: Embodiment, poses: dict[str, list[float]]) -> np.
 
 
 def write_table() -> None:
-    """Write `muscle_lengths.json` with the installed versions of MuJoCo and the models."""
-    from . import bimanual, fullbody
-    from .options import BimanualOptions, FullBodyOptions
+    """Write `muscle_lengths.json` with the installed versions of MuJoCo, the models and myo-sim."""
+    from . import bimanual, fullbody, legs
+    from .options import BimanualOptions, BodyOptions, FullBodyOptions, LegsOptions
 
     check_mujoco()
-    table = make_table([bimanual.make(BimanualOptions(fingers=True)), fullbody.make(FullBodyOptions(fingers=True))])
+    table = make_table(
+        [
+            bimanual.make(BimanualOptions(fingers=True)),
+            fullbody.make(FullBodyOptions(fingers=True)),
+            legs.make_legs(LegsOptions()),
+            legs.make_legs_back(LegsOptions()),
+            legs.make_legs_abs(BodyOptions()),
+        ]
+    )
     text = json.dumps(table, separators=(",", ":")).replace('],"', '],\n"')
     Path(__file__).with_name(TABLE).write_text(text + "\n")
 
@@ -157,6 +182,10 @@ def _joint_addresses(embodiment: Embodiment) -> dict[str, int]:
 @functools.cache
 def _table() -> dict[str, Any]:
     return json.loads(resources.files("muscle_torch.embodiments").joinpath(TABLE).read_text())
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _is_tested(version: str | None) -> bool:

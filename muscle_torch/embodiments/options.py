@@ -24,7 +24,9 @@ class BodyOptions:
 class ToyArmOptions(BodyOptions):
     """Options of `embodiment=toy_arm`."""
 
+    added: ClassVar[tuple[str, ...]] = ("load",)
     motor: bool = key(False, "add a massless motor at the elbow")
+    load: float = key(0.0, "mass of a load in the hand", "kg")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,15 @@ class FullBodyOptions(HumanOptions):
 
 
 @dataclass(frozen=True)
+class LegsOptions(BodyOptions):
+    """Options of `embodiment=legs` and `embodiment=legs_back`, which have no arms."""
+
+    arm_mass: bool = key(
+        False, "fix the arms' mass to the thorax, hanging down and without contacts: 84 instead of 75 kg"
+    )
+
+
+@dataclass(frozen=True)
 class MouseOptions(BodyOptions):
     """Options of `embodiment=mouse`."""
 
@@ -64,5 +75,8 @@ EMBODIMENTS: dict[str, Row] = {
     "toy_arm": Row("muscle_torch.embodiments.toy_arm:make", ToyArmOptions),
     "bimanual": Row("muscle_torch.embodiments.bimanual:make", BimanualOptions),
     "fullbody": Row("muscle_torch.embodiments.fullbody:make", FullBodyOptions),
+    "legs": Row("muscle_torch.embodiments.legs:make_legs", LegsOptions),
+    "legs_back": Row("muscle_torch.embodiments.legs:make_legs_back", LegsOptions),
+    "legs_abs": Row("muscle_torch.embodiments.legs:make_legs_abs", BodyOptions),
     "mouse": Row("muscle_torch.embodiments.mouse:make", MouseOptions),
 }

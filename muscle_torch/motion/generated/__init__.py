@@ -8,7 +8,7 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 
 from ..clip import MotionClip
-from . import bimanual, fullbody, mouse, toy_arm
+from . import bimanual, fullbody, legs, mouse, toy_arm
 
 ALL = "all"
 # A builder returns joint name -> positions (T,) [rad] at the control rate, (T, 7) for a free joint.
@@ -17,6 +17,9 @@ MOTIONS: dict[str, dict[str, Builder]] = {
     "toy_arm": toy_arm.MOTIONS,
     "bimanual": bimanual.MOTIONS,
     "fullbody": fullbody.MOTIONS,
+    "legs": legs.MOTIONS,
+    "legs_back": legs.MOTIONS,
+    "legs_abs": legs.MOTIONS,
     "mouse": mouse.MOTIONS,
 }
 # Loosely curled posture of a resting hand [rad], for bodies with movable fingers; the same on both sides.

@@ -1,4 +1,4 @@
-"""Walking of the full body: published joint angles of a human stride, on a pelvis path that the feet can support.
+"""Walking of bodies with legs: published joint angles of a human stride, on a pelvis path that the feet can support.
 
 The angles are those of the thigh against the vertical, the knee and the ankle in the sagittal plane, computed from the
 marker coordinates of the walking subject in D. A. Winter, Biomechanics and Motor Control of Human Movement, table A.1
@@ -22,13 +22,15 @@ from muscle_torch.embodiments import Embodiment
 
 from ..balance import Sides, plan_shift
 from ..ground_reaction import ground_reaction
+from ..resample import resample
 from ..support import Soles
 from .bimanual import HANG, Pose
 from .chain import Chain
 from .feet import LEG, OUTWARD, Foot, FootPath
 from .hand_ik import HandIK
 
-STRIDE = 106  # control steps: 1.06 s
+RATE = 100.0  # frames per second in which the motion is made [Hz]
+STRIDE = 106  # frames: 1.06 s
 HALF = STRIDE // 2
 STRIDES = 5
 STANCE = 0.60  # fraction of a stride that a foot is on the floor
@@ -50,10 +52,11 @@ COUNTER = 1.0  # counter-rotation of the trunk as a multiple of the rotation of 
 EASE = 0.010  # [m] by which the root is lowered, to keep the knees away from full extension
 HIGHER = {"hip_flexion": 0.10, "knee_angle": 0.12, "ankle_angle": 0.15}  # [rad] added at mid-swing
 CONTACT_WEIGHT = 8.0
-LEAVING, MEETING = 22, 14  # control steps after lift-off and before contact over which the leg is blended
+LEAVING, MEETING = 22, 14  # frames after lift-off and before contact over which the leg is blended
 ROUNDS = 8  # of shifting the pelvis
 MARGIN = 0.004  # [m] between the zero-moment point and the border of the support
 
+ARM_JOINT = "elbow_flex_r"  # only bodies with arms have it
 FRONT = Pose((0.10, 0.20, -0.475), (0.12, 0.05, -0.28), pro_sup=0.4)
 BACK = Pose((0.16, -0.10, -0.495), (0.14, -0.13, -0.25), pro_sup=0.3)
 
@@ -61,20 +64,32 @@ Paths = dict[str, np.ndarray]
 
 
 def walk(embodiment: Embodiment, random: np.random.Generator) -> Paths:
-    """Walk straight ahead at an easy pace, starting at a right heel contact."""
-    pelvis, arms = _Pelvis(embodiment), {side: _arm(embodiment, side) for side in "rl"}
+    """Walk straight ahead at an easy pace, starting at a right heel contact; arms, if any, swing."""
+    has_arms = ARM_JOINT in embodiment.joint_names
+    pelvis, arms = _Pelvis(embodiment), {side: _arm(embodiment, side) if has_arms else {} for side in "rl"}
     feet = {side: _foot_cycle(embodiment, side, pelvis) for side in "rl"}
     frames = np.arange(-HALF, STRIDE + HALF + 1)
     inner = slice(HALF, HALF + STRIDE)
     soles, repeated = Soles.of(embodiment), _repeated(frames)
     for _ in range(ROUNDS):
         qpos = posture(embodiment, _paths(embodiment, pelvis, feet, arms, frames))
-        reaction = ground_reaction(embodiment, qpos, embodiment.control_frequency, soles)
+        reaction = ground_reaction(embodiment, qpos, RATE, soles)
         sides = Sides.of(reaction, MARGIN).within(inner)
         before = pelvis.shift(frames)
-        more = plan_shift(reaction, sides, embodiment.control_frequency, before=before, basis=repeated)
+        more = plan_shift(reaction, sides, RATE, before=before, basis=repeated)
         pelvis.move(more[inner])
-    return _paths(embodiment, pelvis, feet, arms, np.arange(STRIDES * STRIDE + 1))
+    paths = _paths(embodiment, pelvis, feet, arms, np.arange(STRIDES * STRIDE + 1))
+    return _at_rate(paths, embodiment.control_frequency)
+
+
+def _at_rate(paths: Paths, rate: float) -> Paths:
+    """Return the paths at another frame rate [Hz]."""
+    if rate == RATE:
+        return paths
+    widths = [path.shape[1] if path.ndim > 1 else 1 for path in paths.values()]
+    resampled, _ = resample(np.column_stack(tuple(paths.values())), RATE, rate, has_root=True)
+    columns = np.split(resampled, np.cumsum(widths)[:-1], axis=1)
+    return {joint: part if part.shape[1] > 1 else part[:, 0] for joint, part in zip(paths, columns, strict=True)}
 
 
 def _repeated(frames: np.ndarray) -> sparse.csr_array:
@@ -95,7 +110,7 @@ def posture(embodiment: Embodiment, paths: Paths) -> np.ndarray:
 
 
 def _paths(embodiment: Embodiment, pelvis: "_Pelvis", feet, arms: dict[str, Paths], frames: np.ndarray) -> Paths:
-    """Return the paths of all joints at control steps `frames` (T,) after a right heel contact."""
+    """Return the paths of all joints in `frames` (T,) after a right heel contact."""
     paths: Paths = {"root": pelvis.root(frames)}
     for side, start in (("r", 0), ("l", HALF)):
         cycle = _leg(embodiment, side, pelvis, *feet[side]) | arms[side]
@@ -106,7 +121,7 @@ def _paths(embodiment: Embodiment, pelvis: "_Pelvis", feet, arms: dict[str, Path
         "lat_bending": 0.6 * LIST * np.sin(phase),
         "flex_extension": np.full(len(frames), -0.03),
     }
-    return paths | trunk
+    return paths | {joint: path for joint, path in trunk.items() if joint in embodiment.joint_names}
 
 
 def _published(phase: np.ndarray, side: str) -> Paths:
@@ -136,12 +151,12 @@ def _pitch(phase: np.ndarray) -> np.ndarray:
 
 
 class _Pelvis:
-    """The root's path at control steps after a right heel contact; the feet stay where the initial path places them."""
+    """The root's path in frames after a right heel contact; the feet stay where the initial path places them."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         self._embodiment = embodiment
         self.stride, self.place, self._height = 0.0, 0.0, 0.0
-        self._shift = np.zeros((STRIDE, 2))  # [m] at each control step
+        self._shift = np.zeros((STRIDE, 2))  # [m] in each frame
         self._fit()
 
     def root(self, frames: np.ndarray) -> np.ndarray:
