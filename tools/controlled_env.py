@@ -1,4 +1,4 @@
-"""Environment and controller for the options of a tool, shared by evaluate.py, render.py and view.py."""
+"""Environment and controller for the options of a tool, shared by evaluate.py, render.py and play.py."""
 
 import dataclasses
 from pathlib import Path
@@ -13,7 +13,7 @@ from muscle_torch.errors import InputError
 class ControlOptions:
     """Options shared by the tools."""
 
-    checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
+    checkpoint: str = key("", "the trained policy: a checkpoint file, a run folder or pretrained:<name>")
     policy: str = key("", "a controller instead of the checkpoint's policy: zero, random or muscle_control")
     control: dict[str, Any] = key({}, "options of policy=muscle_control, such as control.infeasible=reject")
     task: str = key("bimanual", "without a checkpoint: cfg/task/<task>.yaml")

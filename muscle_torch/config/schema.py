@@ -271,7 +271,9 @@ class Config:
     stage_steps: list[int] = key([], "budget of each stage; empty: equal shares of total_steps", "control steps")
     experiment: str = key("", "name of the run folder; empty: <task>_<date>_<time>")
     runs_dir: str = key("runs", "folder of the run folders")
-    checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
+    checkpoint: str = key(
+        "", "start from these weights (fine-tuning): a checkpoint file, a run folder or pretrained:<name>"
+    )
     reset_std: float = key(0.0, "with checkpoint=: reset the exploration noise to this; 0: keep it", "action units")
     schedule_start: float = key(
         0.0, "fraction of the schedules (learning rate, noise) already completed; -1: as stored in the checkpoint"
