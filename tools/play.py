@@ -39,7 +39,7 @@ class PlayOptions(ControlOptions):
 
 def main(words: Sequence[str]) -> int:
     """Serve the page until Ctrl-C; return the exit code."""
-    options = parse_words(PlayOptions, words)
+    options = complete(parse_words(PlayOptions, words))
     viewer = make_viewer(options)
     print(f"{len(viewer.player.clip_names)} motions at {viewer.url} (Ctrl-C to stop)", flush=True)
     try:
