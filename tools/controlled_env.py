@@ -40,6 +40,10 @@ def control_config(options: ControlOptions) -> Config:
     worn = {"exoskeleton": options.exoskeleton, "assistance": options.assistance}
     changes |= {name: choice for name, choice in worn.items() if choice is not None}
     changes |= {"physics": options.physics} if options.physics else {}
+    if options.policy == "muscle_control" and not options.checkpoint:
+        # Corrections of the feedforward reach only a part of the excitations that it plans.
+        names = ["muscles" if space.name == "muscles_feedforward" else space.name for space in cfg.actions]
+        changes["actions"] = names
     if options.deficit:  # replaced, not merged
         cfg = dataclasses.replace(cfg, deficit=options.deficit)
     return with_overrides(cfg, motion=options.motion or cfg.motion, **changes)
