@@ -219,7 +219,9 @@ class MuscleEnv(EnvBase):
         """Return the body's rows of a physics field, as terms read it, (W, ...)."""
         if name == "ctrl":  # observed before it is clamped, as in the published system
             return self._controls
-        return self.actions.fatigued if name == "fatigue" else self.physics.field(name, self._body.rows.get(name))
+        if name == "fatigue":  # a constant 0 for muscles that do not fatigue
+            return torch.zeros_like(self._controls) if self.actions.fatigued is None else self.actions.fatigued
+        return self.physics.field(name, self._body.rows.get(name))
 
     def state(
         self,

@@ -104,7 +104,10 @@ class ActionSpaces:
         num_commands: Number of commands.
         driven: Model ids of the driven actuators, in the order of the commands, (commands,).
         columns: Name of a space -> columns of its actions.
+        fatigued: Fatigued share of each muscle, (W, muscles); None: muscles do not fatigue.
     """
+
+    fatigued: Tensor | None = None
 
     def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor):
         """Join spaces by name.
@@ -205,11 +208,6 @@ class ActionSpaces:
             substeps: Number of physics steps for which they are applied.
         """
         return self.clamp(controls)
-
-    @property
-    def fatigued(self) -> Tensor:
-        """Fatigued share of each muscle, (W, muscles); raises InputError without fatigue."""
-        raise InputError("observation term 'fatigue' needs muscles that fatigue: set fatigue.enabled=true")
 
     def begin(self, environments: Tensor) -> None:
         """Reset the internal state of the environments (W,) bool in which an episode starts."""
