@@ -40,13 +40,14 @@ def train(cfg: Config, words: Sequence[str], processes, stop) -> int:
         The exit code.
     """
     from muscle_torch.rl import Trainer
-    from muscle_torch.tools import training
+    from muscle_torch.tools import teaching, training
 
     run = processes.broadcast(lambda: training.open_run(cfg, words))
     cfg, assets = training.fit_num_envs(run.config, processes)
     with training.report_out_of_memory(cfg):
         env, policy = processes.local_leader_first(lambda: training.build(cfg, run, assets, processes))
-        trainer = Trainer(env, policy, cfg, run.folder, processes)
+        teacher = processes.local_leader_first(lambda: teaching.make_teacher(cfg, env, run.resumed is not None))
+        trainer = Trainer(env, policy, cfg, run.folder, processes, teacher)
         training.begin(trainer, run, processes)
         start = time.monotonic()
         validation = training.make_validation(trainer) if processes.first else None

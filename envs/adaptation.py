@@ -71,6 +71,7 @@ class Adaptation:
             rate = int(failed.sum()) / int(ended.sum())
             self.termination.observe(rate)
             self.reward.observe(rate)
+        self.reward.shrink()
         self._apply()
         return self._metrics()
 

@@ -1,4 +1,4 @@
-"""Curricula driven by the failure rate: tightening termination thresholds and growing reward weights.
+"""Curricula: thresholds that tighten and reward weights that grow with success, weights that shrink with time.
 
 The rules are those of MuscleMimic, where the first applies to some terminations only and a weight of 0 never grows.
 Failure rate: terminated episodes divided by all episodes that ended in a rollout.
@@ -59,10 +59,11 @@ class TerminationCurriculum:
 
 
 class RewardCurriculum:
-    """Reward weights of the terms in `highest`.
+    """Reward weights of the terms in `highest` and `lowest`.
 
-    They grow by the fraction `growth`, up to `highest`, after `patience` consecutive updates with a running failure
-    rate below `below`.
+    The former grow by the fraction `growth`, up to `highest`, after `patience` consecutive updates with a running
+    failure rate below `below`. The latter shrink by the fraction `decay` at every update, down to `lowest`: a reference
+    that a weak body cannot follow then gives way to compensation.
 
     Attributes:
         config: Its options.
@@ -83,9 +84,14 @@ class RewardCurriculum:
         """
         _check_reward(config, weights)
         self.config = config
-        self.weights = {name: float(weights[name]) for name in config.highest}
+        self.weights = {name: float(weights[name]) for name in (*config.highest, *config.lowest)}
         self.rate: float | None = None
         self.count = 0
+
+    def shrink(self) -> None:
+        """Shrink the weights of the terms in `lowest`, once per update."""
+        for name, lowest in self.config.lowest.items():
+            self.weights[name] = max(self.weights[name] * (1 - self.config.decay), lowest)
 
     def observe(self, rate: float) -> None:
         """Update with the failure rate of one rollout; the first only initializes the running rate."""
@@ -96,8 +102,8 @@ class RewardCurriculum:
         self.rate += config.smoothing * (rate - self.rate)
         self.count = self.count + 1 if self.rate < config.below else 0
         if self.count >= config.patience:
-            grown = {name: weight * (1 + config.growth) for name, weight in self.weights.items()}
-            self.weights = {name: min(weight, config.highest[name]) for name, weight in grown.items()}
+            grown = {name: self.weights[name] * (1 + config.growth) for name in config.highest}
+            self.weights |= {name: min(weight, config.highest[name]) for name, weight in grown.items()}
             self.count = 0
 
     def state(self) -> dict[str, Any]:
@@ -122,15 +128,25 @@ def _check_termination(config: TerminationCurriculumConfig) -> None:
 
 def _check_reward(config: RewardCurriculumConfig, weights: Mapping[str, float]) -> None:
     where = "curriculum.reward."
-    for name, highest in config.highest.items():
+    for name in (*config.highest, *config.lowest):
         if not weights.get(name):
             known = [n for n, weight in weights.items() if weight]
+            bound, change = ("highest", "grow") if name in config.highest else ("lowest", "shrink")
             raise InputError(
-                f"{where}highest names {name!r}, which has no weight to grow from{nearest(name, known)}; "
+                f"{where}{bound} names {name!r}, which has no weight to {change} from{nearest(name, known)}; "
                 "give it one in reward.weights"
             )
+    for name, highest in config.highest.items():
         if highest < weights[name]:
             raise InputError(f"{where}highest.{name}={highest} is below its weight {weights[name]:g}: raise it")
+    for name, lowest in config.lowest.items():
+        if name in config.highest or not 0 < lowest <= weights[name]:
+            raise InputError(
+                f"{where}lowest.{name}={lowest}: write a weight above 0 and at most {weights[name]:g}, of a term that "
+                "does not grow"
+            )
+    if not 0 <= config.decay < 1:
+        raise InputError(f"{where}decay={config.decay}: must be at least 0 and below 1")
     if not 0 < config.smoothing <= 1:
         raise InputError(f"{where}smoothing={config.smoothing}: must be above 0 and at most 1")
     if config.growth < 0 or config.patience < 1:

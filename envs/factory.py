@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from muscle_torch.config import Choice, Config, config_from_dict, load_config, with_overrides
-from muscle_torch.config.kinds import row
+from muscle_torch.config.kinds import KINDS, row, table
 from muscle_torch.embodiments import Embodiment, configured_embodiment
+from muscle_torch.embodiments.props import attach
 from muscle_torch.errors import InputError
 from muscle_torch.physics import make_physics, resolve_device
 
@@ -21,6 +22,7 @@ from .muscle_env import MuscleEnv
 from .partner import Partner, PartnerEnv, joint_actions
 
 MAX_EVALUATION_ENVS = 64
+IDLE = "zero"  # assistance without torque
 
 
 def make_env(
@@ -53,13 +55,14 @@ def make_env(
     named = {"num_envs": num_envs, "device": None if device is None else str(device), "motion": motion}
     overrides |= {name: value for name, value in named.items() if value is not None}
     config = with_overrides(task, **overrides) if isinstance(task, Config) else load_config(task, **overrides)
-    if config.partner:
-        raise InputError("partner= requires the partner's policy: use train.py, or call make_partner_env")
+    if config.partner or learned_assistance(config):
+        raise InputError("partner= and a learned assistance= require a policy: use train.py, or call make_partner_env")
     requested = _checked_num_envs(config)
     torch_device = resolved_device(config)
     goal_class: type[Goal] = row("goal", config.goal.name).load()
-    embodiment = configured_embodiment(config)
-    assets = goal_class.load_assets(config, embodiment, torch_device) if assets is None else assets.to(torch_device)
+    body_alone = configured_embodiment(config)
+    embodiment = _with_props(body_alone, config)
+    assets = goal_class.load_assets(config, body_alone, torch_device) if assets is None else assets.to(torch_device)
     body = ModelIndices.of(embodiment, torch_device)
     generator = torch.Generator(torch_device).manual_seed(config.seed)
 
@@ -74,12 +77,31 @@ def make_env(
         goal = goal if count == requested else make_goal(count)
         episode = dataclasses.replace(config.env, horizon=int(trials.lengths.max()))
         config = dataclasses.replace(config, num_envs=count, env=episode)
-    actions = make_actions(config.actions, embodiment, count, torch_device)
+    actions = make_actions(config.actions, embodiment, count, torch_device, config.assistance)
     if config.fatigue.enabled:
-        actions = FatiguedActions(actions.spaces, config.fatigue, embodiment, count, generator, middle=evaluation)
+        options = {"middle": evaluation, "idle_torque": actions.torque}
+        actions = FatiguedActions(actions.spaces, config.fatigue, embodiment, count, generator, **options)
     buffers = {"contacts": config.physics.contacts, "constraint_rows": config.physics.constraint_rows}
     physics = make_physics(embodiment.model, count, str(torch_device), config.backend, config.threads, **buffers)
     return MuscleEnv(config, embodiment, body, goal, actions, physics, evaluation)
+
+
+def task_embodiment(config: Config) -> Embodiment:
+    """Return the body of a config with its physics settings and the props of its goal beside it.
+
+    Args:
+        config: Configuration.
+
+    Raises:
+        InputError: As `configured_embodiment`, or the goal is not possible for the body.
+    """
+    return _with_props(configured_embodiment(config), config)
+
+
+def _with_props(embodiment: Embodiment, config: Config) -> Embodiment:
+    goal_class: type[Goal] = row("goal", config.goal.name).load()
+    props = goal_class.props(config.goal.options, embodiment)
+    return attach(embodiment, *props) if props else embodiment
 
 
 def make_partner_env(task: str | Config, partner: Partner, num_envs: int | None = None, **options: Any) -> PartnerEnv:
@@ -108,21 +130,40 @@ def make_partner_env(task: str | Config, partner: Partner, num_envs: int | None 
 
 
 def make_actions(
-    choices: Sequence[Choice], embodiment: Embodiment, num_envs: int, device: torch.device
+    choices: Sequence[Choice],
+    embodiment: Embodiment,
+    num_envs: int,
+    device: torch.device,
+    assistance: Choice | None = None,
 ) -> ActionSpaces:
-    """Create the action spaces of a config, joined in order.
+    """Create the action spaces of a config, joined in order, and the controller of the exoskeleton.
 
     Args:
         choices: Names and options of the action spaces.
         embodiment: The body.
         num_envs: Number of environments W.
         device: Device of all tensors.
+        assistance: Controller of the exoskeleton; None: none.
 
     Raises:
         InputError: The body lacks the actuators of a space, or two spaces drive the same actuator.
     """
     spaces = {c.name: row("actions", c.name).load()(c.options, embodiment, num_envs, device) for c in choices}
-    return ActionSpaces(spaces, control_limits(embodiment).to(device))
+    if assistance is not None and assistance.name != IDLE:
+        driver = row("assistance", assistance.name)
+        spaces["assistance"] = driver.load()(assistance.options, embodiment, num_envs, device)
+    worn = embodiment.device
+    idle = None if worn is None else torch.zeros(num_envs, len(worn.motors), device=device)
+    return ActionSpaces(spaces, control_limits(embodiment).to(device), idle)
+
+
+def learned_assistance(config: Config) -> str:
+    """Return the checkpoint that `assistance=` names; empty if it names a controller."""
+    rows = table("assistance")
+    name = config.assistance.name
+    if name == KINDS["assistance"].file:
+        raise InputError(f"assistance={name}: write the checkpoint or run folder of the trained device instead")
+    return "" if name in rows else name
 
 
 def resolved_device(config: Config) -> torch.device:

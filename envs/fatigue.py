@@ -44,6 +44,7 @@ class FatiguedActions(ActionSpaces):
         num_envs: int,
         generator: torch.Generator,
         middle: bool = False,
+        idle_torque: Tensor | None = None,
     ):
         """Join spaces by name; all muscles are rested until `begin`.
 
@@ -54,11 +55,12 @@ class FatiguedActions(ActionSpaces):
             num_envs: Number of environments W.
             generator: Draws the initial shares; its device is that of all tensors.
             middle: Start with half of `initial_share` instead of drawing.
+            idle_torque: As in `ActionSpaces`.
 
         Raises:
             InputError: A rate or share is out of range.
         """
-        super().__init__(spaces, control_limits(embodiment).to(generator.device))
+        super().__init__(spaces, control_limits(embodiment).to(generator.device), idle_torque)
         self._config, self._generator, self._middle = config, generator, middle
         self._timestep = 1.0 / (embodiment.control_frequency * embodiment.substeps)
         _check(config, 1.0 / embodiment.control_frequency)

@@ -6,7 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from muscle_torch.biomechanics.metabolic import MuscleSizes, muscle_sizes
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.deficits import strength_groups
+from muscle_torch.embodiments.device import Device
 from muscle_torch.motion import RelativeSites
 
 Index = slice | Tensor
@@ -26,6 +29,11 @@ class ModelIndices:
     touch_ids: tuple[int, ...]  # touch sensors in sensordata
     relative_sites: RelativeSites
     muscle_range: Tensor  # longest minus shortest length of each muscle [m], (muscles,)
+    muscle_sizes: MuscleSizes  # for the metabolic proxy
+    strength_groups: Tensor  # (muscles, groups) weights that average over the muscles of a group
+    device: Device | None  # the exoskeleton
+    device_qpos: Index  # joints of its motors in qpos
+    device_qvel: Index  # the same in qvel
     control_step: float  # [s]
     rows: dict[str, tuple[int, ...]]  # physics field -> rows to read, for fields that are read in part
 
@@ -38,6 +46,7 @@ class ModelIndices:
         sites, bodies = tuple(embodiment.site_ids.tolist()), tuple(embodiment.site_body_ids.tolist())
         centres = tuple(np.unique(roots).tolist() if np.ptp(roots) == 0 else roots.tolist())
         touch = tuple(model.sensor_adr[sensors].tolist())
+        worn = [model.joint(name) for name in embodiment.device.joints] if embodiment.device else []
         lengths = model.actuator_lengthrange[embodiment.muscle_ids]
         return cls(
             name=embodiment.name,
@@ -50,11 +59,25 @@ class ModelIndices:
             touch_ids=touch,
             relative_sites=RelativeSites(torch.from_numpy(model.site_quat[embodiment.site_ids]).float().to(device)),
             muscle_range=torch.from_numpy(np.ptp(lengths, axis=1)).float().to(device),
+            muscle_sizes=MuscleSizes(*(values.float().to(device) for values in muscle_sizes(embodiment))),
+            strength_groups=_group_means(embodiment).to(device),
+            device=embodiment.device,
+            device_qpos=as_index(np.array([joint.qposadr[0] for joint in worn], dtype=np.int64), device),
+            device_qvel=as_index(np.array([joint.dofadr[0] for joint in worn], dtype=np.int64), device),
             control_step=1.0 / embodiment.control_frequency,
             rows=embodiment.field_rows
             | {"site_xpos": sites, "site_xmat": sites, "sensordata": touch}
             | {"xquat": bodies, "cvel": bodies, "subtree_com": centres},
         )
+
+
+def _group_means(embodiment: Embodiment) -> Tensor:
+    """Return weights (muscles, groups) that average over the muscles of each strength group."""
+    groups = strength_groups(embodiment)
+    weights = torch.zeros(len(embodiment.muscle_ids), len(groups))
+    for column, names in enumerate(groups.values()):
+        weights[torch.from_numpy(embodiment.muscle_columns(names)), column] = 1.0 / len(names)
+    return weights
 
 
 def as_index(ids: np.ndarray, device: torch.device) -> Index:

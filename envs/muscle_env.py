@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from muscle_torch.config import Config
@@ -26,6 +25,7 @@ from .model_indices import ModelIndices
 from .muscle_randomization import MuscleRandomization
 from .observations import Observer
 from .rewards import Reward
+from .specs import Specs
 from .state import State
 from .step_terms import GraphedTerms, StepTerms, Terms, Transition, single_thread_exact
 from .terminations import Termination
@@ -95,9 +95,7 @@ class MuscleEnv(EnvBase):
         self.agent = slice(None)
         self.measure_errors = True
         self._body = body
-        self.muscles = MuscleRandomization(
-            config.randomization, embodiment, self.num_envs, config.seed, middle=evaluation
-        )
+        self.muscles = MuscleRandomization.of(config, embodiment, self.num_envs, self.device, middle=evaluation)
         self.muscles.apply(physics)
         thresholds = config.evaluation_termination if evaluation else config.termination
         self.reward = Reward(config.reward, goal, self.device)
@@ -127,8 +125,7 @@ class MuscleEnv(EnvBase):
 
     def draw(self, count: int, beginning: bool = False) -> Start:
         """Draw starts of training episodes, tensors (count,); with `beginning`, at the first frame of clip or trial."""
-        start = self.goal.draw(count)
-        return self.goal.beginning(start) if beginning else start
+        return self.goal.beginning(self.goal.draw(count)) if beginning else self.goal.draw(count)
 
     @torch.no_grad()
     def assign(self, start: Start) -> Tensor:
@@ -216,12 +213,18 @@ class MuscleEnv(EnvBase):
         return self._observation
 
     def field(self, name: str) -> Tensor:
-        """Return the body's rows of a physics field, as terms read it, (W, ...)."""
-        if name == "ctrl":  # observed before it is clamped, as in the published system
+        """Return the body's rows of a physics field, as terms read it, (W, ...), or one of the goal's `selections`.
+
+        "substep_ctrl": the muscles' controls at each call of the action spaces in a control step, (W, calls, muscles).
+        """
+        if name == "substep_ctrl":
             return self._controls
+        if name == "ctrl":  # observed before it is clamped, as in the published system
+            return self._controls[:, -1]
         if name == "fatigue":  # a constant 0 for muscles that do not fatigue
-            return torch.zeros_like(self._controls) if self.actions.fatigued is None else self.actions.fatigued
-        return self.physics.field(name, self._body.rows.get(name))
+            fatigued = self.actions.fatigued
+            return torch.zeros_like(self._controls[:, -1]) if fatigued is None else fatigued
+        return self.physics.field(*self.goal.selections.get(name, (name, self._body.rows.get(name))))
 
     def state(
         self,
@@ -252,6 +255,8 @@ class MuscleEnv(EnvBase):
             previous_action=chosen(previous),
             previous_qvel=chosen(self._previous_qvel),
             quantities=tuple(self.config.observation.muscle),
+            strength=chosen(self.muscles.strength),
+            device_torque=None if self.actions.torque is None else chosen(self.actions.torque),
             **self.goal.fields(environments),
         )
 
@@ -337,26 +342,26 @@ class MuscleEnv(EnvBase):
     _BUFFERS = ("episode_step", "nan_resets", "_command", "_controls", "_previous_qvel", "_observation")
 
     def _make_buffers(self) -> None:
-        worlds, whole = self.num_envs, {"dtype": torch.long, "device": self.device}
-        self.episode_step = torch.zeros(worlds, **whole)
-        self.nan_resets = torch.zeros((), **whole)
+        worlds = self.num_envs
+        self.episode_step = torch.zeros(worlds, dtype=torch.long, device=self.device)
+        self.nan_resets = torch.zeros((), dtype=torch.long, device=self.device)
         self._command = torch.zeros(worlds, self.actions.num_commands, device=self.device)
         muscles = self.embodiment.muscle_ids
-        self._controls = torch.zeros(worlds, len(muscles), device=self.device)  # of muscles, not clamped
+        calls = self.embodiment.substeps if self.actions.every_substep else 1
+        self._controls = torch.zeros(worlds, calls, len(muscles), device=self.device)  # of muscles, not clamped
         only_muscles = len(muscles) == self.embodiment.model.nu
         self._muscle_ids = None if only_muscles else torch.from_numpy(muscles).to(self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
         props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
-        self._props_qpos = (
-            torch.from_numpy(props).float().to(self.device)
-        )  # cached: copying at each reset would synchronize
+        # Cached: copying at each reset would synchronize.
+        self._props_qpos = torch.from_numpy(props).float().to(self.device)
 
     def _place(self, environments: Tensor, start: Start) -> None:
         qpos, qvel = self.goal.place(environments, start)
         self.actions.begin(environments)
         self.episode_step = torch.where(environments, 0, self.episode_step)
         self._command = torch.where(environments.unsqueeze(1), 0.0, self._command)
-        self._controls = torch.where(environments.unsqueeze(1), 0.0, self._controls)
+        self._controls = torch.where(environments.view(-1, 1, 1), 0.0, self._controls)
         self.physics.reset(environments, *self._with_props(qpos, qvel))
 
     def _with_props(self, qpos: Tensor, qvel: Tensor) -> tuple[Tensor, Tensor]:
@@ -369,13 +374,14 @@ class MuscleEnv(EnvBase):
         return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 
     def _simulate(self, command: Tensor) -> None:
-        calls, substeps = 1, self.embodiment.substeps
-        if self.actions.every_substep:
-            calls, substeps = substeps, 1
+        self.goal.move_props(self.physics)
+        calls, applied = self._controls.shape[1], []
+        substeps = self.embodiment.substeps // calls
         for _ in range(calls):
             controls = self.actions.to_controls(command, self.physics, self.goal)
             self.physics.step(self.actions.apply(controls, substeps), substeps)
-        self._controls = controls if self._muscle_ids is None else controls.index_select(1, self._muscle_ids)
+            applied.append(controls if self._muscle_ids is None else controls.index_select(1, self._muscle_ids))
+        self._controls = torch.stack(applied, dim=1)
 
     def _make_terms(self) -> StepTerms:
         if self.config.env.graph and not self._sync_is_free:
@@ -400,28 +406,14 @@ class MuscleEnv(EnvBase):
     # TorchRL
 
     def _make_specs(self) -> None:
-        shape, device = self.batch_size, self.device
-
-        def of(size: int) -> torch.Size:
-            return torch.Size((*shape, size))
-
-        flag = {"n": 1, "shape": of(1), "dtype": torch.bool, "device": device}
-        self.observation_spec = Composite(
-            observation=Unbounded(of(self.observation_size), device=device), shape=shape, device=device
-        )
-        low, high = (bound.expand(of(self.action_size)) for bound in (self.actions.low, self.actions.high))
-        self.action_spec = Bounded(low, high, of(self.action_size), device=device)
-        self.reward_spec = Unbounded(of(1), device=device)
-        self.done_spec = Composite(
-            done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device
-        )
+        specs = Specs.of(self.num_envs, self.observation_size, self.actions.low, self.actions.high, self.device)  # type: ignore[arg-type]
+        self.observation_spec, self.action_spec, self.reward_spec, self.done_spec = specs
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDict:
         chosen = None if tensordict is None else tensordict.get("_reset", None)
         observation = self.begin() if chosen is None else self.restart(chosen.view(self.num_envs))
         running = torch.zeros(*self.batch_size, 1, dtype=torch.bool, device=self.device)
-        flags = dict.fromkeys(("done", "terminated", "truncated"), running)
-        return self._packed(observation=observation, **flags)
+        return self._packed(observation=observation, **dict.fromkeys(("done", "terminated", "truncated"), running))
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         step = self.advance(tensordict["action"])

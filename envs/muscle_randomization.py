@@ -3,17 +3,19 @@
 In the published system both are adjustable, separately for upper and lower limbs (MuscleMimic, arXiv 2603.25544, 5.1;
 jumps are learned with five times the strength). Each environment has one factor per group or muscle; the factors of
 overlapping groups multiply. Evaluation uses the middle of each range: [5, 5] makes a stronger body, and [0.8, 1.2] the
-body of the model.
+body of the model. Deficits are further factors of the strength.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from muscle_torch.config import RandomizationConfig
+from muscle_torch.config import Config, RandomizationConfig
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.deficits import Deficit, deficits
 from muscle_torch.errors import InputError, nearest
 from muscle_torch.physics import Physics
 
@@ -32,9 +34,19 @@ class MuscleRandomization:
 
     Attributes:
         factors: Quantity -> (W, nu), 1 for motors; configured quantities only.
+        strength: Strength of each muscle over that of the model, (W, muscles), on the device; changed in place.
     """
 
-    def __init__(self, config: RandomizationConfig, embodiment: Embodiment, num_envs: int, seed: int, middle: bool):
+    def __init__(
+        self,
+        config: RandomizationConfig,
+        embodiment: Embodiment,
+        num_envs: int,
+        seed: int,
+        middle: bool,
+        deficit: Any = None,
+        device: torch.device | str = "cpu",
+    ):
         """Draw the factors.
 
         Args:
@@ -43,6 +55,8 @@ class MuscleRandomization:
             num_envs: Number of environments W.
             seed: Of the draw.
             middle: Use the middle of each range instead of drawing.
+            deficit: The key `deficit`; see `muscle_torch.embodiments.deficits`.
+            device: Device of `strength`.
 
         Raises:
             InputError: A range is invalid, or the body has no such muscle or group.
@@ -55,7 +69,19 @@ class MuscleRandomization:
             ranges = getattr(config, quantity)
             if ranges:
                 self.factors[quantity] = self._draw(quantity, ranges, num_envs, None if middle else generator)
+        # Last, so that a deficit does not change what the randomization draws.
+        for one in deficits(deficit, embodiment):
+            self._weaken(one, num_envs, None if middle else generator)
+        self.strength = torch.ones(num_envs, len(embodiment.muscle_ids), device=device)
+        self._update_strength()
         self._configured: Tensor | None = None  # configured strength, before `set_strength`
+
+    @classmethod
+    def of(
+        cls, config: Config, embodiment: Embodiment, num_envs: int, device: torch.device, middle: bool
+    ) -> "MuscleRandomization":
+        """Draw the factors of a config, of its randomization and its deficit; see `__init__`."""
+        return cls(config.randomization, embodiment, num_envs, config.seed, middle, config.deficit, device)
 
     def set_strength(self, factor: Tensor, physics: Physics) -> None:
         """Multiply the configured strength of all muscles by a factor per environment, (W,), and update the physics."""
@@ -67,6 +93,7 @@ class MuscleRandomization:
         scaled[:, torch.from_numpy(self._embodiment.muscle_ids)] = factor.double().cpu().unsqueeze(1)
         self.factors["strength"] = self._configured * scaled
         self.apply(physics)
+        self._update_strength()
 
     def apply(self, physics: Physics) -> None:
         """Write the values of the model times the factors into the physics."""
@@ -101,6 +128,11 @@ class MuscleRandomization:
             return
         self.factors = {quantity: factor.clone() for quantity, factor in state.items()}
         self.apply(physics)
+        self._update_strength()
+
+    def _update_strength(self) -> None:
+        if "strength" in self.factors:
+            self.strength.copy_(self.factors["strength"][:, torch.from_numpy(self._embodiment.muscle_ids)])
 
     def _columns(self, field: str, column: int) -> Tensor:
         """Return the column to scale, (1, nu, 1): the next one if the force is negative, as MuJoCo then reads that."""
@@ -114,11 +146,14 @@ class MuscleRandomization:
         factor = torch.ones(num_envs, self._embodiment.model.nu, dtype=torch.float64)
         for group, limits in ranges.items():
             low, high = _limits(f"randomization.{quantity}.{group}", limits)
-            fraction = torch.full((num_envs, 1), 0.5, dtype=torch.float64)
-            if generator is not None:
-                fraction = torch.rand(num_envs, 1, dtype=torch.float64, generator=generator)
-            factor[:, self._members(quantity, group)] *= low + fraction * (high - low)
+            factor[:, self._members(quantity, group)] *= _uniform(low, high, num_envs, generator)
         return factor
+
+    def _weaken(self, deficit: Deficit, num_envs: int, generator: torch.Generator | None) -> None:
+        healthy = torch.ones(num_envs, self._embodiment.model.nu, dtype=torch.float64)
+        factor = self.factors.setdefault("strength", healthy)
+        muscles = torch.from_numpy(self._embodiment.resolve("actuator", deficit.muscles))
+        factor[:, muscles] *= _uniform(deficit.lowest, deficit.highest, num_envs, generator)
 
     def _members(self, quantity: str, group: str) -> Tensor:
         """Return the actuator ids of a group, or of a single muscle."""
@@ -131,6 +166,14 @@ class MuscleRandomization:
             )
         names = known[group]
         return torch.from_numpy(body.resolve("actuator", names))
+
+
+def _uniform(low: float, high: float, count: int, generator: torch.Generator | None) -> Tensor:
+    """Draw uniformly from [low, high], (count, 1); without a generator return the middle."""
+    fraction = torch.full((count, 1), 0.5, dtype=torch.float64)
+    if generator is not None:
+        fraction = torch.rand(count, 1, dtype=torch.float64, generator=generator)
+    return low + fraction * (high - low)
 
 
 def _limits(where: str, limits: Sequence[float]) -> tuple[float, float]:

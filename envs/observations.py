@@ -66,6 +66,11 @@ def joint_torque(state: State) -> Tensor:
     return state.read("qfrc_actuator")[:, state.body.joint_qvel]
 
 
+def metabolic(state: State) -> Tensor:
+    """Return the metabolic proxy of all muscles over their mass, as the penalty `metabolic`, (W, 1)."""
+    return state.metabolic.unsqueeze(1)
+
+
 def last_site(state: State) -> Tensor:
     """Return the world position of the last tracked site, which is an arm's wrist or hand [m], (W, 3)."""
     return state.site_pos[:, -1]
@@ -74,6 +79,45 @@ def last_site(state: State) -> Tensor:
 def zeros(state: State) -> Tensor:
     """Return a constant 0 for each muscle, as in the published mouse task, (W, muscles)."""
     return state.action.new_zeros(len(state.action), len(state.body.muscle_range))
+
+
+def muscle_strength(state: State) -> Tensor:
+    """Return the mean strength factor of each leg muscle group, right then left, 1 if healthy, (W, groups).
+
+    Groups are those of `muscle_torch.embodiments.deficits` that the body has.
+    """
+    assert state.strength is not None, "the environment provides it"
+    return state.strength @ state.body.strength_groups
+
+
+def device_angle(state: State) -> Tensor:
+    """Return the angles of the exoskeleton's joints, as its encoders measure them [rad], (W, motors)."""
+    return state.qpos[:, state.body.device_qpos]
+
+
+def device_velocity(state: State) -> Tensor:
+    """Return the angular velocities of the exoskeleton's joints [rad/s], (W, motors)."""
+    return state.qvel[:, state.body.device_qvel]
+
+
+def device_torque(state: State) -> Tensor:
+    """Return the torques of the exoskeleton at the end of the last control step, per body mass [N m/kg], (W, motors).
+
+    0 after a reset.
+    """
+    assert state.device_torque is not None and state.body.device is not None, "checked when the terms are resolved"
+    return state.device_torque / state.body.device.body_mass
+
+
+def trunk_pitch(state: State) -> Tensor:
+    """Return forward pitch [rad] and pitch rate [rad/s] of the root, as an inertial sensor measures them, (W, 2).
+
+    The root's axes are those of the human bodies: x to the left or right, -y forward, z up.
+    """
+    w, x, y, z = state.qpos[:, 3:7].unbind(1)
+    # The world's vertical in root axes, (2 (x z - w y), 2 (y z + w x), 1 - 2 (x x + y y)): forward lean raises its y.
+    pitch = torch.atan2(2 * (y * z + w * x), 1 - 2 * (x * x + y * y))
+    return torch.stack((pitch, state.qvel[:, 3]), dim=1)
 
 
 def previous_action(state: State) -> Tensor:
@@ -95,12 +139,19 @@ OBSERVATIONS: dict[str, ObservationTerm] = {
     "touch": touch,
     "site_relative": site_relative,
     "joint_torque": joint_torque,
+    "metabolic": metabolic,
     "last_site": last_site,
     "zeros": zeros,
+    "muscle_strength": muscle_strength,
+    "device_angle": device_angle,
+    "device_velocity": device_velocity,
+    "device_torque": device_torque,
+    "trunk_pitch": trunk_pitch,
     "previous_action": previous_action,
     "fatigue": fatigue,
 }
-NEED_ROOT = frozenset({"root_pos", "root_vel"})
+NEED_ROOT = frozenset({"root_pos", "root_vel", "trunk_pitch"})
+NEED_DEVICE = frozenset({"device_angle", "device_velocity", "device_torque"})
 
 
 class Observer:
@@ -161,13 +212,24 @@ def _parts(term: ObservationTerm, state: State) -> tuple[Tensor, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
+def _lacking(term: str, body: ModelIndices) -> str | None:
+    """Return what a term needs and the body lacks, or None."""
+    if term in NEED_ROOT and not body.has_root:
+        return "a free root joint"
+    if term in NEED_DEVICE and body.device is None:
+        return "an exoskeleton (exoskeleton=hip_ankle)"
+    if term == "muscle_strength" and not body.strength_groups.shape[1]:
+        return "leg muscle groups"
+    return None
+
+
 def _check(config: ObservationConfig, goal: Goal, body: ModelIndices, table: Mapping[str, ObservationTerm]) -> None:
     if not config.terms:
         raise InputError(f"observation.terms is empty: choose from {', '.join(table)}")
     for name in config.terms:
         if name not in table:
             raise InputError(f"unknown observation term {name!r}{nearest(name, list(table))}")
-        lacking = "a free root joint" if name in NEED_ROOT and not body.has_root else goal.missing(name)
+        lacking = _lacking(name, body) or goal.missing(name)
         if lacking:
             raise InputError(f"observation term {name!r} needs {lacking}, which {body.name} lacks: leave it out")
         if config.terms.count(name) > 1:

@@ -60,7 +60,7 @@ class PartnerEnv:
             InputError: The environment lacks a term that the partner observes.
         """
         self._env, self._partner = env, partner
-        sizes = [len(space.actuators) for name, space in env.actions.spaces.items() if name in learner]
+        sizes = [space.num_commands for name, space in env.actions.spaces.items() if name in learner]
         self._commands = slice(0, sum(sizes))
         self._partner_commands = slice(sum(sizes), env.actions.num_commands)
         env.agent = self._commands

@@ -60,6 +60,20 @@ def activation_energy(state: State) -> Tensor:
     return state.read("act").square().mean(dim=1)
 
 
+def metabolic(state: State) -> Tensor:
+    """Return the metabolic proxy of all muscles over their mass, (W,): 0 at rest, 1 if all are fully active and still.
+
+    Each muscle contributes mass * (activation^2 + positive power over F0 times maximal velocity).
+    """
+    return state.metabolic
+
+
+def alive(state: State) -> Tensor:
+    """Return 1 for every control step, which rewards survival, (W,)."""
+    return state.action.new_ones(len(state.action))
+
+
+REWARDS: dict[str, RewardTerm] = {"alive": alive}
 PENALTIES: dict[str, Term] = {
     "action_out_of_bounds": action_out_of_bounds,
     "joint_acc": joint_acc,
@@ -69,6 +83,7 @@ PENALTIES: dict[str, Term] = {
     "excitation": excitation,
     "power": power,
     "activation_energy": activation_energy,
+    "metabolic": metabolic,
 }
 NEED_PREVIOUS_QVEL = frozenset({"joint_acc"})
 
@@ -86,17 +101,18 @@ class Reward:
 
         Args:
             config: Weights, coefficients and sharpness.
-            goal: Provides the reward terms.
+            goal: Provides reward terms beside those of the body.
             device: Device of the weights.
 
         Raises:
             InputError: A term does not exist, or the body lacks what it reads.
         """
-        _check(config, goal)
+        table = REWARDS | dict(goal.rewards)
+        _check(config, goal, table)
         self._config, self._goal = config, goal
         self.weights = {name: float(w) for name, w in config.weights.items() if w}
         self.penalties = {name: float(c) for name, c in config.penalties.items() if c}
-        self._terms = {name: goal.rewards[name] for name in self.weights}
+        self._terms = {name: table[name] for name in self.weights}
         self._weights = torch.tensor(list(self.weights.values()), device=device)
 
     @property
@@ -127,12 +143,15 @@ class Reward:
         self._weights[list(self.weights).index(name)] = weight
 
     def unweighted_terms(self, state: State) -> dict[str, Tensor]:
-        """Return the terms with zero weight, and `activation_energy`, for evaluation, each (W,)."""
+        """Return the goal's terms with zero weight and measures of effort, for evaluation, each (W,)."""
         goal = self._goal
         terms = {n: t for n, t in goal.rewards.items() if n not in self.weights and goal.missing(n) is None}
         values = self._values(state, terms).unbind(1) if terms else ()
         named = {f"reward/{name}": value for name, value in zip(terms, values, strict=True)}
-        return named | {"activation_energy": activation_energy(state)}
+        named |= {"activation_energy": activation_energy(state), "metabolic": state.metabolic}
+        if state.device_torque is not None:
+            named["device_torque"] = state.device_torque.abs().mean(dim=1)
+        return named
 
     def _values(self, state: State, terms: Mapping[str, RewardTerm]) -> Tensor:
         """Return the values of terms, (W, terms)."""
@@ -163,12 +182,12 @@ class Reward:
         return total if self._config.signed else total.clamp(min=0.0)
 
 
-def _check(config: RewardConfig, goal: Goal) -> None:
+def _check(config: RewardConfig, goal: Goal, table: Mapping[str, RewardTerm]) -> None:
     for name in (*config.weights, *config.sharpness):
-        if name not in goal.rewards:
-            raise InputError(f"unknown reward term {name!r}{nearest(name, list(goal.rewards))}")
+        if name not in table:
+            raise InputError(f"unknown reward term {name!r}{nearest(name, list(table))}")
     for name in config.sharpness:
-        if not isinstance(goal.rewards[name], Tracking):
+        if not isinstance(table[name], Tracking):
             raise InputError(f"reward.sharpness.{name}: {name!r} is no exponential term: leave it out")
     for name in config.penalties:
         if name not in PENALTIES:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from muscle_torch.biomechanics.metabolic import metabolic_proxy
 from muscle_torch.motion import site_velocity
 
 from .model_indices import ModelIndices
@@ -32,6 +33,8 @@ class State:
         previous_action: Commands of the previous control step, (W, commands).
         previous_qvel: Velocity before this control step, (W, nv); stored only if a penalty needs it.
         quantities: Observed muscle quantities, keys of `MUSCLE_FIELDS`.
+        strength: Strength of each muscle over that of the model, (W, muscles).
+        device_torque: Torque of each motor of the exoskeleton [N m], (W, motors); None without one.
     """
 
     body: ModelIndices
@@ -40,6 +43,8 @@ class State:
     previous_action: Tensor
     previous_qvel: Tensor | None = None
     quantities: tuple[str, ...] = ()
+    strength: Tensor | None = None
+    device_torque: Tensor | None = None
 
     @cached_property
     def qpos(self) -> Tensor:
@@ -74,6 +79,13 @@ class State:
         Frames are mixed as in the published system; see `muscle_torch.motion.relative_sites`.
         """
         return self._relative[2]
+
+    @cached_property
+    def metabolic(self) -> Tensor:
+        """Metabolic proxy of all muscles over their mass, (W,): 0 at rest, 1 if all are fully active and still."""
+        force, velocity, sizes = self.read("actuator_force"), self.read("actuator_velocity"), self.body.muscle_sizes
+        proxy = metabolic_proxy(self.read("act"), force, velocity, sizes)
+        return proxy.sum(dim=1) / sizes.mass.sum().clamp(min=1e-12)
 
     @cached_property
     def _relative(self) -> tuple[Tensor, Tensor, Tensor]:

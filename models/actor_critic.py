@@ -42,7 +42,7 @@ class NetworkPolicy(nn.Module):
         actor: TensorDictModule from `observation` (..., D) to `loc` and `scale`, the distribution's parameters, and
             `action`, its mode, which `env.rollout(steps, policy.actor)` applies.
         critic: TensorDictModule from `observation` (..., D) to `state_value` (..., 1).
-        normalizer: Running statistics of the observations, shared by both networks.
+        normalizer: Running statistics of the observations, shared by both networks unless `normalize_critic` is false.
         spec: Plain data from which `build_policy` makes a policy of the same shape.
     """
 
@@ -76,7 +76,7 @@ class NetworkPolicy(nn.Module):
         actor = self.actor_network(observation_size, action_size, make_exploration(action_size, exploration_spec))
         value = self.trunk("critic", observation_size, self.options.critic_hidden or self.options.hidden, 1)
         self.actor = TensorDictModule(actor, in_keys=["observation"], out_keys=[*self.actor_keys()])
-        critic = nn.Sequential(self.normalizer, value)
+        critic = nn.Sequential(self.normalizer, value) if self.options.normalize_critic else value
         self.critic = TensorDictModule(critic, in_keys=["observation"], out_keys=["state_value"])
 
     @property

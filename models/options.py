@@ -42,6 +42,7 @@ class MLPOptions:
     layernorm_epsilon: float = key(1e-5, "added to the variance in every LayerNorm; 0: no LayerNorm")
     normalizer_epsilon: float = key(1e-4, "added to the variance when observations are normalized (published: 1e-8)")
     normalizer_clip: float = key(10.0, "bound of the normalized observations; 0: no clipping (published)")
+    normalize_critic: bool = key(True, "whether the critic's observations are normalized too (KINESIS: false)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,13 +30,10 @@ from muscle_torch.biomechanics.inverse_dynamics import inverse_dynamics
 from muscle_torch.biomechanics.muscle_activity import (
     activity_of_motion,
     activity_tables,
-    energy_rate,
     extract_synergies,
-    metabolic_power,
     sufficient_synergies,
     vaf_by_rank,
 )
-from muscle_torch.biomechanics.muscle_mechanics import optimal_length, peak_force
 from muscle_torch.biomechanics.recordings import read_series, write_series
 from muscle_torch.biomechanics.reference_curves import read_reference
 from muscle_torch.biomechanics.series import TimeSeries, low_pass
@@ -215,18 +212,6 @@ def test_planted_synergies_are_detected():
         extract_synergies(activity - 1.0, 2)
     with pytest.raises(InputError, match="7 synergies of 6 muscles"):
         extract_synergies(activity, 7)
-
-
-def test_metabolic_power_by_hand(body):
-    """Still and fully active, a muscle burns 0.054 F0 vmax; it burns most while it shortens."""
-    assert energy_rate(np.array(0.0)) == pytest.approx(0.054)
-    assert energy_rate(np.array(0.3)) > energy_rate(np.array(0.0)) > energy_rate(np.array(-0.1))
-    index = body.actuator_names.index("soleus_r")
-    activations = np.zeros((1, body.model.nu))
-    activations[0, index] = 1.0
-    power = metabolic_power(body, activations, np.zeros_like(activations))
-    fastest = optimal_length(body.model, index)[0] * body.model.actuator_gainprm[index, 6]
-    assert power.sum() == pytest.approx(0.054 * peak_force(body.model, index) * fastest)
 
 
 def test_the_command_analyses_a_clip(tmp_path, capsys):

@@ -5,7 +5,7 @@ from commands import script
 from torch.utils.tensorboard import SummaryWriter
 
 from muscle_torch.errors import InputError
-from muscle_torch.tools.curves import curve
+from muscle_torch.tools.curves import axis_label, curve, with_gaps
 
 
 def a_run(folder, times, values):
@@ -31,7 +31,17 @@ def test_misspelled_scalars_suggest_the_nearest(tmp_path):
 def test_the_command_draws_and_tabulates(tmp_path, capsys):
     runs = [a_run(tmp_path / name, [0, 60], [0.1, 0.02]) for name in ("a", "b")]
     main = script("tools/curves.py").main
-    assert main([f"runs=[{runs[0]},{runs[1]}]", "scale=1000", f"output={tmp_path}/c.png"]) == 0
+    assert main([f"runs=[{runs[0]},{runs[1]}]", "tag=err/site_abs", "scale=1000", f"output={tmp_path}/c.png"]) == 0
     assert "least 20" in capsys.readouterr().out and (tmp_path / "c.png").stat().st_size > 5000
     with pytest.raises(InputError, match="labels="):
         main([f"runs=[{runs[0]}]", "labels=[x,y]", f"output={tmp_path}/d.png"])
+
+
+def test_a_pause_is_a_gap_in_the_line():
+    assert with_gaps([3.0, 2.0, 1.0], [0.0, 0.5, 0.5]) == pytest.approx([3.0, 2.0, float("nan"), 1.0], nan_ok=True)
+    assert with_gaps([3.0], [0.0]) == [3.0]
+
+
+def test_the_axis_shows_the_unit():
+    assert axis_label("err/site_abs_mm", "") == "site abs [mm]"
+    assert axis_label("ppo/kl", "") == "kl" and axis_label("err/site_abs", "m") == "site abs [m]"

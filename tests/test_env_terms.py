@@ -185,6 +185,7 @@ def test_penalties_by_hand():
         action=action,
         previous_action=before,
         qvel=torch.tensor([[0.2], [1.0]]),
+        metabolic=torch.tensor([0.1, 0.3]),  # tests/test_metabolic.py
         previous_qvel=torch.tensor([[0.1], [1.0]]),
         read=fields.__getitem__,
     )
@@ -197,6 +198,7 @@ def test_penalties_by_hand():
         "excitation": [1.0, 0.5],
         "power": [0.2 * 3.0, 50.0],  # the second is 400 W
         "activation_energy": [(0.25 + 0.01) / 2, 0.5],
+        "metabolic": [0.1, 0.3],
     }
     assert set(expected) == set(PENALTIES)
     for name, value in expected.items():

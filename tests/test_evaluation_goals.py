@@ -56,6 +56,12 @@ class HoldAngle:
 
     markers = ghost
 
+    groups = ("all",)
+    group = torch.zeros(3, dtype=torch.long)
+
+    def outcome(self):
+        return {}
+
     def _error(self):
         return (self.physics.field("qpos")[:, 0] - self.rest - self.target).abs()
 

@@ -45,7 +45,13 @@ def test_help_shows_what_the_task_uses_and_what_can_be_chosen(words, task):
     names = [line.strip().split("=")[0] for line in done.stdout.splitlines() if line.startswith("  ") and "=" in line]
     assert names[: names.index("policy")] == list(IMPORTANT[: IMPORTANT.index("policy")])
     choices = done.stdout.split("Choices for")[1]
-    for word in ("bimanual fullbody mouse_reach toy_arm", "paper release", "mean_site_deviation", "qpos", "joint_pos"):
+    for word in (
+        "bimanual fullbody legs legs_abs legs_back mouse_reach toy_arm",
+        "paper release",
+        "mean_site_deviation",
+        "qpos",
+        "joint_pos",
+    ):
         assert word in choices, word
     groups, motion = ("elbow forearm", "wave") if task == "bimanual" else ("all", "swing")
     assert groups in choices and f"motions of {task}: all" in choices and motion in choices

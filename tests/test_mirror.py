@@ -154,9 +154,22 @@ def test_the_arms_are_mirror_images():
         assert mirror_findings(make_embodiment("bimanual", fingers=fingers)) == []
 
 
-def test_the_full_body_has_one_muscle_on_the_wrong_side():
+def test_the_legs_are_mirror_images():
+    assert mirror_findings(make_embodiment("legs")) == []
+
+
+def test_the_muscles_of_the_abdomen_are_stronger_on_the_right():
+    pytest.importorskip("myo_sim")
+    body = make_embodiment("legs_abs")
+    findings = mirror_findings(body)
+    assert all(f.kind == "force" and f.right > f.left and known(body, f) for f in findings)
+    assert {f.name for f in findings} == {"ercspn_r", "intobl_r", "extobl_r"}
+
+
+@pytest.mark.parametrize("name", ["fullbody", "legs_back"])
+def test_the_full_body_has_one_muscle_on_the_wrong_side(name):
     """A left back muscle of musclemimic-models 1.0.6 runs along the right side: all its sites are the right one's."""
-    body = make_embodiment("fullbody")
+    body = make_embodiment(name)
     findings = mirror_findings(body)
     assert {f.name for f in findings} == {"LTpT_T12_r"} and all(known(body, f) for f in findings)
     assert {"length", "moment_arm", "sign"} <= {f.kind for f in findings}

@@ -9,7 +9,8 @@ import torch
 from env_cases import half_excited, small_env
 from physics_cases import everyone, random_ctrl, random_states
 
-from muscle_torch.biomechanics.muscle_activity import metabolic_power, muscle_velocities
+from muscle_torch.biomechanics.metabolic import minetti_power
+from muscle_torch.biomechanics.muscle_activity import muscle_states
 from muscle_torch.biomechanics.muscle_checks import check_muscles
 from muscle_torch.embodiments import Embodiment, make_embodiment, similarity
 from muscle_torch.embodiments.mirror import mirror_findings
@@ -96,8 +97,8 @@ def test_tables_of_muscles_have_no_column_for_a_motor(plain, driven):
     checks = [check_muscles(body, points=11) for body in (plain, driven)]
     assert repr(checks[0].rows) == repr(checks[1].rows)  # they hold NaN: no pairs to compare
     qpos, qvel = np.full((3, 1), 0.5), np.ones((3, 1))
-    speeds = [muscle_velocities(body, qpos, qvel) for body in (plain, driven)]
-    powers = [metabolic_power(body, np.ones((3, 2)), speeds[0]) for body in (plain, driven)]
+    speeds = [muscle_states(body, qpos, qvel)[1] for body in (plain, driven)]
+    powers = [minetti_power(body, np.ones((3, 2)), speeds[0]) for body in (plain, driven)]
     assert np.array_equal(*speeds) and np.array_equal(*powers) and powers[0].shape == (3, 2)
 
 

@@ -14,6 +14,8 @@ from muscle_torch.errors import InputError
 from muscle_torch.evaluation import PolicyController, Trajectory, ZeroController, play
 from muscle_torch.models import make_policy
 from muscle_torch.rendering import scene, video
+from muscle_torch.rendering.colors import BACKGROUND
+from muscle_torch.rendering.ribcage import visible_faces
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,14 @@ def _reddish(image: np.ndarray) -> int:
     return int(((image[..., 0] - image[..., 1] > 60) & (image[..., 0] - image[..., 2] > 60)).sum())
 
 
-def _bluish(image: np.ndarray) -> int:
+def _greenish(image: np.ndarray) -> int:
     image = image.astype(int)
-    return int((image[..., 2] - image[..., 0] > 60).sum())
+    return int(((image[..., 1] - image[..., 0] > 60) & (image[..., 1] - image[..., 2] > 10)).sum())
+
+
+def _purplish(image: np.ndarray) -> np.ndarray:
+    image = image.astype(int)
+    return (image[..., 0] - image[..., 1] > 60) & (image[..., 2] - image[..., 1] > 30)
 
 
 def test_the_body_is_in_the_picture_and_moves(renderer):
@@ -46,41 +53,33 @@ def test_the_body_is_in_the_picture_and_moves(renderer):
     assert np.array_equal(renderer.draw(np.array([0.0])), straight)
 
 
-def test_muscles_redden_with_activation_and_the_ghost_is_blue(renderer):
+def test_active_muscles_are_orange_and_the_ghost_is_green(renderer):
     pose = np.array([1.0])
     relaxed, active = (renderer.draw(pose, activation=np.full(2, level)) for level in (0.0, 1.0))
     assert _reddish(active) > _reddish(relaxed) + 20
     ghost = renderer.draw(pose, reference=np.array([0.3]))
-    assert _bluish(ghost) > _bluish(renderer.draw(pose)) + 50
+    assert _greenish(ghost) > _greenish(renderer.draw(pose)) + 50
 
 
 def test_landmarks_are_spheres_where_they_were_recorded(renderer):
-    """Two points half a metre apart: two orange spots, of the same size, none without landmarks."""
-
-    def orange(image):
-        image = image.astype(int)
-        return (image[..., 0] > 180) & (image[..., 1] > 120) & (image[..., 2] < 30)
+    """Two points half a metre apart: two purple spots, of the same size, none without landmarks."""
 
     pose = np.array([1.0])
     renderer.aim(pose[None])
     points = np.array([[0.14, -0.03, 1.33], [0.14, 0.03, 0.79]])
-    one, two = (orange(renderer.draw(pose, landmarks=points[:count])) for count in (1, 2))
-    assert not orange(renderer.draw(pose)).any() and one.sum() > 3
+    one, two = (_purplish(renderer.draw(pose, landmarks=points[:count])) for count in (1, 2))
+    assert not _purplish(renderer.draw(pose)).any() and one.sum() > 3
     assert two[one].all() and two.sum() == pytest.approx(2 * one.sum(), rel=0.5)
 
 
 def test_the_camera_holds_landmarks_far_from_the_body(renderer):
     """A point a metre beside the arm is in the picture, whole, once the camera was aimed at it too."""
 
-    def orange(image):
-        image = image.astype(int)
-        return (image[..., 0] > 180) & (image[..., 1] > 120) & (image[..., 2] < 30)
-
     pose, away = np.array([1.0]), np.array([[1.2, 0.0, 1.0]])
     renderer.aim([pose])
-    assert not orange(renderer.draw(pose, landmarks=away)).any()
+    assert not _purplish(renderer.draw(pose, landmarks=away)).any()
     renderer.aim([pose], landmarks=[away])
-    spot = orange(renderer.draw(pose, landmarks=away))
+    spot = _purplish(renderer.draw(pose, landmarks=away))
     assert spot.sum() > 3 and not spot[:, [0, -1]].any() and not spot[[0, -1]].any()
 
 
@@ -108,22 +107,51 @@ def test_video_has_the_requested_length_size_and_rate(tmp_path, renderer):
 
 
 def test_a_grid_shows_all_motions_at_once(tmp_path, renderer):
-    """Three motions in a 2 x 2 grid; short ones wait, the fourth cell stays white."""
-    lengths = (101, 51, 21)
+    """Five motions in a 2 x 3 grid at one scale; short ones wait, and the sixth cell is empty."""
+    lengths = (101, 51, 51, 21, 21)
     played = [Trajectory(f"bend {n}", np.linspace(0, 2, n)[:, None], 100.0) for n in lengths]
     output = tmp_path / "grid.mp4"
-    video.render(make_embodiment("toy_arm"), played, output, width=320, height=240, fps=20, grid=True)
+    video.render(make_embodiment("toy_arm"), played, output, width=160, height=120, fps=20, grid=True)
     assert imageio_ffmpeg.count_frames_and_secs(str(output))[0] == 21
     frames = imageio_ffmpeg.read_frames(str(output))
-    assert next(frames)["size"] == (320, 240)
-    last = np.frombuffer(list(frames)[-1], np.uint8).reshape(240, 320, 3)
-    assert (last[120:, 160:] > 245).all()  # nothing to show there
-    drawn = last.reshape(2, 120, 2, 160, 3).astype(int)
-    for row, column in ((0, 0), (0, 1), (1, 0)):
+    assert next(frames)["size"] == (480, 240)
+    last = np.frombuffer(list(frames)[-1], np.uint8).reshape(240, 480, 3)
+    assert (np.abs(last[120:, 320:].astype(int) - BACKGROUND) < 8).all()  # nothing to show there
+    drawn = last.reshape(2, 120, 3, 160, 3).astype(int)
+    for row, column in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
         assert drawn[row, :, column].std() > 5
-    assert np.abs(drawn[0, :90, 0] - drawn[0, :90, 1]).mean() < 2  # both wait, or stand, on the same last pose
-    with pytest.raises(InputError, match="width="):
-        video.render(make_embodiment("toy_arm"), played, output, width=64, height=64, grid=True)
+    assert np.abs(drawn[0, :90, 0] - drawn[1, :90, 0]).mean() < 2  # all wait, or stand, on the same last pose
+    with pytest.raises(InputError, match="reduce width="):
+        video.render(make_embodiment("toy_arm"), played, output, width=4000, height=64, grid=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (8, (2, 4)), (9, (3, 3)), (10, (3, 4))]
+)
+def test_grids_leave_few_cells_empty(count, shape):
+    assert video.grid_shape(count) == shape
+
+
+def test_an_image_has_a_key_of_the_activation_colors(renderer):
+    """Without activations there is nothing to explain."""
+    with scene.SceneRenderer(renderer.embodiment, 480, 320) as large:
+        plain, keyed = (large.draw(np.zeros(1), activation=values) for values in (None, np.zeros(2)))
+    assert _reddish(keyed[-60:, -160:]) > 100 and _reddish(plain[-60:, -160:]) == 0
+
+
+def test_the_badge_on_the_sternum_is_not_drawn():
+    """It holds 15,482 of the 21,216 faces of the ribcage's mesh; ribs and sternum stay."""
+    model = make_embodiment("bimanual").whole_model
+    mesh = model.mesh("thorax").id
+    shown = visible_faces(model, mesh)
+    faces = model.mesh_face[model.mesh_faceadr[mesh] :][: len(shown)][shown]
+    vertices = model.mesh_vert[model.mesh_vertadr[mesh] :][faces.ravel()]
+    assert 5_000 < shown.sum() < len(shown) - 15_000
+    low, high = np.min(vertices, axis=0), np.max(vertices, axis=0)
+    everything = model.mesh_vert[model.mesh_vertadr[mesh] :][: model.mesh_vertnum[mesh]]
+    np.testing.assert_allclose(high[1:], everything.max(axis=0)[1:], atol=1e-6)
+    np.testing.assert_allclose(low, everything.min(axis=0), atol=1e-6)
+    assert visible_faces(model, model.mesh("humerus_r").id).all()
 
 
 @pytest.mark.parametrize("num_envs", [1, 3])

@@ -15,11 +15,13 @@ from muscle_torch.embodiments import make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import Trajectory
 from muscle_torch.motion import MotionClip
-from muscle_torch.rendering.player import Frame, Player, activation_bars, bars_html
+from muscle_torch.rendering.muscle_chart import chart_html, chart_rows
+from muscle_torch.rendering.player import Frame, Player
 
 pytest.importorskip("viser")
 
-from muscle_torch.rendering.viewer import BodyScene, Viewer, body_meshes, muscle_segments
+from muscle_torch.rendering.body_scene import BodyScene, body_meshes, muscle_segments, segment_colors
+from muscle_torch.rendering.viewer import BrowserPage, Viewer
 
 ARM = make_embodiment("toy_arm")
 NAMES = ("flexor", "extensor")
@@ -44,6 +46,12 @@ def viewer(player):
     made = Viewer(player, ARM, port=8377)
     yield made
     made.close()
+
+
+@pytest.fixture
+def page(viewer):
+    """A page without a browser: what all pages share."""
+    return BrowserPage(viewer.server, viewer.player.copy(), ARM)
 
 
 class Event:
@@ -111,16 +119,23 @@ def test_motion_sources_are_created_once_and_only_if_selected():
         Player({})
 
 
-def test_every_muscle_has_one_bar_as_high_as_its_activation():
+def test_every_muscle_has_one_bar_as_long_as_its_activation():
     arms = make_embodiment("bimanual")
-    shown = np.concatenate([ids for _, ids in activation_bars(arms.groups, arms.actuator_names)])
+    rows = chart_rows(arms.groups, arms.left_right, arms.muscle_names)
+    assert list(rows) == list(arms.groups)
+    shown = [muscle for group in rows.values() for row in group for muscle in (row.left, row.right)]
     assert sorted(shown) == list(range(64))
-    bars = activation_bars({"front": ("flexor",)}, NAMES)
-    assert [(group, ids.tolist()) for group, ids in bars] == [("front", [0]), ("other", [1])]
-    html = bars_html(bars, NAMES, np.array([0.25, 1.7]))
-    assert 'title="flexor 0.25"' in html and "height:25%" in html
-    assert 'title="extensor 1.00"' in html and "height:100%" in html
-    assert "height:0%" in bars_html(bars, NAMES, None)
+    row = next(row for row in rows["elbow"] if row.label == "BIClong")
+    assert [arms.muscle_names[muscle] for muscle in (row.left, row.right)] == ["BIClong_left", "BIClong"]
+    single = chart_rows({"front": ("flexor",)}, (), NAMES)
+    assert {group: [(row.label, row.left, row.right) for row in rows] for group, rows in single.items()} == {
+        "front": [("flexor", None, 0)],
+        "other": [("extensor", None, 1)],
+    }
+    html = chart_html([*single["front"], *single["other"]], NAMES, np.array([0.25, 1.7]))
+    assert 'title="flexor 0.25"' in html and "width:25%" in html
+    assert 'title="extensor 1.00"' in html and "width:100%" in html
+    assert "width:0%" in chart_html(single["front"], NAMES, None)
 
 
 def test_the_drawn_body_is_the_models():
@@ -155,58 +170,94 @@ def test_the_page_shows_bones_that_are_not_simulated(viewer):
     assert np.allclose(scene.bodies[hand].position, data.xpos[hand], atol=1e-6)
 
 
-def test_muscles_are_drawn_along_their_paths_and_redden():
+def test_muscles_are_drawn_along_their_paths_in_the_color_of_their_activation():
     model, data = ARM.model, mujoco.MjData(ARM.model)
     data.qpos[:] = 1.0
     mujoco.mj_forward(model, data)
     owner = np.array([0, 1])
-    points, colors = muscle_segments(model, data, owner, np.array([1.0, 0.0]))
+    points, muscle = muscle_segments(model, data, owner)
+    colors = segment_colors(muscle, np.array([1.0, 0.0]))
     lengths = np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
     assert lengths[0] == pytest.approx(data.ten_length[0], rel=1e-5)  # the flexor is one straight line
     # the extensor bends around the elbow: chords are shorter than the arc, by little
     assert data.ten_length[1] * 0.95 < lengths[1:].sum() < data.ten_length[1]
-    assert colors[0, 0, 0] > 250 and colors[0, 0, 1] < 5 and colors[1, 0, 0] < 60
-    assert points.shape == muscle_segments(model, data, owner, None)[0].shape
+    assert muscle[0] == 0 and (muscle[1 : 1 + np.sum(lengths > 0) - 1] == 1).all() and muscle[-1] == -1
+    assert colors[0, 0, 0] > 250 and colors[0, 0, 2] < 5  # orange
+    assert colors[1, 0, 2] > colors[1, 0, 0]  # blue, as all are without activations
+    np.testing.assert_array_equal(segment_colors(muscle, None)[0], colors[1])
 
 
-def test_the_scene_follows_the_player(viewer):
+def test_the_scene_follows_the_player(page, viewer):
     hand = ARM.model.body("hand").id
-    viewer.player.playing = False
-    viewer.player.seek(0.5)
-    viewer.refresh()
+    page.player.playing = False
+    page.player.seek(0.5)
+    page.refresh()
     data = mujoco.MjData(ARM.model)
     data.qpos[:] = 0.5
     mujoco.mj_kinematics(ARM.model, data)
-    assert np.allclose(viewer.scene.bodies[hand].position, data.xpos[hand], atol=1e-6)
+    assert np.allclose(page.scene.bodies[hand].position, data.xpos[hand], atol=1e-6)
     data.qpos[:] = 0.8
     mujoco.mj_kinematics(ARM.model, data)
-    assert viewer.scene.ghosts[hand].visible
-    assert np.allclose(viewer.scene.ghosts[hand].position, data.xpos[hand], atol=1e-6)
-    assert "flexor 0.50" in viewer.bars.content and viewer.slider.value == 0.5
+    assert page.scene.ghosts[hand].visible
+    assert np.allclose(page.scene.ghosts[hand].position, data.xpos[hand], atol=1e-6)
+    assert "flexor 0.50" in page.chart.content and page.slider.value == 0.5
     assert urllib.request.urlopen(viewer.url, timeout=10).status == 200
 
 
-def test_the_controls_move_the_player(viewer):
+def test_the_controls_move_the_player(page):
     event = Event()
-    viewer.clip.value = "long"
-    viewer._user_callback(lambda: viewer._choose_clip(viewer.clip.value))(event)
-    assert viewer.player.trajectory.name == "long" and viewer.slider.max == 3.0
-    viewer._user_callback(viewer._toggle)(event)
-    assert not viewer.player.playing and viewer.play.label == "play"
-    viewer.ghost.value = False
-    viewer._user_callback(lambda: None)(event)
-    viewer.tick(0.1)
-    assert not any(handle.visible for handle in viewer.scene.ghosts.values())
-    viewer._user_callback(lambda: viewer._choose_source("nobody"))(event)
+    page.clip.value = "long"
+    page._user_callback(lambda: page._choose_clip(page.clip.value))(event)
+    assert page.player.trajectory.name == "long" and page.slider.max == 3.0
+    page._user_callback(page._toggle)(event)
+    assert not page.player.playing and page.play.label == "play"
+    page.ghost.value = False
+    page._user_callback(lambda: None)(event)
+    page.tick(0.1)
+    assert not any(handle.visible for handle in page.scene.ghosts.values())
+    page.highlight.value = "extensor"
+    page._user_callback(lambda: None)(event)
+    page.tick(0.1)
+    assert page.scene.highlighted.visible
+    drawn = np.linalg.norm(np.diff(page.scene.highlighted.points, axis=1)[:, 0], axis=1).sum()
+    assert drawn == pytest.approx(page.scene._data.ten_length[1], rel=0.05)
+    page._user_callback(lambda: page._choose_source("nobody"))(event)
     assert "nobody" in event.messages[0]  # shown in the browser; the page stays usable
-    viewer.tick(0.1)
+    page.tick(0.1)
+
+
+def test_pages_play_independently(viewer, player):
+    """Each page starts at the beginning, playing, whatever another one does."""
+    another = Viewer(player, ARM, port=8378)
+    first, second = (BrowserPage(made.server, player.copy(), ARM) for made in (viewer, another))
+    viewer.pages = {0: first, 1: second}
+    first._toggle()
+    viewer.tick(0.25)
+    assert (first.player.time, second.player.time) == (0.0, pytest.approx(0.25))
+    second.player.choose_source("alone")
+    assert first.player.source == "trained"
+    another.close()
+
+
+def test_the_camera_shows_the_whole_body_from_near():
+    """The body covers more than half of the view's height and stays inside."""
+    for name in ("toy_arm", "bimanual"):
+        scene = BodyScene(
+            Viewer(Player({"a": lambda: [trajectory("bend")]}), ARM, port=8391).server, make_embodiment(name)
+        )
+        position, target = scene.look()
+        points, forward = scene._points() - position, (target - position) / np.linalg.norm(target - position)
+        right = np.cross(forward, [0, 0, 1])
+        up = np.cross(right / np.linalg.norm(right), forward)
+        height = (points @ up) / (points @ forward) / np.tan(np.radians(75.0) / 2)
+        assert np.abs(height).max() < 1.0 and np.ptp(height) > 0.6
 
 
 def test_the_command_offers_the_motions_of_a_task():
-    view = script("tools/view.py")
-    made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=toy_arm", "port=8377", "max_seconds=1"]))
+    program = script("tools/play.py")
+    made = program.make_viewer(program.parse_words(program.PlayOptions, ["task=toy_arm", "port=8377", "max_seconds=1"]))
     try:
-        assert made.player.source == view.MOTION_ONLY and len(made.player.clip_names) >= 2
+        assert made.player.source == program.MOTION_ONLY and len(made.player.clip_names) >= 2
         assert made.player.trajectory.seconds == pytest.approx(1.0)
         made.tick(0.05)
     finally:
@@ -218,7 +269,7 @@ def test_the_command_offers_the_motions_of_a_task():
         (["host=192.0.2.1"], "host="),
     ):
         with pytest.raises(InputError, match=expected):
-            view.main(["task=toy_arm", *words])
+            program.main(["task=toy_arm", *words])
 
 
 @pytest.fixture(scope="module")
@@ -239,22 +290,31 @@ def clips(tmp_path_factory):
 
 @pytest.fixture
 def walk(clips):
-    view = script("tools/view.py")
-    made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=fullbody", f"motion={clips}", "port=8377"]))
+    program = script("tools/play.py")
+    made = program.make_viewer(
+        program.parse_words(program.PlayOptions, ["task=fullbody", f"motion={clips}", "port=8377"])
+    )
     made.player.playing = False
     yield made
     made.close()
 
 
-def test_landmarks_of_a_retargeted_clip_are_where_the_clip_has_them(walk, clips):
+@pytest.fixture
+def walk_page(walk):
+    page = BrowserPage(walk.server, walk.player.copy(), walk.embodiment)
+    page.player.playing = False
+    return page
+
+
+def test_landmarks_of_a_retargeted_clip_are_where_the_clip_has_them(walk_page, clips):
     clip = MotionClip.load(clips / "walk.npz")
-    walk.player.seek(0.2)
-    walk.refresh()
-    shown = walk.scene.landmarks
+    walk_page.player.seek(0.2)
+    walk_page.refresh()
+    shown = walk_page.scene.landmarks
     assert shown.visible and clip.landmarks is not None
     np.testing.assert_allclose(shown.points, clip.landmarks[20], atol=1e-6)
-    knee = walk.embodiment.model.body("tibia_r").id
-    at = np.asarray(walk.scene.bodies[knee].position)
+    knee = walk_page.embodiment.model.body("tibia_r").id
+    at = np.asarray(walk_page.scene.bodies[knee].position)
     assert np.linalg.norm(at - shown.points[clip.landmark_names.index("right_knee")]) < 0.03
 
 
@@ -292,8 +352,9 @@ def test_a_browser_shows_the_body_and_its_buttons_work(viewer, tmp_path):
         assert page.get_by_title("flexor").count() == 1
         page.get_by_role("button", name="pause").click()
         page.get_by_role("button", name="play").wait_for(timeout=20_000)
-        assert not viewer.player.playing
-        viewer.scene._world.visible = False
+        (shown_page,) = viewer.pages.values()
+        assert not shown_page.player.playing and viewer.player.playing
+        shown_page.scene._world.visible = False
         hidden = screenshot(page, tmp_path / "hidden.png")
     different = np.abs(shown - hidden).max(axis=-1) > 0.1
     assert different.mean() > 0.005
@@ -304,14 +365,54 @@ def test_a_browser_shows_the_body_and_its_buttons_work(viewer, tmp_path):
 
 @pytest.mark.slow
 def test_a_browser_shows_the_landmarks_of_a_retargeted_clip(walk, tmp_path):
-    """Orange points from foot to shoulder, which go when they are switched off."""
+    """Purple points from foot to shoulder, which go when they are switched off."""
     with browser_page(walk.url) as page:
         page.get_by_role("button", name="pause").wait_for(timeout=60_000)
         shown = screenshot(page, tmp_path / "shown.png")
-        walk.scene.landmarks.visible = False
+        next(iter(walk.pages.values())).scene.landmarks.visible = False
         hidden = screenshot(page, tmp_path / "hidden.png")
     changed = np.abs(shown - hidden).max(axis=-1) > 0.1
     rows, _ = changed.nonzero()
     assert 100 < changed.sum() < 20_000 and np.ptp(rows) > 150
     red, green, blue = shown[changed].mean(axis=0)
-    assert red > green > blue and red - blue > 0.2
+    assert red > blue > green and red - green > 0.2
+
+
+def test_a_live_simulation_is_steered_by_buttons_and_keys():
+    """Time passes with the simulation, buttons and keys set the direction, an episode starts anew at its end."""
+    from muscle_torch.envs import make_env
+    from muscle_torch.evaluation import ZeroController
+    from muscle_torch.rendering.live import LivePlayer
+
+    far = {"mean_site_deviation": 100.0}
+    options = {"motion": ["swing"], "evaluation": True, "evaluation_termination": far}
+    env = make_env("toy_arm", 1, device="cpu", backend="mujoco", threads=1, **options)
+    commands, now = [], [100.0]
+    steer = lambda heading, speed: commands.append((round(np.degrees(heading)), speed))  # noqa: E731
+    live = LivePlayer(env, ZeroController(), steer, clock=lambda: now[0])
+
+    def wait(seconds):
+        now[0] += seconds
+        return live.advance(0.0)
+
+    assert wait(0.105) and live.time == pytest.approx(0.1) and int(env.episode_step) == 10
+    wait(10.0)  # a slow computer does not try to catch up
+    assert live.time == pytest.approx(0.3, abs=0.011) and live.frame.qpos.shape == (1,)
+    live.playing = False
+    assert not wait(0.1) and live.time < 0.31
+    made = Viewer(live, ARM, port=8391)
+    try:
+        page = BrowserPage(made.server, live.copy(), ARM)
+        page.walking_speed.value = 0.8
+        handles = made.server.gui._gui_input_handle_from_uuid.values()
+        buttons = {handle.label: handle for handle in handles if "key" in str(getattr(handle, "label", ""))}
+        assert len(buttons) == 9
+        for label in ("90 degrees (key 8)", "stop (key 5)"):
+            for callback in buttons[label]._impl.update_cb:
+                callback(Event())
+        assert commands == [(90, 0.8), (0, 0.0)]
+        live.choose_clip("simulation")
+        assert live.time == 0
+    finally:
+        made.close()
+        env.close()

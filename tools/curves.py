@@ -19,11 +19,11 @@ class CurvesOptions:
     """Options of the program."""
 
     runs: list[str] = key([], "run folders")
-    tag: str = key("err/site_abs", "TensorBoard scalar to plot")
+    tag: str = key("err/site_abs_mm", "TensorBoard scalar to plot")
     against: str = key("minutes", "x axis: minutes (of running time) or steps (control steps)")
     labels: list[str] = key([], "labels of the runs; empty: their folder names")
     scale: float = key(1.0, "factor of the values, such as 1000 for millimetres")
-    unit: str = key("", "unit in the axis label")
+    unit: str = key("", "unit in the axis label; empty: mm if the scalar's name ends in _mm")
     output: str = key("curves.png", "the figure: .png, .svg or .pdf")
 
 
@@ -85,19 +85,46 @@ def draw(curves: dict[str, tuple[list[float], list[int], list[float]]], options:
     """Plot curves by label and write the figure. Raises InputError if it cannot be written."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(6.8, 3.8), layout="constrained")
     axes = figure.subplots()
     for label, (minutes, steps, values) in curves.items():
-        across = minutes if options.against == "minutes" else steps
-        axes.plot(across, [options.scale * value for value in values], marker=".", markersize=3, label=label)
-    axes.set_xlabel("minutes" if options.against == "minutes" else "control steps")
-    axes.set_ylabel(f"{options.tag} [{options.unit}]" if options.unit else options.tag)
+        across = with_gaps(minutes if options.against == "minutes" else steps, minutes)
+        heights = with_gaps([options.scale * value for value in values], minutes)
+        (line,) = axes.plot(across, heights, marker=".", markersize=3)
+        text = f" {label}: {heights[-1]:.3g}"
+        axes.annotate(text, (across[-1], heights[-1]), color=line.get_color(), fontsize=8, va="center")
+    axes.set_xlabel("time [min]" if options.against == "minutes" else "control steps")
+    axes.set_ylabel(axis_label(options.tag, options.unit))
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, frameon=False)
+    axes.margins(x=0.02)
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.25)  # room for the labels
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     try:
         figure.savefig(options.output, dpi=130)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {options.output}: {error}; choose another output=") from None
+
+
+def with_gaps(values: Sequence[float], minutes: Sequence[float]) -> list[float]:
+    """Return values with NaN where a run paused, so that no line joins the points before and after.
+
+    Args:
+        values: One value per point.
+        minutes: Running time of each point; a point after a pause has that of its predecessor.
+    """
+    out = list(values[:1])
+    for previous, now, value in zip(minutes, minutes[1:], values[1:], strict=False):
+        out += [value] if now > previous else [float("nan"), value]
+    return out
+
+
+def axis_label(tag: str, unit: str) -> str:
+    """Return the label of the y axis: the scalar's name and its unit."""
+    name = tag.split("/")[-1].replace("_", " ")
+    if not unit and tag.endswith("_mm"):
+        name, unit = name.removesuffix(" mm"), "mm"
+    return f"{name} [{unit}]" if unit else name
 
 
 if __name__ == "__main__":

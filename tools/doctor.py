@@ -23,7 +23,13 @@ from muscle_torch.storage.versions import package_version
 GIB = 2**30
 PINS = Path(__file__).resolve().parents[1] / "requirements.txt"
 INSTALL = "pip install -r requirements.txt"
-EXTRAS = {"viewer": "viser", "export": "onnxruntime", "faces": "gymnasium", "hub": "huggingface_hub"}
+EXTRAS = {
+    "viewer": "viser",
+    "export": "onnxruntime",
+    "faces": "gymnasium",
+    "hub": "huggingface_hub",
+    "myo-sim": "myo_sim",
+}
 DISK = 2 * GIB  # enough for checkpoints, logs and a video of one run
 COLORS = {"ok": 32, "note": 33, "fail": 31}
 # Exceptions that a broken installation may cause; any other is a bug and shown with its traceback.

@@ -3,6 +3,9 @@
 Raw EMG (CSV, .sto, C3D) is converted to envelopes, segmented into gait cycles and mapped to muscles by an editable
 table (muscle_torch/biomechanics/emg_muscles.yaml). It is compared with a policy's activations (a rollout archive, or a
 .sto with a column per actuator) or with another recording. Writes report.html, envelopes.csv, cycles.csv and table.csv.
+
+`benchmark=kinesis emg=<folder>` evaluates the published EMG benchmark on your copy of its assets, with the controls in
+it or with against=<rollouts>; with a recording as emg= it compares both heads of the biceps femoris.
 """
 
 import dataclasses
@@ -12,7 +15,9 @@ from typing import Any
 
 from muscle_torch.biomechanics.emg import EmgSettings
 from muscle_torch.config import key, parse_words, run_command
-from muscle_torch.errors import InputError
+from muscle_torch.errors import InputError, nearest
+
+BENCHMARKS = ("kinesis",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +46,7 @@ class EmgOptions(EmgSettings):
     episode: int = key(-1, "index of the episode in the rollouts; -1: the cycles of all")
     body: str = key("fullbody", "body of the actuators in a .sto of activations (rollouts contain theirs)")
     embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
+    benchmark: str = key("", "kinesis: the EMG benchmark of KINESIS; emg= is a folder with its assets, or a recording")
     output: str = key("emg_report", "folder for the report, its tables and figures")
 
 
@@ -49,6 +55,10 @@ def main(words: Sequence[str]) -> int:
     options = parse_words(EmgOptions, words)
     if not options.emg:
         raise InputError("no EMG: set emg=<file>")
+    if options.benchmark not in ("", *BENCHMARKS):
+        raise InputError(f"benchmark={options.benchmark!r}{nearest(options.benchmark, BENCHMARKS)}")
+    if options.benchmark and Path(options.emg).is_dir():
+        return run_benchmark(options)
     from muscle_torch.biomechanics.emg_report import co_contractions, compare_over_time
     from muscle_torch.biomechanics.report import text_table
 
@@ -72,6 +82,7 @@ def main(words: Sequence[str]) -> int:
 def read_measured(options: EmgOptions) -> tuple[Any, list[str]]:
     """Return envelopes named `<muscle>_<side>`, and notes."""
     from muscle_torch.biomechanics.emg import envelopes
+    from muscle_torch.biomechanics.emg_benchmark import with_short_head
     from muscle_torch.biomechanics.emg_map import load_map, muscle_columns
     from muscle_torch.biomechanics.recordings import read_series
 
@@ -87,7 +98,47 @@ def read_measured(options: EmgOptions) -> tuple[Any, list[str]]:
         mvc, _ = muscle_columns(read_series(options.mvc, options.rate), load_map(options.map), options.side)
     processed = envelopes(mapped, options, mvc)
     notes += [*unknown, *processed.left_out]
-    return processed.series, notes
+    return (with_short_head(processed.series) if options.benchmark else processed.series), notes
+
+
+def run_benchmark(options: EmgOptions) -> int:
+    """Run the benchmark of KINESIS on a folder with its assets; return the exit code."""
+    from muscle_torch.biomechanics.emg_benchmark import COLUMNS, GLOSSARY, compare, read_assets, read_people
+    from muscle_torch.biomechanics.report import text_table, write_table
+
+    if options.against:
+        people, model, notes = read_people(options.emg), *_rollout_activity(options)
+        what = options.against
+    else:
+        assets = read_assets(options.emg)
+        people, model, notes = assets.people, assets.model, list(assets.notes)
+        what = f"{assets.cycles} cycles of {options.emg}"
+    result = compare(people, model)
+    print(f"{what} against {len(people)} people")
+    print(text_table(COLUMNS, result.rows))
+    for column, text in GLOSSARY.items():
+        print(f"{column}: {text}")
+    for note in notes:
+        print(f"excluded or assumed: {note}")
+    print(result.summary())
+    path = Path(options.output) / "benchmark.csv"
+    write_table(path, COLUMNS, result.rows)
+    print(f"written to {path}")
+    return 0
+
+
+def _rollout_activity(options: EmgOptions) -> tuple[dict[str, Any], list[str]]:
+    """Return muscle -> mean activity of rollouts over the cycle between toe-offs of the right foot, and notes."""
+    from muscle_torch.biomechanics.emg_benchmark import LONG, MUSCLES, POINTS
+    from muscle_torch.biomechanics.emg_map import load_map
+
+    names = tuple(f"{muscle}_l" for muscle in (*MUSCLES, LONG))
+    chosen = dataclasses.replace(options, points=POINTS)
+    _, cycles, notes = read_rollouts(chosen, names, load_map(options.map), True, start="right toe-off")
+    missing = [name for name in names if name not in cycles.names]
+    if missing:
+        raise InputError(f"{options.against}: the body lacks {', '.join(missing)}; use one with legs")
+    return {name.removesuffix("_l"): cycles.mean[:, cycles.names.index(name)] for name in names}, notes
 
 
 def cut(measured: Any, options: EmgOptions) -> tuple[Any, list[str]]:
@@ -139,7 +190,9 @@ def read_other(options: EmgOptions, measured: Any, cycles: Any) -> tuple[Any, An
     return other, cut_other, [*notes, *cut_notes]
 
 
-def read_rollouts(options: EmgOptions, muscles: tuple[str, ...], table: Any, cut: bool) -> tuple[Any, Any, list[str]]:
+def read_rollouts(
+    options: EmgOptions, muscles: tuple[str, ...], table: Any, cut: bool, start: str = "touchdown"
+) -> tuple[Any, Any, list[str]]:
     """Return a policy's activations of muscles: the first episode over time, and the cycles of all, with notes.
 
     Args:
@@ -147,6 +200,7 @@ def read_rollouts(options: EmgOptions, muscles: tuple[str, ...], table: Any, cut
         muscles: `<muscle>_<side>` names.
         table: Table of muscles.
         cut: Whether to compute cycles.
+        start: Start of a cycle: "touchdown" of the foot on `options.side`, or "right toe-off".
     """
     from muscle_torch.biomechanics.cycles import cut_cycles, pool
     from muscle_torch.biomechanics.emg_map import model_activity
@@ -165,7 +219,8 @@ def read_rollouts(options: EmgOptions, muscles: tuple[str, ...], table: Any, cut
     for index in chosen:
         try:
             activity, _ = model_activity(activation_series(archive, index), muscles, table, body)
-            starts = rollout_gait(body, archive, index).contacts[options.side].starts
+            contacts = rollout_gait(body, archive, index).contacts
+            starts = contacts["r"].ends if start == "right toe-off" else contacts[options.side].starts
             parts.append(cut_cycles(activity, starts, points=options.points))
         except InputError as error:
             left_out.append(f"{archive.episodes[index].name}: {error}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from muscle_torch.config import Config, key, parse_words, run_command, with_overrides
 from muscle_torch.errors import InputError
+from muscle_torch.pretrained import PREFIX
 from muscle_torch.tools.controlled_env import ControlOptions, control_config, make_controlled_env, run_folder_of
 
 ROBUSTNESS_ENVS = 28  # default number of environments for robustness=true: the number of runs per motion
@@ -35,7 +36,11 @@ class EvaluateOptions(ControlOptions):
         {},
         "thresholds instead of the training's, such as {mean_site_deviation: 0.1}; for a free body also root_deviation",
     )
+    legacy_mpjpe: bool = key(
+        False, "also write mpjpe_accumulated: KINESIS' MPJPE, in which errors of earlier clips leak into later ones"
+    )
     archive: str = key("", "also write the rollouts of the first seed to this .npz file, in mm-evalkit's format")
+    map: str = key("", "also write a map of the targets, reached or not, to this image file (goal=root_target)")
     motion_group: str = key("", "name of the set of motions, stored in the archive")
     output: str = key(
         "", "a .json file or a folder for the metrics; empty: eval/ of the checkpoint's run, or not written"
@@ -46,7 +51,7 @@ def main(words: Sequence[str]) -> int:
     """Run the evaluation; return the exit code."""
     options = parse_words(EvaluateOptions, words)
     _check(options)
-    from muscle_torch.evaluation import backend_table, difference, write_evaluation
+    from muscle_torch.evaluation import backend_table, difference, group_table, write_evaluation
 
     cfg = evaluation_config(options)
     backends = ("mujoco", "warp") if options.backend == "both" else (options.backend,)
@@ -54,7 +59,9 @@ def main(words: Sequence[str]) -> int:
     results = {b: _evaluate(cfg, options, b, archive) for b, archive in zip(backends, archives, strict=False)}
     metrics, table = results[backends[0]]
     print(table)
-    print(_summary(metrics))
+    print("\n".join(filter(None, (_summary(metrics), group_table(metrics)))))
+    if options.map:
+        _write_map(Path(options.map), metrics)
     if len(results) > 1:
         summaries = {name: _without_trials(one) for name, (one, _) in results.items()}
         metrics |= {"backends": summaries, "difference": difference(*summaries.values())}
@@ -99,11 +106,31 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
             with tqdm(total=len(env.goal.trials.names), unit="trial", disable=None) as bar:
                 seeds.append(evaluate(env, controller, callbacks=callbacks, progress=bar.update))
             if archive is not None and recorder is not None:
-                _write_archive(archive, recorder, options.motion_group)
+                _write_archive(archive, recorder, options.motion_group, seed)
         metrics = seeds[0] if len(seeds) == 1 else average(seeds)
+        if options.legacy_mpjpe:
+            metrics = _with_accumulated_mpjpe(metrics)
         return metrics, trial_table(metrics, env.goal.headline)
     finally:
         env.close()
+
+
+def _with_accumulated_mpjpe(metrics: dict[str, Any]) -> dict[str, Any]:
+    from muscle_torch.evaluation import with_accumulated_mpjpe
+
+    if "mpjpe" not in metrics:
+        raise InputError("legacy_mpjpe=true: only goal=kinesis measures the MPJPE; leave it out")
+    return with_accumulated_mpjpe(metrics)
+
+
+def _write_map(path: Path, metrics: dict[str, Any]) -> None:
+    from muscle_torch.evaluation.figures import target_map
+    from muscle_torch.storage.files import write_atomically
+
+    figure = target_map(metrics)
+    with write_atomically(path, "choose another map=") as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=120)
+    print(f"map written to {path}")
 
 
 def _run_robustness(cfg: Config, options: EvaluateOptions, backend: str) -> list[dict[str, Any]]:
@@ -125,10 +152,10 @@ def _run_robustness(cfg: Config, options: EvaluateOptions, backend: str) -> list
     return rows
 
 
-def _write_archive(path: Path, recorder: Any, motion_group: str) -> None:
+def _write_archive(path: Path, recorder: Any, motion_group: str, seed: int) -> None:
     from muscle_torch.motion.rollout_archive import write_archive
 
-    write_archive(path, recorder.archive(motion_group))
+    write_archive(path, recorder.archive(motion_group, seed))
     print(f"rollouts written to {path}")
     if recorder.broken:
         print(f"not in it, because they diverged in the first step: {', '.join(recorder.broken)}")
@@ -146,6 +173,10 @@ def _summary(metrics: dict[str, Any]) -> str:
             f"\n{metrics['num_trials']} trials: {100 * metrics['success_rate']:.1f} % successful "
             f"(95 % interval {low:.1f} to {high:.1f} %)"
         )
+    if "mpjpe" in metrics:
+        text += f", MPJPE while followed {1e3 * metrics['mpjpe']:.1f} mm"
+    if "mpjpe_accumulated" in metrics:
+        text += f" (accumulated over clips as published: {1e3 * metrics['mpjpe_accumulated']:.1f} mm)"
     if metrics.get("num_seeds"):
         text += f"; mean of {metrics['num_seeds']} seeds (success +- {100 * metrics['std']['success_rate']:.1f} %)"
     if metrics["nan_worlds"]:
@@ -168,12 +199,13 @@ def evaluation_config(options: EvaluateOptions) -> Config:
 def output_path(options: EvaluateOptions) -> Path | None:
     """Return the metrics file: of `output=`, else in the checkpoint's run, or None.
 
-    The default is `eval/metrics.json` in the run of a checkpoint and `eval/<name>.json` for a controller.
+    The default is `eval/metrics.json` in the run of a checkpoint and `eval/<name>.json` for a controller. The
+    evaluation of a pretrained policy is not written.
     """
     if options.output:
         path = Path(options.output)
         return path if path.suffix == ".json" else path / "metrics.json"
-    if not options.checkpoint:
+    if not options.checkpoint or options.checkpoint.startswith(PREFIX):
         return None
     # Not eval/<name>/metrics.json: training wrote that for its own motions.
     return run_folder_of(options.checkpoint) / "eval" / f"{options.policy or 'metrics'}.json"

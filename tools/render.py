@@ -1,8 +1,8 @@
 """Render a video (.mp4) or image (animated .webp, .png) off-screen: a policy with its reference, or motions only.
 
 `python tools/render.py checkpoint=runs/my_run motion=wave output=wave.mp4` plays the policy, every motion from start to
-end; muscles turn red with activation. `policy=zero task=toy_arm` plays a controller without a checkpoint. Without
-either it shows the motions themselves: `python tools/render.py task=bimanual motion=wave output=wave.mp4`.
+end; muscles turn from blue to orange with activation. `policy=zero task=toy_arm` plays a controller without a
+checkpoint. Without either it shows the motions themselves: `python tools/render.py task=bimanual motion=wave`.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ class RenderOptions(ControlOptions):
 
     output: str = key("motion.mp4", "a .mp4 video, an animated .webp image, or a .png image of the first motion")
     time: float = key(1.0, "moment shown by a .png image", "s")
-    width: int = key(640, "width, even", "pixels")
-    height: int = key(480, "height, even", "pixels")
+    width: int = key(640, "width, even; of each cell if grid=true", "pixels")
+    height: int = key(480, "height, even; of each cell if grid=true", "pixels")
     fps: int = key(30, "frames per second of the video")
     speed: float = key(1.0, "playback speed; 0.25 is slow motion")
     max_seconds: float = key(60.0, "maximum duration of each motion", "s")
-    grid: bool = key(False, "show all motions side by side instead of in sequence")
+    grid: bool = key(False, "show all motions side by side at one scale, instead of in sequence")
     samples: int = key(4, "antialiasing samples per pixel of a video; 0 is twice as fast without a GPU")
 
 

@@ -1,9 +1,9 @@
 """Convert motion capture to motions of a muscle-driven body: `python tools/retarget.py input=walk.bvh output=clips`.
 
-Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers, and MuscleMimic's trajectory
-files, also from data sets on the Hugging Face hub. Writes the clips (for motion= of train.py) to `output`, and to
-`output/quality` a table (summary.csv), a JSON file and a figure per clip, and the reasons for rejected and failed
-clips. A repeated run makes only what is missing.
+Reads AMASS .npz (with smpl=), ASF/AMC, BVH, OpenSim .mot and .sto, .trc and C3D markers, joint positions of
+text-to-motion models (.npy with rate=20, .npz), and MuscleMimic's trajectory files, also from data sets on the Hugging
+Face hub. Writes the clips (for motion= of train.py) to `output`, and to `output/quality` a table (summary.csv), a JSON
+file and a figure per clip, and the reasons for rejected and failed clips. A repeated run makes only what is missing.
 """
 
 import dataclasses
@@ -25,14 +25,18 @@ class RetargetToolOptions:
 
     input: Any = key("", "file, folder, glob, data set hf://owner/name[/folder], or a list of these")
     output: str = key("clips", "folder for the clips")
-    embodiment: str = key("fullbody", "fullbody or bimanual (relative to the thorax)")
+    embodiment: str = key(
+        "fullbody", "fullbody, legs, legs_back, legs_abs (without the arms), or bimanual (relative to the thorax)"
+    )
     method: str = key("batch", "batch, gmr or mocap_body")
     group: str = key("", "only the clips of this list (cfg/motions/<group>.txt) below the folder input=")
     workers: int = key(1, "worker processes; 0: one per core")
     device: str = key("cpu", "device of method batch: cpu, cuda or cuda:N")
     cutoff: float = key(10.0, "low-pass of the fit", "Hz")
-    filter: bool = key(True, "fullbody: dynamic filter, which shifts the pelvis so that the feet support the motion")
-    infeasible: str = key("keep", "fullbody: clips that no body can follow: keep (with a note) or reject")
+    filter: bool = key(
+        True, "bodies with legs: dynamic filter, which shifts the pelvis so that the feet support the motion"
+    )
+    infeasible: str = key("keep", "bodies with legs: clips that no body can follow: keep (with a note) or reject")
     smpl: str = key("", "SMPL-H or SMPL-X body model (.npz file or folder) for AMASS files")
     unit: float = key(0.0, "unit of length of the file; 0: as stated in the file, or by the size of the body", "m")
     rate: float = key(0.0, "frame rate of the file; 0: as stated in the file", "Hz")

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from muscle_torch.config import Config, explain_library, load_config
+from muscle_torch.config import Config, explain_library, load_config, with_overrides
 from muscle_torch.envs import make_env, make_partner_env, resolved_device
+from muscle_torch.envs.factory import IDLE, learned_assistance
 from muscle_torch.errors import InputError
 from muscle_torch.evaluation import (
     PolicyController,
@@ -32,8 +33,9 @@ from muscle_torch.physics.memory import estimate, free_memory, oom_as_input_erro
 from muscle_torch.rl import Trainer, rows_at_once
 from muscle_torch.rl.ppo_update import count_minibatches
 from muscle_torch.rl.process_group import ProcessGroup
-from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
+from muscle_torch.storage.checkpoint import absolute_checkpoint, load_checkpoint, load_weights
 from muscle_torch.storage.run_folder import create_run_folder, find_run, fine_tuning
+from muscle_torch.tools.run_summary import log_result
 
 VALIDATION_VIDEO_SECONDS, VIDEO_SECONDS = 10.0, 60.0  # of a trial
 MAX_PLANNED_FRAMES = 20_000  # for muscle control at the end of a run
@@ -61,9 +63,14 @@ def open_run(cfg: Config, words: Sequence[str]) -> Run:
     """
     cfg, automatic = recipe_of_device(cfg, words)
     # Absolute, so that a run can be resumed and evaluated from any folder.
-    paths = {name: absolute_paths(getattr(cfg, name), cfg.embodiment.name) for name in ("motion", "validation_motion")}
-    partner = str(Path(cfg.partner).absolute()) if cfg.partner else ""
-    cfg, folder, resumed = find_run(dataclasses.replace(cfg, **paths, partner=partner), words)
+    paths: dict[str, Any] = {
+        name: absolute_paths(getattr(cfg, name), cfg.embodiment.name) for name in ("motion", "validation_motion")
+    }
+    paths["partner"] = absolute_checkpoint(cfg.partner) if cfg.partner else ""
+    device = learned_assistance(cfg)
+    if device:
+        paths["assistance"] = dataclasses.replace(cfg.assistance, name=str(Path(device).absolute()))
+    cfg, folder, resumed = find_run(dataclasses.replace(cfg, **paths), words)
     if automatic and resumed is None:
         print(f"preset=gpu: chosen because the device is {resolved_device(cfg)}; preset=cpu keeps the task's recipe")
     weights = load_checkpoint(cfg.checkpoint) if cfg.checkpoint and resumed is None else None
@@ -81,7 +88,7 @@ def recipe_of_device(cfg: Config, words: Sequence[str]) -> tuple[Config, bool]:
 
 
 def make_environment(cfg: Config, num_envs: int | None = None, device: str | None = None, **options: Any) -> Any:
-    """Return the environment of a config; with `partner=`, the learner's view of it.
+    """Return the environment of a config; with `partner=` or a learned `assistance=`, the learner's view of it.
 
     Args:
         cfg: The config.
@@ -89,6 +96,11 @@ def make_environment(cfg: Config, num_envs: int | None = None, device: str | Non
         device: Device; None: the config's.
         **options: Further arguments of `make_env`.
     """
+    assistance = learned_assistance(cfg)
+    if assistance and cfg.partner:
+        raise InputError(f"assistance={assistance} and partner={cfg.partner} are both policies: leave one out")
+    if assistance:
+        cfg = with_overrides(cfg, assistance={"name": IDLE}, partner=assistance)
     if cfg.partner:
         return make_partner_env(cfg, load_policy(cfg.partner), num_envs, device=device, **options)
     return make_env(cfg, num_envs, device, **options)
@@ -206,7 +218,9 @@ def evaluate(trainer: Trainer) -> None:
             "final": PolicyController(trainer.policy),
         }
         headings = {"untrained": "at the start"} if cfg.checkpoint else {}
-        print(compare_controllers(env, controllers, folder / "eval", headings))
+        table = compare_controllers(env, controllers, folder / "eval", headings)
+        print(table)
+        log_result(trainer, env, table)
         report_held_out(env, controllers["final"], folder / "eval" / "held_out" / "metrics.json")
     if cfg.evaluate and cfg.evaluation_robustness:
         report_robustness(env, controllers["final"], folder / "eval" / "final" / "robustness.json")
@@ -254,12 +268,12 @@ def last_lines(trainer: Trainer, seconds: float) -> str:
     """Return the last lines of a finished run: its duration, its folder, and the next commands."""
     cfg, run = trainer.cfg, trainer.run_dir
     tools = Path(__file__).resolve().parent
-    view, render = (
-        f"python {_shown(tools / f'{name}.py')} {shlex.quote(f'checkpoint={run}')}" for name in ("view", "render")
+    watch, render = (
+        f"python {_shown(tools / f'{name}.py')} {shlex.quote(f'checkpoint={run}')}" for name in ("play", "render")
     )
     return (
         f"done in {seconds:.0f} s; everything is in {run} (tensorboard --logdir {cfg.runs_dir}). Next:\n"
-        f"  {view}   # in the browser\n"
+        f"  {watch}   # in the browser\n"
         f"  {render} output={Path(str(run)).name}.mp4   # a video"
     )
 

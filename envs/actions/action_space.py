@@ -28,6 +28,7 @@ class ActionSpace(ABC):
         high: Highest action; higher ones are clipped.
         every_substep: Whether controls are computed at every physics step instead of once per control step.
         buffers: Names of the attributes (W, ...) that exact resume needs.
+        torque: Torque of each motor of an exoskeleton, changed in place, (W, motors) [N m]; None for other spaces.
     """
 
     every_substep: ClassVar[bool] = False
@@ -38,6 +39,12 @@ class ActionSpace(ABC):
     actuators: Tensor
     low: float = -1.0
     high: float = 1.0
+    torque: Tensor | None = None
+
+    @property
+    def num_commands(self) -> int:
+        """Number of commands: one per actuator, or 0 if the space computes the controls itself."""
+        return len(self.actuators)
 
     @abstractmethod
     def to_actuators(self, action: Tensor) -> Tensor:
@@ -63,11 +70,13 @@ class ActionSpace(ABC):
             Controls, (W, actuators).
         """
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls.
 
         Args:
             controls: Controls, (W, actuators).
+            physics: Provides the current state, such as activations.
+            goal: Provides the feedforward of a motion.
 
         Returns:
             Actions, (W, actions).
@@ -104,17 +113,19 @@ class ActionSpaces:
         num_commands: Number of commands.
         driven: Model ids of the driven actuators, in the order of the commands, (commands,).
         columns: Name of a space -> columns of its actions.
+        torque: Torque of each motor of the exoskeleton, (W, motors) [N m]; None without one.
         fatigued: Fatigued share of each muscle, (W, muscles); None: muscles do not fatigue.
     """
 
     fatigued: Tensor | None = None
 
-    def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor):
+    def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor, idle_torque: Tensor | None = None):
         """Join spaces by name.
 
         Args:
             spaces: Name -> action space.
             limits: Lowest and highest control of each actuator, (nu, 2); see `control_limits`.
+            idle_torque: Zeros (W, motors): the torque of an exoskeleton that no space drives; None: there is none.
 
         Raises:
             InputError: Two spaces drive the same actuator.
@@ -125,7 +136,7 @@ class ActionSpaces:
         self._num_controls = len(limits)
         self._low, self._high = limits.unbind(1)
         self._actions = [len(space.names) for space in self.spaces.values()]
-        self._commands = [len(space.actuators) for space in self.spaces.values()]
+        self._commands = [space.num_commands for space in self.spaces.values()]
         self.num_commands = sum(self._commands)
         self._check_disjoint()
         self.driven = torch.cat([space.actuators for space in self.spaces.values()])
@@ -137,6 +148,8 @@ class ActionSpaces:
         )
         self._whole = len(self.spaces) == 1 and torch.equal(first.actuators, identity)
         self.columns = dict(zip(self.spaces, _slices(self._actions), strict=True))
+        torques = [space.torque for space in self.spaces.values() if space.torque is not None]
+        self.torque = torques[0] if torques else idle_torque
 
     @property
     def every_substep(self) -> bool:
@@ -167,11 +180,13 @@ class ActionSpaces:
             controls.index_copy_(1, space.actuators, space.to_controls(part, physics, goal))
         return controls
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls; actuators that no space drives are ignored.
 
         Args:
             controls: Controls, (W, nu).
+            physics: Provides the current state.
+            goal: Provides the feedforward of a motion.
 
         Returns:
             Actions, (W, actions).
@@ -179,7 +194,8 @@ class ActionSpaces:
         Raises:
             InputError: A space has no inverse.
         """
-        return _joined([space.from_controls(controls[:, space.actuators]) for space in self.spaces.values()])
+        spaces = self.spaces.values()
+        return _joined([space.from_controls(controls[:, space.actuators], physics, goal) for space in spaces])
 
     def driven_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the clamped controls of the driven actuators only.

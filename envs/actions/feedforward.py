@@ -39,3 +39,7 @@ class FeedforwardActions(ActionSpace):
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         correction = self._options.scale * command.clamp(-1.0, 1.0)
         return (goal.feedforward(self._options.lead) + correction).clamp(0.0, 1.0)
+
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        # With a scale of 1 all excitations can be reached; with a smaller one the action is clipped.
+        return (controls.clamp(0.0, 1.0) - goal.feedforward(self._options.lead)) / self._options.scale

@@ -92,7 +92,7 @@ class MuscleActions(ActionSpace):
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         return self._mapping.excitation(command, *self._range)
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         return self._mapping.inverse(controls, *self._range)
 
 

@@ -35,7 +35,7 @@ class MotorActions(ActionSpace):
         command = command.clamp(-1.0, 1.0)
         return torch.where(command < 0, -command * self._low, command * self._high)
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         # If the range ends at 0, the control on that side can only be 0.
         side = torch.where(controls < 0, -self._low, self._high)
         return torch.where(side > 0, controls / side.clamp(min=1e-12), 0.0)

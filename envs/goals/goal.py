@@ -9,7 +9,9 @@ from torch import Tensor
 
 from muscle_torch.config import Config
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.props import Prop
 from muscle_torch.errors import InputError
+from muscle_torch.physics import Physics
 
 from ..model_indices import ModelIndices
 from ..state import State
@@ -62,7 +64,6 @@ class Goal(ABC):
         terminations: Termination terms by name, in addition to those of the body.
         need_root: Names of terms that need a free root joint.
         headline: The main metric.
-        props: Props that the goal needs in the model (`muscle_torch.embodiments.props`).
         buffers: Names of the attributes (W, ...) that exact resume needs.
         body: Indices of the body.
         num_envs: Number of environments W.
@@ -70,6 +71,7 @@ class Goal(ABC):
         generator: Generator of all random numbers of the goal.
         assets: Data that other environments with this goal can share.
         group: Group of each environment's episode, indices into `groups`, (W,).
+        selections: Names under which the goal's terms read other rows of physics fields: name -> (field, rows).
     """
 
     state_type: ClassVar[type[State]] = State
@@ -78,11 +80,11 @@ class Goal(ABC):
     terminations: ClassVar[Mapping[str, Term]] = {}
     need_root: ClassVar[frozenset[str]] = frozenset()
     headline: ClassVar[Headline]
-    props: ClassVar[tuple[str, ...]] = ()
     buffers: ClassVar[tuple[str, ...]] = ()
 
     assets: Any
     group: Tensor
+    selections: Mapping[str, tuple[str, tuple[int, ...]]] = {}
 
     def __init__(self, body: ModelIndices, num_envs: int, generator: torch.Generator, device: torch.device):
         self.body, self.num_envs, self.generator, self.device = body, num_envs, generator, device
@@ -100,6 +102,19 @@ class Goal(ABC):
         Raises:
             InputError: The goal is not possible for the body, or data is missing.
         """
+
+    @classmethod
+    def props(cls, options: Any, embodiment: Embodiment) -> Sequence[Prop]:
+        """Return the props that the goal needs beside the body, such as a ball.
+
+        Args:
+            options: The goal's options.
+            embodiment: The body.
+
+        Raises:
+            InputError: The goal is not possible for the body.
+        """
+        return ()
 
     @property
     @abstractmethod
@@ -164,9 +179,20 @@ class Goal(ABC):
     def update(self, state: Any) -> None:  # noqa: B027  most goals do not need it
         """Update buffers from the state after a control step."""
 
+    def move_props(self, physics: Physics) -> None:  # noqa: B027  most goals do not need it
+        """Set the velocities of props that move by themselves, before every control step.
+
+        Args:
+            physics: The simulated worlds; `physics.kick` changes velocities.
+        """
+
     def success(self) -> Tensor:
         """Return which episodes currently meet the goal, bool (W,). Terminated episodes never count as success."""
         return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+
+    def outcome(self) -> dict[str, Tensor]:
+        """Return further results of the episodes so far, name -> (W,); evaluations store them at the end of trials."""
+        return {}
 
     def feedforward(self, lead: int = 0) -> Tensor:
         """Return the feedforward excitations in [0, 1], (W, muscles).

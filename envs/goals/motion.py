@@ -1,6 +1,6 @@
 """Imitation: each environment follows a clip of a motion library, frame by frame, to its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 from muscle_torch.config import Config
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
-from muscle_torch.motion import MotionLibrary, Sampler, load_motion
+from muscle_torch.motion import MotionClip, MotionLibrary, Sampler, load_motion
 
 from ..model_indices import ModelIndices, as_index
 from . import motion_errors, motion_observations, motion_rewards, motion_terminations
@@ -81,19 +81,27 @@ class MotionGoal(Goal):
         self._origin = torch.zeros(num_envs, 2, device=self.device)
 
     @classmethod
-    def load_assets(cls, config: Config, embodiment: Embodiment, device: torch.device) -> MotionLibrary:
+    def load_assets(
+        cls,
+        config: Config,
+        embodiment: Embodiment,
+        device: torch.device,
+        edit: Callable[[MotionClip], MotionClip] | None = None,
+    ) -> MotionLibrary:
         """Load the motions.
 
         Args:
             config: Configuration; without `motion`, all built-in motions of the body are used.
             embodiment: The body.
             device: Device of the tables.
+            edit: Applied to every clip before it is resampled; None: clips are used as they are.
 
         Raises:
             InputError: A motion does not exist or belongs to another body.
         """
         options: MotionOptions = config.goal.options
         clips = load_motion(config.motion or "all", embodiment)
+        clips = clips if edit is None else [edit(clip) for clip in clips]
         return MotionLibrary(clips, embodiment, device, interpolation=options.interpolation, threads=config.threads)
 
     @property
@@ -123,6 +131,11 @@ class MotionGoal(Goal):
     def frame(self) -> Tensor:
         """Current frame of each environment's clip, (W,)."""
         return self._row - self._first_row
+
+    @property
+    def origin(self) -> Tensor:
+        """Position of the world's origin in the frame of each environment's clip, (W, 2) [m]; 0 without a root."""
+        return self._origin
 
     def draw(self, count: int) -> Start:
         return self._sampler.sample(count)
@@ -157,16 +170,27 @@ class MotionGoal(Goal):
             return values if environments is None else values.index_select(0, environments)
 
         row, first, last = chosen(self._row), chosen(self._first_row), chosen(self._last_row)
-        origin = chosen(self._origin) if self.body.has_root else None
         ahead = torch.minimum(row.unsqueeze(1) + self._offsets, last.unsqueeze(1))
         return {
-            "reference": Reference(self.library, row, origin),
-            "ahead": Reference(self.library, ahead, origin),
+            "reference": self.reference(row, environments),
+            "ahead": self.reference(ahead, environments),
             "phase": (row - first) / (last - first + 1),
             "termination_sites": self._sites,
             "root_range": self._root_range,
             "compact_reference": self.options.compact_reference,
         }
+
+    def reference(self, rows: Tensor, environments: Tensor | None) -> Reference:
+        """Return frames of the motions as the environments play them.
+
+        Args:
+            rows: Rows of the library's tables, (W,) or (W, n).
+            environments: Ids (W,); None: all.
+        """
+        if not self.body.has_root:
+            return Reference(self.library, rows)
+        origin = self._origin if environments is None else self._origin.index_select(0, environments)
+        return Reference(self.library, rows, origin)
 
     def errors(self, state: MotionState) -> dict[str, Tensor]:
         skipped = frozenset() if self.body.has_root else motion_errors.NEED_ROOT
@@ -176,10 +200,15 @@ class MotionGoal(Goal):
         return Reference(self.library, torch.minimum(self._row + lead, self._last_row)).feedforward
 
     def ghost(self) -> Tensor:
-        return Reference(self.library, self._row, self._origin if self.body.has_root else None).qpos
+        return self.reference(self._row, None).qpos
 
     def set_group_weights(self, weights: Tensor) -> None:
         self._sampler.set_weights(weights.to(self._trained) * self._trained)
+
+    def leave_out(self, clips: Sequence[int]) -> None:
+        """Never draw these clips again in training."""
+        self._trained[list(clips)] = 0
+        self.set_group_weights(self._sampler.weights)
 
     def missing(self, term: str) -> str | None:
         if term in motion_terminations.NEED_ANKLES and self._sites.ankles is None:
@@ -202,6 +231,7 @@ class MotionGoal(Goal):
                 "start a new run with checkpoint="
             )
         super().load_state(state)
+        self._trained = (state["weights"] > 0).to(self._trained)  # clips that are drawn never have weight 0
         self._sampler.set_weights(state["weights"])
 
 

@@ -49,6 +49,12 @@ def next_joint_error(state: MotionState) -> Tensor:
     return state.next_reference.qpos[:, joints] - state.qpos[:, joints]
 
 
+def next_joint_velocity_error(state: MotionState) -> Tensor:
+    """Return the velocity errors (reference - joint) in the second look-ahead frame [rad/s, m/s], (W, joints)."""
+    joints = state.body.joint_qvel
+    return state.next_reference.qvel[:, joints] - state.qvel[:, joints]
+
+
 def root_error(state: MotionState) -> Tensor:
     """Return the errors of the root in its heading frame (z up), (W, 12).
 
@@ -92,6 +98,7 @@ OBSERVATIONS: dict[str, ObservationTerm] = {
     "site_error": site_error,
     "joint_error": joint_error,
     "next_joint_error": next_joint_error,
+    "next_joint_velocity_error": next_joint_velocity_error,
     "root_error": root_error,
     "muscle_length_error": muscle_length_error,
     "muscle_velocity_error": muscle_velocity_error,

@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from muscle_torch.control import add_feedforward
 from muscle_torch.motion import MotionLibrary
 
 from ..model_indices import Index
@@ -46,6 +45,9 @@ class Tables(Protocol):
     qpos: Tensor
     qvel: Tensor
     site_pos: Tensor
+    site_mat: Tensor
+    site_angvel: Tensor
+    site_linvel: Tensor
     rpos: Tensor
     rrot: Tensor
     rvel: Tensor
@@ -96,6 +98,11 @@ class Reference:
         return self._shifted(self._read("site_pos"))
 
     @cached_property
+    def site_linvel(self) -> Tensor:
+        """Velocities of the tracked sites, world axes [m/s], (..., S, 3)."""
+        return self._read("site_linvel")
+
+    @cached_property
     def rpos(self) -> Tensor:
         """As `State.rpos`, (..., S-1, 3)."""
         return self._read("rpos")
@@ -123,6 +130,8 @@ class Reference:
     @cached_property
     def feedforward(self) -> Tensor:
         """Feedforward excitations in [0, 1], (..., muscles), computed on first read."""
+        from muscle_torch.control import add_feedforward  # only here, so that other policies do without it
+
         add_feedforward(cast(MotionLibrary, self._tables))
         return self._read("feedforward")
 

@@ -1,17 +1,19 @@
 """Analysis of force plates without motion: strides, stance and vertical force."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from muscle_torch.errors import InputError
 from muscle_torch.motion.support import runs
 
+from .analyze_options import AnalyzeOptions
 from .cycles import Cycles, cut_cycles, ordinary_durations
 from .gait import GRAVITY, SIDES
-from .gait_events import Contacts, force_contacts
+from .gait_events import Contacts, force_contacts, read_forces
 from .plates import LOADED, force_plates, idle_plates, vertical_columns
-from .report import Curve, Panel, Report, grid
+from .report import Curve, Panel, Report, grid, text_table
 from .series import TimeSeries, check_rate
 
 DRAWN_SECONDS = 10.0
@@ -170,3 +172,15 @@ def _time_figure(walk: ForceWalk):
 
 def _title(key: str) -> str:
     return f"{SIDES[key]} foot" if key in SIDES else key
+
+
+def analyse_forces(options: AnalyzeOptions) -> None:
+    """Analyse a force recording without motion: strides, stance, vertical force."""
+    walk = force_walk(
+        read_forces(options.forces, options.rate), options.mass, options.force_threshold or 50.0, options.points
+    )
+    print(text_table(*force_table(walk)), end="\n\n")
+    for note in walk.left_out:
+        print(f"excluded or assumed: {note}")
+    report = force_report(walk, Path(options.forces).name)
+    print(f"written to {report.write(Path(options.output) / 'report.html')}")

@@ -14,7 +14,7 @@ from muscle_torch.motion.rollout_archive import RolloutArchive
 from .emg_map import load_map, model_activity
 from .emg_report import CO_CONTRACTION_COLUMNS, SILENT, co_contractions
 from .gait import LEG_JOINTS
-from .muscle_mechanics import optimal_length, peak_force
+from .metabolic import bhargava_power, minetti_power
 from .report import pretty
 from .series import TimeSeries
 from .static_optimisation import static_optimisation
@@ -28,20 +28,22 @@ class MuscleActivity:
 
     embodiment: Embodiment
     activations: TimeSeries  # (T, muscles)
+    lengths: np.ndarray  # (T, muscles) [m]
     velocities: np.ndarray  # (T, muscles) [m/s], lengthening positive
     source: str
     residual: TimeSeries | None = None  # of static optimisation [Nm]
 
 
 def activity_of_rollouts(embodiment: Embodiment, archives: Sequence[RolloutArchive]) -> MuscleActivity:
-    """Return a policy's activations over all episodes, concatenated, with the muscles' velocities."""
+    """Return a policy's activations over all episodes, concatenated, with the muscles' lengths and velocities."""
     episodes = [episode for archive in archives for episode in archive.episodes]
     values = np.concatenate([episode.activation for episode in episodes])
-    velocities = [muscle_velocities(embodiment, episode.qpos, episode.qvel) for episode in episodes]
+    states = [muscle_states(embodiment, episode.qpos, episode.qvel) for episode in episodes]
+    lengths, velocities = (np.concatenate(parts) for parts in zip(*states, strict=True))
     time = np.arange(len(values)) * archives[0].dt
     names = embodiment.muscle_names
     activations = TimeSeries(time, values, names, ("",) * len(names), "rollouts")
-    return MuscleActivity(embodiment, activations, np.concatenate(velocities), "the policy")
+    return MuscleActivity(embodiment, activations, lengths, velocities, "the policy")
 
 
 def activity_of_motion(embodiment: Embodiment, qpos: np.ndarray, moments: TimeSeries, rate: float) -> MuscleActivity:
@@ -54,13 +56,12 @@ def activity_of_motion(embodiment: Embodiment, qpos: np.ndarray, moments: TimeSe
         rate: Frame rate [Hz].
     """
     solved = static_optimisation(embodiment, qpos, moments.select(LEG_JOINTS), rate)
-    return MuscleActivity(
-        embodiment, solved.activations, solved.velocities, "static optimisation (legs)", solved.residual
-    )
+    paths = solved.lengths, solved.velocities
+    return MuscleActivity(embodiment, solved.activations, *paths, "static optimisation (legs)", solved.residual)
 
 
-def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-    """Return the velocity of every muscle (T, muscles) [m/s], lengthening positive.
+def muscle_states(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return length [m] and velocity [m/s], lengthening positive, of every muscle, (T, muscles) each.
 
     Args:
         embodiment: The body.
@@ -68,13 +69,14 @@ def muscle_velocities(embodiment: Embodiment, qpos: np.ndarray, qvel: np.ndarray
         qvel: (T, num_qvel).
     """
     model, data = embodiment.model, mujoco.MjData(embodiment.model)
-    rows = np.zeros((len(qpos), len(embodiment.muscle_ids)))
+    lengths, velocities = np.zeros((2, len(qpos), len(embodiment.muscle_ids)))
     for frame in range(len(qpos)):
         data.qpos[: embodiment.num_qpos], data.qvel[: embodiment.num_qvel] = qpos[frame], qvel[frame]
         mujoco.mj_fwdPosition(model, data)
         mujoco.mj_fwdVelocity(model, data)
-        rows[frame] = data.actuator_velocity[embodiment.muscle_ids]
-    return rows
+        lengths[frame] = data.actuator_length[embodiment.muscle_ids]
+        velocities[frame] = data.actuator_velocity[embodiment.muscle_ids]
+    return lengths, velocities
 
 
 def activity_tables(
@@ -88,13 +90,16 @@ def activity_tables(
         mass: The subject's mass [kg].
     """
     body, values = activity.embodiment, activity.activations.values
-    power = metabolic_power(body, values, activity.velocities[: len(values)]).sum(axis=1)
+    lengths, velocities = activity.lengths[: len(values)], activity.velocities[: len(values)]
+    power = minetti_power(body, values, velocities).sum(axis=1)
+    bhargava = bhargava_power(body, values, lengths, velocities).sum(axis=1)
     rows: list[tuple] = [
         ("activations from", activity.source, ""),
         ("effort: mean squared activation", float(np.mean(values**2)), ""),
         ("mean activation of all muscles", float(values.mean()), ""),
         ("metabolic power of the muscles (Minetti and Alexander 1997)", float(power.mean()), "W"),
-        ("metabolic power by body mass", float(power.mean()) / mass, "W/kg"),
+        ("metabolic power of the muscles (Bhargava et al. 2004)", float(bhargava.mean()), "W"),
+        ("metabolic power by body mass (Minetti and Alexander)", float(power.mean()) / mass, "W/kg"),
     ]
     if activity.residual is not None:
         rms = np.sqrt(np.mean(activity.residual.values**2, axis=0))
@@ -121,29 +126,6 @@ def activity_tables(
 def _mean_activation(activity: MuscleActivity, muscles: Sequence[str]) -> float:
     names = activity.embodiment.muscle_names
     return float(activity.activations.values[:, [names.index(muscle) for muscle in muscles]].mean())
-
-
-def metabolic_power(embodiment: Embodiment, activations: np.ndarray, velocities: np.ndarray) -> np.ndarray:
-    """Return the metabolic power of every muscle (T, muscles) [W] (Minetti and Alexander 1997).
-
-    activation * F0 * vmax * phi(v / vmax): heat and work of the muscles, without basal rate. The tendon is rigid, so
-    the fibre has the actuator's velocity.
-
-    Args:
-        embodiment: The body.
-        activations: (T, muscles).
-        velocities: Velocities of the actuators, lengthening positive as in MuJoCo, (T, muscles) [m/s].
-    """
-    model, muscles = embodiment.model, embodiment.muscle_ids.tolist()
-    force = np.array([peak_force(model, i) for i in muscles])
-    fastest = np.array([optimal_length(model, i)[0] * model.actuator_gainprm[i, 6] for i in muscles])
-    return activations * force * fastest * energy_rate(-velocities / fastest)
-
-
-def energy_rate(shortening: np.ndarray) -> np.ndarray:
-    """Return phi of the shortening velocity over its maximum (clipped to [-1, 1]): the fit of Minetti and Alexander."""
-    x = np.clip(shortening, -1.0, 1.0)
-    return (0.054 + 0.506 * x + 2.46 * x**2) / (1.0 - 1.13 * x + 12.8 * x**2 - 1.64 * x**3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,6 +126,8 @@ def _kind_lines(field: dataclasses.Field, chosen: Choice | tuple[Choice, ...] | 
     """Return the line of a key that chooses rows of a table, then one line for each option of the chosen rows."""
     key, several = field.name, KINDS[field.name].several
     names = field.metadata["kind"] if several else [field.metadata["kind"]]
+    if chosen is None and names == [None]:
+        return [f"  {key + '=':44s} {field.metadata['help']} (one of: {', '.join(table(key))})"]
     if chosen is None:
         choices = [Choice(name, row(key, name).options()) for name in names]
     else:

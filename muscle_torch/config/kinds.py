@@ -46,12 +46,15 @@ class Kind(NamedTuple):
     table: str  # "package.module:TABLE", a dict of name -> Row
     several: bool = False  # whether the key chooses a list
     user_class: str = ""  # row whose options a user-defined class ("module:Class") takes; empty: rows only
+    file: str = ""  # row that the path of an existing file or folder chooses; empty: rows only
 
 
 KINDS: dict[str, Kind] = {
     "embodiment": Kind("muscle_torch.embodiments.options:EMBODIMENTS"),
+    "exoskeleton": Kind("muscle_torch.embodiments.exoskeleton_options:EXOSKELETONS"),
     "goal": Kind("muscle_torch.envs.goals.options:GOALS"),
     "actions": Kind("muscle_torch.envs.actions.options:ACTION_SPACES", several=True),
+    "assistance": Kind("muscle_torch.envs.actions.assistance_options:ASSISTANCE", file="policy"),
     "policy": Kind("muscle_torch.models.options:POLICIES", user_class="mlp"),
     "exploration": Kind("muscle_torch.models.options:EXPLORATIONS"),
     "optimizer": Kind("muscle_torch.rl.options:OPTIMIZERS"),
@@ -91,7 +94,7 @@ def row(key: str, name: str) -> Row:
 
     Args:
         key: The kind, a key of `KINDS`.
-        name: Name of the row, or "module:Class" if the kind allows it.
+        name: Name of the row, or "module:Class" or the path of a file if the kind allows it.
 
     Raises:
         InputError: The table has no such row.
@@ -101,25 +104,30 @@ def row(key: str, name: str) -> Row:
         return rows[name]
     if kind.user_class and ":" in name:
         return Row(name, getattr(import_object(name), "Options", rows[kind.user_class].options))
+    if kind.file and Path(name).exists():
+        return rows[kind.file]
     hint = "; name your own class as module:Class or file.py:Class" if kind.user_class else ""
+    hint = ", or an existing checkpoint" if kind.file else hint
     raise InputError(f"unknown {key} {name!r}{nearest(name, list(rows))}; choose from {', '.join(rows)}{hint}")
 
 
-def choose(key: str, default: str, layers: Sequence[Layer]) -> Choice:
+def choose(key: str, default: str | None, layers: Sequence[Layer]) -> Choice:
     """Return the row that the last layer names, with the options merged over all layers.
 
     If a later layer names another row, options of earlier layers are kept as far as that row has them.
 
     Args:
         key: The kind.
-        default: Row to use if no layer names one.
+        default: Row to use if no layer names one; None: a layer must.
         layers: Settings in order of increasing priority.
 
     Raises:
-        InputError: The row or an option of a strict layer is unknown.
+        InputError: The row or an option of a strict layer is unknown, or no row is named.
     """
     stated = [_single(key, layer.values[key]) for layer in layers if key in layer.values]
     name = next((str(values[NAME]) for values in reversed(stated) if NAME in values), default)
+    if name is None:
+        raise InputError(f"{key}.{next(iter(stated[-1]), '')}: also choose {key}=, one of {', '.join(table(key))}")
     strict = [layer.strict for layer in layers if key in layer.values]
     options = [({k: v for k, v in values.items() if k != NAME}, s) for values, s in zip(stated, strict, strict=True)]
     return Choice(name, _options(key, name, key, options))

@@ -205,12 +205,17 @@ def _build(schema: type[Schema], layers: Sequence[Layer]) -> Schema:
         {name: _as_list(value) if name in lists else to_plain(value) for name, value in layer.values.items()}
         for layer in layers
     ]
+    whole = [f.name for f in dataclasses.fields(plain) if f.type is Any]  # a later layer replaces them, not merges
+    for index, layer in enumerate(values):
+        later = {name for above in values[index + 1 :] for name in above}
+        values[index] = {k: v for k, v in layer.items() if not (k in whole and k in later)}
     built = structured(plain, [{k: v for k, v in layer.items() if k not in kinds} for layer in values])
     chosen = {
         name: choose_several(name, default, layers) if KINDS[name].several else choose(name, default, layers)
         for name, default in kinds.items()
+        if default is not None or any(name in layer.values for layer in layers)
     }
-    if not chosen:
+    if not kinds:
         return built
     return schema(**chosen, **{f.name: getattr(built, f.name) for f in dataclasses.fields(plain)})
 

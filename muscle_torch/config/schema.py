@@ -24,9 +24,15 @@ def key(default: Any, text: str, unit: str = "") -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def kind(default: str | list[str], text: str) -> Any:
-    """Return a documented field that chooses one or several rows of the table of that name in `kinds.KINDS`."""
-    return dataclasses.field(metadata={"help": text, "unit": "", "kind": default})
+def kind(default: str | list[str] | None, text: str) -> Any:
+    """Return a documented field that chooses one or several rows of the table of that name in `kinds.KINDS`.
+
+    Args:
+        default: Row or rows to use if none is named; None: the field is then None.
+        text: Help text.
+    """
+    metadata = {"help": text, "unit": "", "kind": default}
+    return dataclasses.field(metadata=metadata) if default else dataclasses.field(default=None, metadata=metadata)
 
 
 class Backend(StrEnum):
@@ -43,6 +49,13 @@ class Precision(StrEnum):
     float32 = auto()
     tf32 = auto()
     bf16 = auto()
+
+
+class LogService(StrEnum):
+    """Where a run's log goes in addition to its own files."""
+
+    tensorboard = auto()
+    wandb = auto()
 
 
 class Solver(StrEnum):
@@ -128,9 +141,11 @@ class TerminationCurriculumConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RewardCurriculumConfig:
-    """Reward weights that grow as learning succeeds."""
+    """Reward weights that grow as learning succeeds, or shrink with time."""
 
     highest: dict[str, float] = key({}, "reward terms whose weights grow, with the maximum weight; empty: none")
+    lowest: dict[str, float] = key({}, "reward terms whose weights shrink at every update, with the minimum weight")
+    decay: float = key(0.01, "decrease per update, as a fraction of the weight")
     growth: float = key(0.02, "growth per step, as a fraction of the weight")
     below: float = key(0.08, "grow while the failure rate is below this")
     patience: int = key(5, "consecutive updates required", "updates")
@@ -195,6 +210,7 @@ class PPOConfig:
     value_coef: float = key(1.0, "weight of the value loss (half the mean squared error)")
     entropy_coef: float = key(0.0, "weight of the entropy bonus")
     max_grad_norm: float = key(1.0, "gradients are clipped to this norm")
+    clip_critic: bool = key(True, "whether max_grad_norm limits the critic's gradients too (KINESIS: false)")
     normalize_reward: bool = key(True, "divide rewards by the running standard deviation of the return")
     critic_warmup: int = key(0, "initial updates that train only the critic", "updates")
     target_kl: float = key(0.0, "after a pass with a larger KL divergence, train only the critic; 0: never")
@@ -211,12 +227,32 @@ class CEMConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DaggerConfig:
+    """Stage dagger."""
+
+    teacher: str = key("muscle_control", "controller to imitate: a row of CONTROLLERS (muscle_torch/evaluation)")
+    num_steps: int = key(64, "control steps per environment in a round; the teacher labels each", "control steps")
+    gradient_steps: int = key(100, "gradient steps after each round")
+    batch: int = key(256, "samples of a gradient step, from the whole data set", "samples")
+    learning_rate: float = key(1e-3, "learning rate at the start; it falls linearly to a tenth")
+    teacher_share: float = key(1.0, "fraction of the episodes that the teacher drives at the start")
+    fade: float = key(0.3, "fraction of the stage over which this share falls to 0")
+    noise: float = key(0.05, "standard deviation of the noise on the actions while collecting", "action units")
+    capacity: int = key(40_000, "size of the data set; the newest samples replace the oldest", "samples")
+    processes: int = key(1, "processes that compute the teacher's actions; 1: the training process")
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """All keys of a training run."""
 
     embodiment: Choice = kind("bimanual", "the body (muscle_torch/embodiments)")
+    exoskeleton: Choice = kind("none", "joint motors that the body wears (docs/exoskeleton.md)")
     goal: Choice = kind("motion", "the task of the body (envs/goals)")
     actions: tuple[Choice, ...] = kind(["muscles"], "action spaces, concatenated in this order (envs/actions)")
+    assistance: Choice = kind(
+        "zero", "who drives the exoskeleton if actions= does not: a controller, or the checkpoint of a trained device"
+    )
     policy: Choice = kind("gated_residual", "the network (models); your own: package.module:Class or file.py:Class")
     exploration: Choice = kind("normal", "action distribution while training (models/distributions.py)")
     optimizer: Choice = kind("adamw", "optimizer and learning-rate schedule (muscle_torch/rl)")
@@ -235,7 +271,9 @@ class Config:
     stage_steps: list[int] = key([], "budget of each stage; empty: equal shares of total_steps", "control steps")
     experiment: str = key("", "name of the run folder; empty: <task>_<date>_<time>")
     runs_dir: str = key("runs", "folder of the run folders")
-    checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
+    checkpoint: str = key(
+        "", "start from these weights (fine-tuning): a checkpoint file, a run folder or pretrained:<name>"
+    )
     reset_std: float = key(0.0, "with checkpoint=: reset the exploration noise to this; 0: keep it", "action units")
     schedule_start: float = key(
         0.0, "fraction of the schedules (learning rate, noise) already completed; -1: as stored in the checkpoint"
@@ -247,6 +285,9 @@ class Config:
     partner: str = key("", "checkpoint of a frozen policy that also acts, with the actions it was trained with")
     headless: bool = key(True, "ignored (Isaac compatibility): training never opens a window")
     capture_video: bool = key(False, "render videos/final.mp4 at the end of the run, and a video at each validation")
+    logger: LogService = key(
+        LogService.tensorboard, "tensorboard, or wandb: mirrored to Weights & Biases, too (extra wandb; docs/scale.md)"
+    )
     log_interval: int = key(1, "updates between log lines", "updates")
     save_interval: int = key(10, "updates between saves of checkpoints/last.pt", "updates")
     keep_checkpoints: int = key(0, "number of step_<N>.pt files to keep as well, the newest")
@@ -277,8 +318,14 @@ class Config:
     sampling: SamplingConfig = key(SamplingConfig(), "sampling of the goal's groups")
     randomization: RandomizationConfig = key(RandomizationConfig(), "muscle randomization")
     fatigue: FatigueConfig = key(FatigueConfig(), "muscle fatigue")
+    deficit: Any = key(
+        {},
+        "muscle weakness: a preset such as hemiparesis_r, or group: fraction of strength that remains, or its range "
+        "over the environments: {plantarflexors_r: 0.5, hip_flexors_l: [0.25,1]} (docs/exoskeleton.md)",
+    )
     ppo: PPOConfig = key(PPOConfig(), "stage ppo")
     cem: CEMConfig = key(CEMConfig(), "stage cem")
+    dagger: DaggerConfig = key(DaggerConfig(), "stage dagger")
 
     def __post_init__(self) -> None:
         if isinstance(self.num_envs, str) and self.num_envs != "max":

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from muscle_torch.config.kinds import check_keys, structured
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.weakened import deficit_strength, weakened
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip, MotionLibrary
 
@@ -40,10 +42,9 @@ class MuscleController:
             options = structured(MuscleControlOptions, [values], "control.")
         self.options: MuscleControlOptions = options
         self.control: MuscleControl | None = None
-        self._origin = torch.zeros(0)  # (W, 2) origin of each environment in the frame of its clip [m]
 
     def begin(self, env: Any, worlds: Tensor) -> None:
-        """Store the horizontal offset between environments and clips, because episodes start above the origin.
+        """Create the controller of the environment, before the first episode.
 
         Args:
             env: The environment.
@@ -54,13 +55,6 @@ class MuscleController:
         """
         if self.control is None:
             self.control = self._make(env)
-            self._origin = torch.zeros(env.num_envs, 2, dtype=torch.float64)
-        if not self.control.body.root_size:
-            return
-        library, chosen = env.goal.library, worlds.cpu()
-        rows = library.rows(env.goal.clip, env.goal.frame)
-        away = (library.qpos[rows, :2] - env.physics.field("qpos")[:, :2]).cpu().double()
-        self._origin[chosen] = away[chosen]
 
     def act(self, env: Any) -> Tensor:
         """Plan a control step and return the corresponding actions, (W, actions).
@@ -71,10 +65,11 @@ class MuscleController:
         assert self.control is not None, "call begin first"
         qpos, qvel, act = (env.physics.field(name).cpu().double().numpy().copy() for name in ("qpos", "qvel", "act"))
         if self.control.body.root_size:
-            qpos[:, :2] += self._origin.numpy()
+            qpos[:, :2] += env.goal.origin.cpu().double().numpy()  # episodes start above the world's origin
         clip, frame = env.goal.clip.cpu().numpy(), env.goal.frame.cpu().numpy()
         controls = self.control.controls(qpos, qvel, act, clip, frame)
-        return env.actions.from_controls(torch.from_numpy(controls).to(env.device, torch.float32))
+        controls = torch.from_numpy(controls).to(env.device, torch.float32)
+        return env.actions.from_controls(controls, env.physics, env.goal)
 
     def _make(self, env: Any) -> MuscleControl:
         library = getattr(env.goal, "library", None)
@@ -84,7 +79,22 @@ class MuscleController:
             raise InputError(
                 f"policy=muscle_control drives the body alone; leave {', '.join(env.embodiment.props)} out"
             )
-        return MuscleControl(env.embodiment, library_clips(library), self.options)
+        return MuscleControl(planning_body(env), library_clips(library), self.options)
+
+
+def planning_body(env: Any) -> Embodiment:
+    """Return the body with which to plan: with the configured deficit, and without the motors that it does not drive.
+
+    Other changes of the muscles (`randomization`) are unknown to the controller.
+
+    Args:
+        env: The environment.
+    """
+    body: Embodiment = env.embodiment
+    planned = {i for space in env.actions.spaces.values() if space.num_commands for i in space.actuators.tolist()}
+    body = weakened(body, deficit_strength(body, env.config.deficit))
+    body.model.actuator_gear[[i for i in body.motor_ids.tolist() if i not in planned]] = 0.0
+    return body
 
 
 def library_clips(library: MotionLibrary) -> list[MotionClip]:

@@ -10,6 +10,7 @@ from muscle_torch.config.kinds import Layer, choose, row
 from muscle_torch.errors import InputError
 
 from .embodiment import Coupling, Embodiment
+from .exoskeleton import wear
 from .guard import check_mujoco, check_muscle_lengths
 from .moment_arms import actuator_moments, moment_matrix, similarity
 from .options import EMBODIMENTS, BodyOptions
@@ -46,26 +47,27 @@ def make_embodiment(name: str, /, **options: Any) -> Embodiment:
 
 
 def configured_embodiment(config: Config) -> Embodiment:
-    """Build the body of a config, with its physics settings.
+    """Build the body of a config, with its exoskeleton and physics settings.
 
     Args:
-        config: A configuration; reads `embodiment` and `physics`.
+        config: A configuration; reads `embodiment`, `exoskeleton` and `physics`.
 
     Returns:
         The body with a new copy of its compiled model.
 
     Raises:
-        InputError: As `make_embodiment` and `with_physics`.
+        InputError: As `make_embodiment`, `exoskeleton.with_device` and `with_physics`.
     """
-    return with_physics(_chosen(config.embodiment), config.physics)
+    return with_physics(_chosen(config.embodiment, config.exoskeleton), config.physics)
 
 
-def _chosen(choice: Choice) -> Embodiment:
+def _chosen(choice: Choice, device: Choice | None = None) -> Embodiment:
     # Tuples instead of lists: `_make` caches by options, so they must be hashable.
     values = {f.name: getattr(choice.options, f.name) for f in dataclasses.fields(choice.options)}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     options = dataclasses.replace(choice.options, **lists)
     made = _make(choice.name, row("embodiment", choice.name), options)
+    made = made if device is None else wear(made, device)
     return dataclasses.replace(made, model=copy.copy(made.model))
 
 

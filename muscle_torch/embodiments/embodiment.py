@@ -12,6 +12,7 @@ import numpy as np
 from muscle_torch.config.kinds import to_plain
 from muscle_torch.errors import InputError, nearest
 
+from .device import Device
 from .options import BodyOptions
 
 KINDS = {
@@ -87,6 +88,7 @@ class Embodiment:
         posture_pulls: `moment_arms.joint_pulls` of ankles, hips and trunk, for a free body; else None.
         props: Names of the attached props.
         body_sizes: Sizes of the body without props; None: no props are attached.
+        device: The exoskeleton that the body wears; None: none.
 
     Raises:
         InputError: A name does not exist in the model, the root joint is not its first joint, or substeps, timestep and
@@ -110,6 +112,7 @@ class Embodiment:
     posture_pulls: np.ndarray | None = None
     props: tuple[str, ...] = ()
     body_sizes: Sizes | None = None
+    device: Device | None = None
 
     def __post_init__(self) -> None:
         step = self.substeps * self.model.opt.timestep

@@ -67,7 +67,9 @@ def check_myo_sim() -> str:
     version = package_version("myo-sim")
     if version is None or not (0, 2, 4) <= _numbers(version) < (0, 3):
         status = "missing" if version is None else f"version {version}"
-        raise InputError(f"embodiment=legs_abs: myo-sim is {status}; run `pip install 'myo-sim{MYO_SIM}'`")
+        raise InputError(
+            f"the body legs_abs comes from myo-sim, which is {status}: run `pip install 'myo-sim{MYO_SIM}'`"
+        )
     return version
 
 
@@ -126,12 +128,20 @@ def muscle_lengths(embodiment: Embodiment, poses: dict[str, list[float]]) -> np.
 
 
 def write_table() -> None:
-    """Write `muscle_lengths.json` with the installed versions of MuJoCo and the models."""
-    from . import bimanual, fullbody
-    from .options import BimanualOptions, FullBodyOptions
+    """Write `muscle_lengths.json` with the installed versions of MuJoCo, the models and myo-sim."""
+    from . import bimanual, fullbody, legs
+    from .options import BimanualOptions, BodyOptions, FullBodyOptions, LegsOptions
 
     check_mujoco()
-    table = make_table([bimanual.make(BimanualOptions(fingers=True)), fullbody.make(FullBodyOptions(fingers=True))])
+    table = make_table(
+        [
+            bimanual.make(BimanualOptions(fingers=True)),
+            fullbody.make(FullBodyOptions(fingers=True)),
+            legs.make_legs(LegsOptions()),
+            legs.make_legs_back(LegsOptions()),
+            legs.make_legs_abs(BodyOptions()),
+        ]
+    )
     text = json.dumps(table, separators=(",", ":")).replace('],"', '],\n"')
     Path(__file__).with_name(TABLE).write_text(text + "\n")
 

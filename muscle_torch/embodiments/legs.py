@@ -31,6 +31,8 @@ from .options import BodyOptions, LegsOptions
 
 MODEL_SITES = CENTRE_SITES | limb_sites(LEG_SITES, "lr")
 LEG_JOINTS = ("hip", "knee", "ankle", "subtalar", "mtp")
+ABDOMEN_NAMES = {"root": "Full Body", "chest_r": "thorax"}  # myo-sim's name of a body -> that of MyoFullBody
+FRICTION = (1.0, 0.1, 0.1)  # of the floor, as in MyoFullBody
 TIMESTEP, SUBSTEPS, CONTROL_FREQUENCY = 1 / 150, 5, 30.0  # [s], -, [Hz]
 
 
@@ -67,7 +69,12 @@ def build_abdomen_spec() -> mujoco.MjSpec:
         spec = compose.build_spec("myolegs_abdomen").copy()
     finally:
         mujoco.set_mju_user_warning(warned)
-    spec.body("root").name = "Full Body"
+    for name, new in ABDOMEN_NAMES.items():
+        spec.body(name).name = new
+    # Its scene is a pedestal of 2 m above a floor at -0.4 m.
+    for geom in list(spec.worldbody.geoms):
+        spec.delete(geom)
+    spec.worldbody.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 0.125], friction=FRICTION)
     spec.option.iterations, spec.option.ls_iterations = ITERATIONS, LINE_SEARCH_ITERATIONS
     return _finished(spec)
 

@@ -35,8 +35,14 @@ KINDS: dict[str, tuple[str, str, float]] = {
 }
 # Known faults of the published models: key of the body -> right element of the pair -> fault.
 # The tolerances of "axis" and "position" allow for the rotation of both arms of musclemimic-models 1.0.6 by 0.1 degree.
+_LTPT = {"LTpT_T12_r": "LTpT_T12_l runs along the right side: its sites are those of LTpT_T12_r"}
 KNOWN_FAULTS: dict[str, dict[str, str]] = {
-    "fullbody": {"LTpT_T12_r": "LTpT_T12_l runs along the right side: its sites are those of LTpT_T12_r"},
+    "fullbody": _LTPT,
+    "legs_back": _LTPT,
+    "legs_abs": {
+        f"{muscle}_r": f"{muscle} is {percent} % stronger on the right"
+        for muscle, percent in (("ercspn", 1.8), ("intobl", 7.8), ("extobl", 0.2))
+    },
 }
 
 

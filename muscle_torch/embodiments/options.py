@@ -24,7 +24,9 @@ class BodyOptions:
 class ToyArmOptions(BodyOptions):
     """Options of `embodiment=toy_arm`."""
 
+    added: ClassVar[tuple[str, ...]] = ("load",)
     motor: bool = key(False, "add a massless motor at the elbow")
+    load: float = key(0.0, "mass of a load in the hand", "kg")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from functools import partial
 
 import mujoco
 
+from muscle_torch.errors import InputError
+
 from .embodiment import Embodiment
 from .options import ToyArmOptions
 
@@ -63,8 +65,15 @@ MOTOR_TORQUE = 5.0
 
 
 def build_spec(options: ToyArmOptions) -> mujoco.MjSpec:
-    """Return a new spec of the arm, with or without motor."""
+    """Return a new spec of the arm, with or without motor and load.
+
+    Raises:
+        InputError: The load is negative.
+    """
+    if options.load < 0:
+        raise InputError(f"embodiment.load={options.load}: must not be negative")
     spec = mujoco.MjSpec.from_string(XML)
+    spec.geom("hand").mass += options.load
     if options.motor:
         motor = spec.add_actuator(name="elbow_motor", target="elbow", trntype=mujoco.mjtTrn.mjTRN_JOINT)
         motor.set_to_motor()

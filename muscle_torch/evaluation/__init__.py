@@ -5,8 +5,8 @@ from .controller import CONTROLLERS, Controller, PolicyController, ZeroControlle
 from .evaluate import compare_controllers, evaluate, write_evaluation
 from .playback import Trajectory, play
 from .robustness import robustness, robustness_rows, robustness_table
-from .summary import average
-from .tables import backend_table, comparison_table, difference, trial_table
+from .summary import average, with_accumulated_mpjpe
+from .tables import backend_table, comparison_table, difference, group_table, trial_table
 
 __all__ = [
     "CONTROLLERS",
@@ -21,11 +21,13 @@ __all__ = [
     "comparison_table",
     "difference",
     "evaluate",
+    "group_table",
     "make_controller",
     "play",
     "robustness",
     "robustness_rows",
     "robustness_table",
     "trial_table",
+    "with_accumulated_mpjpe",
     "write_evaluation",
 ]

@@ -40,6 +40,7 @@ class ArchiveRecorder(EvaluationCallback):
         sensors = body.resolve("sensor", body.touch_sensors)
         touch = tuple(int(address) for address in body.model.sensor_adr[sensors])
         self._rows = body.field_rows | {"sensordata": touch}
+        self._motors = tuple(body.motor_ids.tolist())
         self._steps: list[dict[str, Tensor]] = []
         self._trials: tuple[int, ...] = ()
 
@@ -56,6 +57,9 @@ class ArchiveRecorder(EvaluationCallback):
     def on_step_end(self, env: Any, transition: Any) -> None:
         row = {name: self._read(env, field) for name, field in AFTER.items()}
         row["joint_force"] = row["joint_force"][:, self._joints]
+        if self._motors:
+            force = env.physics.field("actuator_force", self._motors)[: len(self._trials)]
+            row["motor_force"] = force.to("cpu", copy=True)
         row["reward"] = transition.reward[: len(self._trials)].to("cpu", copy=True)
         self._steps[-1] |= row
 
@@ -73,8 +77,13 @@ class ArchiveRecorder(EvaluationCallback):
         """Names of the trials that diverged (NaN) in their first step, so that there is nothing to store."""
         return [episode.name for episode in self._episodes.values() if not len(episode.qpos)]
 
-    def archive(self, motion_group: str = "") -> RolloutArchive:
-        """Return all recorded episodes in the order of the trials, without the `broken` ones."""
+    def archive(self, motion_group: str = "", seed: int = 0) -> RolloutArchive:
+        """Return all recorded episodes in the order of the trials, without the `broken` ones.
+
+        Args:
+            motion_group: Name of the set of motions.
+            seed: Seed of the rollouts, by which conditions are paired.
+        """
         body = self._body
         model, joints = body.model, body.scalar_joint_ids
         slide = model.jnt_type[joints] == mujoco.mjtJoint.mjJNT_SLIDE
@@ -89,6 +98,8 @@ class ArchiveRecorder(EvaluationCallback):
             mass=float(model.body_mass[: body.sizes.bodies].sum()),
             motion_group=motion_group,
             episodes=tuple(e for _, e in sorted(self._episodes.items()) if len(e.qpos)),
+            motor_names=body.motor_names,
+            seed=seed,
         )
 
     def _read(self, env: Any, field: str) -> Tensor:

@@ -21,7 +21,7 @@ from .progress import ProgressBar
 from .summary import summarize
 from .tables import comparison_table
 from .tally import Tally
-from .trials import begin_trials
+from .trials import CLIP, begin_trials
 
 HEADINGS = {
     "untrained": "untrained",
@@ -111,6 +111,7 @@ def _run_batch(
     last_step = trials.lengths[ids] - 1
     longest = int(last_step.max())
     begin_trials(env, ids)
+    groups = [] if trials.unit == CLIP else env.goal.group.tolist()
     controller.begin(env, torch.ones(env.num_envs, dtype=torch.bool, device=env.device))
     tally = Tally.empty(env.num_envs, env.device)
     for callback in callbacks:
@@ -125,10 +126,12 @@ def _run_batch(
         for callback in callbacks:
             callback.on_step_begin(env)
         transition = env.advance(action)
-        tally.add(transition, step <= last_step, env.goal.success())
+        tally.add(transition, step <= last_step, env.goal.success(), env.goal.outcome())
         for callback in callbacks:
             callback.on_step_end(env, transition)
     rows = [tally.row(trials, world, trial) for world, trial in enumerate(batch)]
+    if groups:
+        rows = [{**row, "group": env.goal.groups[group]} for row, group in zip(rows, groups, strict=False)]
     for callback in callbacks:
         added = callback.on_batch_end(env, tally.length[: len(batch)].tolist())
         rows = [{**row, **more} for row, more in zip(rows, added, strict=True)] if added else rows

@@ -1,11 +1,15 @@
 """Figures of evaluated trials."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import mujoco
 import numpy as np
 from matplotlib.figure import Figure
 
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.embodiments.independent import IndependentJoints
+from muscle_torch.errors import InputError
 
 from .playback import Trajectory
 
@@ -42,6 +46,36 @@ def joint_figure(embodiment: Embodiment, trajectory: Trajectory) -> Figure:
     figure.suptitle(f"{trajectory.name}, {end}", fontsize=9)
     figure.supxlabel("time [s]", fontsize=8)
     figure.supylabel("joint angle [deg]", fontsize=8)
+    return figure
+
+
+def target_map(metrics: Mapping[str, Any]) -> Figure:
+    """Plot the targets of an evaluation in the axes of the start: reached or not, and how far away the body ended.
+
+    Args:
+        metrics: Evaluation whose trials have the outcomes `target_x`, `target_y` and `final_distance` [m].
+
+    Raises:
+        InputError: The goal has no targets on the floor.
+    """
+    rows = metrics.get("per_trial", [])
+    if not rows or "target_x" not in rows[0].get("outcome", {}):
+        raise InputError("map= shows the targets of goal=root_target; this task has none: leave it out")
+    x, y, left = (np.array([row["outcome"][key] for row in rows]) for key in ("target_x", "target_y", "final_distance"))
+    reached = np.array([row["success_rate"] for row in rows]) > 0
+    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
+    axis = figure.subplots()
+    # Ahead points up, and left to the left, as seen from above behind the body.
+    points = axis.scatter(
+        -y[~reached], x[~reached], c=left[~reached], cmap="viridis_r", vmin=0, vmax=max(2.0, left.max())
+    )
+    axis.scatter(-y[reached], x[reached], marker="*", s=90, color=TRACKED, label="reached")
+    axis.plot(0, 0, marker="^", color=REFERENCE, markersize=10, linestyle="", label="start, facing up")
+    figure.colorbar(points, label="distance at the end [m]")
+    low, high = metrics["success_interval"]
+    rate = f"{int(reached.sum())} of {len(rows)} targets reached ({100 * low:.0f} to {100 * high:.0f} %)"
+    axis.set(xlabel="to the right [m]", ylabel="ahead [m]", title=rate, aspect="equal")
+    axis.legend(fontsize=7, loc="upper right")
     return figure
 
 

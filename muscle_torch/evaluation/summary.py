@@ -8,9 +8,11 @@ from typing import Any
 from .tally import file_key
 from .trials import CLIP, Headline
 
-PLAIN = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return")  # means over trials
+# Means over trials.
+PLAIN = ("success_rate", "early_termination_rate", "mean_episode_length", "mean_episode_return", "mpjpe")
 COUNTS = ("nan_worlds", "early_termination_count")  # sums over trials
 SHARED = ("name", "headline", "num_clips", "num_frames", "num_trials", "num_steps")  # equal for all seeds
+NESTED = ("group", "outcome", "per_group")
 PER_TRIAL = ("per_clip", "per_trial")
 
 
@@ -26,10 +28,10 @@ def summarize(rows: Sequence[Mapping[str, Any]], unit: str, headline: Headline) 
         headline: The error that files of other goals name as `headline`.
     """
     steps = [row["num_frames"] - 1 if unit == CLIP else row["num_steps"] for row in rows]
-    excluded = ("name", "num_frames", "num_steps", "frame_coverage", *COUNTS, *PLAIN)
+    excluded = ("name", "num_frames", "num_steps", "frame_coverage", *COUNTS, *PLAIN, *NESTED)
     by_time = [name for name in rows[0] if name not in excluded]
     counts = {name: sum(row[name] for row in rows) for name in COUNTS}
-    means = {name: _mean(rows, name) for name in PLAIN}
+    means = {name: _mean(rows, name) for name in PLAIN if name in rows[0]}
     weighted = {name: _mean(rows, name, steps) for name in by_time}
     if unit == CLIP:
         frames = [row["num_frames"] for row in rows]
@@ -37,9 +39,41 @@ def summarize(rows: Sequence[Mapping[str, Any]], unit: str, headline: Headline) 
         coverage = {"frame_coverage": _mean(rows, "frame_coverage", steps)}
         return {**sizes, **counts, **means, **coverage, **weighted, "per_clip": list(rows)}
     sizes = {"num_trials": len(rows), "num_steps": sum(steps)}
-    interval = {"success_interval": wilson_interval(round(sum(row["success_rate"] for row in rows)), len(rows))}
-    name = {"headline": file_key(headline.name)}
-    return {**sizes, **counts, **means, **interval, **weighted, **name, "per_trial": list(rows)}
+    further = {**success_summary(rows), **counts, **means, **weighted, "headline": file_key(headline.name)}
+    return {**sizes, **further, **_by_group(rows), "per_trial": list(rows)}
+
+
+def success_summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return success rate, its interval and the mean of each further result of the goal over trials."""
+    successes = sum(row["success_rate"] for row in rows)
+    rates = {"success_rate": successes / len(rows), "success_interval": wilson_interval(round(successes), len(rows))}
+    outcomes = [row["outcome"] for row in rows if "outcome" in row]
+    return rates | ({"outcome": _mean_of(outcomes)} if outcomes else {})
+
+
+def _by_group(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return `per_group`: the success in each group of trials; nothing if there is only one group."""
+    names = list(dict.fromkeys(row["group"] for row in rows if "group" in row))
+    if len(names) < 2:
+        return {}
+    members = {name: [row for row in rows if row.get("group") == name] for name in sorted(names)}
+    return {"per_group": {name: {"num_trials": len(some), **success_summary(some)} for name, some in members.items()}}
+
+
+def with_accumulated_mpjpe(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an evaluation with `mpjpe_accumulated`, the published system's MPJPE.
+
+    Its list of errors is never cleared, so that the value of a clip is the mean over all frames of this and all earlier
+    clips.
+
+    Args:
+        metrics: Contents of the evaluation file, with `mpjpe` in every row.
+    """
+    rows, total, steps = [], 0.0, 0.0
+    for row in metrics["per_clip"]:
+        total, steps = total + row["mpjpe"] * row["mean_episode_length"], steps + row["mean_episode_length"]
+        rows.append({**row, "mpjpe_accumulated": total / steps})
+    return {**metrics, "mpjpe_accumulated": _mean(rows, "mpjpe_accumulated"), "per_clip": rows}
 
 
 def wilson_interval(successes: int, trials: int) -> list[float]:
@@ -54,11 +88,14 @@ def average(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Average evaluations of the same trials (seeds): means, standard deviations, and each summary."""
     per_trial = next(name for name in PER_TRIAL if name in evaluations[0])
     summaries = [{name: value for name, value in one.items() if name != per_trial} for one in evaluations]
-    spread = [name for name, value in summaries[0].items() if name not in (*COUNTS, *SHARED, "success_interval")]
+    spread = [
+        name for name, value in summaries[0].items() if name not in (*COUNTS, *SHARED, *NESTED, "success_interval")
+    ]
     means = _mean_of(summaries)
-    if "success_interval" in means:
-        total = means["num_trials"] * len(evaluations)
-        means["success_interval"] = wilson_interval(round(means["success_rate"] * total), total)
+    for one in (means, *means.get("per_group", {}).values()):
+        if "success_interval" in one:
+            total = one["num_trials"] * len(evaluations)
+            one["success_interval"] = wilson_interval(round(one["success_rate"] * total), total)
     return {
         **means,
         "num_seeds": len(evaluations),
@@ -79,8 +116,10 @@ def _mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     means: dict[str, Any] = {}
     for name, first in rows[0].items():
         present = [row[name] for row in rows if row[name] is not None]
-        if name in SHARED or isinstance(first, list):
+        if name in SHARED or isinstance(first, list | str):
             means[name] = first
+        elif isinstance(first, dict):
+            means[name] = _mean_of(present)
         else:
             means[name] = math.fsum(present) / len(present) if present else None
     return means

@@ -108,6 +108,28 @@ def trial_table(metrics: Mapping[str, Any], headline: Headline | None = None) ->
     return "\n".join(lines)
 
 
+def group_table(metrics: Mapping[str, Any]) -> str:
+    """Return one line per group of trials: success with its 95 % interval, and the means of the goal's further results.
+
+    Args:
+        metrics: Evaluation of a goal other than motions; empty text if its trials are of one group.
+    """
+    groups = metrics.get("per_group", {})
+    if not groups:
+        return ""
+    rows = {**groups, "all": metrics}
+    outcomes = list(metrics.get("outcome", {}))
+    width = max(5, *(len(name) for name in rows))
+    headings = ["trials", "success", "95 % interval", *(name.replace("_", " ") for name in outcomes)]
+    widths = [max(9, len(heading) + 2) for heading in headings]
+    lines = [_line("group", width, headings, widths)]
+    for name, row in rows.items():
+        low, high = (100 * bound for bound in row["success_interval"])
+        cells = [str(row["num_trials"]), f"{100 * row['success_rate']:.1f} %", f"{low:.0f} to {high:.0f} %"]
+        lines.append(_line(name, width, [*cells, *(f"{row['outcome'][key]:.3g}" for key in outcomes)], widths))
+    return "\n".join(lines)
+
+
 def backend_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     """Return two backends' summaries side by side, one row per metric, in SI units: name -> summary, baseline first."""
     (one, first), (two, second) = evaluations.items()

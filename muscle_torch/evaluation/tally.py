@@ -1,6 +1,7 @@
 """Running sums over a batch of trials, and the evaluation row of each trial."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from .trials import CLIP, Trials
 
+MPJPE = "err/mpjpe"  # also averaged over the steps up to the early end alone, as KINESIS does
 # Errors in every row of a motion; null if the body has no root.
 MOTION_ERRORS = ("joint_pos", "joint_vel", "root_xyz", "root_yaw", "rpos", "site_abs")
 
@@ -22,8 +24,10 @@ class Tally:
     success: Tensor  # the goal was met at the last step alive, bool (W,)
     length: Tensor  # control steps alive, (W,)
     episode_return: Tensor  # reward while alive, (W,)
+    followed: Tensor  # sum of the error MPJPE while alive [m], (W,)
     counted: Tensor  # control steps of the whole trial before any NaN, (W,)
     sums: dict[str, Tensor]  # sums of errors, reward and its terms over `counted` steps, float64 (W,)
+    outcome: dict[str, Tensor] = field(default_factory=dict)  # the goal's further results at the end of the trial, (W,)
 
     @classmethod
     def empty(cls, num_envs: int, device: torch.device) -> "Tally":
@@ -39,22 +43,28 @@ class Tally:
             success=zeros(torch.bool),
             length=zeros(torch.long),
             episode_return=zeros(torch.float64),
+            followed=zeros(torch.float64),
             counted=zeros(torch.long),
             sums={},
         )
 
-    def add(self, transition: Any, inside: Tensor, success: Tensor) -> None:
+    def add(self, transition: Any, inside: Tensor, success: Tensor, outcome: Mapping[str, Tensor]) -> None:
         """Add one transition.
 
         Args:
             transition: Of all environments.
             inside: Environments whose trial is not over, bool (W,).
             success: Whether the goal is met, bool (W,).
+            outcome: Further results of the goal, each (W,).
         """
+        for name, value in outcome.items():
+            self.outcome[name] = torch.where(inside, value, self.outcome.get(name, value))
         self.broken |= transition.broken & inside
         running = self.alive & inside
         self.length += running
         self.episode_return += torch.where(running, transition.reward, 0.0)
+        if MPJPE in transition.terms:
+            self.followed += torch.where(running & ~transition.broken, transition.terms[MPJPE], 0.0)
         over = running & (transition.terminated | transition.broken)
         self.success = torch.where(running, success & ~over, self.success)
         self.early |= over
@@ -90,11 +100,15 @@ class Tally:
             "mean_episode_length": float(self.length[world]),
             "mean_episode_return": float(self.episode_return[world]),
         }
+        if MPJPE in self.sums:
+            row["mpjpe"] = float(self.followed[world]) / max(1, int(self.length[world]))
         counted = int(self.counted[world])
         expected = MOTION_ERRORS if trials.unit == CLIP else ()
         sums = dict.fromkeys(f"err/{name}" for name in expected) | self.sums
         for name, total in sums.items():
             row[file_key(name)] = float(total[world]) / counted if counted and total is not None else None
+        if self.outcome:
+            row["outcome"] = {name: float(values[world]) for name, values in self.outcome.items()}
         return row
 
 

@@ -36,6 +36,7 @@ COLUMNS = {
 }
 
 
+MOTORS = "motor_names"  # arrays `episode_<i>_motor_forces` exist only for bodies with motors
 NETWORK = "network_activity"  # names of the policy's activations; arrays `episode_<i>_network_<name>`
 
 
@@ -56,6 +57,7 @@ class Episode:
     joint_force: np.ndarray  # (T, joints) generalized force of muscles and motors after the step [N m or N]
     sensor_force: np.ndarray  # (T, sensors) contact force after the step [N]
     reference_step: np.ndarray  # (T,) frame of the reference after the step
+    motor_force: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (T, motors) after the step [N m or N]
     network: dict[str, np.ndarray] = field(default_factory=dict)  # activations of the policy: name -> (T, width)
 
 
@@ -75,6 +77,8 @@ class RolloutArchive:
     mass: float  # of the body [kg]
     motion_group: str
     episodes: tuple[Episode, ...]
+    motor_names: tuple[str, ...] = ()  # columns of `motor_force`
+    seed: int = 0  # of sampled actions and of the environment
 
 
 def write_archive(path: Path, archive: RolloutArchive) -> None:
@@ -133,7 +137,10 @@ def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
         "force_sensor_names": archive.sensor_names,
         "force_sensor_units": ["N"] * len(archive.sensor_names),
         "model_mass_kg": archive.mass,
+        "seed": archive.seed,
     }
+    if archive.motor_names:
+        arrays[MOTORS] = archive.motor_names
     if archive.episodes and archive.episodes[0].network:
         arrays[NETWORK] = list(archive.episodes[0].network)
     if archive.motion_group:
@@ -141,6 +148,8 @@ def _arrays(archive: RolloutArchive) -> dict[str, np.ndarray]:
     for index, episode in enumerate(archive.episodes):
         prefix = f"episode_{index}_"
         arrays |= {prefix + column: getattr(episode, name) for name, column in COLUMNS.items()}
+        if archive.motor_names:
+            arrays[prefix + "motor_forces"] = episode.motor_force
         arrays |= {f"{prefix}network_{name}": values for name, values in episode.network.items()}
         arrays |= {prefix + "traj_length": len(episode.reference) or len(episode.qpos) + 1}
         arrays |= {prefix + "timesteps": np.arange(len(episode.qpos))}
@@ -177,6 +186,8 @@ def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
         mass=float(arrays["model_mass_kg"]),
         motion_group=str(arrays.get("motion_group", "")),
         episodes=tuple(_episode(arrays, f"episode_{i}_") for i in range(int(arrays["n_episodes"]))),
+        motor_names=names(MOTORS) if MOTORS in arrays else (),
+        seed=int(arrays.get("seed", 0)),
     )
     for index, episode in enumerate(archive.episodes):
         _check(archive, episode, index)
@@ -186,7 +197,9 @@ def _archive(arrays: Mapping[str, np.ndarray]) -> RolloutArchive:
 def _episode(arrays: Mapping[str, np.ndarray], prefix: str) -> Episode:
     fields: dict[str, Any] = {name: arrays[prefix + column] for name, column in COLUMNS.items()}
     network = {str(name): arrays[f"{prefix}network_{name}"] for name in arrays.get(NETWORK, ())}
-    return Episode(**fields | {"clip": int(fields["clip"]), "name": str(fields["name"]), "network": network})
+    motors = arrays[prefix + "motor_forces"] if MOTORS in arrays else np.zeros((len(fields["qpos"]), 0))
+    one = {"clip": int(fields["clip"]), "name": str(fields["name"]), "network": network, "motor_force": motors}
+    return Episode(**fields | one)
 
 
 def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
@@ -194,10 +207,14 @@ def _check(archive: RolloutArchive, episode: Episode, index: int) -> None:
     expected = {"qpos": width, "touch": len(archive.sensor_names)}
     expected |= dict.fromkeys(("activation", "excitation", "muscle_force"), len(archive.muscle_names))
     expected |= {"joint_force": len(archive.force_joint_names), "sensor_force": len(archive.sensor_names)}
+    if archive.motor_names:
+        expected["motor_force"] = len(archive.motor_names)
     for name, columns in expected.items():
         shape = getattr(episode, name).shape
         if shape != (steps, columns):
-            raise ValueError(f"episode {index}: {COLUMNS[name]} has shape {shape}, expected {(steps, columns)}")
+            raise ValueError(
+                f"episode {index}: {COLUMNS.get(name, name)} has shape {shape}, expected {(steps, columns)}"
+            )
     for name, values in episode.network.items():
         if values.ndim != 2 or len(values) != steps:
             raise ValueError(f"episode {index}: network_{name} has shape {values.shape}, expected ({steps}, width)")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,14 @@ class Player:
         self.source = ""
         self._clip = 0
         self.choose_source(next(iter(self._sources)))
+
+    def copy(self) -> "Player":
+        """Return a player with a playback state of its own that shares the loaded trajectories."""
+        other = Player.__new__(Player)
+        other._sources, other._loaded, other._lock = self._sources, self._loaded, RLock()
+        other.playing, other.speed, other.time = True, 1.0, 0.0
+        other.source, other._clip = self.source, self._clip
+        return other
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -112,46 +120,3 @@ class Player:
             time = self.time + seconds * self.speed
             self.time = 0.0 if time > length else time
             return True
-
-
-def activation_bars(groups: Mapping[str, tuple[str, ...]], names: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
-    """Group muscles for a bar chart.
-
-    Args:
-        groups: Group -> names of its muscles.
-        names: Names of all muscles.
-
-    Returns:
-        (group, muscle ids) pairs. Each muscle appears once, in its first group, or else under `other`.
-    """
-    ids = {name: i for i, name in enumerate(names)}
-    shown: list[tuple[str, np.ndarray]] = []
-    remaining = dict(ids)
-    for group, members in groups.items():
-        muscles = [remaining.pop(name) for name in members if name in remaining]
-        if muscles:
-            shown.append((group, np.array(muscles)))
-    return [*shown, ("other", np.array(list(remaining.values())))] if remaining else shown
-
-
-def bars_html(bars: list[tuple[str, np.ndarray]], names: tuple[str, ...], activation: Any) -> str:
-    """Return one small HTML bar chart per group; a bar is redder and taller the more active its muscle.
-
-    Args:
-        bars: (group, muscle ids), of `activation_bars`.
-        names: Muscle names, shown as tooltips.
-        activation: (muscles,) in [0, 1]; None: all zero.
-    """
-    rows = []
-    for group, ids in bars:
-        columns = "".join(_bar(names[i], 0.0 if activation is None else float(activation[i])) for i in ids)
-        box = "display:flex;align-items:flex-end;height:44px;gap:1px;border-bottom:1px solid #999"
-        rows.append(f'<div style="margin:6px 12px;font-size:11px">{group}<div style="{box}">{columns}</div></div>')
-    return "".join(rows)
-
-
-def _bar(name: str, level: float) -> str:
-    level = min(max(level, 0.0), 1.0)
-    color = f"rgb({115 + 140 * level:.0f},{69 - 49 * level:.0f},{82 - 74 * level:.0f})"
-    style = f"flex:1;max-width:10px;height:{100 * level:.0f}%;min-height:1px;background:{color}"
-    return f'<div title="{name} {level:.2f}" style="{style}"></div>'

@@ -18,14 +18,14 @@ from muscle_torch.config.opengl import NO_OPENGL
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
+from .colors import BONE, GHOST, LANDMARK, RELAXED, muscle_color
+from .ribcage import hide_badge
+
 GeomType = mujoco.mjtGeom
-GHOST = np.array([0.10, 0.38, 0.85, 0.30], dtype=np.float32)
-RELAXED = np.array([0.45, 0.27, 0.32, 1.0])  # color of a muscle at activation 0
-ACTIVE = np.array([1.0, 0.08, 0.03, 1.0])  # and at activation 1
-BONE = [0.90, 0.87, 0.80, 1.0]
-LANDMARK = np.array([1.0, 0.62, 0.0, 1.0], dtype=np.float32)
 LANDMARK_SIZE = 0.022  # [m]
 MAX_GEOMS = 20_000
+KEY_WIDTH, KEY_COLORS = 128, 32  # [pixels] and number of colors of the activation key
+KEY_TEXT = "activation 0 to 1"
 PROBE = """
 import sys, mujoco, importlib
 context = importlib.import_module("mujoco." + sys.argv[1]).GLContext(64, 64)
@@ -76,7 +76,10 @@ def _gl_context(width: int, height: int) -> Any:
 
 
 def scene_model(embodiment: Embodiment) -> mujoco.MjModel:
-    """Return the body in a light room, on a chequered floor if it has a free root. Its joints are unchanged."""
+    """Return the body in a light room above a chequered floor. Its joints are unchanged.
+
+    The floor of a body whose root is fixed is drawn below its hanging limbs.
+    """
     spec = embodiment.build_spec()
     for texture in [t for t in spec.textures if t.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX]:
         spec.delete(texture)
@@ -84,22 +87,47 @@ def scene_model(embodiment: Embodiment) -> mujoco.MjModel:
         spec.delete(light)
     sky = {"builtin": mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, "rgb1": [0.95, 0.96, 0.98], "rgb2": [0.72, 0.78, 0.86]}
     spec.add_texture(name="room", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=256, height=1536, **sky)
-    squares = {"builtin": mujoco.mjtBuiltin.mjBUILTIN_CHECKER, "rgb1": [0.98, 0.99, 1.0], "rgb2": [0.90, 0.93, 0.96]}
-    spec.add_texture(name="squares", type=mujoco.mjtTexture.mjTEXTURE_2D, width=256, height=256, **squares)
-    floor = spec.add_material(name="squares", texrepeat=[1, 1], texuniform=True)
-    floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "squares"
     # No shadows: a directional light's shadow map is coarse, speckles the bones, and costs half the time on a CPU.
     for direction, brightness in (([-0.4, 0.5, -1.0], 0.50), ([0.6, 0.9, -0.3], 0.20)):
         sun = {"diffuse": [brightness] * 3, "specular": [0.1] * 3, "castshadow": False}
         spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=[0, 0, 4], dir=direction, **sun)
+    _add_floor(spec, embodiment)
     model = spec.compile()
     model.vis.headlight.ambient[:], model.vis.headlight.diffuse[:] = 0.35, 0.20
-    bones, floors = (np.flatnonzero(model.geom_type == kind) for kind in (GeomType.mjGEOM_MESH, GeomType.mjGEOM_PLANE))
+    bones = np.flatnonzero(model.geom_type == GeomType.mjGEOM_MESH)
     model.geom_rgba[bones], model.geom_matid[bones] = BONE, -1
-    # A body with a fixed root hangs in the air: hide the floor.
-    model.geom_rgba[floors] = [1, 1, 1, embodiment.root_joint is not None]
-    model.geom_matid[floors] = model.material("squares").id
+    hide_badge(model)
     return model
+
+
+def _add_floor(spec: mujoco.MjSpec, embodiment: Embodiment) -> None:
+    """Cover the floor with squares; add one below a body that hangs in the air."""
+    model = embodiment.whole_model
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    corners = _corners(model, data)
+    size = float(np.ptp(corners, axis=0).max())
+    squares = {"builtin": mujoco.mjtBuiltin.mjBUILTIN_CHECKER, "rgb1": [0.98, 0.99, 1.0], "rgb2": [0.90, 0.93, 0.96]}
+    spec.add_texture(name="squares", type=mujoco.mjtTexture.mjTEXTURE_2D, width=256, height=256, **squares)
+    repeat = max(1.0, 0.5 / size)
+    material = spec.add_material(name="squares", texrepeat=[repeat, repeat], texuniform=True)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "squares"
+    floors = [geom for geom in spec.geoms if geom.type == GeomType.mjGEOM_PLANE]
+    if not floors:
+        floors = [spec.worldbody.add_geom(type=GeomType.mjGEOM_PLANE, contype=0, conaffinity=0, group=2)]
+    for floor in floors:
+        floor.material, floor.rgba, floor.size = "squares", [1, 1, 1, 1], [20 * size, 20 * size, 0.1]
+        if embodiment.root_joint is None:
+            floor.pos = [0, 0, corners[:, 2].min() - 0.05 * size]
+
+
+def _corners(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """Return the corners (P, 3) [m] of the bounding boxes of all visible geoms but planes, in the world."""
+    shown = np.flatnonzero((model.geom_group == 0) & (model.geom_type != GeomType.mjGEOM_PLANE))
+    signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
+    corners = model.geom_aabb[shown, None, :3] + signs * model.geom_aabb[shown, None, 3:]
+    turn = data.geom_xmat[shown].reshape(-1, 3, 3)
+    return (np.einsum("gij,gpj->gpi", turn, corners) + data.geom_xpos[shown, None]).reshape(-1, 3)
 
 
 class SceneRenderer:
@@ -198,9 +226,9 @@ class SceneRenderer:
         self._gl.make_current()
         self._pose(self._data, qpos)
         if activation is not None:
-            level = np.clip(activation, 0, 1)[self._drawn, None]
-            self.model.tendon_rgba[self._tendons] = RELAXED + level * (ACTIVE - RELAXED)
-            self.model.tendon_width[self._tendons] = self._widths[self._tendons] * (1 + 0.4 * level[:, 0])
+            level = np.clip(activation, 0, 1)[self._drawn]
+            self.model.tendon_rgba[self._tendons] = muscle_color(level)
+            self.model.tendon_width[self._tendons] = self._widths[self._tendons] * (1 + 0.4 * level)
         view = view or self._view
         self._camera.lookat[:] = view.offset + self._root(self._data)
         self._camera.distance, self._camera.azimuth, self._camera.elevation = (
@@ -220,7 +248,7 @@ class SceneRenderer:
             size, at, turn = np.full(3, LANDMARK_SIZE), point.astype(np.float64), np.eye(3).ravel()
             mujoco.mjv_initGeom(geom, GeomType.mjGEOM_SPHERE, size, at, turn, LANDMARK)
             self._scene.ngeom += 1
-        return self._read(label)
+        return self._read(label, key=activation is not None)
 
     def _add_ghost(self, reference: np.ndarray, nothing: mujoco.MjvPerturb) -> None:
         self._pose(self._ghost, reference)
@@ -232,15 +260,28 @@ class SceneRenderer:
             geom = self._scene.geoms[index]
             geom.rgba[:], geom.transparent, geom.matid = GHOST, 1, -1
 
-    def _read(self, label: tuple[str, str]) -> np.ndarray:
+    def _read(self, label: tuple[str, str], key: bool) -> np.ndarray:
         rectangle = mujoco.MjrRect(0, 0, self.width, self.height)
         mujoco.mjr_render(rectangle, self._scene, self._context)
+        if key:
+            self._draw_key()
         if any(label):
             corner, font = mujoco.mjtGridPos.mjGRID_BOTTOMLEFT, mujoco.mjtFont.mjFONT_NORMAL
             mujoco.mjr_overlay(font, corner, rectangle, label[0], label[1], self._context)
         image = np.empty((self.height, self.width, 3), dtype=np.uint8)
         mujoco.mjr_readPixels(image, None, rectangle, self._context)
         return np.ascontiguousarray(image[::-1])  # OpenGL's first row is the bottom row
+
+    def _draw_key(self) -> None:
+        """Draw the colors of activations 0 to 1 at the bottom right, if there is room."""
+        if self.width < 3 * KEY_WIDTH or self.height < 120:
+            return
+        left, bottom, step = self.width - KEY_WIDTH - 6, 32, KEY_WIDTH // KEY_COLORS
+        for index, color in enumerate(muscle_color(np.linspace(0, 1, KEY_COLORS))):
+            cell = mujoco.MjrRect(left + index * step, bottom, step, 10)
+            mujoco.mjr_rectangle(cell, *color.tolist())
+        whole, corner = mujoco.MjrRect(0, 0, self.width, self.height), mujoco.mjtGridPos.mjGRID_BOTTOMRIGHT
+        mujoco.mjr_overlay(mujoco.mjtFont.mjFONT_NORMAL, corner, whole, KEY_TEXT, "", self._context)
 
     def _pose(self, data: mujoco.MjData, qpos: np.ndarray) -> None:
         data.qpos[: len(qpos)] = qpos  # motions do not include props, which stay in place
@@ -252,13 +293,7 @@ class SceneRenderer:
     def _points(self, qpos: np.ndarray) -> np.ndarray:
         """Return the corners (P, 3) of the bounding boxes of all visible geoms, relative to the followed root."""
         self._pose(self._data, qpos)
-        model, shown = self.model, np.flatnonzero(self.model.geom_group == 0)
-        shown = shown[model.geom_type[shown] != GeomType.mjGEOM_PLANE]
-        signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
-        corners = model.geom_aabb[shown, None, :3] + signs * model.geom_aabb[shown, None, 3:]
-        turn = self._data.geom_xmat[shown].reshape(-1, 3, 3)
-        world = np.einsum("gij,gpj->gpi", turn, corners) + self._data.geom_xpos[shown, None]
-        return world.reshape(-1, 3) - self._root(self._data)
+        return _corners(self.model, self._data) - self._root(self._data)
 
     def _root(self, data: mujoco.MjData) -> np.ndarray:
         """Return the horizontal position of the free root, or the origin for a fixed body, (3,)."""

@@ -15,8 +15,10 @@ from muscle_torch.errors import InputError
 from muscle_torch.evaluation import Trajectory
 from muscle_torch.storage.files import write_atomically
 
+from .colors import BACKGROUND
 from .scene import SceneRenderer, View
 
+MAX_PIXELS = 8192  # width and height of a video
 CANNOT_WRITE = "free disk space or choose another output="
 # Exceptions raised by drawing or encoding.
 FAILURES = (OSError, RuntimeError, InputError, mujoco.FatalError)
@@ -42,46 +44,57 @@ def render(
         embodiment: The body.
         trajectories: The trajectories, in order.
         output: The file; its suffix chooses the format.
-        width: Of the video [pixels], even.
-        height: Of the video [pixels], even.
+        width: Of the video, or of each cell of a grid [pixels], even.
+        height: The same.
         fps: Frames per second of the video.
         speed: Playback speed; 0.25 is slow motion.
         max_seconds: Maximum duration of each trajectory [s].
         samples: Antialiasing samples per pixel.
-        grid: Show all trajectories side by side instead of in sequence; shorter ones stop on their last frame.
+        grid: Show all trajectories side by side, at one scale, instead of in sequence; shorter ones stop on their
+            last frame.
         progress: Called with (frames done, total frames) after each frame.
 
     Raises:
-        InputError: There is nothing to render, the tiles would be too small, or the file cannot be written.
+        InputError: There is nothing to render, the grid would be too large, or the file cannot be written.
     """
     if not trajectories:
         raise InputError("there is no motion to render: set checkpoint= or motion=")
     groups = [trajectories] if grid else [[trajectory] for trajectory in trajectories]
-    columns = math.ceil(math.sqrt(len(groups[0])))
-    rows = math.ceil(len(groups[0]) / columns)
-    tile_width, tile_height = width // columns & ~1, height // rows & ~1  # both even
-    if min(tile_width, tile_height) < 64:
-        raise InputError(f"{len(trajectories)} motions in {width} x {height} are too small to see: set a larger width=")
+    rows, columns = grid_shape(len(groups[0]))
+    if max(rows * height, columns * width) > MAX_PIXELS:
+        raise InputError(
+            f"{len(trajectories)} motions of {width} x {height} pixels exceed {MAX_PIXELS}: reduce width= and height=, "
+            "the size of each cell, or choose fewer motions"
+        )
     counts = [int(min(max(r.seconds for r in group), max_seconds) / speed * fps) + 1 for group in groups]
-    with SceneRenderer(embodiment, tile_width, tile_height, samples) as renderer:
+    with SceneRenderer(embodiment, width, height, samples) as renderer:
 
         def images() -> Iterator[np.ndarray]:
             done = 0
             for group, count in zip(groups, counts, strict=True):
-                views = [_aim(renderer, trajectory) for trajectory in group]
+                view = _aim(renderer, group)
                 for k in range(count):
-                    image = np.full((rows, tile_height, columns, tile_width, 3), 255, np.uint8)
-                    for tile, (trajectory, view) in enumerate(zip(group, views, strict=True)):
+                    image = np.full((rows, height, columns, width, 3), BACKGROUND, np.uint8)
+                    for tile, trajectory in enumerate(group):
                         time = min(k * speed / fps, trajectory.seconds)
                         label = (trajectory.name, f"{time:5.2f} s")
                         drawn = renderer.draw(**trajectory.at(time), view=view, label=label)
                         image[tile // columns, :, tile % columns] = drawn
-                    yield image.reshape(rows * tile_height, columns * tile_width, 3)
+                    yield image.reshape(rows * height, columns * width, 3)
                     done += 1
                     if progress is not None:
                         progress(done, sum(counts))
 
-        WRITERS[output.suffix](output, images(), columns * tile_width, rows * tile_height, fps)
+        WRITERS[output.suffix](output, images(), columns * width, rows * height, fps)
+
+
+def grid_shape(count: int) -> tuple[int, int]:
+    """Return (rows, columns) for cells: one row for up to 3, else as few empty cells as a near-square grid has."""
+    if count <= 3:
+        return 1, count
+    side = math.isqrt(count)
+    rows = min((side, side + 1), key=lambda rows: (-count % rows, rows))
+    return rows, math.ceil(count / rows)
 
 
 def render_still(
@@ -109,6 +122,31 @@ def render_still(
         image = renderer.draw(**shown)
     with write_atomically(output, CANNOT_WRITE) as temporary:
         imsave(temporary, image, format="png")
+
+
+def animation_images(
+    embodiment: Embodiment, trajectory: Trajectory, seconds: float, fps: int, width: int, height: int
+) -> list[np.ndarray]:
+    """Return the images (height, width, 3) uint8 of the start of a trajectory.
+
+    Args:
+        embodiment: The body.
+        trajectory: The trajectory.
+        seconds: Maximum duration [s].
+        fps: Frames per second.
+        width: Of the images [pixels], even.
+        height: Of the images [pixels], even.
+
+    Raises:
+        InputError: Drawing failed.
+    """
+    count = int(min(trajectory.seconds, seconds) * fps) + 1
+    try:
+        with SceneRenderer(embodiment, width, height) as renderer:
+            view = _aim(renderer, [trajectory])
+            return [renderer.draw(**trajectory.at(index / fps), view=view) for index in range(count)]
+    except FAILURES as error:
+        raise InputError(str(error) or type(error).__name__) from error
 
 
 @contextmanager
@@ -188,9 +226,17 @@ def write_webp(output: Path, images: Iterator[np.ndarray], width: int, height: i
 WRITERS = {".mp4": write_mp4, ".webp": write_webp}
 
 
-def _aim(renderer: SceneRenderer, trajectory: Trajectory, count: int = 20) -> View:
-    """Return a camera that shows poses spread over a trajectory, its reference (which may lack props) and landmarks."""
-    frames = np.linspace(0, len(trajectory.qpos) - 1, count).astype(int)
-    series = [trajectory.qpos] + ([] if trajectory.reference is None else [trajectory.reference])
-    landmarks = () if trajectory.landmarks is None else trajectory.landmarks[frames]
-    return renderer.aim([pose for poses in series for pose in poses[frames]], landmarks=landmarks)
+def _aim(renderer: SceneRenderer, trajectories: Sequence[Trajectory], count: int = 20) -> View:
+    """Return a camera that shows poses spread over trajectories, their references (which may lack props), landmarks."""
+    poses: list[np.ndarray] = []
+    landmarks: list[np.ndarray] = []
+    for trajectory in trajectories:
+        frames = np.linspace(0, len(trajectory.qpos) - 1, count).astype(int)
+        if trajectory.landmarks is not None:
+            # The camera takes landmarks with the first poses.
+            poses, landmarks = [*trajectory.qpos[frames], *poses], [*trajectory.landmarks[frames], *landmarks]
+        else:
+            poses += list(trajectory.qpos[frames])
+        if trajectory.reference is not None:
+            poses += list(trajectory.reference[frames])
+    return renderer.aim(poses, landmarks=landmarks)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.embodiment import names_of
 from muscle_torch.errors import InputError
 
 from .arm_axes import ARM_SEGMENTS, BodyArm
@@ -71,17 +72,20 @@ def spread_frames(count: int, stride: int) -> np.ndarray:
 
 
 class Proportions:
-    """The body's landmarks in its T-pose, and the motion of its shoulder centres with elevation."""
+    """The body's landmarks in its T-pose, and the motion of its shoulder centres with elevation; arms are optional."""
 
     def __init__(self, embodiment: Embodiment) -> None:
         """Measure the body. Raises InputError for unsupported arms."""
         self.tree = BodyTree(embodiment, dtype=torch.float64)
+        bodies = names_of(embodiment.model, "body")
+        self._landmarks = {name: body for name, body in LANDMARK_BODIES.items() if body in bodies}
+        armed = [side for side in SIDES if f"{side}_elbow" in self._landmarks]
         self.rest, self.turns = self._pose(np.pi / 2)
-        self.arms = {side: BodyArm(self.tree.model, side, self.turns, self.rest) for side in SIDES}
+        self.arms = {side: BodyArm(self.tree.model, side, self.turns, self.rest) for side in armed}
         elevations = np.linspace(0, np.pi, 19)
         poses = [self._pose(e)[0] for e in elevations]
         self.elevations = elevations
-        self.shoulders = {side: np.array([pose[f"{side}_shoulder"] - pose["neck"] for pose in poses]) for side in SIDES}
+        self.shoulders = {side: np.array([pose[f"{side}_shoulder"] - pose["neck"] for pose in poses]) for side in armed}
 
     @property
     def free(self) -> bool:
@@ -109,17 +113,16 @@ class Proportions:
         tree = self.tree
         pose = tree.rest(1)
         pose.joints[:] = torch.zeros_like(pose.joints).clamp(tree.lower, tree.upper)
-        for side in "rl":
-            pose.joints[0, tree.names.index(f"shoulder_elv_{side}")] = elevation
+        for joint in ("shoulder_elv_r", "shoulder_elv_l"):
+            if joint in tree.names:
+                pose.joints[0, tree.names.index(joint)] = elevation
         frames = tree.forward(tree.move(pose, torch.zeros(1, tree.num_dof, dtype=torch.float64)))
         self.foot_turns: dict[str, np.ndarray] = {}
-        known = {
-            n: b for n, b in LANDMARK_BODIES.items() if self.free or not n.endswith(("hip", "knee", "ankle", "toe"))
-        }
         # A fixed body faces -y in its file; rotate it to face x.
         turn = np.eye(3) if self.free else np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-        at = {name: turn @ frames.pos[0, tree.body(body)].numpy() for name, body in known.items()}
-        turned = (*known.values(), "thorax", *(f"{body}_{side}" for body in ARM_SEGMENTS.values() for side in "rl"))
+        at = {name: turn @ frames.pos[0, tree.body(body)].numpy() for name, body in self._landmarks.items()}
+        segments = [f"{body}_{side}" for body in ARM_SEGMENTS.values() for side in "rl"]
+        turned = (*self._landmarks.values(), "thorax", *(segments if "left_elbow" in self._landmarks else ()))
         turns = {b: turn @ frames.mat[0, tree.body(b)].numpy() for b in turned}
         if self.free:
             at["pelvis"] = (at["left_hip"] + at["right_hip"]) / 2
@@ -132,6 +135,8 @@ class Proportions:
 def make_targets(raw: RawMotion, body: Proportions) -> Targets:
     """Compute the targets of a body; for a body with a fixed thorax, relative to the thorax.
 
+    Arms of the recording are left out if the body has none.
+
     Args:
         raw: The recording.
         body: The body.
@@ -141,7 +146,7 @@ def make_targets(raw: RawMotion, body: Proportions) -> Targets:
     """
     p = raw.positions
     thorax = raw.orientations.get("thorax")
-    arms = [side for side in SIDES if f"{side}_shoulder" in p and f"{side}_elbow" in p]
+    arms = [side for side in body.arms if f"{side}_shoulder" in p and f"{side}_elbow" in p]
     if thorax is None:
         raise InputError(
             f"{raw.source or raw.name}: the orientation of the trunk is unknown; record the neck and both shoulders"
@@ -191,7 +196,7 @@ def _legs(raw: RawMotion, body: Proportions, landmarks: dict[str, np.ndarray]) -
     missing = [name for name in (*required, "pelvis", "neck") if name not in p]
     if missing or "pelvis" not in raw.orientations:
         raise InputError(
-            f"{where}: a full body requires {', '.join(missing) or 'the orientation of the pelvis'}, which the "
+            f"{where}: a body with legs requires {', '.join(missing) or 'the orientation of the pelvis'}, which the "
             "recording lacks (set markers= to name markers, static= to a trial that contains them); for arms only use "
             "embodiment=bimanual"
         )

@@ -27,6 +27,9 @@ from .post import at_origin, on_floor, smooth
 from .quality import THRESHOLDS, Quality, Series, assess, reasons
 from .raw import LEG, SIDES, RawMotion, at_rate, leg_length
 
+BODIES = ("fullbody", "bimanual", "legs", "legs_back", "legs_abs")
+RATE = 100.0  # [Hz] of the clips, or the control frequency if higher: feet and filters need more than the legs' 30 Hz
+
 
 @dataclass(frozen=True)
 class RetargetOptions:
@@ -101,19 +104,21 @@ class Retargeter:
         """Build the body.
 
         Args:
-            embodiment: "fullbody" or "bimanual".
+            embodiment: One of `BODIES`.
             options: Method, filters and thresholds; None: the defaults.
 
         Raises:
-            InputError: The method or body is unknown.
+            InputError: The method or body is unknown, or the method requires arms that the body lacks.
         """
         self.options = options or RetargetOptions()
         if self.options.method not in METHODS:
             raise InputError(f"unknown method {self.options.method!r}{nearest(self.options.method, tuple(METHODS))}")
-        if embodiment not in ("fullbody", "bimanual"):
-            raise InputError(f"cannot retarget to {embodiment!r}; choose fullbody or bimanual")
+        if embodiment not in BODIES:
+            raise InputError(f"cannot retarget to {embodiment!r}; choose one of {', '.join(BODIES)}")
         self.embodiment: Embodiment = make_embodiment(embodiment)
         self.body = Proportions(self.embodiment)
+        if self.options.method == "gmr" and not self.body.arms:
+            raise InputError(f"method=gmr requires a body with arms, {embodiment} has none: use method=batch")
 
     @cached_property
     def whole(self) -> Proportions:
@@ -127,7 +132,7 @@ class Retargeter:
             raw: The recording, at any rate.
 
         Returns:
-            The clip at the control frequency, its quality, and notes.
+            The clip at `RATE`, its quality, and notes.
 
         Raises:
             InputError: The recording lacks what the body requires.
@@ -136,7 +141,7 @@ class Retargeter:
             return self._retarget(raw)
 
     def _retarget(self, raw: RawMotion) -> Result:
-        raw = at_rate(raw, self.embodiment.control_frequency)
+        raw = at_rate(raw, max(RATE, self.embodiment.control_frequency))
         start = time.perf_counter()
         targets = make_targets(raw, self.body)
         if not self.body.free and _is_whole(raw):

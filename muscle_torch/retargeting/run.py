@@ -292,7 +292,7 @@ def _jobs(paths: Sequence[Path], base: Path) -> list[Job]:
     jobs = []
     for path in paths:
         name = path.relative_to(base).with_suffix("").as_posix()
-        count = count_clips(path) if path.suffix.lower() == ".npz" else 1
+        count = count_clips(path)
         jobs += [Job(path, name if count == 1 else f"{name}_{part}", part) for part in range(count)]
     return jobs
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from muscle_torch.config import Config
 
-from .contracts import ActorCritic, Step, TrainingEnv
+from .contracts import ActorCritic, Step, Teacher, TrainingEnv
 from .process_group import ProcessGroup
 
 
@@ -37,7 +37,14 @@ class Algorithm(ABC):
     counted: ClassVar[bool] = True
     warm_up: ClassVar[bool] = False
 
-    def __init__(self, env: TrainingEnv, policy: ActorCritic, cfg: Config, processes: ProcessGroup):
+    def __init__(
+        self,
+        env: TrainingEnv,
+        policy: ActorCritic,
+        cfg: Config,
+        processes: ProcessGroup,
+        teacher: Teacher | None = None,
+    ):
         """Make optimizers and storage.
 
         Args:
@@ -45,8 +52,10 @@ class Algorithm(ABC):
             policy: Policy to train; the same on all processes.
             cfg: Configuration of the whole run.
             processes: Group of the processes that train together.
+            teacher: Controller to imitate; None: there is none.
         """
         self.env, self.policy, self.cfg, self.processes = env, policy, cfg, processes
+        self.teacher = teacher
 
     @classmethod  # noqa: B027
     def check(cls, env: TrainingEnv, policy: ActorCritic, cfg: Config) -> None:

@@ -15,7 +15,7 @@ from muscle_torch.config import Config
 from muscle_torch.errors import InputError
 
 from .algorithm import Algorithm
-from .contracts import ActorCritic, Searchable, Step, TrainingEnv, TrialEnv
+from .contracts import ActorCritic, Searchable, Step, Teacher, TrainingEnv, TrialEnv
 from .process_group import ProcessGroup
 
 ELITE = 6  # the elite is one sixth of the candidates
@@ -35,8 +35,15 @@ class CEM(Algorithm):
     counted = False
     env: TrialEnv
 
-    def __init__(self, env: TrainingEnv, policy: ActorCritic, cfg: Config, processes: ProcessGroup):
-        super().__init__(env, policy, cfg, processes)
+    def __init__(
+        self,
+        env: TrainingEnv,
+        policy: ActorCritic,
+        cfg: Config,
+        processes: ProcessGroup,
+        teacher: Teacher | None = None,
+    ):
+        super().__init__(env, policy, cfg, processes, teacher)
         self.options, self.search = cfg.cem, cast(Searchable, policy)
         self.mean, self.spread = self.search.search_space()
         # The same seed on all processes, so that they evaluate the same candidates.

@@ -180,6 +180,26 @@ class TrialEnv(TrainingEnv, Protocol):
         ...
 
 
+class Teacher(Protocol):
+    """Chooses actions that a policy learns to imitate; `muscle_torch.evaluation.Controller` has the same members.
+
+    It has no state that exact resume would need.
+    """
+
+    def begin(self, env: Any, worlds: Tensor) -> None:
+        """Prepare for new episodes.
+
+        Args:
+            env: The environment, after its reset.
+            worlds: Environments whose episode has just begun, bool (W,).
+        """
+        ...
+
+    def act(self, env: Any) -> Tensor:
+        """Return the actions (W, actions) for the current state of the environment."""
+        ...
+
+
 class Normalizer(Protocol):
     """Running statistics of observations: updated while collecting, frozen in loss and evaluation."""
 

@@ -5,6 +5,7 @@ update.
 """
 
 import errno
+import io
 import json
 import math
 import os
@@ -13,10 +14,11 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -25,6 +27,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.storage.files import write_atomically
 
 from .contracts import Headline
+from .wandb_mirror import start_mirror
 
 SPARE_BYTES = 64 * 1024
 
@@ -37,17 +40,19 @@ class Logger:
     run: it prints one warning line.
     """
 
-    def __init__(self, folder: Path, start_step: int = 0):
+    def __init__(self, folder: Path, start_step: int = 0, mirror: bool = False):
         """Open the log of a run.
 
         Args:
             folder: Run folder.
             start_step: Control steps at which the run continues; 0: a new run.
+            mirror: Whether to mirror TensorBoard in Weights & Biases.
 
         Raises:
-            InputError: The folder cannot be written.
+            InputError: The folder cannot be written, or the mirror does not start.
         """
         self.path = folder / "metrics.jsonl"
+        self._mirror = start_mirror(folder) if mirror else None
         self._warned: set[str] = set()
         try:
             self._require_space()
@@ -58,14 +63,22 @@ class Logger:
             raise InputError(
                 f"cannot write {self.path}: {error.strerror}; free disk space (the last checkpoint is kept)"
             ) from None
+        if not start_step and (folder / "config.yaml").exists():
+            self.text("config", preformatted((folder / "config.yaml").read_text(encoding="utf-8")), 0)
         self.start_clock(start_step)
 
     def start_clock(self, step: int) -> None:
         """Start measuring the speed shown in the progress line; `step`: control steps so far."""
         self._begin, self._first_step = time.monotonic(), step
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Write the metrics of an update to `metrics.jsonl` and TensorBoard; non-finite values become null."""
+    def write(self, step: int, metrics: dict[str, float], headline: Headline | None = None) -> None:
+        """Write the metrics of an update to `metrics.jsonl` and TensorBoard.
+
+        Args:
+            step: Control steps so far.
+            metrics: Values in SI units; non-finite values become null.
+            headline: Also written to TensorBoard in its displayed unit, such as `err/site_abs_mm`.
+        """
         line = {"step": step} | {k: v if math.isfinite(v) else None for k, v in metrics.items()}
         try:
             self._require_space()
@@ -73,7 +86,7 @@ class Logger:
             self._file.flush()
         except OSError as error:
             self._warn(self.path.name, error)
-        self.scalars(step, metrics)
+        self.scalars(step, metrics | displayed(metrics, headline))
 
     def scalars(self, step: int, metrics: dict[str, float]) -> None:
         """Write metrics that are not measured at every update, to TensorBoard only."""
@@ -91,6 +104,40 @@ class Logger:
     def text(self, name: str, text: str, step: int) -> None:
         """Write the Markdown text `name` at `step` to TensorBoard."""
         self._to_board(lambda board: board.add_text(name, text, step))
+
+    def animation(self, name: str, images: Sequence[np.ndarray], fps: int, step: int) -> None:
+        """Write an animation to TensorBoard, as a GIF.
+
+        Args:
+            name: Tag.
+            images: (height, width, 3) uint8 each, at least one.
+            fps: Frames per second.
+            step: Control steps so far.
+        """
+        from PIL import Image
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        first, *following = [Image.fromarray(image).quantize(128) for image in images]
+        encoded, (height, width) = io.BytesIO(), images[0].shape[:2]
+        pace = {"duration": round(1000 / fps), "loop": 0}
+        first.save(encoded, format="GIF", save_all=True, append_images=following, **pace)
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded.getvalue())
+        summary = Summary(value=[Summary.Value(tag=name, image=image)])
+        self._to_board(lambda board: board._get_file_writer().add_summary(summary, step))
+
+    def hyperparameters(self, values: dict[str, Any], metrics: dict[str, float], step: int) -> None:
+        """Write a row of TensorBoard's table of runs.
+
+        Args:
+            values: Hyperparameters: numbers, text or booleans by name.
+            metrics: Results by tag.
+            step: Control steps so far.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        self.scalars(step, metrics)
+        for part in hparams(values, metrics):
+            self._to_board(lambda board, part=part: board._get_file_writer().add_summary(part))
 
     def flush(self) -> None:
         """Force the log to disk, before a checkpoint that refers to it."""
@@ -136,6 +183,8 @@ class Logger:
         except OSError as error:
             self._warn(self.path.name, error)
         self._to_board(lambda board: board.close())
+        if self._mirror is not None:
+            self._mirror.finish()
 
     def _to_board(self, write: Callable[[SummaryWriter], None]) -> None:
         """Write to TensorBoard; stop using it if the disk is full, because its writer thread would die."""
@@ -179,7 +228,7 @@ class NoLogger:
     def say(self, text: str) -> None:
         """Do nothing."""
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
+    def write(self, step: int, metrics: dict[str, float], headline: Headline) -> None:
         """Do nothing."""
 
     def progress(self, step: int, total: int, metrics: dict[str, float], headline: Headline) -> None:
@@ -190,6 +239,19 @@ class NoLogger:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+def displayed(metrics: dict[str, float], headline: Headline | None) -> dict[str, float]:
+    """Return the headline in its displayed unit, with the unit in its name; empty if it has no unit of its own."""
+    if headline is None or headline.factor == 1.0 or headline.name not in metrics:
+        return {}
+    unit = "percent" if headline.unit == "%" else headline.unit.replace("/", "_per_").replace(" ", "_")
+    return {f"{headline.name}_{unit}": headline.factor * metrics[headline.name]}
+
+
+def preformatted(text: str) -> str:
+    """Indent text by four spaces: TensorBoard renders Markdown, which would break a table."""
+    return "\n".join("    " + line for line in text.splitlines())
 
 
 def _step_of(line: str) -> float:

@@ -31,7 +31,11 @@ class Optimizer:
     options_class: ClassVar[type[AdamWOptions]] = AdamWOptions
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], options: AdamWOptions, processes: ProcessGroup | None = None
+        self,
+        parameters: Iterable[nn.Parameter],
+        options: AdamWOptions,
+        processes: ProcessGroup | None = None,
+        critic: Iterable[nn.Parameter] = (),
     ):
         """Make the optimizers.
 
@@ -39,9 +43,10 @@ class Optimizer:
             parameters: Parameters of the policy; those without gradient are left out.
             options: Instance of `options_class`.
             processes: Group of the processes that step together, with the same gradients; None: this one.
+            critic: Those of them that `options.critic_learning_rate` is for.
 
         Raises:
-            InputError: The schedule is unknown.
+            InputError: The schedule is unknown, or the optimizer has no learning rate of the critic.
         """
         if options.schedule not in tuple(Schedule):
             schedule = str(options.schedule)
@@ -49,6 +54,7 @@ class Optimizer:
         self.options = options
         self.parameters = [p for p in parameters if p.requires_grad]
         self.learning_rate = options.learning_rate
+        self.critic = {id(parameter) for parameter in critic} if options.critic_learning_rate else set()
         matrices = [p for p in self.parameters if p.dim() == 2]
         self.parts = self.make_parts(matrices, [p for p in self.parameters if p.dim() != 2], processes)
 
@@ -87,7 +93,7 @@ class Optimizer:
                 self.learning_rate = min(KL_RANGE[1], self.learning_rate * 1.5)
         for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = self.learning_rate
+                group["lr"] = self.learning_rate * group.get("factor", 1.0)
 
     def zero_grad(self) -> None:
         """Clear the gradients."""
@@ -127,9 +133,15 @@ class AdamW(Optimizer):
     def make_parts(
         self, matrices: list[nn.Parameter], rest: list[nn.Parameter], processes: ProcessGroup | None
     ) -> list[torch.optim.Optimizer]:
-        groups = [{"params": rest, "weight_decay": 0.0}]
-        groups.append({"params": matrices, "weight_decay": self.options.weight_decay})
-        return [torch.optim.AdamW(groups, lr=self.options.learning_rate, eps=self.options.epsilon, fused=True)]
+        options = self.options
+        groups: list[dict[str, Any]] = []
+        for parameters, decay in ((rest, 0.0), (matrices, options.weight_decay)):
+            of_critic = [p for p in parameters if id(p) in self.critic]
+            groups.append({"params": [p for p in parameters if id(p) not in self.critic], "weight_decay": decay})
+            if of_critic:
+                factor = options.critic_learning_rate / options.learning_rate
+                groups.append({"params": of_critic, "weight_decay": decay, "factor": factor})
+        return [torch.optim.AdamW(groups, lr=options.learning_rate, eps=options.epsilon, fused=True)]
 
 
 class Muon(Optimizer):
@@ -148,6 +160,8 @@ class Muon(Optimizer):
         self, matrices: list[nn.Parameter], rest: list[nn.Parameter], processes: ProcessGroup | None
     ) -> list[torch.optim.Optimizer]:
         options = self.options
+        if options.critic_learning_rate:
+            raise InputError("optimizer.critic_learning_rate is for optimizer=adamw: leave it out with muon")
         muon = BatchedMuon(
             matrices,
             processes,
@@ -167,7 +181,10 @@ class Muon(Optimizer):
 
 
 def make_optimizer(
-    choice: Choice, parameters: Iterable[nn.Parameter], processes: ProcessGroup | None = None
+    choice: Choice,
+    parameters: Iterable[nn.Parameter],
+    processes: ProcessGroup | None = None,
+    critic: Iterable[nn.Parameter] = (),
 ) -> Optimizer:
     """Make the optimizer that the config selects from OPTIMIZERS.
 
@@ -175,8 +192,9 @@ def make_optimizer(
         choice: `cfg.optimizer`.
         parameters: Parameters of the policy.
         processes: Group of the processes that step together; None: this one.
+        critic: Those of them that belong to the critic.
     """
-    return row("optimizer", choice.name).load()(parameters, choice.options, processes)
+    return row("optimizer", choice.name).load()(parameters, choice.options, processes, critic)
 
 
 class SkippingNAdam(torch.optim.NAdam):

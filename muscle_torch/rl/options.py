@@ -21,6 +21,9 @@ class AdamWOptions:
     """Options of `optimizer=adamw`."""
 
     learning_rate: float = key(1e-3, "learning rate")
+    critic_learning_rate: float = key(
+        0.0, "learning rate of the critic, with the same schedule (adamw only); 0: learning_rate"
+    )
     schedule: Schedule = key(Schedule.linear, "linear, cosine (with warm-up), constant or adaptive (by KL)")
     min_ratio: float = key(0.0, "fraction of learning_rate at the end of the schedule")
     warmup: float = key(0.1, "cosine: fraction of the updates spent warming up")

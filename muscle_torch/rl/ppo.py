@@ -12,7 +12,7 @@ from muscle_torch.errors import InputError
 
 from .algorithm import Algorithm
 from .batching import rows_at_once
-from .contracts import ActorCritic, LatentPolicy, Step, TrainingEnv
+from .contracts import ActorCritic, LatentPolicy, Step, Teacher, TrainingEnv
 from .latents import LatentRollout
 from .optimizer import make_optimizer
 from .ppo_update import PPOUpdate, count_minibatches
@@ -26,10 +26,17 @@ class PPO(Algorithm):
 
     warm_up = True
 
-    def __init__(self, env: TrainingEnv, policy: ActorCritic, cfg: Config, processes: ProcessGroup):
-        super().__init__(env, policy, cfg, processes)
+    def __init__(
+        self,
+        env: TrainingEnv,
+        policy: ActorCritic,
+        cfg: Config,
+        processes: ProcessGroup,
+        teacher: Teacher | None = None,
+    ):
+        super().__init__(env, policy, cfg, processes, teacher)
         self.options = cfg.ppo
-        self.optimizer = make_optimizer(cfg.optimizer, policy.parameters(), processes)
+        self.optimizer = make_optimizer(cfg.optimizer, policy.parameters(), processes, policy.critic.parameters())
         self.learner = PPOUpdate(policy, self.optimizer, cfg.ppo, processes)
         self.rollout = Rollout(cfg.ppo.num_steps, env)
         self.latents = LatentRollout(policy, cfg.ppo.num_steps, env) if isinstance(policy, LatentPolicy) else None

@@ -94,6 +94,7 @@ class PPOUpdate:
         """
         self.options, self.optimizer, self.processes = options, optimizer, processes or SingleProcess()
         self.policy = policy
+        self._critic = {id(parameter) for parameter in policy.critic.parameters()}
         self.processes.watch_gradients(optimizer.parameters)
         actor = LatentLossActor(policy) if isinstance(policy, LatentPolicy) else LossActor(policy)
         self.loss = ClippedLoss(
@@ -167,9 +168,13 @@ class PPOUpdate:
         loss.backward()
         self.processes.finish_gradients()
         reached = [p for p in self.optimizer.parameters if p.grad is not None]
+        critic = [] if self.options.clip_critic else [p for p in reached if id(p) in self._critic]
+        actor = [p for p in reached if id(p) not in self._critic] if critic else reached
         limit = self.options.max_grad_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(reached, limit)
+        norm = nn.utils.clip_grad_norm_(actor, limit)
         finite = torch.isfinite(norm)
+        if critic:
+            finite &= torch.isfinite(nn.utils.get_total_norm([p.grad for p in critic if p.grad is not None]))
         self.optimizer.step(finite)
         return norm.detach(), finite
 

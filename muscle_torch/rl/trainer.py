@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from muscle_torch.config import Config, config_to_dict
+from muscle_torch.config.schema import LogService
 from muscle_torch.errors import InputError
 from muscle_torch.storage.checkpoint import restore_policy, save_checkpoint
 
-from .contracts import ActorCritic, TrainingEnv
+from .contracts import ActorCritic, Teacher, TrainingEnv
 from .episodes import EpisodeStatistics
 from .logger import Logger, NoLogger, device_bytes, resident_bytes
 from .precision import prepare
@@ -35,6 +36,7 @@ class Trainer:
         cfg: Configuration of the whole run.
         run_dir: Run folder; None: nothing is written.
         processes: Group of the processes that train together.
+        teacher: Controller that the stage dagger imitates.
         stages: Stages of the run.
         algorithm: Algorithm of the current stage.
         update: Number of updates so far; stages that do not count are left out.
@@ -49,6 +51,7 @@ class Trainer:
         cfg: Config,
         run_dir: Path | None,
         processes: ProcessGroup | None = None,
+        teacher: Teacher | None = None,
     ):
         """Prepare a run.
 
@@ -58,12 +61,13 @@ class Trainer:
             cfg: Configuration of the whole run.
             run_dir: Folder for checkpoints and logs; None: nothing is written, and `run` cannot be called.
             processes: Group of the processes that train together; None: this one.
+            teacher: Controller that the stage dagger imitates; None: there is none.
 
         Raises:
             InputError: A budget, stage or precision of the config is invalid for this environment and policy.
         """
         self.env, self.policy, self.cfg, self.run_dir = env, policy, cfg, run_dir
-        self.processes = processes or SingleProcess()
+        self.processes, self.teacher = processes or SingleProcess(), teacher
         check_budget(cfg)
         self.stages = plan_stages(env, policy, cfg, env.num_envs * self.processes.size)
         self.processes.begin(policy, cfg.seed)
@@ -115,7 +119,7 @@ class Trainer:
         assert self.run_dir is not None
         stop = stop or StopSignals()
         with stop.deferred():
-            logger = Logger(self.run_dir, self.step) if self.processes.first else NoLogger()
+            logger = self.open_log() if self.processes.first else NoLogger()
             try:
                 while not self.finished and not self._stopped(stop):
                     stage, number = self.stage, self.stage_update + 1
@@ -138,6 +142,11 @@ class Trainer:
             finally:
                 logger.close()
         return stop.code
+
+    def open_log(self) -> Logger:
+        """Return the run's log, to be closed, from the current step on. Raises InputError if it cannot be opened."""
+        assert self.run_dir is not None
+        return Logger(self.run_dir, self.step, mirror=self.cfg.logger == LogService.wandb)
 
     def iteration(self) -> dict[str, float]:
         """Collect and update once; return the metrics by name."""
@@ -239,7 +248,7 @@ class Trainer:
         self.stage_index, self.stage_update = index, 0
         if hasattr(self, "algorithm"):
             del self.algorithm  # before the next one allocates its storage
-        self.algorithm = self.stage.algorithm(self.env, self.policy, self.cfg, self.processes)
+        self.algorithm = self.stage.algorithm(self.env, self.policy, self.cfg, self.processes, self.teacher)
 
     def _rollout(self, steps: int) -> None:
         """Step the environments for the algorithm, for at most `steps` control steps."""
@@ -275,7 +284,7 @@ class Trainer:
 
     def _report(self, logger: Logger | NoLogger, metrics: dict[str, float]) -> None:
         if self.update % self.cfg.log_interval == 0 or self.finished:
-            logger.write(self.step, metrics)
+            logger.write(self.step, metrics, self.env.headline)
             logger.progress(self.step, self.total_steps, metrics, self.env.headline)
 
     def _health(self) -> dict[str, float]:

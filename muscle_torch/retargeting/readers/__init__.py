@@ -12,7 +12,9 @@ from .asf_amc import read_asf_amc
 from .bvh import read_bvh
 from .markers import read_markers
 from .opensim import read_opensim
-from .trajectory import count_clips, is_trajectory, read_trajectory
+from .text_motion import count_motions, is_text_motion, read_text_motion
+from .trajectory import count_clips as count_trajectories
+from .trajectory import is_trajectory, read_trajectory
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class ReadOptions:
         smpl: Body model file or folder, for AMASS.
         markers: Role -> marker name.
         static: Static marker trial of the same subject (.trc, .c3d), for markers that the motion lacks.
-        part: Index of the clip in a trajectory file with several.
+        part: Index of the clip in a file with several.
         up: Vertical axis of the file: x, y, z, -x, -y or -z; "": by format, rest pose and motion.
         angle_unit: Unit of OpenSim coordinates: deg, rad, or auto (by header and size).
     """
@@ -40,12 +42,17 @@ class ReadOptions:
     angle_unit: str = "auto"
 
 
+def _read_npz(path: Path, o: ReadOptions) -> RawMotion:
+    if is_trajectory(path):
+        return read_trajectory(path, o.part, o.unit, o.rate)
+    if is_text_motion(path):
+        return read_text_motion(path, o.part, o.unit, o.rate, o.up)
+    return read_amass(path, o.smpl, o.unit, o.rate, o.up)
+
+
 READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
-    ".npz": lambda path, o: (
-        read_trajectory(path, o.part, o.unit, o.rate)
-        if is_trajectory(path)
-        else read_amass(path, o.smpl, o.unit, o.rate, o.up)
-    ),
+    ".npz": _read_npz,
+    ".npy": lambda path, o: read_text_motion(path, o.part, o.unit, o.rate, o.up),
     ".amc": lambda path, o: read_asf_amc(path, o.unit, o.rate, o.up),
     ".bvh": lambda path, o: read_bvh(path, o.unit, o.rate, o.up),
     ".mot": lambda path, o: read_opensim(path, o.unit, o.rate, o.angle_unit),
@@ -53,6 +60,14 @@ READERS: dict[str, Callable[[Path, ReadOptions], RawMotion]] = {
     ".trc": lambda path, o: read_markers(path, o.unit, o.rate, o.markers, o.static, o.up),
     ".c3d": lambda path, o: read_markers(path, o.unit, o.rate, o.markers, o.static, o.up),
 }
+
+
+def count_clips(path: Path) -> int:
+    """Return the number of clips in a file; 1 for formats that have one, and for damaged files."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return count_motions(path)
+    return max(count_trajectories(path), count_motions(path)) if suffix == ".npz" else 1
 
 
 def read_motion(path: str | Path, options: ReadOptions | None = None) -> RawMotion:

@@ -24,6 +24,7 @@ from ..raw import SIDES, RawMotion
 from .axes import AXES, turn_between, vertical_axis
 from .root_unit import check_root_unit
 from .skeleton import TO_Z_UP, check_numbers
+from .smpl_parameters import as_amass
 
 BODY_JOINTS = 22
 LEFT = {"hip": 1, "knee": 4, "ankle": 7, "toe": 10, "shoulder": 16, "elbow": 18, "wrist": 20}  # right: one more
@@ -119,7 +120,7 @@ def read_amass(path: Path, smpl: str = "", unit: float = 0.0, rate: float = 0.0,
     Raises:
         InputError: The file or the body model is missing, damaged or incomplete, or the root travels in another unit.
     """
-    arrays = _arrays(path)
+    arrays = as_amass(_arrays(path))
     poses = _poses(arrays, path)
     trans = arrays.get("trans")
     if trans is None or trans.shape != (len(poses), 3):
