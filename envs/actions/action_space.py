@@ -121,7 +121,10 @@ class ActionSpaces:
         driven: Model ids of the driven actuators, in the order of the commands, (commands,).
         columns: Name of a space -> columns of its actions.
         torque: Torque of each motor of the exoskeleton, (W, motors) [N m]; None without one.
+        fatigued: Fatigued share of each muscle, (W, muscles); None: muscles do not fatigue.
     """
+
+    fatigued: Tensor | None = None
 
     def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor, idle_torque: Tensor | None = None):
         """Join spaces by name.
@@ -228,11 +231,6 @@ class ActionSpaces:
             substeps: Number of physics steps for which they are applied.
         """
         return self.clamp(controls)
-
-    @property
-    def fatigued(self) -> Tensor:
-        """Fatigued share of each muscle, (W, muscles); raises InputError without fatigue."""
-        raise InputError("observation term 'fatigue' needs muscles that fatigue: set fatigue.enabled=true")
 
     def begin(self, environments: Tensor) -> None:
         """Reset the internal state of the environments (W,) bool in which an episode starts."""
