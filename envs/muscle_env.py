@@ -373,9 +373,7 @@ class MuscleEnv(EnvBase):
         return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 
     def _simulate(self, command: Tensor) -> None:
-        change = self.goal.velocity_change(self.physics)
-        if change is not None:
-            self.physics.kick(change)
+        self.goal.move_props(self.physics)
         calls, applied = self._controls.shape[1], []
         substeps = self.embodiment.substeps // calls
         for _ in range(calls):
