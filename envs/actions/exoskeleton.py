@@ -24,6 +24,7 @@ class DeviceActions(ActionSpace):
 
     every_substep = True
     buffers = ("torque",)
+    torque: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, embodiment: Embodiment, num_envs: int, device: torch.device):
         """Resolve the motors.
