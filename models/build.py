@@ -100,7 +100,7 @@ def load_policy(checkpoint: str | Path, device: str | torch.device = "cpu") -> "
     """Load a trained policy for inference.
 
     Args:
-        checkpoint: Checkpoint file or run folder.
+        checkpoint: Checkpoint file, run folder or `pretrained:<name>`, such as `pretrained:bimanual`.
         device: Device of the policy.
 
     Returns:

@@ -14,7 +14,8 @@ LEAVES: dict[str, set[str]] = {
     "errors": set(),
     "rotations": set(),
     "config": {"errors"},
-    "storage": {"errors", "config"},
+    "pretrained": {"errors"},
+    "storage": {"errors", "config", "pretrained"},
 }
 BODIES = {"embodiments", "physics"}
 ALLOWED: dict[str, set[str]] = {
@@ -32,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "published": set(),
     "cfg": set(),
     "__init__": set(),
+    "__main__": set(),
 }
 EVERYTHING = {"tools", "train"}  # scripts: they may import all of the above
 

@@ -140,7 +140,7 @@ def generated_motions() -> list[str]:
     return list(generated_names(make_embodiment("toy_arm")))
 
 
-def test_render_and_view_play_a_controller(tmp_path, renderer):  # noqa: F811
+def test_render_and_play_play_a_controller(tmp_path, renderer):  # noqa: F811
     import imageio_ffmpeg
 
     words = ["task=toy_arm", "policy=zero", f"motion={generated_motions()[0]}", "device=cpu", "threads=1"]
@@ -148,10 +148,10 @@ def test_render_and_view_play_a_controller(tmp_path, renderer):  # noqa: F811
     options = [f"output={output}", "width=64", "height=64", "max_seconds=0.5"]
     assert script("tools/render.py").main([*words, *options]) == 0
     assert imageio_ffmpeg.count_frames_and_secs(str(output))[0] == 16
-    view = script("tools/view.py")
-    viewer = view.make_viewer(view.parse_words(view.ViewOptions, [*words, "port=8378", "max_seconds=0.5"]))
+    program = script("tools/play.py")
+    viewer = program.make_viewer(program.parse_words(program.PlayOptions, [*words, "port=8378", "max_seconds=0.5"]))
     try:
-        assert viewer.player.source_names == ("zero", view.MOTION_ONLY)
+        assert viewer.player.source_names == ("zero", program.MOTION_ONLY)
         assert viewer.player.trajectory.reference is not None and viewer.player.trajectory.activation is not None
     finally:
         viewer.close()

@@ -16,11 +16,13 @@ from documentation import PAGES, PLACEHOLDER, Command, anchors, commands, links,
 from muscle_torch.config import load_config, parse_words
 
 COMMANDS = commands()
+MINING = "tools/mine_experts.py"
 SMALL = ["num_envs=4", "threads=1", "max_iterations=1", "ppo.num_steps=8", "ppo.minibatches=1", "device=cpu"]
 TINY_POLICY = "policy.hidden=[16]"
 SEARCH = ["cem.rounds=1", "cem.candidates=4", "cem.trials=1", "cem.steps=10"]
 NOT_A_TOOL = {
     "-m pytest": "the tests themselves",
+    "-m muscle_torch": "tests/test_entry_points.py",
     "tests/soak.py": "hours",
     "tools/typing_links.py": "writes into the checkout; tests/test_machine.py",
 }
@@ -63,13 +65,16 @@ def test_the_pages_have_snippets_and_commands():
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.id)
 def test_documented_commands_parse(command: Command):
     """The script exists and accepts every key and value."""
-    if command.script == "-m pytest":
+    if command.script.startswith("-m "):
         assert all((ROOT / word).exists() for word in command.words if word.startswith("tests/"))
         return
     assert (ROOT / command.script).is_file()
     words = [word for word in command.words if word not in ("...", "--help")]
-    if command.script in NOT_A_TOOL:
+    if command.script in NOT_A_TOOL or command.script.startswith("examples/"):
         return
+    if command.script == MINING:
+        words, training = script(MINING).split(words)
+        load_config(words=training)
     if command.script == "train.py":
         load_config(words=[word for word in words if not word.startswith("policy=my_")])
     else:
@@ -173,6 +178,8 @@ def _small(command: Command) -> Command:
     words = list(command.words)
     if command.script == "train.py" and "--help" not in words:
         words += _train_words(words)
+    if command.script == MINING:
+        words += [*SMALL, TINY_POLICY, "gate_hidden=[16]", "experts=2", "evaluate=false"]
     if command.script == "tools/benchmark.py":
         words = [word for word in words if not word.startswith(("preset=", "precision="))]
         words += ["num_envs=2", "device=cpu", "threads=1", "steps=2", "repeats=1"]
@@ -190,6 +197,7 @@ INSTEAD = {
         "checkpoint=runs/my_run": "checkpoint=runs/walker",
         "archive=rollouts.npz": "archive=walks.npz",
     },
+    MINING: {"motion=clips": "motion=all"},
     "tools/check_motion.py": {"motion=my_clips/": "motion=clips/"},
 }
 
@@ -209,7 +217,9 @@ def _variables(page: str) -> dict[str, str]:
     return {f"${name}": value for name, value in re.findall(r"\b([A-Z])=(\$D/\S+)", text)}
 
 
-_RUNNABLE = [c for c in COMMANDS if c.script not in NOT_A_TOOL and not any(word in c.id for word in NOT_RUN)]
+# tests/test_examples.py runs the examples.
+_TOOLS = [c for c in COMMANDS if c.script not in NOT_A_TOOL and not c.script.startswith("examples/")]
+_RUNNABLE = [c for c in _TOOLS if not any(word in c.id for word in NOT_RUN)]
 
 
 @pytest.mark.slow
@@ -218,7 +228,7 @@ def test_every_documented_command_runs(desk, page):
     """In the order of the page, with a budget of seconds; documented errors count as success."""
     failed = []
     for command in _RUNNABLE:
-        if command.page != page or command.script == "tools/view.py":  # serves until stopped: tests/test_viewer.py
+        if command.page != page or command.script == "tools/play.py":  # serves until stopped: tests/test_viewer.py
             continue
         done = run(_small(command), desk, timeout=1800)
         if done.returncode not in ((0, 1) if "infeasible=reject" in command.words else (0,)):
@@ -228,7 +238,7 @@ def test_every_documented_command_runs(desk, page):
 
 def test_what_is_not_run_is_reported():
     """No command disappears in silence: each is run, or a reason stands above."""
-    left = [c for c in COMMANDS if c not in _RUNNABLE and c.script not in NOT_A_TOOL]
+    left = [c for c in _TOOLS if c not in _RUNNABLE]
     used = {word for word in NOT_RUN for c in left if word in c.id}
     assert used == set(NOT_RUN), f"no command needs {set(NOT_RUN) - used} any more"
     assert len(_RUNNABLE) > len(left)

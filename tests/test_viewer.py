@@ -254,10 +254,10 @@ def test_the_camera_shows_the_whole_body_from_near():
 
 
 def test_the_command_offers_the_motions_of_a_task():
-    view = script("tools/view.py")
-    made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=toy_arm", "port=8377", "max_seconds=1"]))
+    program = script("tools/play.py")
+    made = program.make_viewer(program.parse_words(program.PlayOptions, ["task=toy_arm", "port=8377", "max_seconds=1"]))
     try:
-        assert made.player.source == view.MOTION_ONLY and len(made.player.clip_names) >= 2
+        assert made.player.source == program.MOTION_ONLY and len(made.player.clip_names) >= 2
         assert made.player.trajectory.seconds == pytest.approx(1.0)
         made.tick(0.05)
     finally:
@@ -269,7 +269,7 @@ def test_the_command_offers_the_motions_of_a_task():
         (["host=192.0.2.1"], "host="),
     ):
         with pytest.raises(InputError, match=expected):
-            view.main(["task=toy_arm", *words])
+            program.main(["task=toy_arm", *words])
 
 
 @pytest.fixture(scope="module")
@@ -290,8 +290,10 @@ def clips(tmp_path_factory):
 
 @pytest.fixture
 def walk(clips):
-    view = script("tools/view.py")
-    made = view.make_viewer(view.parse_words(view.ViewOptions, ["task=fullbody", f"motion={clips}", "port=8377"]))
+    program = script("tools/play.py")
+    made = program.make_viewer(
+        program.parse_words(program.PlayOptions, ["task=fullbody", f"motion={clips}", "port=8377"])
+    )
     made.player.playing = False
     yield made
     made.close()

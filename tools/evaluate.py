@@ -11,6 +11,7 @@ from typing import Any
 
 from muscle_torch.config import Config, key, parse_words, run_command, with_overrides
 from muscle_torch.errors import InputError
+from muscle_torch.pretrained import PREFIX
 from muscle_torch.tools.controlled_env import ControlOptions, control_config, make_controlled_env, run_folder_of
 
 ROBUSTNESS_ENVS = 28  # default number of environments for robustness=true: the number of runs per motion
@@ -198,12 +199,13 @@ def evaluation_config(options: EvaluateOptions) -> Config:
 def output_path(options: EvaluateOptions) -> Path | None:
     """Return the metrics file: of `output=`, else in the checkpoint's run, or None.
 
-    The default is `eval/metrics.json` in the run of a checkpoint and `eval/<name>.json` for a controller.
+    The default is `eval/metrics.json` in the run of a checkpoint and `eval/<name>.json` for a controller. The
+    evaluation of a pretrained policy is not written.
     """
     if options.output:
         path = Path(options.output)
         return path if path.suffix == ".json" else path / "metrics.json"
-    if not options.checkpoint:
+    if not options.checkpoint or options.checkpoint.startswith(PREFIX):
         return None
     # Not eval/<name>/metrics.json: training wrote that for its own motions.
     return run_folder_of(options.checkpoint) / "eval" / f"{options.policy or 'metrics'}.json"

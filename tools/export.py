@@ -36,7 +36,7 @@ METADATA_FILE = "metadata.json"  # of a TorchScript file
 class ExportOptions:
     """Options of the program."""
 
-    checkpoint: str = key("", "the trained policy: a checkpoint file or a run folder")
+    checkpoint: str = key("", "the trained policy: a checkpoint file, a run folder or pretrained:<name>")
     output: str = key("policy.onnx", "the file to write: .onnx or .pt (TorchScript)")
     opset: int = key(18, "ONNX operator set, at least 18")
     motion: Any = key("", "motion to check the file with; empty: the training's")

@@ -33,7 +33,7 @@ from muscle_torch.physics.memory import estimate, free_memory, oom_as_input_erro
 from muscle_torch.rl import Trainer, rows_at_once
 from muscle_torch.rl.ppo_update import count_minibatches
 from muscle_torch.rl.process_group import ProcessGroup
-from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
+from muscle_torch.storage.checkpoint import absolute_checkpoint, load_checkpoint, load_weights
 from muscle_torch.storage.run_folder import create_run_folder, find_run, fine_tuning
 from muscle_torch.tools.run_summary import log_result
 
@@ -66,7 +66,7 @@ def open_run(cfg: Config, words: Sequence[str]) -> Run:
     paths: dict[str, Any] = {
         name: absolute_paths(getattr(cfg, name), cfg.embodiment.name) for name in ("motion", "validation_motion")
     }
-    paths["partner"] = str(Path(cfg.partner).absolute()) if cfg.partner else ""
+    paths["partner"] = absolute_checkpoint(cfg.partner) if cfg.partner else ""
     device = learned_assistance(cfg)
     if device:
         paths["assistance"] = dataclasses.replace(cfg.assistance, name=str(Path(device).absolute()))
@@ -268,12 +268,12 @@ def last_lines(trainer: Trainer, seconds: float) -> str:
     """Return the last lines of a finished run: its duration, its folder, and the next commands."""
     cfg, run = trainer.cfg, trainer.run_dir
     tools = Path(__file__).resolve().parent
-    view, render = (
-        f"python {_shown(tools / f'{name}.py')} {shlex.quote(f'checkpoint={run}')}" for name in ("view", "render")
+    watch, render = (
+        f"python {_shown(tools / f'{name}.py')} {shlex.quote(f'checkpoint={run}')}" for name in ("play", "render")
     )
     return (
         f"done in {seconds:.0f} s; everything is in {run} (tensorboard --logdir {cfg.runs_dir}). Next:\n"
-        f"  {view}   # in the browser\n"
+        f"  {watch}   # in the browser\n"
         f"  {render} output={Path(str(run)).name}.mp4   # a video"
     )
 

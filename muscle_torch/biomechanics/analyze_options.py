@@ -10,7 +10,7 @@ from muscle_torch.config import key
 class AnalyzeOptions:
     """Options of the program."""
 
-    checkpoint: str = key("", "a policy: checkpoint file or run folder")
+    checkpoint: str = key("", "a policy: checkpoint file, run folder or pretrained:<name>")
     archive: Any = key("", "rollouts of tools/evaluate.py (.npz), or a list of such files (seeds)")
     conditions: Any = key(
         [],

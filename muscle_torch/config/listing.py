@@ -10,7 +10,7 @@ from .schema import Config
 # Heading -> table whose keys are listed, "package.module:NAME". Imported only when printed.
 TABLES = {
     "stages": "muscle_torch.rl.algorithms:ALGORITHMS",
-    "controllers (policy= of evaluate, render, view)": "muscle_torch.evaluation.controller:CONTROLLERS",
+    "controllers (policy= of evaluate, render, play)": "muscle_torch.evaluation.controller:CONTROLLERS",
     "deficits (deficit=)": "muscle_torch.embodiments.deficits:PRESETS",
     "muscle groups of deficits, with _r, _l or on both sides": "muscle_torch.embodiments.deficits:GROUPS",
     "muscle quantities (observation.muscle)": "muscle_torch.envs.state:MUSCLE_FIELDS",

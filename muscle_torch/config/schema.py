@@ -238,7 +238,7 @@ class DaggerConfig:
     teacher_share: float = key(1.0, "fraction of the episodes that the teacher drives at the start")
     fade: float = key(0.3, "fraction of the stage over which this share falls to 0")
     noise: float = key(0.05, "standard deviation of the noise on the actions while collecting", "action units")
-    capacity: int = key(60_000, "size of the data set; the newest samples replace the oldest", "samples")
+    capacity: int = key(40_000, "size of the data set; the newest samples replace the oldest", "samples")
     processes: int = key(1, "processes that compute the teacher's actions; 1: the training process")
 
 
@@ -271,7 +271,9 @@ class Config:
     stage_steps: list[int] = key([], "budget of each stage; empty: equal shares of total_steps", "control steps")
     experiment: str = key("", "name of the run folder; empty: <task>_<date>_<time>")
     runs_dir: str = key("runs", "folder of the run folders")
-    checkpoint: str = key("", "start from these weights (fine-tuning); a checkpoint file or a run folder")
+    checkpoint: str = key(
+        "", "start from these weights (fine-tuning): a checkpoint file, a run folder or pretrained:<name>"
+    )
     reset_std: float = key(0.0, "with checkpoint=: reset the exploration noise to this; 0: keep it", "action units")
     schedule_start: float = key(
         0.0, "fraction of the schedules (learning rate, noise) already completed; -1: as stored in the checkpoint"

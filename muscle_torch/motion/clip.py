@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from muscle_torch.errors import InputError
+from muscle_torch.errors import InputError, nearest
 from muscle_torch.storage.files import write_atomically
 
 FORMAT = "muscle_torch.MotionClip/1"
@@ -60,6 +60,25 @@ class MotionClip:
             f"MotionClip({self.name!r} of {self.embodiment}: {self.num_frames} frames at {self.frequency:g} Hz, "
             f"{len(self.joint_names)} joints)"
         )
+
+    def __getitem__(self, joint: str) -> np.ndarray:
+        """Return the positions of a joint over time: `clip["elbow_flex_r"]`.
+
+        Args:
+            joint: Its name.
+
+        Returns:
+            (T,) in rad or m; (T, 7) for the free joint.
+
+        Raises:
+            InputError: The clip has no such joint.
+        """
+        if joint not in self.joint_names:
+            raise InputError(f"motion {self.name!r} has no joint {joint!r}{nearest(str(joint), self.joint_names)}")
+        index = self.joint_names.index(joint)
+        if self.has_root:
+            return self.qpos[:, :7] if index == 0 else self.qpos[:, index + 6]
+        return self.qpos[:, index]
 
     @property
     def num_frames(self) -> int:

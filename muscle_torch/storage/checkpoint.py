@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from muscle_torch.errors import InputError
+from muscle_torch.pretrained import PREFIX, pretrained_checkpoint
 
 from .files import write_atomically
 
@@ -41,11 +42,16 @@ def save_checkpoint(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def find_checkpoint(location: str | Path) -> Path:
-    """Return the checkpoint file for a file or a run folder (its `checkpoints/last.pt`).
+    """Return the checkpoint file of a location.
+
+    Args:
+        location: A file, a run folder (its `checkpoints/last.pt`) or `pretrained:<name>`.
 
     Raises:
-        InputError: There is no such file or folder, or the folder has no checkpoint.
+        InputError: There is no such file, folder or name, or the folder has no checkpoint.
     """
+    if str(location).startswith(PREFIX):
+        return pretrained_checkpoint(str(location).removeprefix(PREFIX))
     path = Path(location)
     candidates = [path, path / "checkpoints" / "last.pt", path / "last.pt"]
     for candidate in candidates:
@@ -56,11 +62,16 @@ def find_checkpoint(location: str | Path) -> Path:
     raise InputError(f"checkpoint {path} not found")
 
 
+def absolute_checkpoint(location: str) -> str:
+    """Return a location that is valid in every working directory."""
+    return location if location.startswith(PREFIX) else str(Path(location).absolute())
+
+
 def load_checkpoint(location: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Load a checkpoint file, or the last checkpoint of a run folder.
+    """Load a checkpoint file, the last checkpoint of a run folder, or a pretrained policy.
 
     Args:
-        location: Checkpoint file or run folder.
+        location: Checkpoint file, run folder or `pretrained:<name>`.
         device: Where its tensors are put.
 
     Raises:

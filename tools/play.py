@@ -1,10 +1,10 @@
 """Watch a policy in the browser: motions, pause, scrub, the reference as a ghost, muscles colored by activation.
 
-`python tools/view.py checkpoint=runs/my_run` plays every motion with the run's policy and serves a page at
-http://localhost:8080 (Ctrl-C to stop). `policy=zero task=toy_arm` plays a controller without a checkpoint;
-`task=bimanual motion=wave` without either shows only the motions. For a remote machine run `ssh -L 8080:localhost:8080
-machine` and open the same page locally. `live=true` simulates in real time instead of replaying; a policy of
-goal=direction is then steered by buttons, or by the keys 1 to 9 as on a numeric keypad.
+`python tools/play.py` plays the pretrained policy of the arms, `checkpoint=runs/my_run` that of a run, on every motion,
+and serves a page at http://localhost:8080 (Ctrl-C to stop). `policy=zero task=toy_arm` plays a controller without a
+checkpoint; `task=bimanual` without either shows only the motions, and motion= selects some. For a remote machine run
+`ssh -L 8080:localhost:8080 machine` and open the same page locally. `live=true` simulates in real time instead of
+replaying; a policy of goal=direction is then steered by buttons, or by the keys 1 to 9 as on a numeric keypad.
 """
 
 import dataclasses
@@ -23,12 +23,14 @@ from muscle_torch.tools.controlled_env import (
 
 LONG = 10**6  # [control steps]
 MOTION_ONLY = "motion only"
+SHOWN_FIRST = "pretrained:bimanual"
 
 
 @dataclasses.dataclass(frozen=True)
-class ViewOptions(ControlOptions):
+class PlayOptions(ControlOptions):
     """Options of the program."""
 
+    task: str = key("", f"without a checkpoint: cfg/task/<task>.yaml; empty, and no policy: checkpoint={SHOWN_FIRST}")
     max_seconds: float = key(20.0, "maximum duration of each motion", "s")
     live: bool = key(False, "simulate in real time instead of playing trials; the page steers goal=direction")
     port: int = key(8080, "port of the page; the next free one if it is in use")
@@ -37,7 +39,7 @@ class ViewOptions(ControlOptions):
 
 def main(words: Sequence[str]) -> int:
     """Serve the page until Ctrl-C; return the exit code."""
-    options = parse_words(ViewOptions, words)
+    options = complete(parse_words(PlayOptions, words))
     viewer = make_viewer(options)
     print(f"{len(viewer.player.clip_names)} motions at {viewer.url} (Ctrl-C to stop)", flush=True)
     try:
@@ -47,7 +49,13 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def make_viewer(options: ViewOptions) -> Any:
+def complete(options: PlayOptions) -> PlayOptions:
+    """Return the options, with the pretrained policy of the arms if they select neither policy nor task."""
+    selected = options.checkpoint or options.policy or options.task
+    return options if selected else dataclasses.replace(options, checkpoint=SHOWN_FIRST)
+
+
+def make_viewer(options: PlayOptions) -> Any:
     """Return the page, served but not yet playing. Raises InputError if the viewer is not installed."""
     if options.max_seconds <= 0:
         raise InputError(f"max_seconds={options.max_seconds}: must be positive")
@@ -66,7 +74,7 @@ def make_viewer(options: ViewOptions) -> Any:
     return Viewer(Player(sources(options, cfg, embodiment)), embodiment, options.host, options.port)
 
 
-def live_player(options: ViewOptions) -> tuple[Any, Any]:
+def live_player(options: PlayOptions) -> tuple[Any, Any]:
     """Return a player that simulates the chosen controller, and its body.
 
     Args:
@@ -83,7 +91,7 @@ def live_player(options: ViewOptions) -> tuple[Any, Any]:
     return LivePlayer(env, controller, steer), env.embodiment
 
 
-def sources(options: ViewOptions, cfg: Config, embodiment: Any) -> dict[str, Callable[[], list[Any]]]:
+def sources(options: PlayOptions, cfg: Config, embodiment: Any) -> dict[str, Callable[[], list[Any]]]:
     """Return the selectable sources: the chosen policy, the other checkpoints of its run, and the motions only.
 
     Args:
@@ -111,4 +119,4 @@ def sources(options: ViewOptions, cfg: Config, embodiment: Any) -> dict[str, Cal
 
 
 if __name__ == "__main__":
-    run_command(main, ViewOptions, __doc__ or "")
+    run_command(main, PlayOptions, __doc__ or "")
