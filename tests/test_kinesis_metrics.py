@@ -1,6 +1,7 @@
 """The metrics of KINESIS by hand: a clip that fails, then one that is followed perfectly."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,12 +17,12 @@ ERRORS = torch.tensor([[0.1, 0.0], [0.3, 0.0], [0.7, 0.0], [0.9, 0.0]])  # [m] a
 
 @pytest.fixture
 def metrics():
-    trials = SimpleNamespace(names=["fails", "perfect"], lengths=torch.tensor([5, 5]), unit="clip")
+    trials: Any = SimpleNamespace(names=["fails", "perfect"], lengths=torch.tensor([5, 5]), unit="clip")
     tally = Tally.empty(2, torch.device("cpu"))
     nothing, everywhere = torch.zeros(2, dtype=torch.bool), torch.ones(2, dtype=torch.bool)
     for error in ERRORS:
         step = SimpleNamespace(terminated=error > 0.5, broken=nothing, reward=torch.ones(2), terms={"err/mpjpe": error})
-        tally.add(step, everywhere, everywhere)
+        tally.add(step, everywhere, everywhere, {})
     return summarize([tally.row(trials, clip, clip) for clip in range(2)], "clip", HEADLINE)
 
 

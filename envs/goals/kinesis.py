@@ -13,7 +13,7 @@ from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion import MotionClip, MotionLibrary
 
 from ..model_indices import Index, ModelIndices, as_index
-from . import kinesis_terms
+from . import kinesis_terms, motion_observations, motion_rewards, motion_terminations
 from .goal import Headline, Start
 from .kinesis_state import KinesisState
 from .motion import MotionGoal
@@ -31,9 +31,9 @@ class KinesisGoal(MotionGoal):
     """
 
     state_type = KinesisState
-    observations = MotionGoal.observations | kinesis_terms.OBSERVATIONS
-    rewards = MotionGoal.rewards | kinesis_terms.REWARDS
-    terminations = MotionGoal.terminations | kinesis_terms.TERMINATIONS
+    observations = motion_observations.OBSERVATIONS | kinesis_terms.OBSERVATIONS
+    rewards = motion_rewards.REWARDS | kinesis_terms.REWARDS
+    terminations = motion_terminations.TERMINATIONS | kinesis_terms.TERMINATIONS
     headline = Headline("err/mpjpe", "MPJPE", "mm", 1e3)
     buffers = (*MotionGoal.buffers, "_turn")
 
