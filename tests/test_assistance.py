@@ -137,7 +137,7 @@ def test_assistance_drives_the_motor_beside_the_muscles_and_stays_in_its_limits(
         ("toy_arm", {"actions": ["exoskeleton"]}, "wears no exoskeleton"),
         ("toy_arm", {"observation": {"terms": ["device_angle"]}}, "needs an exoskeleton"),
         ("toy_arm", {"observation": {"terms": ["muscle_strength"]}}, "needs leg muscle groups"),
-        ("toy_exo", {"assistance": "profil"}, "did you mean 'profile'.*or an existing checkpoint"),
+        ("toy_exo", {"assistance": "profil"}, "did you mean 'profile'.*or an existing file"),
         ("toy_exo", {"assistance": "policy"}, "write the checkpoint"),
         ("toy_exo", {"assistance": "profile", "actions": ["exoskeleton"]}, "drive the same actuator"),
         ("toy_exo", {"assistance": {"name": "profile", "hip_rise": 80}}, "at most 50 %"),

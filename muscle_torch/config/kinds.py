@@ -46,7 +46,7 @@ class Kind(NamedTuple):
     table: str  # "package.module:TABLE", a dict of name -> Row
     several: bool = False  # whether the key chooses a list
     user_class: str = ""  # row whose options a user-defined class ("module:Class") takes; empty: rows only
-    file: str = ""  # row that the path of an existing file or folder chooses; empty: rows only
+    file: str = ""  # row that the path of a file or folder chooses; empty: rows only
 
 
 KINDS: dict[str, Kind] = {
@@ -104,10 +104,10 @@ def row(key: str, name: str) -> Row:
         return rows[name]
     if kind.user_class and ":" in name:
         return Row(name, getattr(import_object(name), "Options", rows[kind.user_class].options))
-    if kind.file and Path(name).exists():
+    if kind.file and ("/" in name or Path(name).exists()):  # whether it exists is reported when it is loaded
         return rows[kind.file]
     hint = "; name your own class as module:Class or file.py:Class" if kind.user_class else ""
-    hint = ", or an existing checkpoint" if kind.file else hint
+    hint = ", or an existing file or folder" if kind.file else hint
     raise InputError(f"unknown {key} {name!r}{nearest(name, list(rows))}; choose from {', '.join(rows)}{hint}")
 
 
