@@ -122,7 +122,7 @@ class KickGoal(RootTargetGoal):
     """
 
     state_type = KickState
-    observations = RootTargetGoal.observations | OBSERVATIONS
+    observations = {**RootTargetGoal.observations, **OBSERVATIONS}
     rewards = root_terms.REWARDS | REWARDS
     need_root = RootTargetGoal.need_root | OBSERVATIONS.keys() | REWARDS.keys()
     headline = Headline("err/ball", "distance of the ball from the goal line", "m", 1.0)
@@ -156,7 +156,7 @@ class KickGoal(RootTargetGoal):
         self.keepers = _checked_keepers(options)
         super().__init__(options, embodiment, body, library, num_envs, generator)
         props = (int(model.body("ball").id), int(model.body("keeper").id))
-        self.selections = self.selections | {"props_xpos": ("xpos", props)}
+        self.selections = {**self.selections, "props_xpos": ("xpos", props)}
         frequency = [self.keepers.get(name, 0.0) for name in KEEPERS]
         self.set_group_weights(torch.tensor(frequency))
         zeros = torch.zeros(num_envs, device=self.device)
