@@ -13,7 +13,7 @@ PACKAGES = [name if name.startswith("muscle_torch") else f"muscle_torch.{name}" 
 EXTRAS = {
     "faces": ["gymnasium>=1.1", "rsl-rl-lib>=5.0"],
     "export": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"],
-    "viewer": ["viser>=1.0", "trimesh>=4.0"],
+    "viewer": ["viser>=1.1", "trimesh>=4.0"],
     "hub": ["huggingface_hub>=0.30", "tensorstore>=0.1.70"],
     "biomech": ["ezc3d>=1.6", "scikit-learn>=1.5"],
     "mouse": ["h5py>=3.11"],

@@ -1,4 +1,4 @@
-"""Curricula: termination thresholds that tighten and reward weights that grow with success, weights that shrink with time.
+"""Curricula: thresholds that tighten and reward weights that grow with success, weights that shrink with time.
 
 The rules are those of MuscleMimic, where the first applies to some terminations only and a weight of 0 never grows.
 Failure rate: terminated episodes divided by all episodes that ended in a rollout.

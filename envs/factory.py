@@ -151,7 +151,9 @@ def make_actions(
     if assistance is not None and assistance.name != IDLE:
         driver = row("assistance", assistance.name)
         spaces["assistance"] = driver.load()(assistance.options, embodiment, num_envs, device)
-    return ActionSpaces(spaces, control_limits(embodiment).to(device))
+    worn = embodiment.device
+    idle = None if worn is None else torch.zeros(num_envs, len(worn.motors), device=device)
+    return ActionSpaces(spaces, control_limits(embodiment).to(device), idle)
 
 
 def learned_assistance(config: Config) -> str:

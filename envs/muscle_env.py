@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
-from torchrl.data import Binary, Bounded, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from muscle_torch.config import Config
@@ -26,6 +25,7 @@ from .model_indices import ModelIndices
 from .muscle_randomization import MuscleRandomization
 from .observations import Observer
 from .rewards import Reward
+from .specs import Specs
 from .state import State
 from .step_terms import GraphedTerms, StepTerms, Terms, Transition, single_thread_exact
 from .terminations import Termination
@@ -95,15 +95,7 @@ class MuscleEnv(EnvBase):
         self.agent = slice(None)
         self.measure_errors = True
         self._body = body
-        self.muscles = MuscleRandomization(
-            config.randomization,
-            embodiment,
-            self.num_envs,
-            config.seed,
-            middle=evaluation,
-            deficit=config.deficit,
-            device=self.device,
-        )
+        self.muscles = MuscleRandomization.of(config, embodiment, self.num_envs, self.device, middle=evaluation)
         self.muscles.apply(physics)
         thresholds = config.evaluation_termination if evaluation else config.termination
         self.reward = Reward(config.reward, goal, self.device)
@@ -263,7 +255,7 @@ class MuscleEnv(EnvBase):
             previous_qvel=chosen(self._previous_qvel),
             quantities=tuple(self.config.observation.muscle),
             strength=chosen(self.muscles.strength),
-            device_torque=None if self._torque is None else chosen(self._torque),
+            device_torque=None if self.actions.torque is None else chosen(self.actions.torque),
             **self.goal.fields(environments),
         )
 
@@ -359,10 +351,6 @@ class MuscleEnv(EnvBase):
         only_muscles = len(muscles) == self.embodiment.model.nu
         self._muscle_ids = None if only_muscles else torch.from_numpy(muscles).to(self.device)
         self._previous_qvel = torch.zeros(worlds, self.embodiment.num_qvel, device=self.device)
-        device = self.embodiment.device
-        self._torque = self.actions.torque  # of the exoskeleton; the same tensor in all steps
-        if self._torque is None and device is not None:
-            self._torque = torch.zeros(worlds, len(device.motors), device=self.device)
         props = self.embodiment.model.qpos0[self.embodiment.num_qpos :]
         # Cached: copying at each reset would synchronize.
         self._props_qpos = torch.from_numpy(props).float().to(self.device)
@@ -385,9 +373,7 @@ class MuscleEnv(EnvBase):
         return torch.cat((qpos, rest), dim=1), torch.cat((qvel, still), dim=1)
 
     def _simulate(self, command: Tensor) -> None:
-        change = self.goal.velocity_change(self.physics)
-        if change is not None:
-            self.physics.kick(change)
+        self.goal.move_props(self.physics)
         calls, applied = self._controls.shape[1], []
         substeps = self.embodiment.substeps // calls
         for _ in range(calls):
@@ -419,21 +405,8 @@ class MuscleEnv(EnvBase):
     # TorchRL
 
     def _make_specs(self) -> None:
-        shape, device = self.batch_size, self.device
-
-        def of(size: int) -> torch.Size:
-            return torch.Size((*shape, size))
-
-        flag = {"n": 1, "shape": of(1), "dtype": torch.bool, "device": device}
-        self.observation_spec = Composite(
-            observation=Unbounded(of(self.observation_size), device=device), shape=shape, device=device
-        )
-        bounds = (bound.expand(of(self.action_size)) for bound in (self.actions.low, self.actions.high))
-        self.action_spec = Bounded(*bounds, of(self.action_size), device=device)
-        self.reward_spec = Unbounded(of(1), device=device)
-        self.done_spec = Composite(
-            done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device
-        )
+        specs = Specs.of(self.num_envs, self.observation_size, self.actions.low, self.actions.high, self.device)  # type: ignore[arg-type]
+        self.observation_spec, self.action_spec, self.reward_spec, self.done_spec = specs
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDict:
         chosen = None if tensordict is None else tensordict.get("_reset", None)

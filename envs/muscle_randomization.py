@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muscle_torch.config import RandomizationConfig
+from muscle_torch.config import Config, RandomizationConfig
 from muscle_torch.embodiments import Embodiment
 from muscle_torch.embodiments.deficits import Deficit, deficits
 from muscle_torch.errors import InputError, nearest
@@ -75,6 +75,13 @@ class MuscleRandomization:
         self.strength = torch.ones(num_envs, len(embodiment.muscle_ids), device=device)
         self._update_strength()
         self._configured: Tensor | None = None  # configured strength, before `set_strength`
+
+    @classmethod
+    def of(
+        cls, config: Config, embodiment: Embodiment, num_envs: int, device: torch.device, middle: bool
+    ) -> "MuscleRandomization":
+        """Draw the factors of a config, of its randomization and its deficit; see `__init__`."""
+        return cls(config.randomization, embodiment, num_envs, config.seed, middle, config.deficit, device)
 
     def set_strength(self, factor: Tensor, physics: Physics) -> None:
         """Multiply the configured strength of all muscles by a factor per environment, (W,), and update the physics."""

@@ -240,5 +240,5 @@ def test_a_study_runs_and_continues(tmp_path, monkeypatch, capfd):
     calls = []
     monkeypatch.setattr(tool, "_call", lambda *call: calls.append(call) or 0)
     assert tool.main(words) == 0 and not calls
-    with pytest.raises(InputError, match="another study|another alternations"):
+    with pytest.raises(InputError, match="holds a study with another alternations"):
         tool.main([*words[:-1], "alternations=2"])

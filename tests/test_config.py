@@ -139,7 +139,7 @@ def test_lists_of_kinds():
         ("policy.hiden=[8]", "hidden"),
         ("policy.mixture.experts=3", "moe would"),
         ("goal.radius=0.1", "target would"),
-        ("goal=fly", "choose from motion, target"),
+        ("goal=fly", "choose from motion, kinesis, target"),
         ("actions=[muscles,muscles]", "twice"),
         ("actions=[]", "choose from"),
         ("actions.motors.limit=0.5", "add it"),

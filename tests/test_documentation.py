@@ -16,6 +16,7 @@ from documentation import PAGES, PLACEHOLDER, Command, anchors, commands, links,
 from muscle_torch.config import load_config, parse_words
 
 COMMANDS = commands()
+MINING = "tools/mine_experts.py"
 SMALL = ["num_envs=4", "threads=1", "max_iterations=1", "ppo.num_steps=8", "ppo.minibatches=1", "device=cpu"]
 TINY_POLICY = "policy.hidden=[16]"
 SEARCH = ["cem.rounds=1", "cem.candidates=4", "cem.trials=1", "cem.steps=10"]
@@ -34,6 +35,9 @@ NOT_RUN = {
     "my_package": "a package to fill in",
     "grf.c3d": "recordings of one's own: the commands A to I of the same page use published ones",
     "my_emg": "recordings of one's own",
+    "emg=emg_assets": "published assets, which users bring",
+    "input=walk.npy": "the result of a text-to-motion model",
+    "motion=prompt": "the result of a text-to-motion model",
     "mouse_arm.xml": "the published arm and its clips, which users bring",
     "mine.csv": "recordings of one's own",
     "run.csv": "recordings of one's own",
@@ -68,6 +72,9 @@ def test_documented_commands_parse(command: Command):
     words = [word for word in command.words if word not in ("...", "--help")]
     if command.script in NOT_A_TOOL or command.script.startswith("examples/"):
         return
+    if command.script == MINING:
+        words, training = script(MINING).split(words)
+        load_config(words=training)
     if command.script == "train.py":
         load_config(words=[word for word in words if not word.startswith("policy=my_")])
     else:
@@ -171,6 +178,8 @@ def _small(command: Command) -> Command:
     words = list(command.words)
     if command.script == "train.py" and "--help" not in words:
         words += _train_words(words)
+    if command.script == MINING:
+        words += [*SMALL, TINY_POLICY, "gate_hidden=[16]", "experts=2", "evaluate=false"]
     if command.script == "tools/benchmark.py":
         words = [word for word in words if not word.startswith(("preset=", "precision="))]
         words += ["num_envs=2", "device=cpu", "threads=1", "steps=2", "repeats=1"]
@@ -188,6 +197,7 @@ INSTEAD = {
         "checkpoint=runs/my_run": "checkpoint=runs/walker",
         "archive=rollouts.npz": "archive=walks.npz",
     },
+    MINING: {"motion=clips": "motion=all"},
     "tools/check_motion.py": {"motion=my_clips/": "motion=clips/"},
 }
 

@@ -82,8 +82,9 @@ def test_alone_it_brings_the_toy_arm_nearer_to_its_motion_than_doing_nothing():
 
 def test_motions_are_followed_through_any_invertible_action_space():
     """`from_controls` undoes each mapping: the controller's controls reach the muscles."""
-    for mapping in ("full", "clip", "sigmoid"):
-        env = make_env("toy_arm", **CASE, actions={"muscles": {"mapping": mapping}})
+    spaces = [{"muscles": {"mapping": mapping}} for mapping in ("full", "clip", "sigmoid")]
+    for space in (*spaces, ["muscles_feedforward"]):
+        env = make_env("toy_arm", **CASE, actions=space)
         controls = torch.rand(3, env.embodiment.model.nu, generator=torch.Generator().manual_seed(0))
         env.begin()
         env.advance(env.actions.from_controls(controls, env.physics, env.goal))

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from env_cases import CPU, actions, all_equal, play, small_env
+from kinesis_cases import swinging
 
 from muscle_torch.embodiments import make_embodiment
 from muscle_torch.envs import make_env
@@ -13,13 +14,16 @@ from muscle_torch.envs.goals.target import OCTANTS, ReachablePoses, TargetGoal
 from muscle_torch.envs.model_indices import ModelIndices
 from muscle_torch.errors import InputError
 
-TASKS = {"motion": "toy_arm", "target": "toy_reach"}
+TASKS = {"motion": "toy_arm", "kinesis": "legs", "target": "toy_reach"}
 ROOT = {"root_target", "direction", "kick"}  # in test_root_goals.py
 
 
 @pytest.fixture(params=TASKS)
-def env(request):
-    made = small_env(TASKS[request.param], 4, seed=3)
+def env(request, tmp_path):
+    # The generated walk takes seconds, and its feedforward minutes.
+    clips = [swinging(tmp_path, frames=frames, name=f"swing_{frames}") for frames in (20, 40)]
+    short = {"motion": clips, "actions": ["muscles"]} if request.param == "kinesis" else {}
+    made = small_env(TASKS[request.param], 4, seed=3, **short)
     yield made
     made.close()
 

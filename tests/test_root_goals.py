@@ -175,7 +175,7 @@ def test_headings_and_stop_are_drawn_alike(envs):
 
 
 def test_six_balls_by_hand():
-    """Short of the line, in the middle, beside a post, over the bar, on the inner edge of a post, just under the bar."""
+    """Short of the line, in the middle, beside a post, over the bar, at the edge of a post, just under the bar."""
     beyond, post, bar = GOAL_LINE + 0.2, HALF_WIDTH, BAR_HEIGHT
     balls = [(9.9, 0, 0.1), (beyond, 0, 1), (beyond, -post - 0.1, 1), (beyond, 1, bar + 0.1), (beyond, post, 0.1)]
     position = torch.tensor([*balls, (beyond, -3.2, bar - 0.01)])
@@ -299,3 +299,19 @@ def test_what_a_goal_cannot_have_is_one_line(task, options, message):
 def test_the_map_needs_targets():
     with pytest.raises(InputError, match="map="):
         target_map({"per_trial": [{"success_rate": 1.0}]})
+
+
+@pytest.mark.parametrize(("task", "imitation"), [("legs_target", "legs"), ("legs_kick", "legs_back")])
+def test_the_profile_of_kinesis_is_that_of_imitation(task, imitation):
+    """The root's reference is the target, every other body's its own: positions and velocities without error."""
+    options = {"observation": {"profile": "kinesis"}, "motion": ["walk"], **CPU}
+    env, other = make_env(task, 2, **options), make_env(imitation, 1, **options)
+    assert env.observation_layout == other.observation_layout
+    start = env.goal.in_order(2)
+    env.assign(start)
+    observed = env.observation[:, env.observation_layout["tracked_reference"]].unflatten(1, (3, -1, 3))
+    offset = env.goal.observations["target_offset"](env.state())
+    torch.testing.assert_close(observed[:, 0, 0, :2], offset, atol=1e-5, rtol=0)  # the root's position error, then none
+    assert observed[:, 0, 1:].abs().max() < 1e-6 and observed[:, 1].abs().max() < 1e-6
+    for made in (env, other):
+        made.close()

@@ -376,3 +376,43 @@ def test_a_browser_shows_the_landmarks_of_a_retargeted_clip(walk, tmp_path):
     assert 100 < changed.sum() < 20_000 and np.ptp(rows) > 150
     red, green, blue = shown[changed].mean(axis=0)
     assert red > blue > green and red - green > 0.2
+
+
+def test_a_live_simulation_is_steered_by_buttons_and_keys():
+    """Time passes with the simulation, buttons and keys set the direction, an episode starts anew at its end."""
+    from muscle_torch.envs import make_env
+    from muscle_torch.evaluation import ZeroController
+    from muscle_torch.rendering.live import LivePlayer
+
+    far = {"mean_site_deviation": 100.0}
+    options = {"motion": ["swing"], "evaluation": True, "evaluation_termination": far}
+    env = make_env("toy_arm", 1, device="cpu", backend="mujoco", threads=1, **options)
+    commands, now = [], [100.0]
+    steer = lambda heading, speed: commands.append((round(np.degrees(heading)), speed))  # noqa: E731
+    live = LivePlayer(env, ZeroController(), steer, clock=lambda: now[0])
+
+    def wait(seconds):
+        now[0] += seconds
+        return live.advance(0.0)
+
+    assert wait(0.105) and live.time == pytest.approx(0.1) and int(env.episode_step) == 10
+    wait(10.0)  # a slow computer does not try to catch up
+    assert live.time == pytest.approx(0.3, abs=0.011) and live.frame.qpos.shape == (1,)
+    live.playing = False
+    assert not wait(0.1) and live.time < 0.31
+    made = Viewer(live, ARM, port=8391)
+    try:
+        page = BrowserPage(made.server, live.copy(), ARM)
+        page.walking_speed.value = 0.8
+        handles = made.server.gui._gui_input_handle_from_uuid.values()
+        buttons = {handle.label: handle for handle in handles if "key" in str(getattr(handle, "label", ""))}
+        assert len(buttons) == 9
+        for label in ("90 degrees (key 8)", "stop (key 5)"):
+            for callback in buttons[label]._impl.update_cb:
+                callback(Event())
+        assert commands == [(90, 0.8), (0, 0.0)]
+        live.choose_clip("simulation")
+        assert live.time == 0
+    finally:
+        made.close()
+        env.close()

@@ -21,9 +21,9 @@ class AssistanceOptions:
     """Options of the program."""
 
     reference: str = key("", "gait cycles of one leg (.csv): percent, hip_flexion_deg, hip_moment_Nm_kg, ...")
-    motion: str = key("", "or OpenSim coordinates with forces= (both legs), or with moments= (mean cycle of a leg)")
+    motion: str = key("", "or OpenSim coordinates (.mot, .sto, .csv) of both legs, with forces= or moments=")
     forces: str = key("", "ground forces of motion=")
-    moments: str = key("", "joint moments of motion= from another program (.sto), instead of forces=")
+    moments: str = key("", "joint moments of motion= from another program (.sto, .csv), instead of inverse dynamics")
     mass: float = key(0.0, "the subject's mass", "kg")
     leg_length: float = key(0.0, "reference=: leg length, for the stride time; 0: the model's", "m")
     start: float = key(0.0, "start of the part of motion= to analyse; 0: the beginning", "s")
@@ -72,15 +72,12 @@ def main(words: Sequence[str]) -> int:
 def read_tasks(options: AssistanceOptions, body: Any) -> tuple[list[Any], list[str]]:
     """Return the motions with their joint moments, and notes on assumptions and corrected signs."""
     from muscle_torch.biomechanics.predicted_assistance import leg_task
-    from muscle_torch.biomechanics.reference_gait import read_gait_cycles, read_opensim_gait
+    from muscle_torch.biomechanics.reference_gait import read_gait_cycles
     from muscle_torch.biomechanics.sign_check import with_signs
 
-    if options.reference:
-        gaits = read_gait_cycles(options.reference, options.mass)
-    elif options.moments:
-        gaits = [read_opensim_gait(body, options.motion, options.moments, options.mass)]
-    else:
+    if options.motion:
         return recorded_task(options, body)
+    gaits = read_gait_cycles(options.reference, options.mass)
     gaits = [with_signs(body, gait, options.mass, options.leg_length) for gait in gaits]
     notes = ["pelvis upright and at rest; moments of the sagittal plane only, one leg"]
     notes += [note for gait in gaits for note in gait.notes]
@@ -88,27 +85,36 @@ def read_tasks(options: AssistanceOptions, body: Any) -> tuple[list[Any], list[s
 
 
 def recorded_task(options: AssistanceOptions, body: Any) -> tuple[list[Any], list[str]]:
-    """Return the motion of a recording with the moments of inverse dynamics, and notes."""
+    """Return the motion of a recording with its joint moments, and notes."""
+    from muscle_torch.biomechanics.coordinates import in_model_signs
     from muscle_torch.biomechanics.gait import opensim_gait
     from muscle_torch.biomechanics.gait_numbers import walking_speed
     from muscle_torch.biomechanics.predicted_assistance import walk_task
+    from muscle_torch.biomechanics.recordings import read_series
+    from muscle_torch.biomechanics.sign_check import checked_moments
 
-    if not options.forces:
+    if not (options.forces or options.moments):
         raise InputError(f"motion={options.motion} needs forces=<ground forces>, or moments=<joint moments>")
     span = {"start": options.start, "end": options.end}
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, **span)
     if gait.no_walk:
         raise InputError(f"{options.motion} is not a walk: {gait.no_walk}")
-    return [walk_task(gait, qpos, walking_speed(gait) / gait.scale)], list(gait.notes)
+    notes = list(gait.notes)
+    if options.moments:
+        stated = in_model_signs(read_series(options.moments), "rajagopal")
+        moments, more = checked_moments(body, gait, qpos, stated)
+        gait, notes = dataclasses.replace(gait, moments=moments), notes + more
+    return [walk_task(gait, qpos, walking_speed(gait) / gait.scale)], notes
 
 
 def predictions_of(options: AssistanceOptions, body: Any, task: Any) -> dict[str, Any]:
     """Return condition -> prediction of a task, able first."""
     import numpy as np
 
-    from muscle_torch.biomechanics.predicted_assistance import predict, strength_of
+    from muscle_torch.biomechanics.predicted_assistance import predict
+    from muscle_torch.embodiments.weakened import deficit_strength
 
-    weak, torque = strength_of(body, options.deficit), device_torque(options, task)
+    weak, torque = deficit_strength(body, options.deficit), device_torque(options, task)
     able = np.ones(len(weak))
     return {
         "able": predict(body, task, able, {}),

@@ -40,9 +40,7 @@ class CoAdaptOptions:
     words: list[str] = key([], "arguments of every run")
     speeds: list[float] = key([], "walk at these speeds: the built-in walk, faster or slower", "m/s")
     able: list[str] = key([], "arguments of stage A, the able-bodied human")
-    deficit: list[str] = key(
-        [], "arguments of stage B, the weak human, such as deficit=hemiparesis_r; empty: no stage B"
-    )
+    deficit: list[str] = key([], "arguments of stage B, the weak human: deficit=hemiparesis_r, ...; empty: none")
     device: list[str] = key([], "arguments of stage C, the device beside the frozen human")
     human: list[str] = key([], "arguments of the human's turns after that, beside the frozen device")
     alternations: int = key(0, "turns of human and device after stage C")

@@ -14,13 +14,17 @@ class ControlOptions:
     """Options shared by the tools."""
 
     checkpoint: str = key("", "the trained policy: a checkpoint file, a run folder or pretrained:<name>")
-    policy: str = key("", "a controller instead of the checkpoint's policy: zero or muscle_control")
+    policy: str = key("", "a controller instead of the checkpoint's policy: zero, random or muscle_control")
     control: dict[str, Any] = key({}, "options of policy=muscle_control, such as control.infeasible=reject")
     task: str = key("bimanual", "without a checkpoint: cfg/task/<task>.yaml")
     exoskeleton: Choice | None = kind(None, "another device than the checkpoint's or the task's (docs/exoskeleton.md)")
     assistance: Choice | None = kind(None, "another controller of the device, or the checkpoint of a trained device")
+    actions: list[str] = key(
+        [], "with policy=: action spaces instead of the task's; [muscles,exoskeleton]: muscle control drives the device"
+    )
     deficit: Any = key("", "another muscle weakness: a preset such as none, or {plantarflexors_r: 0.5}")
     embodiment: dict[str, Any] = key({}, "without a checkpoint: options of the body, such as embodiment.fingers=true")
+    physics: dict[str, Any] = key({}, "physics settings other than the body's, such as physics.timestep=0.002")
     motion: list[str] = key([], "generated motion names, files, folders or globs; empty: those of the training or task")
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     backend: str = key("auto", "physics: auto (warp on CUDA, mujoco on a CPU), warp or mujoco")
@@ -38,6 +42,11 @@ def control_config(options: ControlOptions) -> Config:
     changes: dict[str, Any] = {"device": options.device, "backend": options.backend, "threads": options.threads}
     worn = {"exoskeleton": options.exoskeleton, "assistance": options.assistance}
     changes |= {name: choice for name, choice in worn.items() if choice is not None}
+    changes |= {"physics": options.physics} if options.physics else {}
+    if options.actions:
+        if not options.policy:
+            raise InputError("actions= needs policy=: the actions of a checkpoint are those of its training")
+        changes["actions"] = options.actions
     if options.deficit:  # replaced, not merged
         cfg = dataclasses.replace(cfg, deficit=options.deficit)
     return with_overrides(cfg, motion=options.motion or cfg.motion, **changes)

@@ -21,7 +21,7 @@ TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 # Keys of train.py that this program sets for each of its runs.
 PLACE = ("experiment", "runs_dir", "resume", "motion")
-START = ("checkpoint", "reset_std", "schedule_start")
+START = ("checkpoint", "reset_std", "schedule_start")  # of the experts, not of the gate
 NETWORK = ("policy", "exploration", "stages", "stage_steps")  # of the experts, not of the gate
 
 
@@ -129,7 +129,7 @@ class Runs:
         """
         words = [f"motion={self._folder_of(index, names)}"]
         if index:
-            words += [word for word in self.words if _key(word) not in START]
+            words += [word for word in self.words if _key(word) != "checkpoint"]
             words += [f"checkpoint={self._expert(index - 1)}"]
         else:
             words += self.words

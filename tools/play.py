@@ -3,17 +3,25 @@
 `python tools/play.py` plays the pretrained policy of the arms, `checkpoint=runs/my_run` that of a run, on every motion,
 and serves a page at http://localhost:8080 (Ctrl-C to stop). `policy=zero task=toy_arm` plays a controller without a
 checkpoint; `task=bimanual` without either shows only the motions, and motion= selects some. For a remote machine run
-`ssh -L 8080:localhost:8080 machine` and open the same page locally.
+`ssh -L 8080:localhost:8080 machine` and open the same page locally. `live=true` simulates in real time instead of
+replaying; a policy of goal=direction is then steered by buttons, or by the keys 1 to 9 as on a numeric keypad.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from muscle_torch.config import Config, key, parse_words, run_command
+from muscle_torch.config import Config, key, parse_words, run_command, with_overrides
 from muscle_torch.errors import InputError
-from muscle_torch.tools.controlled_env import ControlOptions, control_config, motion_trajectories, trajectories_of
+from muscle_torch.tools.controlled_env import (
+    ControlOptions,
+    control_config,
+    make_controlled_env,
+    motion_trajectories,
+    trajectories_of,
+)
 
+LONG = 10**6  # [control steps]
 MOTION_ONLY = "motion only"
 SHOWN_FIRST = "pretrained:bimanual"
 
@@ -24,13 +32,14 @@ class PlayOptions(ControlOptions):
 
     task: str = key("", f"without a checkpoint: cfg/task/<task>.yaml; empty, and no policy: checkpoint={SHOWN_FIRST}")
     max_seconds: float = key(20.0, "maximum duration of each motion", "s")
+    live: bool = key(False, "simulate in real time instead of playing trials; the page steers goal=direction")
     port: int = key(8080, "port of the page; the next free one if it is in use")
     host: str = key("127.0.0.1", "address to listen on: 127.0.0.1 this machine only, 0.0.0.0 all networks")
 
 
 def main(words: Sequence[str]) -> int:
     """Serve the page until Ctrl-C; return the exit code."""
-    options = parse_words(PlayOptions, words)
+    options = complete(parse_words(PlayOptions, words))
     viewer = make_viewer(options)
     print(f"{len(viewer.player.clip_names)} motions at {viewer.url} (Ctrl-C to stop)", flush=True)
     try:
@@ -54,12 +63,32 @@ def make_viewer(options: PlayOptions) -> Any:
         from muscle_torch.rendering.viewer import Viewer
     except ImportError as error:
         raise InputError(str(error)) from None
-    from muscle_torch.embodiments import configured_embodiment
+    from muscle_torch.envs.factory import task_embodiment
     from muscle_torch.rendering.player import Player
 
+    if options.live:
+        player, embodiment = live_player(options)
+        return Viewer(player, embodiment, options.host, options.port)
     cfg = control_config(options)
-    embodiment = configured_embodiment(cfg)
+    embodiment = task_embodiment(cfg)
     return Viewer(Player(sources(options, cfg, embodiment)), embodiment, options.host, options.port)
+
+
+def live_player(options: PlayOptions) -> tuple[Any, Any]:
+    """Return a player that simulates the chosen controller, and its body.
+
+    Args:
+        options: Options of the program; `checkpoint=` or `policy=` selects the controller.
+    """
+    from muscle_torch.envs.goals.direction import DirectionGoal
+    from muscle_torch.rendering.live import LivePlayer
+
+    config = control_config(options)
+    if config.goal.name == "direction":  # walks on until it falls
+        config = with_overrides(config, goal={"duration": LONG})
+    env, controller = make_controlled_env(options, config, num_envs=1)
+    steer = env.goal.set_direction if isinstance(env.goal, DirectionGoal) else None
+    return LivePlayer(env, controller, steer), env.embodiment
 
 
 def sources(options: PlayOptions, cfg: Config, embodiment: Any) -> dict[str, Callable[[], list[Any]]]:

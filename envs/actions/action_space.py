@@ -113,14 +113,16 @@ class ActionSpaces:
         num_commands: Number of commands.
         driven: Model ids of the driven actuators, in the order of the commands, (commands,).
         columns: Name of a space -> columns of its actions.
+        torque: Torque of each motor of the exoskeleton, (W, motors) [N m]; None without one.
     """
 
-    def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor):
+    def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor, idle_torque: Tensor | None = None):
         """Join spaces by name.
 
         Args:
             spaces: Name -> action space.
             limits: Lowest and highest control of each actuator, (nu, 2); see `control_limits`.
+            idle_torque: Zeros (W, motors): the torque of an exoskeleton that no space drives; None: there is none.
 
         Raises:
             InputError: Two spaces drive the same actuator.
@@ -143,16 +145,13 @@ class ActionSpaces:
         )
         self._whole = len(self.spaces) == 1 and torch.equal(first.actuators, identity)
         self.columns = dict(zip(self.spaces, _slices(self._actions), strict=True))
+        torques = [space.torque for space in self.spaces.values() if space.torque is not None]
+        self.torque = torques[0] if torques else idle_torque
 
     @property
     def every_substep(self) -> bool:
         """Whether a space computes controls at every physics step."""
         return any(space.every_substep for space in self.spaces.values())
-
-    @property
-    def torque(self) -> Tensor | None:
-        """Torque of each motor of the exoskeleton, (W, motors) [N m]; None if no space drives it."""
-        return next((space.torque for space in self.spaces.values() if space.torque is not None), None)
 
     def to_actuators(self, action: Tensor) -> Tensor:
         """Return the commands (W, commands) of an action (W, actions)."""

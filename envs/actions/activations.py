@@ -65,14 +65,13 @@ class ActivationInverse:
             InputError: A muscle has other dynamics than MuJoCo's muscles, or a smooth transition.
         """
         model, ids = embodiment.model, embodiment.muscle_ids
-        unsupported = (model.actuator_dyntype[ids] != int(mujoco.mjtDyn.mjDYN_MUSCLE)) | (
-            model.actuator_dynprm[ids, 2] != 0
-        )
+        other = model.actuator_dyntype[ids] != int(mujoco.mjtDyn.mjDYN_MUSCLE)
+        unsupported = other | (model.actuator_dynprm[ids, 2] != 0)
         if unsupported.any():
             name = embodiment.muscle_names[int(unsupported.argmax())]
             raise InputError(
-                f"actions=[activations]: the activation dynamics of muscle {name!r} have no inverse here (dyntype must be "
-                "muscle, and dynprm[2] zero); use actions=[muscles]"
+                f"actions=[activations]: the activation dynamics of muscle {name!r} have no inverse here (dyntype must "
+                "be muscle, and dynprm[2] zero); use actions=[muscles]"
             )
         constants = torch.from_numpy(model.actuator_dynprm[ids, :2] / model.opt.timestep).float().to(device)
         self._rise, self._fall = constants.unbind(1)

@@ -40,6 +40,10 @@ class Assistance(DeviceActions):
     def to_actuators(self, action: Tensor) -> Tensor:
         return action
 
+    def from_controls(self, controls: Tensor) -> Tensor:
+        """Return no actions, (W, 0): this controller drives the motors itself."""
+        return controls[:, :0]
+
 
 class GaitClock:
     """Phase of the gait cycle of each motor, from events of its side.
@@ -56,7 +60,7 @@ class GaitClock:
         self._dofs = torch.tensor(dofs, device=device)
         sensors = [_sensors_of(embodiment, joint) for joint in joints]
         self._touch = tuple(model.sensor_adr[embodiment.resolve("sensor", embodiment.touch_sensors)].tolist())
-        mask = [[name in own for name in embodiment.touch_sensors] for own in sensors]
+        mask = [[name in one_side for name in embodiment.touch_sensors] for one_side in sensors]
         self._by_touch = bool(self._touch) and all(any(row) for row in mask)
         self._mask = torch.tensor(mask, dtype=torch.float32, device=device) if self._by_touch else None
         shape = (num_envs, len(joints))

@@ -41,4 +41,5 @@ class FeedforwardActions(ActionSpace):
         return (goal.feedforward(self._options.lead) + correction).clamp(0.0, 1.0)
 
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        return (controls - goal.feedforward(self._options.lead)) / self._options.scale
+        # With a scale of 1 all excitations can be reached; with a smaller one the action is clipped.
+        return (controls.clamp(0.0, 1.0) - goal.feedforward(self._options.lead)) / self._options.scale

@@ -12,7 +12,7 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.motion import MotionLibrary
 
 from ..model_indices import ModelIndices
-from ..terms import Tracking
+from ..terms import RewardTerm, Tracking
 from . import root_terms
 from .goal import Headline, Start
 from .options import DirectionOptions
@@ -40,11 +40,18 @@ def velocity_errors(state: DirectionState) -> Tensor:
 
 
 def speed_along(state: DirectionState) -> Tensor:
-    """Return the speed in the commanded direction, up to that commanded; standing still: minus the speed [m/s], (W,)."""
+    """Return the speed in the commanded direction, at most that commanded; to stand: minus the speed [m/s], (W,)."""
     commanded = torch.linalg.vector_norm(state.target, dim=1)
     along = (state.qvel[:, :2] * state.target).sum(dim=1) / commanded.clamp(min=1e-6)
     speed = torch.linalg.vector_norm(state.qvel[:, :2], dim=1)
     return torch.where(commanded > 0, torch.minimum(along, commanded), -speed)
+
+
+REWARDS: dict[str, RewardTerm] = {
+    "velocity": Tracking(velocity_errors, 2.0),
+    "speed_along": speed_along,
+    **{name: root_terms.REWARDS[name] for name in ("upright", "energy", "energy_published")},
+}
 
 
 class DirectionGoal(RootTargetGoal):
@@ -60,13 +67,8 @@ class DirectionGoal(RootTargetGoal):
     """
 
     state_type = DirectionState
-    rewards = {
-        "velocity": Tracking(velocity_errors, 2.0),
-        "speed_along": speed_along,
-        "upright": root_terms.upright,
-        "energy": root_terms.energy,
-    }
-    need_root = RootTargetGoal.need_root | rewards.keys()
+    rewards = REWARDS
+    need_root = RootTargetGoal.need_root | REWARDS.keys()
     headline = Headline("err/velocity", "velocity error", "m/s", 1.0)
     buffers = (*RootTargetGoal.buffers, "due", "steering")
 

@@ -179,20 +179,19 @@ class Goal(ABC):
     def update(self, state: Any) -> None:  # noqa: B027  most goals do not need it
         """Update buffers from the state after a control step."""
 
-    def velocity_change(self, physics: Physics) -> Tensor | None:
-        """Return what to add to the velocities before a control step, (W, nv), to move a prop; None: nothing.
+    def move_props(self, physics: Physics) -> None:  # noqa: B027  most goals do not need it
+        """Set the velocities of props that move by themselves, before every control step.
 
         Args:
-            physics: The simulated worlds.
+            physics: The simulated worlds; `physics.kick` changes velocities.
         """
-        return None
 
     def success(self) -> Tensor:
         """Return which episodes currently meet the goal, bool (W,). Terminated episodes never count as success."""
         return torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
 
     def outcome(self) -> dict[str, Tensor]:
-        """Return further results of the episodes so far: name -> (W,). An evaluation stores those of each trial's end."""
+        """Return further results of the episodes so far, name -> (W,); evaluations store them at the end of trials."""
         return {}
 
     def feedforward(self, lead: int = 0) -> Tensor:

@@ -39,24 +39,20 @@ class KickState(RootState):
     """State of a body with a ball; the root's target is the ball's first place.
 
     Attributes:
-        ball_id: Body id of the ball.
-        keeper_id: Body id of the keeper.
         previous_ball: Position of the ball before this control step [m], (W, 3).
     """
 
-    ball_id: int
-    keeper_id: int
     previous_ball: Tensor
 
     @cached_property
     def ball(self) -> Tensor:
         """Position of the ball's centre [m], (W, 3)."""
-        return self.read("xpos")[:, self.ball_id]
+        return self.read("props_xpos")[:, 0]
 
     @cached_property
     def keeper(self) -> Tensor:
         """Position of the keeper along the goal line [m], (W,)."""
-        return self.read("xpos")[:, self.keeper_id, 1]
+        return self.read("props_xpos")[:, 1, 1]
 
 
 def ball(state: KickState) -> Tensor:
@@ -78,7 +74,7 @@ def ball_velocity(state: KickState) -> Tensor:
 
 
 def faces_goal(state: KickState) -> Tensor:
-    """Return exp(-2 |angle|) within the radius around the ball, with the angle to the goal's direction, else 0, (W,)."""
+    """Return exp(-2 |angle to the goal's direction|) within the radius around the ball, else 0, (W,)."""
     heading = yaw(state.qpos[:, 3:7]) + state.forward
     angle = torch.atan2(heading.sin(), heading.cos()).abs()
     return torch.exp(-2.0 * angle) * (state.distance < state.radius)
@@ -152,7 +148,6 @@ class KickGoal(RootTargetGoal):
             InputError: An option is out of range, or a keeper does not exist.
         """
         model = embodiment.model
-        self._ball_id, self._keeper_id = model.body("ball").id, model.body("keeper").id
         joint = model.joint("keeper")
         self._keeper_qpos, self._keeper_dof = int(joint.qposadr[0]), int(joint.dofadr[0])
         self._rest = torch.from_numpy(model.qpos0).float().to(library.device)
@@ -160,6 +155,8 @@ class KickGoal(RootTargetGoal):
         self._qvel_size = model.nv
         self.keepers = _checked_keepers(options)
         super().__init__(options, embodiment, body, library, num_envs, generator)
+        props = (int(model.body("ball").id), int(model.body("keeper").id))
+        self.selections = self.selections | {"props_xpos": ("xpos", props)}
         frequency = [self.keepers.get(name, 0.0) for name in KEEPERS]
         self.set_group_weights(torch.tensor(frequency))
         zeros = torch.zeros(num_envs, device=self.device)
@@ -259,13 +256,13 @@ class KickGoal(RootTargetGoal):
     def _ball_start(self) -> Tensor:
         return torch.tensor(BALL.position, device=self.device)
 
-    def velocity_change(self, physics: Physics) -> Tensor:
+    def move_props(self, physics: Physics) -> None:
         position, velocity = physics.field("qpos")[:, self._keeper_qpos], physics.field("qvel")
         situation = Situation(position, self.ball[:, 1], self.drift, self.options.keeper_gain)
         change = torch.zeros_like(velocity)
         desired = keeper_velocity(self.kind, situation, self.fastest, self.body.control_step)
         change[:, self._keeper_dof] = desired - velocity[:, self._keeper_dof]
-        return change
+        physics.kick(change)
 
     def step(self) -> None:
         super().step()
@@ -274,8 +271,7 @@ class KickGoal(RootTargetGoal):
 
     def fields(self, environments: Tensor | None) -> dict[str, Any]:
         previous = self.ball if environments is None else self.ball.index_select(0, environments)
-        ids = {"ball_id": self._ball_id, "keeper_id": self._keeper_id}
-        return super().fields(environments) | ids | {"previous_ball": previous}
+        return super().fields(environments) | {"previous_ball": previous}
 
     def update(self, state: KickState) -> None:
         super().update(state)
@@ -284,8 +280,8 @@ class KickGoal(RootTargetGoal):
         # Where the path of this control step meets the line; a fast ball is far behind it at its end.
         share = (GOAL_LINE - before[:, 0]) / (now[:, 0] - before[:, 0]).clamp(min=1e-6)
         at_line = before + share.clamp(0.0, 1.0).unsqueeze(1) * (now - before)
-        behind = torch.cat((now[:, :1], at_line[:, 1:]), dim=1)
-        self.scored = self.scored | (crossing & is_goal(behind))
+        crossing_point = torch.cat((now[:, :1], at_line[:, 1:]), dim=1)
+        self.scored = self.scored | (crossing & is_goal(crossing_point))
         self.crossed = self.crossed | crossing
         self.ball, self.root_height = now, state.qpos[:, 2].clone()
 

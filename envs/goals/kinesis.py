@@ -12,13 +12,13 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError, nearest
 from muscle_torch.motion import MotionClip, MotionLibrary
 
-from ..model_indices import ModelIndices, as_index
+from ..model_indices import Index, ModelIndices, as_index
 from . import kinesis_terms
 from .goal import Headline, Start
 from .kinesis_state import KinesisState
 from .motion import MotionGoal
 from .motion_state import Reference
-from .options import KinesisOptions, StartVelocity
+from .options import KinesisOptions, RootTargetOptions, StartVelocity
 from .turned_reference import TurnedReference, turn
 
 LEGACY_RATE = 30  # [Hz]
@@ -66,14 +66,8 @@ class KinesisGoal(MotionGoal):
                 f"goal=kinesis needs a body with a free root, which {embodiment.name} lacks: use goal=motion"
             )
         super().__init__(options, embodiment, body, library, num_envs, generator)
-        self._tracked = as_index(_columns(options.tracked_sites, embodiment), self.device)
         self._turn = torch.zeros(num_envs, device=self.device)  # [rad] of the motion about the vertical
-        bodies = _body_ids(options.bodies, options.tracked_sites, embodiment)
-        root = (int(embodiment.model.body_rootid[bodies[0]]),)
-        fields = {"body_xpos": "xpos", "body_xquat": "xquat", "body_cvel": "cvel"}
-        self.selections = {name: (field, bodies) for name, field in fields.items()} | {
-            "body_com": ("subtree_com", root)
-        }
+        self._tracked, self.selections = observed_bodies(options, embodiment, self.device)
 
     @classmethod
     def load_assets(cls, config: Config, embodiment: Embodiment, device: torch.device) -> MotionLibrary:
@@ -128,6 +122,26 @@ def legacy_stride(clip: MotionClip) -> MotionClip:
     step = max(1, int(clip.frequency / LEGACY_RATE))
     landmarks = None if clip.landmarks is None else clip.landmarks[::step]
     return dataclasses.replace(clip, qpos=clip.qpos[::step], qvel=None, landmarks=landmarks, frequency=LEGACY_RATE)
+
+
+def observed_bodies(
+    options: KinesisOptions | RootTargetOptions, embodiment: Embodiment, device: torch.device
+) -> tuple[Index, dict[str, tuple[str, tuple[int, ...]]]]:
+    """Return the columns of the tracked points among the tracked sites, and the goal's `selections`.
+
+    Args:
+        options: Observed bodies and tracked sites.
+        embodiment: A body with a free root.
+        device: Device of the columns.
+
+    Raises:
+        InputError: A body or site does not exist.
+    """
+    bodies = _body_ids(options.bodies, options.tracked_sites, embodiment)
+    root = (int(embodiment.model.body_rootid[bodies[0]]),)
+    fields = {"body_xpos": "xpos", "body_xquat": "xquat", "body_cvel": "cvel"}
+    selections = {name: (field, bodies) for name, field in fields.items()} | {"body_com": ("subtree_com", root)}
+    return as_index(_columns(options.tracked_sites, embodiment), device), selections
 
 
 def _columns(names: list[str], embodiment: Embodiment) -> np.ndarray:

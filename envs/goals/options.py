@@ -5,6 +5,8 @@ from enum import StrEnum, auto
 
 from muscle_torch.config import Row, key
 
+KNEES_TO_TOES = [f"{side}_{joint}_mimic" for joint in ("knee", "ankle", "toes") for side in ("left", "right")]
+
 
 class Start(StrEnum):
     """Frames in which episodes start."""
@@ -49,10 +51,7 @@ class KinesisOptions(MotionOptions):
     """Options of `goal=kinesis`."""
 
     bodies: list[str] = key([], "observed bodies, the root first; empty: the root and those of tracked_sites")
-    tracked_sites: list[str] = key(
-        [f"{side}_{joint}_mimic" for joint in ("knee", "ankle", "toes") for side in ("left", "right")],
-        "sites that the body follows beside its root",
-    )
+    tracked_sites: list[str] = key(KNEES_TO_TOES, "sites that the body follows beside its root")
     random_heading: bool = key(False, "turn the motion about the vertical by a random angle in every training episode")
     joint_velocity: StartVelocity = key(
         StartVelocity.motion, "joint velocities at the start of an episode: those of the motion, or zero (published)"
@@ -83,6 +82,8 @@ class RootTargetOptions:
     trials: int = key(64, "number of evaluation trials, equal in all evaluations")
     lookahead: int = key(5, "frames of the observation term reference; for checkpoint= as in the imitation run")
     compact_reference: bool = key(True, "as in the imitation run: leave relative site rotations and velocities out")
+    bodies: list[str] = key([], "as in a run of goal=kinesis: observed bodies, the root first")
+    tracked_sites: list[str] = key(KNEES_TO_TOES, "as in a run of goal=kinesis: tracked sites beside the root")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .motion_state import MotionState, TerminationSites
+from muscle_torch.motion import site_velocity
+
+from .kinesis_state import KinesisState
+from .motion_state import TerminationSites
 
 
 class OwnBody:
@@ -50,6 +53,11 @@ class OwnBody:
         return self._repeated(torch.cat((self._state.point.unsqueeze(1), self._state.site_pos[:, 1:]), dim=1))
 
     @cached_property
+    def site_linvel(self) -> Tensor:
+        """Velocities of the tracked sites, world axes [m/s], (..., S, 3)."""
+        return self._repeated(self._state.site_linvel)
+
+    @cached_property
     def rpos(self) -> Tensor:
         """As `State.rpos`, (..., S-1, 3)."""
         return self._repeated(self._state.rpos)
@@ -76,7 +84,7 @@ class OwnBody:
 
 
 @dataclass(eq=False, kw_only=True)
-class RootState(MotionState):
+class RootState(KinesisState):
     """State of a free body whose root has a target on the floor.
 
     Attributes:
@@ -105,6 +113,11 @@ class RootState(MotionState):
         proxy: Any = weakref.proxy(self)  # no reference cycle, which would keep tensors until a collection
         self.reference, self.ahead = OwnBody(proxy), OwnBody(proxy, self.lookahead)
         self.phase = torch.zeros_like(self.previous_distance)
+
+    @cached_property
+    def site_linvel(self) -> Tensor:
+        """Velocities of the tracked sites, world axes [m/s], (W, S, 3)."""
+        return site_velocity(self.site_pos, self.read("cvel"), self.read("subtree_com"))[1]
 
     @cached_property
     def offset(self) -> Tensor:

@@ -14,8 +14,9 @@ from muscle_torch.motion import MotionLibrary, Sampler, load_motion
 from muscle_torch.rotations import yaw
 
 from ..model_indices import ModelIndices
-from . import motion_observations, root_terms
+from . import kinesis_terms, motion_observations, root_terms
 from .goal import Goal, Headline, Start, Trials
+from .kinesis import observed_bodies
 from .options import RootTargetOptions
 from .root_state import RootState
 
@@ -41,7 +42,7 @@ class RootTargetGoal(Goal):
     """
 
     state_type = RootState
-    observations = motion_observations.OBSERVATIONS | root_terms.OBSERVATIONS
+    observations = motion_observations.OBSERVATIONS | kinesis_terms.OBSERVATIONS | root_terms.OBSERVATIONS
     rewards = root_terms.REWARDS
     need_root = frozenset({*motion_observations.NEED_ROOT, *root_terms.REWARDS, *root_terms.OBSERVATIONS})
     headline = Headline("err/target", "distance", "mm", 1e3)
@@ -75,6 +76,7 @@ class RootTargetGoal(Goal):
                 raise InputError(f"goal.{name}={getattr(options, name)}: must be above 0")
         self.options, self.library = options, library
         self.forward, self.height = forward_direction(embodiment), float(library.qpos[:, 2].mean())
+        self._tracked, self.selections = observed_bodies(options, embodiment, self.device)
         self._sampler = Sampler(library, generator, start=options.start)
         self.set_group_weights(torch.ones(len(self.groups)))
         zeros = torch.zeros(num_envs, 2, device=self.device)
@@ -184,6 +186,7 @@ class RootTargetGoal(Goal):
             "radius": self.options.radius,
             "forward": self.forward,
             "lookahead": self.options.lookahead,
+            "tracked": self._tracked,
             "root_range": None,
             "compact_reference": self.options.compact_reference,
         }

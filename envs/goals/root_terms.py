@@ -1,11 +1,12 @@
-"""Terms of goals for the root of a free body, `RootState -> Tensor`; weights of KINESIS are in cfg/task."""
+"""Terms of goals for the root of a free body, `RootState -> Tensor`; the weights of KINESIS are in cfg/task."""
 
 import torch
 from torch import Tensor
 
-from muscle_torch.rotations import quat_to_matrix, yaw
+from muscle_torch.rotations import yaw
 
 from ..terms import ObservationTerm, RewardTerm, Tracking
+from . import kinesis_terms
 from .root_state import RootState
 
 
@@ -32,32 +33,12 @@ def target_reached(state: RootState) -> Tensor:
     return (state.distance < state.radius).float()
 
 
-def upright(state: RootState) -> Tensor:
-    """Return exp(-3 (x^2 + y^2)), with x and y the tilt of the root about horizontal axes [rad], (W,).
-
-    The tilt is the vector of length angle along which the root's vertical axis leans, so that it does not depend on the
-    heading; KINESIS uses Euler angles, which agree for small tilts.
-    """
-    vertical = quat_to_matrix(state.qpos[:, 3:7])[:, 2, 2]
-    return torch.exp(-3.0 * torch.acos(vertical.clamp(-1.0, 1.0)).square())
-
-
-def energy(state: RootState) -> Tensor:
-    """Return exp(-0.05 (l1 + l2)) with l1, l2 the norms of 80 average excitations, (W,).
-
-    KINESIS sums over muscles. Its form for 80 muscles is kept here for every number of them: sums are scaled by 80 /
-    muscles.
-    """
-    excitation = state.read("ctrl").clamp(0.0, 1.0)
-    mean, square = excitation.mean(dim=1), excitation.square().mean(dim=1)
-    return torch.exp(-0.05 * (80.0 * mean + (80.0 * square).sqrt()))
-
-
 OBSERVATIONS: dict[str, ObservationTerm] = {"target_offset": target_offset}
 REWARDS: dict[str, RewardTerm] = {
     "target": Tracking(target_errors, 1.0),
     "progress": progress,
     "target_reached": target_reached,
-    "upright": upright,
-    "energy": energy,
+    "upright": kinesis_terms.REWARDS["upright"],
+    "energy": kinesis_terms.REWARDS["energy"],
+    "energy_published": kinesis_terms.REWARDS["energy_published"],
 }

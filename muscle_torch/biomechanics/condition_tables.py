@@ -1,6 +1,7 @@
 """Tables of conditions: quantities, symmetry, compensation and cost, with paired bootstrap intervals."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -31,21 +32,23 @@ def trial_rows(study: Study) -> list[tuple]:
     ]
 
 
-def sided_quantities(trial: Trial, mass: float) -> dict[Quantity, tuple[float, float]]:
-    """Return quantity -> right and left of one trial; what is not defined, as without a stride, is NaN or absent.
+def sided_quantities(trial: Trial, mass: float, cyclic: bool = True) -> dict[Quantity, tuple[float, float]]:
+    """Return quantity -> right and left of one trial; what is not defined is NaN or absent.
 
     Args:
         trial: The trial.
         mass: Of the body [kg].
+        cyclic: Take ranges and peaks from the mean gait cycle; else from the frames that all conditions have.
     """
     rows: dict[Quantity, tuple[float, float]] = {}
-    if not trial.gait.no_walk:
+    if cyclic:
         numbers = gait_numbers(trial.gait)
         rows |= {pair: numbers[pair] for pair in SIDED_NUMBERS if pair in numbers}
+    curve = partial(_curve, trial, mass, cyclic)
     for name in MOMENTS:
-        rows[f"range of {named(name)}", "deg"] = _both(lambda s, n=name: np.ptp(_curve(trial, "angle", s, n, mass)))
-    rows["peak plantarflexion moment", "Nm/kg"] = _both(lambda s: -_curve(trial, "moment", s, ANKLE, mass).min())
-    rows["peak ankle power", "W/kg"] = _both(lambda s: _curve(trial, "power", s, ANKLE, mass).max())
+        rows[f"range of {named(name)}", "deg"] = _both(lambda s, n=name: np.ptp(curve("angle", s, n)))
+    rows["peak plantarflexion moment", "Nm/kg"] = _both(lambda s: -curve("moment", s, ANKLE).min())
+    rows["peak ankle power", "W/kg"] = _both(lambda s: curve("power", s, ANKLE).max())
     for muscle in COMPARED_MUSCLES:
         if f"{muscle}_r" in trial.muscles:
             rows[f"mean activation of {muscle}", ""] = _both(lambda s, m=muscle: _mean_activation(trial, f"{m}_{s}"))
@@ -61,9 +64,9 @@ def _both(value: Callable[[str], float]) -> tuple[float, float]:
     return float(value("r")), float(value("l"))
 
 
-def _curve(trial: Trial, quantity: str, side: str, name: str, mass: float) -> np.ndarray:
-    """Return the mean curve over the cycle, or the course over time without a complete cycle; NaN without data."""
-    cycles = trial_cycles(trial, quantity, side, mass)
+def _curve(trial: Trial, mass: float, cyclic: bool, quantity: str, side: str, name: str) -> np.ndarray:
+    """Return the mean curve over the cycle, or the course over the common frames; NaN without data."""
+    cycles = trial_cycles(trial, quantity, side, mass) if cyclic else None
     if cycles is not None:
         return cycles.mean[:, cycles.names.index(name)]
     series = SERIES[quantity](trial, side, NAMES[quantity], mass)
@@ -120,14 +123,27 @@ def quantity_table(study: Study) -> Table:
     return "Quantities", ("quantity", "unit", *_labels(study)), rows
 
 
+def sided_values(study: Study) -> list[list[dict[Quantity, tuple[float, float]]]]:
+    """Return for each condition and trial quantity -> right and left.
+
+    A pair uses gait cycles if every condition has a complete cycle of each foot.
+    """
+    pairs = zip(*(condition.trials for condition in study.conditions), strict=True)
+    cyclic = [all(trial.has_cycles for trial in pair) for pair in pairs]
+    return [
+        [sided_quantities(trial, study.mass, one) for trial, one in zip(condition.trials, cyclic, strict=True)]
+        for condition in study.conditions
+    ]
+
+
 def _values(study: Study) -> list[list[dict[Quantity, float]]]:
     """Return for each condition and trial quantity -> value, sides apart."""
     result = []
-    for condition in study.conditions:
+    for condition, sided in zip(study.conditions, sided_values(study), strict=True):
         rows = []
-        for trial in condition.trials:
+        for trial, quantities in zip(condition.trials, sided, strict=True):
             row = whole_quantities(trial, study.mass)
-            for (name, unit), both in sided_quantities(trial, study.mass).items():
+            for (name, unit), both in quantities.items():
                 row |= {(f"{name} ({leg})", unit): value for leg, value in zip(SIDES.values(), both, strict=True)}
             rows.append(row)
         result.append(rows)
@@ -136,7 +152,7 @@ def _values(study: Study) -> list[list[dict[Quantity, float]]]:
 
 def symmetry_table(study: Study) -> Table:
     """Return the table of symmetry indices: mean of each condition and changes with intervals [%]."""
-    values = [[sided_quantities(trial, study.mass) for trial in condition.trials] for condition in study.conditions]
+    values = sided_values(study)
     rows = []
     for quantity in _names(values):
         columns = [

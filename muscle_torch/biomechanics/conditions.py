@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.weakened import weakened
 from muscle_torch.errors import InputError
 from muscle_torch.motion.rollout_archive import Episode, RolloutArchive, read_archive
 
 from .gait import SIDES, Gait, body_of, rollout_gait, walking_bodies
 from .metabolic import bhargava_power, muscle_masses, proxy_of
 from .muscle_activity import muscle_states
-from .strength import played_strength, weakened
+from .strength import played_strength
 
 DEVICE = "exo_"  # prefix of a device's motors: exo_<joint>_<side>
 
@@ -35,6 +36,11 @@ class Trial:
     proxy: np.ndarray  # metabolic proxy, (T, muscles) [kg]
     power: np.ndarray  # metabolic power, (T, muscles) [W]
     torque: dict[tuple[str, str], np.ndarray]  # device: (joint, side) -> (T,) [Nm]
+
+    @property
+    def has_cycles(self) -> bool:
+        """Whether there is a complete gait cycle of each foot."""
+        return not self.gait.no_walk and all(len(one.starts) > 1 for one in self.gait.contacts.values())
 
 
 @dataclass(frozen=True, eq=False)

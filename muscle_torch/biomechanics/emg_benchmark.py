@@ -12,6 +12,7 @@ The EMG is of Wang et al. 2023 (Wearable Technologies 4:e11); see its licence be
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def toe_off_cycles(codes: Sequence[int] | np.ndarray) -> list[tuple[int, int]]:
             events.append(frame)
             expected = 1 - expected
     starts = events[::2]
-    return list(zip(starts[:-1], starts[1:], strict=True))
+    return list(pairwise(starts))
 
 
 def ordinary_cycles(bounds: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

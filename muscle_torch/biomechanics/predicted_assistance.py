@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from muscle_torch.embodiments import Embodiment
-from muscle_torch.embodiments.deficits import deficits
+from muscle_torch.embodiments.weakened import weakened
 from muscle_torch.errors import InputError
 
 from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait
@@ -18,7 +18,6 @@ from .reference_gait import ReferenceGait
 from .series import TimeSeries
 from .sign_check import POINTS, leg_poses
 from .static_optimisation import muscle_forces, static_optimisation
-from .strength import weakened
 
 PADDING = 2  # frames of the neighbouring cycles, for velocities at both ends
 
@@ -80,7 +79,8 @@ def walk_task(gait: Gait, qpos: np.ndarray, speed: float) -> Task:
     strikes = {side: one.starts for side, one in gait.contacts.items()}
     period = stride_period(strikes, gait.name)
     phase = {side: (gait.angles.time - starts[0]) / period % 1.0 for side, starts in strikes.items()}
-    return Task(gait.name, qpos, gait.rate, gait.moments.select(LEG_JOINTS), phase, gait.mass, speed, False)
+    moments = gait.moments.select([name for name in LEG_JOINTS if name in gait.moments])
+    return Task(gait.name, qpos, gait.rate, moments, phase, gait.mass, speed, False)
 
 
 def stride_period(strikes: Mapping[str, np.ndarray], name: str) -> float:
@@ -95,28 +95,10 @@ def stride_period(strikes: Mapping[str, np.ndarray], name: str) -> float:
     """
     silent = next((SIDES[side] for side, times in strikes.items() if not len(times)), "")
     if silent:
-        raise InputError(
-            f"{name}: the {silent} foot has no strike, which the torque profile needs; set start= and end="
-        )
+        raise InputError(f"{name}: the {silent} foot has no strike, which the torque profile needs")
     strides = np.concatenate([np.diff(times) for times in strikes.values()])
     steps = np.diff(np.sort(np.concatenate(list(strikes.values()))))
     return float(strides.mean()) if len(strides) else 2.0 * float(steps.mean())
-
-
-def strength_of(embodiment: Embodiment, deficit: object) -> np.ndarray:
-    """Return the strength of every muscle under the key `deficit` (ranges: their middle), (muscles,).
-
-    Args:
-        embodiment: The body.
-        deficit: A preset, or group -> fraction of strength that remains.
-
-    Raises:
-        InputError: A preset, group or side does not exist, or a severity is out of range.
-    """
-    strength = np.ones(len(embodiment.muscle_ids))
-    for one in deficits(deficit, embodiment):
-        strength[embodiment.muscle_columns(one.muscles)] *= 0.5 * (one.lowest + one.highest)
-    return strength
 
 
 def predict(embodiment: Embodiment, task: Task, strength: np.ndarray, torque: Mapping[str, np.ndarray]) -> Prediction:

@@ -1,4 +1,4 @@
-"""Reference gait of one leg: angles and joint moments over the cycle, with speed, from CSV or OpenSim's IK and ID."""
+"""Reference gait of one leg: angles and joint moments over the cycle, with the walking speed."""
 
 import csv
 import re
@@ -8,13 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
-from .coordinates import in_model_signs, knee_convention
-from .gait import MOMENTS, angle_cycles, moment_cycles, opensim_gait
-from .gait_numbers import walking_speed
-from .recordings import read_series
+from .gait import MOMENTS
 
 JOINTS = {"hip": "hip_flexion", "knee": "knee_angle", "ankle": "ankle_angle"}  # joint in titles -> of the model
 ANGLE = re.compile(r"(hip|knee|ankle)(?:_flexion|_dorsiflexion|_angle)?(?:_[rl])?(?:_| ?[\[(])(deg|rad)[\])]?")
@@ -115,38 +111,3 @@ def _column(path: Path, rows: list[dict[str, str]], title: str) -> np.ndarray:
         except (TypeError, ValueError):
             raise InputError(f"{path}: row {line + 1}, {title}: {row[title]!r} is not a number") from None
     return np.array(values)
-
-
-def read_opensim_gait(
-    embodiment: Embodiment, motion: str | Path, moments: str | Path, mass: float, side: str = "r"
-) -> ReferenceGait:
-    """Read the mean cycle of one leg from OpenSim's coordinates and joint moments (inverse kinematics and dynamics).
-
-    Args:
-        embodiment: A body with pelvis and feet; strikes are those of its feet.
-        motion: Coordinates (.mot, .sto, .mat).
-        moments: Joint moments of the same trial (.sto, .mot, .csv) [Nm].
-        mass: The subject's mass [kg].
-        side: r or l.
-
-    Raises:
-        InputError: A file cannot be read, the mass is missing, or there is no complete cycle.
-    """
-    if not mass:
-        raise InputError(f"moments={moments} needs mass=<of the subject, kg>")
-    gait, _ = opensim_gait(embodiment, motion, mass=mass)
-    if gait.no_walk:
-        raise InputError(f"{motion} is not a walk: {gait.no_walk}")
-    signs = knee_convention(read_series(motion))
-    gait = replace(gait, moments=in_model_signs(read_series(moments), signs))
-    angles, torques = angle_cycles(gait, side), moment_cycles(gait, side)
-    assert torques is not None
-    period = float(np.mean(angles.ends - angles.starts))
-    return ReferenceGait(
-        f"{gait.name} ({side})",
-        angles.percent,
-        {joint: np.radians(angles.column(joint).mean(axis=0)) for joint in MOMENTS},
-        {joint: torques.column(joint).mean(axis=0) for joint in MOMENTS},
-        walking_speed(gait) / gait.scale,
-        period,
-    )

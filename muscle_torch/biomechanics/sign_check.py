@@ -12,12 +12,14 @@ import numpy as np
 
 from muscle_torch.embodiments import Embodiment, moment_matrix
 from muscle_torch.embodiments.independent import IndependentJoints
+from muscle_torch.errors import InputError
 
 from .agreement import pearson
-from .gait import MOMENTS, model_leg
+from .gait import LEG_JOINTS, MOMENTS, SIDES, Gait, model_leg
 from .inverse_dynamics import inverse_dynamics
 from .metabolic import active_force
 from .reference_gait import ReferenceGait
+from .series import TimeSeries
 
 POINTS = 100  # frames of a cycle
 MID_STANCE = (15, 40)  # [%] the sole is flat on the ground
@@ -89,6 +91,9 @@ def with_stride_time(
         gait: The cycle, with the model's signs of angles.
         leg_length: The subject's, hip to ankle [m]; 0: the model's.
         side: r or l.
+
+    Raises:
+        InputError: The foot does not move backward in stance.
     """
     if np.isfinite(gait.stride_time):
         return gait
@@ -98,6 +103,11 @@ def with_stride_time(
     scale = leg_length / model_leg(embodiment) if leg_length else 1.0
     travel = scale * backward_travel(*feet_of(embodiment, leg_poses(embodiment, gait, side), side))
     period = float(travel / gait.speed) * POINTS / (BACKWARD[2] - BACKWARD[0])
+    if not 0.2 < period < 5.0:
+        raise InputError(
+            f"{gait.name}: in the first {BACKWARD[2]} % of the cycle the foot moves back by {travel:.2f} m, "
+            f"which does not fit {gait.speed:g} m/s; 0 % must be the strike of this foot, and the speed in m/s"
+        )
     note = f"stride time {period:.2f} s, from the speed of the foot in stance and {gait.speed:g} m/s"
     return replace(gait, stride_time=period, notes=(*gait.notes, note))
 
@@ -160,13 +170,70 @@ def moment_signs(embodiment: Embodiment, gait: ReferenceGait, mass: float, side:
     qpos, names = leg_poses(embodiment, gait, side), tuple(f"{joint}_{side}" for joint in MOMENTS)
     rate = POINTS / gait.stride_time
     solved = inverse_dynamics(embodiment, np.tile(qpos, (3, 1)), rate, joints=names, mass=mass, cutoff=6.0)
-    middle, swing = solved.moments.values[POINTS : 2 * POINTS], slice(*SWING)
-    cycle, signs = gait.at(np.arange(POINTS) * 100.0 / POINTS), {}
-    for column, joint in enumerate(MOMENTS[:2]):
-        r = pearson(cycle.moments[joint][swing], middle[swing, column])
-        signs[joint] = int(np.sign(r)) if abs(r) > CLEAR else 0
-    signs["ankle_angle"] = _ankle_sign(embodiment, qpos, mass * cycle.moments["ankle_angle"], names[2])
-    return signs
+    cycle, swing = gait.at(np.arange(POINTS) * 100.0 / POINTS), np.zeros(POINTS, dtype=bool)
+    swing[slice(*SWING)] = True
+    stated = mass * np.stack([cycle.moments[joint] for joint in MOMENTS], axis=1)
+    signs = _signs(embodiment, qpos, stated, solved.moments.values[POINTS : 2 * POINTS], swing, names[2])
+    return dict(zip(MOMENTS, signs, strict=True))
+
+
+def checked_moments(
+    embodiment: Embodiment, gait: Gait, qpos: np.ndarray, moments: TimeSeries
+) -> tuple[TimeSeries, list[str]]:
+    """Return joint moments of another program with the model's signs, on the clock of the motion, and notes.
+
+    Args:
+        embodiment: The body.
+        gait: Of the motion.
+        qpos: The motion, (T, nq).
+        moments: Of the legs, as <joint>_<side> [Nm].
+
+    Raises:
+        InputError: A moment is missing, or the clocks do not overlap.
+    """
+    names = tuple(f"{joint}_{side}" for side in SIDES for joint in MOMENTS)
+    time, notes = gait.angles.time, []
+    if moments.time[0] > time[0] + 1.0 / gait.rate or moments.time[-1] < time[-1] - 1.0 / gait.rate:
+        raise InputError(
+            f"{moments.source}: moments from {moments.time[0]:g} to {moments.time[-1]:g} s, the motion from "
+            f"{time[0]:g} to {time[-1]:g} s; set start= and end="
+        )
+    series = moments.select([name for name in LEG_JOINTS if name in moments]).at(np.clip(time, *moments.time[[0, -1]]))
+    values = series.values.copy()
+    solved = inverse_dynamics(embodiment, qpos, gait.rate, joints=names, mass=gait.mass).moments
+    for side in SIDES:
+        ahead = np.sum((gait.feet[side][1][:, :2] - gait.pelvis[:, :2]) * gait.direction, axis=1)
+        swing = np.gradient(ahead) * gait.rate > 0.5  # [m/s]: the foot overtakes the body
+        of_side = names[:3] if side == "r" else names[3:]
+        stated = np.stack([series[name] for name in of_side], axis=1)
+        signs = _signs(embodiment, qpos, stated, solved.select(of_side).values, swing, of_side[2])
+        for name, sign in zip(of_side, signs, strict=True):
+            if sign < 0:
+                values[:, series.names.index(name)] *= -1.0
+                notes.append(f"{moments.source}: moment {name} had the other sign than the model; it was changed")
+            elif sign == 0:
+                notes.append(f"{moments.source}: the sign of the moment {name} could not be checked; it was kept")
+    return series.with_values(values), notes
+
+
+def _signs(
+    embodiment: Embodiment, qpos: np.ndarray, stated: np.ndarray, solved: np.ndarray, swing: np.ndarray, ankle: str
+) -> list[int]:
+    """Return the signs of hip, knee and ankle moments: 1, -1, or 0 if neither is clear.
+
+    Args:
+        embodiment: The body.
+        qpos: (T, nq).
+        stated: Moments to check, (T, 3) [Nm].
+        solved: Of the motion without ground forces, (T, 3) [Nm].
+        swing: When nothing touches the foot, bool (T,).
+        ankle: Name of the ankle's joint.
+    """
+    signs = []
+    for column in range(2):
+        r = pearson(stated[swing, column], solved[swing, column]) if swing.sum() > 5 else 0.0
+        signs.append(int(np.sign(r)) if abs(r) > CLEAR else 0)
+    return [*signs, _ankle_sign(embodiment, qpos, stated[:, 2], ankle)]
 
 
 def _ankle_sign(embodiment: Embodiment, qpos: np.ndarray, moment: np.ndarray, joint: str) -> int:

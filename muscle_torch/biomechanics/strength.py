@@ -1,6 +1,4 @@
-"""Muscle strength: bodies with weaker muscles, and the strength with which a rollout was played."""
-
-import dataclasses
+"""The muscle strength with which a rollout was played."""
 
 import numpy as np
 
@@ -10,21 +8,6 @@ from muscle_torch.motion.rollout_archive import Episode
 from .metabolic import active_force, passive_force
 
 SAME = 0.05  # recorded forces are one substep old: a strength nearer to 1 is taken as 1
-FORCE, SCALE = 2, 3  # columns of the muscle parameters; MuJoCo reads the scale if the force is negative
-
-
-def weakened(embodiment: Embodiment, strength: np.ndarray) -> Embodiment:
-    """Return the body with muscles of another strength, active and passive force together.
-
-    Args:
-        embodiment: The body.
-        strength: Factors, (muscles,).
-    """
-    model = embodiment.model.__copy__()
-    for muscle, factor in zip(embodiment.muscle_ids, strength, strict=True):
-        for parameters in (model.actuator_gainprm, model.actuator_biasprm):
-            parameters[muscle, FORCE if parameters[muscle, FORCE] >= 0 else SCALE] *= factor
-    return dataclasses.replace(embodiment, model=model)
 
 
 def played_strength(

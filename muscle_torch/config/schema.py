@@ -238,7 +238,7 @@ class DaggerConfig:
     teacher_share: float = key(1.0, "fraction of the episodes that the teacher drives at the start")
     fade: float = key(0.3, "fraction of the stage over which this share falls to 0")
     noise: float = key(0.05, "standard deviation of the noise on the actions while collecting", "action units")
-    capacity: int = key(60_000, "size of the data set; the newest samples replace the oldest", "samples")
+    capacity: int = key(40_000, "size of the data set; the newest samples replace the oldest", "samples")
     processes: int = key(1, "processes that compute the teacher's actions; 1: the training process")
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from muscle_torch.config.kinds import check_keys, structured
+from muscle_torch.embodiments import Embodiment
+from muscle_torch.embodiments.weakened import deficit_strength, weakened
 from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip, MotionLibrary
 
@@ -77,7 +79,22 @@ class MuscleController:
             raise InputError(
                 f"policy=muscle_control drives the body alone; leave {', '.join(env.embodiment.props)} out"
             )
-        return MuscleControl(env.embodiment, library_clips(library), self.options)
+        return MuscleControl(planning_body(env), library_clips(library), self.options)
+
+
+def planning_body(env: Any) -> Embodiment:
+    """Return the body with which to plan: with the configured deficit, and without the motors that it does not drive.
+
+    Other changes of the muscles (`randomization`) are unknown to the controller.
+
+    Args:
+        env: The environment.
+    """
+    body: Embodiment = env.embodiment
+    planned = {i for space in env.actions.spaces.values() if space.num_commands for i in space.actuators.tolist()}
+    body = weakened(body, deficit_strength(body, env.config.deficit))
+    body.model.actuator_gear[[i for i in body.motor_ids.tolist() if i not in planned]] = 0.0
+    return body
 
 
 def library_clips(library: MotionLibrary) -> list[MotionClip]:

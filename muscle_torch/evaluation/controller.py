@@ -59,6 +59,22 @@ class ZeroController:
         return env.zero_action.expand(env.num_envs, -1)
 
 
+class RandomController:
+    """Outputs actions that are uniform in the range of the action spaces, and independent in time."""
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(0)  # on the CPU, so that it is the same for every device
+
+    def begin(self, env: Any, worlds: Tensor) -> None:
+        """Do nothing."""
+
+    def act(self, env: Any) -> Tensor:
+        """Return random actions for every environment, (W, actions)."""
+        space = env.action_spec.space
+        chance = torch.rand((env.num_envs, env.action_size), generator=self._generator).to(env.device)
+        return space.low + (space.high - space.low) * chance
+
+
 class PolicyController:
     """Acts with a policy, without gradients and with its normalizer frozen: the distribution's mode, or samples."""
 
@@ -97,8 +113,10 @@ class PolicyController:
 # Name -> import path of a class, constructed with its options if it has any. Imported only when chosen.
 CONTROLLERS: dict[str, str] = {
     "zero": "muscle_torch.evaluation.controller:ZeroController",
+    "random": "muscle_torch.evaluation.controller:RandomController",
     "muscle_control": "muscle_torch.control:MuscleController",
 }
+PLAIN = ("zero", "random")  # controllers without options
 
 
 def make_controller(name: str, options: Mapping[str, Any] | None = None) -> Controller:
@@ -118,8 +136,8 @@ def make_controller(name: str, options: Mapping[str, Any] | None = None) -> Cont
         )
     if not options:
         return import_object(CONTROLLERS[name])()
-    if name == "zero":
-        raise InputError(f"policy=zero takes no options; remove control.{next(iter(options))}")
+    if name in PLAIN:
+        raise InputError(f"policy={name} takes no options; remove control.{next(iter(options))}")
     return import_object(CONTROLLERS[name])(options)
 
 

@@ -4,9 +4,12 @@ Requires the extra `viewer`. Every page has its own playback (`muscle_torch.rend
 with the page's scene and controls.
 """
 
+import math
 import socket
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from typing import Any
 
 import viser
@@ -15,10 +18,15 @@ from muscle_torch.embodiments import Embodiment
 from muscle_torch.errors import InputError
 
 from .body_scene import BodyScene, Page
+from .live import LivePlayer, Steer
 from .muscle_chart import chart_html, chart_rows
 from .player import Player
 
 FPS = 30
+# Keys as on a numeric keypad, seen from above with x to the right -> heading in the world [degrees]; 5 stops.
+HEADINGS = {"6": 0, "9": 45, "8": 90, "7": 135, "4": 180, "1": 225, "2": 270, "3": 315}
+STOP_KEY = "5"
+WALK = 1.3  # [m/s], initial value of the slider
 CHART_EVERY = 3  # frames between updates of the chart: HTML is more expensive to send than poses
 SPEEDS = {"1/8": 0.125, "1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0}
 NONE = "none"
@@ -27,11 +35,11 @@ NONE = "none"
 class Viewer:
     """The server: opens a `BrowserPage` for each browser page that connects, and runs the clock."""
 
-    def __init__(self, player: Player, embodiment: Embodiment, host: str = "127.0.0.1", port: int = 8080):
+    def __init__(self, player: Player | LivePlayer, embodiment: Embodiment, host: str = "127.0.0.1", port: int = 8080):
         """Start the server.
 
         Args:
-            player: Playback state, copied for each page.
+            player: Playback state, copied for each page; or a simulation, which all pages share and may steer.
             embodiment: The body.
             host: Address to listen on.
             port: Port; the next free one if it is in use.
@@ -79,12 +87,12 @@ class Viewer:
 class BrowserPage:
     """One page: a `BodyScene`, controls, and a playback state of its own."""
 
-    def __init__(self, page: Page, player: Player, embodiment: Embodiment):
+    def __init__(self, page: Page, player: Player | LivePlayer, embodiment: Embodiment):
         """Add the scene and the controls.
 
         Args:
             page: The client's page.
-            player: Playback state of this page.
+            player: Playback state of this page, or the simulation.
             embodiment: The body.
         """
         self.page, self.player, self.embodiment = page, player, embodiment
@@ -121,6 +129,8 @@ class BrowserPage:
         self.follow = gui.add_checkbox("follow", True, visible=self.embodiment.root_joint is not None)
         names = self.embodiment.muscle_names
         self.highlight = gui.add_dropdown("highlight", (NONE, *names), initial_value=NONE, hint="a muscle to show")
+        if isinstance(player, LivePlayer) and player.steer is not None:
+            self._add_steering(player.steer)
         with gui.add_folder("muscle activation"):
             self.group = gui.add_dropdown("group", tuple(self._rows) or (NONE,))
             self.chart = gui.add_html("")
@@ -131,6 +141,23 @@ class BrowserPage:
         self.speed.on_update(self._user_callback(lambda: setattr(player, "speed", SPEEDS[self.speed.value])))
         for switch in (self.ghost, self.follow, self.highlight, self.group):
             switch.on_update(self._user_callback(lambda: None))
+
+    def _add_steering(self, steer: Steer) -> None:
+        """Add a slider of the speed, and a button and a key for each heading and to stop."""
+        with self.page.gui.add_folder("direction"):
+            self.walking_speed = self.page.gui.add_slider("speed [m/s]", 0.1, 3.0, 0.1, WALK)
+            for key, degrees in HEADINGS.items():
+                walk = partial(self._walk, steer, math.radians(degrees))
+                self._add_command(key, f"{degrees} degrees", walk)
+            self._add_command(STOP_KEY, "stop", partial(steer, 0.0, 0.0))
+
+    def _walk(self, steer: Steer, heading: float) -> None:
+        steer(heading, self.walking_speed.value)
+
+    def _add_command(self, key: Any, label: str, act: Callable[[], None]) -> None:
+        respond = self._user_callback(act)
+        self.page.gui.add_button(f"{label} (key {key})").on_click(respond)
+        self.page.gui.add_command(f"walk: {label}", hotkey=key).on_trigger(respond)
 
     def _user_callback(self, act: Any) -> Any:
         """Wrap `act` as a callback that ignores changes made by the program itself."""

@@ -1,8 +1,8 @@
 """Data set aggregation (DAgger): clone a teacher on the states that the student visits.
 
-Ross, Gordon and Bagnell 2011. At first the teacher drives the episodes, with noise on its actions so that recoveries are
-seen (DART: Laskey et al. 2017); then the student does. In both cases the teacher labels every state, and the student
-regresses the labels of all states so far.
+Ross, Gordon and Bagnell 2011. At first the teacher drives the episodes, with noise on its actions, so that recoveries
+are seen (DART: Laskey et al. 2017); then the student does. The teacher labels every state, and the student regresses
+the labels of all states so far.
 """
 
 import dataclasses
@@ -28,8 +28,8 @@ FINAL_RATE = 0.1  # learning rate at the end of the stage, as a fraction
 class Dagger(Algorithm):
     """Supervised regression of the mode of the policy's distribution on the actions of a teacher.
 
-    An update is a round: a rollout, in which every state is labelled, and gradient steps on the aggregated data set. The
-    driver of an episode, teacher or student, is drawn at its start. The checkpoint holds the data set.
+    An update is a round: a rollout, in which every state is labelled, and gradient steps on the aggregated data set.
+    The driver of an episode, teacher or student, is drawn at its start. The checkpoint holds the data set.
     """
 
     def __init__(

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-LARGEST = 6e4  # float16's range
-
 
 class LabelledStates:
-    """Observations (D,) and labels (A,) of W environments in float16; the newest replace the oldest if it is full.
+    """Observations (D,) and labels (A,) of W environments; the newest replace the oldest if it is full.
 
-    It is stored by environment, so that exact resume can redistribute it over processes.
+    It is stored by environment, so that exact resume can redistribute it over processes. float16 would be too coarse: a
+    change of a joint by 1 mrad changes what muscle control does.
 
     Attributes:
         count: Number of valid control steps of each environment.
@@ -28,7 +27,7 @@ class LabelledStates:
             device: Device of the storage.
         """
         sizes = (observation_size, action_size)
-        self._tables = tuple(torch.zeros(num_envs, steps, n, dtype=torch.float16, device=device) for n in sizes)
+        self._tables = tuple(torch.zeros(num_envs, steps, n, device=device) for n in sizes)
         self.steps, self.num_envs, self.count, self._next = steps, num_envs, 0, 0
 
     def __len__(self) -> int:
@@ -38,22 +37,22 @@ class LabelledStates:
     def add(self, observation: Tensor, label: Tensor) -> None:
         """Add a control step of all environments: observations (W, D) and labels (W, A)."""
         for table, values in zip(self._tables, (observation, label), strict=True):
-            table[:, self._next] = values.clamp(-LARGEST, LARGEST).half()
+            table[:, self._next] = values
         self._next = (self._next + 1) % self.steps
         self.count = min(self.count + 1, self.steps)
 
     def draw(self, number: int) -> tuple[Tensor, Tensor]:
-        """Draw `number` samples with replacement: observations (N, D) and labels (N, A), float32."""
+        """Draw `number` samples with replacement: observations (N, D) and labels (N, A)."""
         device = self._tables[0].device
         rows = torch.randint(self.num_envs, (number,), device=device)
         steps = torch.randint(self.count, (number,), device=device)
-        observation, label = (table[rows, steps].float() for table in self._tables)
+        observation, label = (table[rows, steps] for table in self._tables)
         return observation, label
 
     def newest(self, steps: int) -> tuple[Tensor, Tensor]:
-        """Return the last control steps: observations (N, D) and labels (N, A), float32."""
+        """Return the last control steps: observations (N, D) and labels (N, A)."""
         ids = (self._next - 1 - torch.arange(min(steps, self.count), device=self._tables[0].device)) % self.steps
-        observation, label = (table[:, ids].flatten(0, 1).float() for table in self._tables)
+        observation, label = (table[:, ids].flatten(0, 1) for table in self._tables)
         return observation, label
 
     def state(self) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ from .bvh import read_bvh
 from .markers import read_markers
 from .opensim import read_opensim
 from .text_motion import count_motions, is_text_motion, read_text_motion
-from .trajectory import is_trajectory, read_trajectory
 from .trajectory import count_clips as count_trajectories
+from .trajectory import is_trajectory, read_trajectory
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ def as_amass(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def axis_angles(rows: np.ndarray) -> np.ndarray:
-    """Convert rotations (..., 6), the first two rows of matrices before orthogonalization, to rotation vectors (..., 3).
+    """Convert rotations (..., 6) to rotation vectors (..., 3).
 
-    The representation of Zhou et al. 2019, in PyTorch3D's order.
+    They are the first two rows of matrices before orthogonalization (Zhou et al. 2019), in PyTorch3D's order.
     """
     first = rows[..., :3] / np.linalg.norm(rows[..., :3], axis=-1, keepdims=True)
     second = rows[..., 3:] - (first * rows[..., 3:]).sum(axis=-1, keepdims=True) * first
