@@ -14,7 +14,9 @@ SHOWN = ("BIClong", "TRIlat", "DELT2", "PECM1")
 def main(output: str = "activations.png", seconds: float = 2.0) -> tuple[Tensor, Tensor]:
     """Write the figure; return excitations and activations (steps, muscles), both from 0 to 1."""
     torch.manual_seed(0)
-    task = VecTask(make_env("bimanual", num_envs=1, device="cpu", motion="rest", termination={}))
+    # The episode lasts as long as the motion, even if the arms are metres away from it.
+    one_episode = {"goal": {"start": "beginning"}, "termination": {"mean_site_deviation": 10.0}}
+    task = VecTask(make_env("bimanual", num_envs=1, device="cpu", motion="rest", **one_episode))
     body, physics = task.env.embodiment, task.env.physics
     task.reset()
     excitations, activations = [], []

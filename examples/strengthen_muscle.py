@@ -13,8 +13,9 @@ MUSCLE = "BIClong"
 
 def force_under_full_excitation(factor: float) -> float:
     """Return the force [N] of the muscle after half a second of full excitation, with its strength times `factor`."""
-    strength = {MUSCLE: [factor, factor]}
-    env = VecTask(make_env("bimanual", num_envs=1, device="cpu", motion="rest", randomization={"strength": strength}))
+    options = {"motion": "rest", "goal": {"start": "beginning"}, "termination": {"mean_site_deviation": 10.0}}
+    strength = {"strength": {MUSCLE: [factor, factor]}}
+    env = VecTask(make_env("bimanual", num_envs=1, device="cpu", randomization=strength, **options))
     muscle = env.env.action_names.index(MUSCLE)
     action = env.zero_actions()
     action[:, muscle] = 1.0

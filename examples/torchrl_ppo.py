@@ -5,19 +5,14 @@ from tensordict.nn import NormalParamExtractor, TensorDictModule
 from torch import nn
 from torchrl.collectors import Collector
 from torchrl.envs import ObservationNorm, TransformedEnv
-from torchrl.modules import IndependentNormal, ProbabilisticActor, ValueOperator
+from torchrl.modules import MLP, IndependentNormal, ProbabilisticActor, ValueOperator
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
 from muscle_torch.envs import make_env
 
 NUM_ENVS, STEPS, EPOCHS, MINIBATCHES = 64, 32, 4, 4
-
-
-def network(inputs: int, outputs: int, *last: nn.Module) -> nn.Module:
-    """Return an MLP."""
-    layers = [nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh()]
-    return nn.Sequential(*layers, nn.Linear(64, outputs), *last)
+NETWORK = {"num_cells": [256, 256], "activation_class": nn.SiLU}
 
 
 def main(iterations: int = 60) -> list[float]:
@@ -26,19 +21,20 @@ def main(iterations: int = 60) -> list[float]:
     base = make_env("toy_arm", num_envs=NUM_ENVS, device="cpu", threads=1)  # a TorchRL EnvBase
     env = TransformedEnv(base, ObservationNorm(in_keys=["observation"], standard_normal=True))
     env.transform.init_stats(num_iter=STEPS, reduce_dim=(0, 1), cat_dim=1)  # of random actions
-    parameters = network(base.observation_size, 2 * base.action_size, NormalParamExtractor("biased_softplus_0.3"))
+    network = MLP(base.observation_size, 2 * base.action_size, **NETWORK)
+    nn.init.zeros_(network[-1].weight)  # the first actions are noise around the middle of their range
+    parameters = nn.Sequential(network, NormalParamExtractor("biased_softplus_0.3"))
     actor = ProbabilisticActor(
         TensorDictModule(parameters, in_keys=["observation"], out_keys=["loc", "scale"]),
         in_keys=["loc", "scale"],
         distribution_class=IndependentNormal,
         return_log_prob=True,
     )
-    critic = ValueOperator(network(base.observation_size, 1), in_keys=["observation"])
-    loss = ClipPPOLoss(actor, critic, clip_epsilon=0.2, entropy_coeff=0.0)
-    advantage = GAE(gamma=0.95, lmbda=0.9, value_network=critic, average_gae=True)
+    critic = ValueOperator(MLP(base.observation_size, 1, **NETWORK), in_keys=["observation"])
+    loss = ClipPPOLoss(actor, critic, clip_epsilon=0.2, entropy_coeff=0.0, normalize_advantage=True)
+    advantage = GAE(gamma=0.95, lmbda=0.9, value_network=critic)
     optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3)
-    frames = NUM_ENVS * STEPS
-    history = []
+    frames, history = NUM_ENVS * STEPS, []
     budget = {"frames_per_batch": frames, "total_frames": iterations * frames}
     collector = Collector(env, actor, **budget, auto_register_policy_transforms=False)
     for batch in collector:
@@ -51,7 +47,6 @@ def main(iterations: int = 60) -> list[float]:
             terms = loss(flat[rows])
             optimizer.zero_grad()
             (terms["loss_objective"] + terms["loss_critic"]).backward()
-            nn.utils.clip_grad_norm_(loss.parameters(), 1.0)
             optimizer.step()
     collector.shutdown()
     return history

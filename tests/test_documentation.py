@@ -206,7 +206,8 @@ INSTEAD = {
 def _train_words(words: list[str]) -> list[str]:
     if any(word.startswith("resume=runs/") for word in words):
         return ["max_iterations=2", "threads=1", "evaluate=false"]
-    sized = any(word.startswith(("preset=paper", "preset=release", "policy=")) for word in words)
+    sizes = ("preset=paper", "preset=release", "policy=", "checkpoint=pretrained:")
+    sized = any(word.startswith(sizes) for word in words)
     arms = ["motion=my_clips/"] if "task=bimanual" in words and "motion=clips" in words else []
     more = [*SMALL, *SEARCH, "evaluate=false", "check_memory=false", *arms]
     return [*more, *([] if sized else [TINY_POLICY]), *(["num_envs=2"] if "preset=paper" in words else [])]

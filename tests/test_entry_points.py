@@ -70,10 +70,11 @@ def test_an_installed_package_has_the_program_train(monkeypatch):
     assert arguments["entry_points"]["console_scripts"] == ["muscle-torch = muscle_torch.__main__:main"]
 
 
-def a_run(folder, task: str, goal: str, steps: int, day: int, final: dict | None = None, **errors: float) -> None:
-    """Write the files of a run of 1000 control steps that started on a day of June 2026."""
+def a_run(folder, task, goal, steps, day, final=None, max_iterations=0, **errors) -> None:
+    """Write the files of a run of 1000 control steps, or of some updates, that started on a day of June 2026."""
     (folder / "eval" / "final").mkdir(parents=True)
-    config = {"task": task, "goal": {"name": goal}, "total_steps": 1000, "max_iterations": 0}
+    config = {"task": task, "goal": {"name": goal}, "total_steps": 1000, "max_iterations": max_iterations}
+    config |= {"num_envs": 4, "ppo": {"num_steps": 8}}
     (folder / "config.yaml").write_text(json.dumps(config))
     (folder / "manifest.json").write_text(json.dumps({"started": f"2026-06-{day:02d}T10:00:00+0000"}))
     (folder / "metrics.jsonl").write_text(json.dumps({"step": steps, **errors}) + '\n{"step": 9')
@@ -86,16 +87,18 @@ def test_runs_lists_task_steps_headline_and_state(tmp_path, capsys):
     runs = script("tools/runs.py")
     a_run(tmp_path / "a", "bimanual", "motion", 1000, 3, {"err_site_abs": 0.0213}, **{"err/site_abs": 0.9})
     a_run(tmp_path / "b", "bimanual", "motion", 500, 5, **{"err/site_abs": 0.04})
+    a_run(tmp_path / "d", "toy_arm", "motion", 64, 2, max_iterations=2, **{"err/site_abs": 0.01})
     a_run(tmp_path / "c", "toy_reach", "target", 250, 4, **{"err/target": 0.123})
     os.utime(tmp_path / "c" / "metrics.jsonl")
     (tmp_path / "c" / "notes").mkdir()
     assert runs.main([f"runs_dir={tmp_path}"]) == 0
     _, *rows = (line.split("  ") for line in capsys.readouterr().out.splitlines())
-    assert [row[0].strip() for row in rows] == ["b", "c", "a"]  # the newest first
+    assert [row[0].strip() for row in rows] == ["b", "c", "a", "d"]  # the newest first
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     assert cells[0][1:4] == ["bimanual", "500 of 1,000", "site error mm 40.0 *"] and cells[0][-1] == "stopped"
     assert cells[1][1:4] == ["toy_reach", "250 of 1,000", "distance mm 123.0 *"] and cells[1][-1] == "running"
     assert cells[2][1:4] == ["bimanual", "1,000", "site error mm 21.3"] and cells[2][-1] == "finished"
+    assert cells[3][2] == "64" and cells[3][-1] == "finished"  # two updates of 4 environments and 8 steps
     assert runs.main([f"runs_dir={tmp_path}", "task=bimanual", "sort=headline"]) == 0
     assert [line[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["a", "b"]
     with pytest.raises(InputError, match=r"no runs of task=mouse in .*: set runs_dir="):

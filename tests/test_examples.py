@@ -12,7 +12,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.motion import MotionClip
 
 LONGEST = 60  # lines
-LEARNED = 18  # iterations after which the reward has risen
+LEARNED = 20  # iterations after which the reward has risen
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -60,7 +60,7 @@ def test_joints_of_a_clip_by_name(capsys):
 def test_loops_learn(name):
     """The reward drops from that of the reference's poses to an untrained policy's, and then rises."""
     rewards = script(f"examples/{name}.py").main(LEARNED)
-    assert len(rewards) == LEARNED and np.mean(rewards[-2:]) > 1.1 * np.mean(rewards[2:8])
+    assert len(rewards) == LEARNED and np.mean(rewards[-2:]) > 1.2 * np.mean(rewards[2:8])
 
 
 def test_gymnasium_plays_the_pretrained_policy():

@@ -39,7 +39,7 @@ class Run:
         name: Name of the folder.
         task: Its task.
         steps: Control steps so far.
-        budget: Control steps of the whole run; 0: stated in updates.
+        budget: Control steps of the whole run.
         headline: The goal's main metric in its displayed unit; NaN: none yet.
         label: Its label and unit, such as "site error mm".
         rank: The metric, negated if higher is better.
@@ -85,12 +85,14 @@ def read_run(folder: Path) -> Run:
     config: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     newest = _last_line(folder / "metrics.jsonl")
     final = _json(folder / FINAL) if (folder / FINAL).exists() else {}
-    budget = 0 if config["max_iterations"] else config["total_steps"]
+    budget = config["total_steps"]
+    if config["max_iterations"]:
+        budget = config["max_iterations"] * int(config["num_envs"]) * config["ppo"]["num_steps"]
     steps = int(newest.get("step", 0))
     headline, label, rank = headline_of(config["goal"]["name"], final or newest)
     log = folder / "metrics.jsonl"
     state = "stopped"
-    if final or (budget and steps >= budget):
+    if final or steps >= budget:
         state = "finished"
     elif log.exists() and time.time() - log.stat().st_mtime < RECENT:
         state = "running"

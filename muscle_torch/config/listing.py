@@ -11,6 +11,7 @@ from .schema import Config
 TABLES = {
     "stages": "muscle_torch.rl.algorithms:ALGORITHMS",
     "controllers (policy= of evaluate, render, play)": "muscle_torch.evaluation.controller:CONTROLLERS",
+    "pretrained policies (checkpoint=pretrained:<name>)": "muscle_torch.pretrained:PRETRAINED",
     "deficits (deficit=)": "muscle_torch.embodiments.deficits:PRESETS",
     "muscle groups of deficits, with _r, _l or on both sides": "muscle_torch.embodiments.deficits:GROUPS",
     "muscle quantities (observation.muscle)": "muscle_torch.envs.state:MUSCLE_FIELDS",

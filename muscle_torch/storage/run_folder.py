@@ -195,8 +195,8 @@ def _write(cfg: Config, run_dir: Path) -> None:
 
 
 def _git_commit() -> str:
-    here = Path(__file__).resolve().parents[1]
-    if not (here / ".git").exists():
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
         return "not a git checkout"
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "no commit"
