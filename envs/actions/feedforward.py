@@ -41,5 +41,12 @@ class FeedforwardActions(ActionSpace):
         return (goal.feedforward(self._options.lead) + correction).clamp(0.0, 1.0)
 
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the corrections of the feedforward.
+
+        Args:
+            controls: Excitations, (W, muscles).
+            physics: Not read.
+            goal: Provides the feedforward.
+        """
         # With a scale of 1 all excitations can be reached; with a smaller one the action is clipped.
         return (controls.clamp(0.0, 1.0) - goal.feedforward(self._options.lead)) / self._options.scale
