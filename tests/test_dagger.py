@@ -190,6 +190,7 @@ def test_dagger_without_a_teacher_is_one_line():
         Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None)
 
 
+@pytest.mark.slow
 def test_a_trained_student_evaluates_without_muscle_control(tmp_path):
     words = ["task=toy_arm", "stages=[dagger,ppo]", "actions=[activations]", "num_envs=8", "threads=1", "device=cpu"]
     words += ["max_iterations=4", "policy.hidden=[32]", "dagger.num_steps=16", "dagger.gradient_steps=5"]
