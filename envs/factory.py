@@ -79,7 +79,8 @@ def make_env(
         config = dataclasses.replace(config, num_envs=count, env=episode)
     actions = make_actions(config.actions, embodiment, count, torch_device, config.assistance)
     if config.fatigue.enabled:
-        actions = FatiguedActions(actions.spaces, config.fatigue, embodiment, count, generator, middle=evaluation)
+        options = {"middle": evaluation, "idle_torque": actions.torque}
+        actions = FatiguedActions(actions.spaces, config.fatigue, embodiment, count, generator, **options)
     buffers = {"contacts": config.physics.contacts, "constraint_rows": config.physics.constraint_rows}
     physics = make_physics(embodiment.model, count, str(torch_device), config.backend, config.threads, **buffers)
     return MuscleEnv(config, embodiment, body, goal, actions, physics, evaluation)

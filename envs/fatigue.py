@@ -34,6 +34,8 @@ class FatiguedActions(ActionSpaces):
         fatigued: Fatigued share of each muscle, (W, muscles).
     """
 
+    fatigued: Tensor
+
     def __init__(
         self,
         spaces: Mapping[str, ActionSpace],
@@ -42,6 +44,7 @@ class FatiguedActions(ActionSpaces):
         num_envs: int,
         generator: torch.Generator,
         middle: bool = False,
+        idle_torque: Tensor | None = None,
     ):
         """Join spaces by name; all muscles are rested until `begin`.
 
@@ -52,11 +55,12 @@ class FatiguedActions(ActionSpaces):
             num_envs: Number of environments W.
             generator: Draws the initial shares; its device is that of all tensors.
             middle: Start with half of `initial_share` instead of drawing.
+            idle_torque: As in `ActionSpaces`.
 
         Raises:
             InputError: A rate or share is out of range.
         """
-        super().__init__(spaces, control_limits(embodiment).to(generator.device))
+        super().__init__(spaces, control_limits(embodiment).to(generator.device), idle_torque)
         self._config, self._generator, self._middle = config, generator, middle
         self._timestep = 1.0 / (embodiment.control_frequency * embodiment.substeps)
         _check(config, 1.0 / embodiment.control_frequency)
@@ -64,17 +68,12 @@ class FatiguedActions(ActionSpaces):
         shape = (num_envs, len(embodiment.muscle_ids))
         # Changed in place, because CUDA graphs read them.
         self.active = torch.zeros(shape, device=generator.device)
-        self._fatigued = torch.zeros(shape, device=generator.device)
-
-    @property
-    def fatigued(self) -> Tensor:
-        """Fatigued share of each muscle, (W, muscles)."""
-        return self._fatigued
+        self.fatigued = torch.zeros(shape, device=generator.device)
 
     @property
     def resting(self) -> Tensor:
         """Resting share of each muscle, (W, muscles)."""
-        return 1.0 - self.active - self._fatigued
+        return 1.0 - self.active - self.fatigued
 
     def apply(self, controls: Tensor, substeps: int) -> Tensor:
         """Return the clamped controls (W, nu), muscles limited by fatigue, and advance the compartments.
@@ -85,7 +84,7 @@ class FatiguedActions(ActionSpaces):
         """
         clamped = self.clamp(controls)
         requested = clamped[:, self._muscles]
-        reaching = torch.minimum(requested, 1.0 - self._fatigued)
+        reaching = torch.minimum(requested, 1.0 - self.fatigued)
         self._advance(requested, substeps * self._timestep)
         return clamped.index_copy(1, self._muscles, reaching)
 
@@ -93,12 +92,12 @@ class FatiguedActions(ActionSpaces):
         """Rest all muscles of the environments (W,) bool but for their initial fatigue."""
         super().begin(environments)
         share = self._config.initial_share
-        initial = torch.full_like(self._fatigued, share / 2)
+        initial = torch.full_like(self.fatigued, share / 2)
         if share and not self._middle:
             drawn = torch.rand(initial.shape, generator=self._generator, device=initial.device)
             initial = share * drawn
         rows = environments.unsqueeze(1)
-        self._fatigued.copy_(torch.where(rows, initial, self._fatigued))
+        self.fatigued.copy_(torch.where(rows, initial, self.fatigued))
         self.active.copy_(torch.where(rows, 0.0, self.active))
 
     def state(self) -> dict[str, Any]:
@@ -113,7 +112,7 @@ class FatiguedActions(ActionSpaces):
 
     def _advance(self, requested: Tensor, seconds: float) -> None:
         """Advance the compartments by a time [s] with requested excitations (W, muscles); one Euler step."""
-        config, active, fatigued = self._config, self.active, self._fatigued
+        config, active, fatigued = self._config, self.active, self.fatigued
         rises = active < requested
         recovery = torch.where(rises, config.recovery_rate, config.rest_factor * config.recovery_rate)
         recruited = config.tracking_rate * torch.minimum(requested - active, self.resting)

@@ -221,8 +221,9 @@ class MuscleEnv(EnvBase):
             return self._controls
         if name == "ctrl":  # observed before it is clamped, as in the published system
             return self._controls[:, -1]
-        if name == "fatigue":
-            return self.actions.fatigued
+        if name == "fatigue":  # a constant 0 for muscles that do not fatigue
+            fatigued = self.actions.fatigued
+            return torch.zeros_like(self._controls[:, -1]) if fatigued is None else fatigued
         return self.physics.field(*self.goal.selections.get(name, (name, self._body.rows.get(name))))
 
     def state(

@@ -126,7 +126,7 @@ def previous_action(state: State) -> Tensor:
 
 
 def fatigue(state: State) -> Tensor:
-    """Return the fatigued share of each muscle, (W, muscles); it needs `fatigue.enabled`."""
+    """Return the fatigued share of each muscle, (W, muscles); 0 without `fatigue.enabled`."""
     return state.read("fatigue")
 
 

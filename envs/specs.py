@@ -32,12 +32,13 @@ class Specs(NamedTuple):
             return torch.Size((*shape, size))
 
         flag = {"n": 1, "shape": of(1), "dtype": torch.bool, "device": device}
-        flags = {name: Binary(**flag) for name in ("done", "terminated", "truncated")}
         observation = Unbounded(of(observation_size), device=device)
-        bounds = (bound.expand(of(len(low))) for bound in (low, high))
+        actions = of(len(low))
         return cls(
             observation=Composite(observation=observation, shape=shape, device=device),
-            action=Bounded(*bounds, of(len(low)), device=device),
+            action=Bounded(low.expand(actions), high.expand(actions), actions, device=device),
             reward=Unbounded(of(1), device=device),
-            done=Composite(**flags, shape=shape, device=device),
+            done=Composite(
+                done=Binary(**flag), terminated=Binary(**flag), truncated=Binary(**flag), shape=shape, device=device
+            ),
         )

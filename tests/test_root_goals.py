@@ -284,7 +284,7 @@ def test_evaluation_reports_groups_outcomes_and_a_map():
     [
         ("legs_target", {"embodiment": "toy_arm", "motion": []}, "cannot walk to a target"),
         ("legs_kick", {"embodiment": "toy_arm", "motion": []}, "touch sensors at its feet"),
-        ("legs_kick", {"goal": {"keepers": {"blok": 1.0}}}, "unknown keeper 'blok'"),
+        ("legs_kick", {"goal": {"keepers": {"blocker": 1.0}}}, "unknown keeper 'blocker'"),
         ("legs_kick", {"goal": {"keeper_speed": [5, 1]}}, "keeper_speed"),
         ("legs_target", {"goal": {"radius": -0.1}}, "goal.radius"),
         ("legs_target", {"observation": {"terms": ["feedforward"]}}, "a motion to follow"),

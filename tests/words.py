@@ -65,8 +65,9 @@ def figures(paths: list[Path]) -> Figures:
         vague += [f"{place}:{name}" for name in sorted(_names(tree) & VAGUE)]
         for qualified, node in _public(tree, place):
             docstring = ast.get_docstring(node) or ""
-            public.append((qualified, bool(docstring) or _documented_in_a_base(qualified)))
-            if isinstance(node, Function) and len(_arguments(node)) >= 3:
+            inherited = not docstring and _documented_in_a_base(qualified)
+            public.append((qualified, bool(docstring) or inherited))
+            if isinstance(node, Function) and not inherited and len(_arguments(node)) >= 3:
                 parameters += [
                     (f"{qualified}({argument.arg})", re.search(rf"\b{argument.arg}\b", docstring) is not None)
                     for argument in _arguments(node)

@@ -95,8 +95,7 @@ def recorded_task(options: AssistanceOptions, body: Any) -> tuple[list[Any], lis
 
     if not (options.forces or options.moments):
         raise InputError(f"motion={options.motion} needs forces=<ground forces>, or moments=<joint moments>")
-    span = {"start": options.start, "end": options.end}
-    gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, **span)
+    gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, start=options.start, end=options.end)
     if gait.no_walk:
         raise InputError(f"{options.motion} is not a walk: {gait.no_walk}")
     notes = list(gait.notes)
@@ -108,7 +107,13 @@ def recorded_task(options: AssistanceOptions, body: Any) -> tuple[list[Any], lis
 
 
 def predictions_of(options: AssistanceOptions, body: Any, task: Any) -> dict[str, Any]:
-    """Return condition -> prediction of a task, able first."""
+    """Return condition -> prediction of a task, able first.
+
+    Args:
+        options: Deficit and device.
+        body: The body with normal strength.
+        task: Motion and moments.
+    """
     import numpy as np
 
     from muscle_torch.biomechanics.predicted_assistance import predict

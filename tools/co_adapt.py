@@ -148,7 +148,15 @@ def plan_study(options: CoAdaptOptions, seed: int, folder: Path, motion: Sequenc
     runs.append(SubRun(device, [*shared_device, f"partner={folder / human}"]))
     for turn in range(1, options.alternations + 1):
         start, human = human, f"human_{seed}_{turn}"
-        words = [*shared, *weak, *options.human, f"checkpoint={folder / start}", f"assistance={folder / device}"]
+        recipe = [f"preset={HUMAN_PRESET}"] if weak else []
+        words = [
+            *shared,
+            *recipe,
+            *weak,
+            *options.human,
+            f"checkpoint={folder / start}",
+            f"assistance={folder / device}",
+        ]
         runs.append(SubRun(human, words))
         start, device = device, f"device_{seed}_{turn}"
         words = [*shared_device, f"checkpoint={folder / start}", f"partner={folder / human}"]

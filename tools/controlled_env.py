@@ -47,6 +47,10 @@ def control_config(options: ControlOptions) -> Config:
         if not options.policy:
             raise InputError("actions= needs policy=: the actions of a checkpoint are those of its training")
         changes["actions"] = options.actions
+    elif options.policy == "muscle_control" and not options.checkpoint:
+        # Corrections of the feedforward reach only a part of the excitations that it plans.
+        names = ["muscles" if space.name == "muscles_feedforward" else space.name for space in cfg.actions]
+        changes["actions"] = names
     if options.deficit:  # replaced, not merged
         cfg = dataclasses.replace(cfg, deficit=options.deficit)
     return with_overrides(cfg, motion=options.motion or cfg.motion, **changes)

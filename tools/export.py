@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from muscle_torch.config import config_from_dict, config_to_dict, key, parse_words, run_command
+from muscle_torch.config import config_from_dict, config_to_dict, key, parse_words, run_command, with_overrides
 from muscle_torch.errors import InputError
 from muscle_torch.storage.files import write_atomically
 
@@ -156,7 +156,8 @@ def observe(policy: Any, motion: Any = "", steps: int = 64) -> tuple[Tensor, dic
     from muscle_torch import __version__
     from muscle_torch.envs import make_env
 
-    config = config_from_dict(policy.config)
+    # Alone: the file holds the policy's own actions, not those of a partner.
+    config = with_overrides(config_from_dict(policy.config), partner="", assistance={"name": "zero"})
     options = {"motion": motion} if motion else {}
     env = make_env(config, 1, "cpu", backend="mujoco", threads=1, **options)
     try:

@@ -70,6 +70,13 @@ class ActionSpace(ABC):
             Controls, (W, actuators).
         """
 
+    def desired_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the controls without the actuator dynamics that the space simulates, for exported policies.
+
+        Arguments and result are those of `to_controls`.
+        """
+        return self.to_controls(command, physics, goal)
+
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action that results in the given controls.
 
@@ -114,7 +121,10 @@ class ActionSpaces:
         driven: Model ids of the driven actuators, in the order of the commands, (commands,).
         columns: Name of a space -> columns of its actions.
         torque: Torque of each motor of the exoskeleton, (W, motors) [N m]; None without one.
+        fatigued: Fatigued share of each muscle, (W, muscles); None: muscles do not fatigue.
     """
+
+    fatigued: Tensor | None = None
 
     def __init__(self, spaces: Mapping[str, ActionSpace], limits: Tensor, idle_torque: Tensor | None = None):
         """Join spaces by name.
@@ -206,7 +216,7 @@ class ActionSpaces:
             Controls in the order of `driven`, (W, commands).
         """
         parts = zip(self.spaces.values(), command.split(self._commands, dim=1), strict=True)
-        controls = _joined([space.to_controls(part, physics, goal) for space, part in parts])
+        controls = _joined([space.desired_controls(part, physics, goal) for space, part in parts])
         return controls.clamp(self._low[self.driven], self._high[self.driven])
 
     def clamp(self, controls: Tensor) -> Tensor:
@@ -221,11 +231,6 @@ class ActionSpaces:
             substeps: Number of physics steps for which they are applied.
         """
         return self.clamp(controls)
-
-    @property
-    def fatigued(self) -> Tensor:
-        """Fatigued share of each muscle, (W, muscles); raises InputError without fatigue."""
-        raise InputError("observation term 'fatigue' needs muscles that fatigue: set fatigue.enabled=true")
 
     def begin(self, environments: Tensor) -> None:
         """Reset the internal state of the environments (W,) bool in which an episode starts."""

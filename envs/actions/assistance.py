@@ -40,8 +40,8 @@ class Assistance(DeviceActions):
     def to_actuators(self, action: Tensor) -> Tensor:
         return action
 
-    def from_controls(self, controls: Tensor) -> Tensor:
-        """Return no actions, (W, 0): this controller drives the motors itself."""
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the empty action (W, 0): whatever the controls, the space computes its own."""
         return controls[:, :0]
 
 

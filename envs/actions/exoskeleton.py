@@ -24,6 +24,7 @@ class DeviceActions(ActionSpace):
 
     every_substep = True
     buffers = ("torque",)
+    torque: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, embodiment: Embodiment, num_envs: int, device: torch.device):
         """Resolve the motors.
@@ -76,10 +77,14 @@ class ExoskeletonActions(DeviceActions):
         return action
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        command = command.clamp(-1.0, 1.0)
-        return self.follow(torch.where(command < 0, -command * self._low, command * self._high))
+        return self.follow(self.desired_controls(command, physics, goal))
 
-    def from_controls(self, controls: Tensor) -> Tensor:
+    def desired_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the desired torques (W, motors) [N m]; a real device has its own lag."""
+        command = command.clamp(-1.0, 1.0)
+        return torch.where(command < 0, -command * self._low, command * self._high)
+
+    def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the action for desired torques (W, motors); lag and slew limit still delay them."""
         side = torch.where(controls < 0, -self._low, self._high)
         return torch.where(side > 0, controls / side.clamp(min=1e-12), 0.0)

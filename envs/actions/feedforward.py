@@ -37,16 +37,25 @@ class FeedforwardActions(ActionSpace):
         return action
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the corrected excitations, (W, muscles).
+
+        Args:
+            command: Corrections as actions, (W, muscles).
+            physics: Not read.
+            goal: Provides the feedforward.
+        """
         correction = self._options.scale * command.clamp(-1.0, 1.0)
         return (goal.feedforward(self._options.lead) + correction).clamp(0.0, 1.0)
 
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        """Return the corrections of the feedforward.
+        """Return the actions that lead to excitations; all of them are possible only with a scale of at least 1.
 
         Args:
             controls: Excitations, (W, muscles).
             physics: Not read.
             goal: Provides the feedforward.
+
+        Returns:
+            Actions, (W, muscles).
         """
-        # With a scale of 1 all excitations can be reached; with a smaller one the action is clipped.
         return (controls.clamp(0.0, 1.0) - goal.feedforward(self._options.lead)) / self._options.scale

@@ -49,6 +49,13 @@ class LengthActions(ActionSpace):
         return action
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the excitations for the current lengths, (W, muscles).
+
+        Args:
+            command: Target lengths as actions, (W, muscles).
+            physics: Provides lengths and velocities of the muscles.
+            goal: Not read.
+        """
         length, velocity = (physics.field(name, rows) for name, rows in self._rows.items())
         target = (command.clamp(-1.0, 1.0) + 1.0) / 2 * self._longest
         peak, options = self._curves.peak, self._options

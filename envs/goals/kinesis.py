@@ -71,6 +71,16 @@ class KinesisGoal(MotionGoal):
 
     @classmethod
     def load_assets(cls, config: Config, embodiment: Embodiment, device: torch.device) -> MotionLibrary:
+        """Load the motions, with `legacy_stride` thinned first.
+
+        Args:
+            config: Configuration; without `motion`, all built-in motions of the body are used.
+            embodiment: The body.
+            device: Device of the tables.
+
+        Raises:
+            InputError: A motion does not exist or belongs to another body.
+        """
         options: KinesisOptions = config.goal.options
         edit = legacy_stride if options.legacy_stride else None
         return super().load_assets(config, embodiment, device, edit)

@@ -62,9 +62,9 @@ def rise_rows(embodiment: Embodiment, task: Task, predictions: Predictions) -> l
         task: Motion and moments.
         predictions: Condition -> prediction; the first is able.
     """
-    (_, able), *others = predictions.items()
+    (_, able), *changed = predictions.items()
     before, rows = able.activations.mean(axis=0), []
-    for condition, one in others:
+    for condition, one in changed:
         after = one.activations.mean(axis=0)
         for column in np.argsort(before - after, kind="stable")[:LISTED]:
             if after[column] - before[column] > LEAST:

@@ -134,10 +134,10 @@ def _episodes(label: str, archives: Sequence[RolloutArchive], first: RolloutArch
     return pairs
 
 
-def _check_pairs(first: str, pairs: Pairs, label: str, others: Pairs) -> None:
-    if pairs.keys() == others.keys():
+def _check_pairs(first: str, pairs: Pairs, label: str, compared: Pairs) -> None:
+    if pairs.keys() == compared.keys():
         return
-    difference = sorted(pairs.keys() ^ others.keys())[0]
+    difference = sorted(pairs.keys() ^ compared.keys())[0]
     has, lacks = (first, label) if difference in pairs else (label, first)
     raise InputError(
         f"conditions are paired by motion and seed: {has} contains {difference[0]}, seed {difference[1]}, {lacks} does "

@@ -82,8 +82,9 @@ def proxy_of(embodiment: Embodiment, activations: np.ndarray, forces: np.ndarray
         forces: Actuator forces, negative if a muscle pulls, (T, muscles) [N].
         velocities: Actuator velocities, lengthening positive, (T, muscles) [m/s].
     """
-    arrays = [torch.from_numpy(np.asarray(one, dtype=float)) for one in (activations, forces, velocities)]
-    return metabolic_proxy(*arrays, muscle_sizes(embodiment)).numpy()
+    arrays = (torch.from_numpy(np.asarray(one, dtype=float)) for one in (activations, forces, velocities))
+    activation, force, velocity = arrays
+    return metabolic_proxy(activation, force, velocity, muscle_sizes(embodiment)).numpy()
 
 
 def minetti_power(embodiment: Embodiment, activations: np.ndarray, velocities: np.ndarray) -> np.ndarray:

@@ -73,10 +73,10 @@ def read_gait_cycles(path: str | Path, mass: float = 0.0) -> list[ReferenceGait]
 
 
 def _title(path: Path, titles: Sequence[str], names: Sequence[str], what: str) -> str:
-    found = next((title for title in titles if title.strip().lower() in names), "")
-    if not found:
+    present = next((title for title in titles if title.strip().lower() in names), "")
+    if not present:
         raise InputError(f"{path}: no column {names[0]!r} for {what}; its columns are {', '.join(titles) or 'missing'}")
-    return found
+    return present
 
 
 def _cycle(path: Path, name: str, rows: list[dict[str, str]], percent: str, mass: float) -> ReferenceGait:

@@ -211,7 +211,7 @@ def _build(schema: type[Schema], layers: Sequence[Layer]) -> Schema:
         values[index] = {k: v for k, v in layer.items() if not (k in whole and k in later)}
     built = structured(plain, [{k: v for k, v in layer.items() if k not in kinds} for layer in values])
     chosen = {
-        name: choose_several(name, default, layers) if KINDS[name].several else choose(name, default, layers)
+        name: choose_several(name, default or (), layers) if KINDS[name].several else choose(name, default, layers)
         for name, default in kinds.items()
         if default is not None or any(name in layer.values for layer in layers)
     }

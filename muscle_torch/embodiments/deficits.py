@@ -97,7 +97,7 @@ def _known(embodiment: Embodiment) -> dict[str, tuple[str, ...]]:
 
 def _range(name: str, severity: Any) -> tuple[float, float]:
     many = isinstance(severity, Sequence) and not isinstance(severity, str)
-    limits = list(severity) if many else [severity, severity]
+    limits: list[Any] = list(severity) if many else [severity, severity]
     numbers = all(isinstance(limit, int | float) and not isinstance(limit, bool) for limit in limits)
     if len(limits) != 2 or not numbers or not 0 <= limits[0] <= limits[1] <= 1:
         raise InputError(

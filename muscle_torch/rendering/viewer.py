@@ -51,7 +51,7 @@ class Viewer:
         self.player, self.embodiment = player, embodiment
         self.pages: dict[int, BrowserPage] = {}
         self.server.on_client_connect(self._open)
-        self.server.on_client_disconnect(lambda client: self.pages.pop(client.client_id, None))
+        self.server.on_client_disconnect(self._forget)
 
     @property
     def url(self) -> str:
@@ -82,6 +82,9 @@ class Viewer:
         page = BrowserPage(client, self.player.copy(), self.embodiment)
         client.camera.position, client.camera.look_at = page.scene.look()
         self.pages[client.client_id] = page
+
+    def _forget(self, client: viser.ClientHandle) -> None:
+        self.pages.pop(client.client_id, None)
 
 
 class BrowserPage:

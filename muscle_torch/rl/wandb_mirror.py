@@ -27,14 +27,15 @@ def start_mirror(folder: Path) -> Any:
     except ModuleNotFoundError:
         raise InputError("logger=wandb: wandb is not installed: run `pip install 'muscle_torch[wandb]'`") from None
     name = f"{folder.name}_{hashlib.sha1(str(folder.resolve()).encode()).hexdigest()[:8]}"
-    config = folder / "config.yaml"
+    path = folder / "config.yaml"
+    config: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
     try:
         return wandb.init(
             project=PROJECT,
             id="".join(letter if letter.isalnum() else "-" for letter in name),
             name=folder.name,
             dir=folder,
-            config=OmegaConf.to_container(OmegaConf.load(config)) if config.exists() else {},
+            config=config,
             sync_tensorboard=True,
             resume="allow",
             settings=wandb.Settings(silent=True),
