@@ -79,12 +79,12 @@ def test_a_run_resumes_exactly_in_the_middle_of_a_stage_and_between(tmp_path, in
 
 def test_the_student_becomes_as_good_as_its_teacher(tmp_path):
     options = {"gradient_steps": 60, "capacity": 40 * ROUND, "fade": 0.5, "learning_rate": 3e-3}
-    trainer = make_trainer(tmp_path, 30, options)
-    rows = [trainer.iteration() for _ in range(30)]
+    trainer = make_trainer(tmp_path, 20, options)
+    rows = [trainer.iteration() for _ in range(20)]
     shares = [row["dagger/teacher_share"] for row in rows]
     assert shares[0] == 1.0 and shares[-1] == 0.0 and sorted(shares, reverse=True) == shares
     assert rows[0]["dagger/r2"] < 0.5 < 0.9 < np.mean([row["dagger/r2"] for row in rows[-5:]])
-    assert rows[-1]["dagger/samples"] == 30 * ROUND
+    assert rows[-1]["dagger/samples"] == 20 * ROUND
     env = make_env(trainer.cfg, evaluation=True)
     error = {
         name: evaluate(env, controller)["err_site_abs"]
@@ -190,6 +190,7 @@ def test_dagger_without_a_teacher_is_one_line():
         Trainer(env, make_policy(cfg.policy, env, cfg.exploration), cfg, None)
 
 
+@pytest.mark.slow
 def test_a_trained_student_evaluates_without_muscle_control(tmp_path):
     words = ["task=toy_arm", "stages=[dagger,ppo]", "actions=[activations]", "num_envs=8", "threads=1", "device=cpu"]
     words += ["max_iterations=4", "policy.hidden=[32]", "dagger.num_steps=16", "dagger.gradient_steps=5"]

@@ -37,9 +37,23 @@ class ActivationActions(ActionSpace):
         return action
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the excitations that lead to activations within a control step.
+
+        Args:
+            command: Activations at the end of the control step, (W, muscles).
+            physics: Provides the current activations.
+            goal: Not read.
+        """
         return self._inverse.invert(self._activation(physics), command.clamp(0.0, 1.0))
 
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the activations at the end of the control step.
+
+        Args:
+            controls: Excitations, (W, muscles).
+            physics: Provides the current activations.
+            goal: Not read.
+        """
         return self._inverse.step(self._activation(physics), controls.clamp(0.0, 1.0))
 
     def _activation(self, physics: Physics) -> Tensor:

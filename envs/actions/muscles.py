@@ -93,6 +93,13 @@ class MuscleActions(ActionSpace):
         return self._mapping.excitation(command, *self._range)
 
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the actions of controls.
+
+        Args:
+            controls: Controls, (W, muscles).
+            physics: Not read.
+            goal: Not read.
+        """
         return self._mapping.inverse(controls, *self._range)
 
 

@@ -36,6 +36,13 @@ class MotorActions(ActionSpace):
         return torch.where(command < 0, -command * self._low, command * self._high)
 
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Return the actions of controls.
+
+        Args:
+            controls: Controls, (W, motors).
+            physics: Not read.
+            goal: Not read.
+        """
         # If the range ends at 0, the control on that side can only be 0.
         side = torch.where(controls < 0, -self._low, self._high)
         return torch.where(side > 0, controls / side.clamp(min=1e-12), 0.0)
