@@ -80,7 +80,15 @@ class MuscleRandomization:
     def of(
         cls, config: Config, embodiment: Embodiment, num_envs: int, device: torch.device, middle: bool
     ) -> "MuscleRandomization":
-        """Draw the factors of a config, of its randomization and its deficit; see `__init__`."""
+        """Draw the factors of a config.
+
+        Args:
+            config: Its randomization, deficit and seed are used.
+            embodiment: The body.
+            num_envs: Number of environments W.
+            device: Device of `strength`.
+            middle: Use the middle of each range instead of drawing.
+        """
         return cls(config.randomization, embodiment, num_envs, config.seed, middle, config.deficit, device)
 
     def set_strength(self, factor: Tensor, physics: Physics) -> None:

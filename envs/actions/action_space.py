@@ -73,7 +73,10 @@ class ActionSpace(ABC):
     def desired_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
         """Return the controls without the actuator dynamics that the space simulates, for exported policies.
 
-        Arguments and result are those of `to_controls`.
+        Args:
+            command: Commands from `to_actuators`, (W, actuators).
+            physics: Provides the current state.
+            goal: Provides the feedforward of a motion.
         """
         return self.to_controls(command, physics, goal)
 

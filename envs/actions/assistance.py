@@ -41,7 +41,13 @@ class Assistance(DeviceActions):
         return action
 
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        """Return the empty action (W, 0): whatever the controls, the space computes its own."""
+        """Return the empty action (W, 0): whatever the controls, the space computes its own.
+
+        Args:
+            controls: Controls, (W, motors).
+            physics: Not used.
+            goal: Not used.
+        """
         return controls[:, :0]
 
 
@@ -121,6 +127,13 @@ class ProfileAssistance(Assistance):
         self.clock.begin(environments)
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Advance the torques by one physics step; return them, (W, motors) [N m].
+
+        Args:
+            command: Empty, (W, 0).
+            physics: Provides contacts and joint velocities, or activations.
+            goal: Not used.
+        """
         return self.follow(self.desired(self.clock.advance(physics)))
 
     def desired(self, phase: Tensor) -> Tensor:
@@ -147,6 +160,13 @@ class MyoelectricAssistance(Assistance):
         self._lowering = torch.from_numpy(lowering).float().to(device)
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Advance the torques by one physics step; return them, (W, motors) [N m].
+
+        Args:
+            command: Empty, (W, 0).
+            physics: Provides contacts and joint velocities, or activations.
+            goal: Not used.
+        """
         return self.follow(self.desired(physics.field("act", self._rows)))
 
     def desired(self, activation: Tensor) -> Tensor:

@@ -77,15 +77,34 @@ class ExoskeletonActions(DeviceActions):
         return action
 
     def to_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
+        """Advance the torques towards the command; return them, (W, motors) [N m].
+
+        Args:
+            command: In [-1, 1], (W, motors).
+            physics: Not used.
+            goal: Not used.
+        """
         return self.follow(self.desired_controls(command, physics, goal))
 
     def desired_controls(self, command: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        """Return the desired torques (W, motors) [N m]; a real device has its own lag."""
+        """Return the desired torques (W, motors) [N m]; a real device has its own lag.
+
+        Args:
+            command: In [-1, 1], (W, motors).
+            physics: Not used.
+            goal: Not used.
+        """
         command = command.clamp(-1.0, 1.0)
         return torch.where(command < 0, -command * self._low, command * self._high)
 
     def from_controls(self, controls: Tensor, physics: Physics, goal: Goal) -> Tensor:
-        """Return the action for desired torques (W, motors); lag and slew limit still delay them."""
+        """Return the action for desired torques; lag and slew limit still delay them.
+
+        Args:
+            controls: Desired torques, (W, motors) [N m].
+            physics: Not used.
+            goal: Not used.
+        """
         side = torch.where(controls < 0, -self._low, self._high)
         return torch.where(side > 0, controls / side.clamp(min=1e-12), 0.0)
 
