@@ -122,7 +122,7 @@ class KickGoal(RootTargetGoal):
     """
 
     state_type = KickState
-    observations = {**RootTargetGoal.observations, **OBSERVATIONS}
+    observations = dict(RootTargetGoal.observations) | OBSERVATIONS
     rewards = root_terms.REWARDS | REWARDS
     need_root = RootTargetGoal.need_root | OBSERVATIONS.keys() | REWARDS.keys()
     headline = Headline("err/ball", "distance of the ball from the goal line", "m", 1.0)
