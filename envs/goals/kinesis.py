@@ -31,9 +31,9 @@ class KinesisGoal(MotionGoal):
     """
 
     state_type = KinesisState
-    observations = motion_observations.OBSERVATIONS | kinesis_terms.OBSERVATIONS
-    rewards = motion_rewards.REWARDS | kinesis_terms.REWARDS
-    terminations = motion_terminations.TERMINATIONS | kinesis_terms.TERMINATIONS
+    observations = dict(motion_observations.OBSERVATIONS) | kinesis_terms.OBSERVATIONS
+    rewards = dict(motion_rewards.REWARDS) | kinesis_terms.REWARDS
+    terminations = dict(motion_terminations.TERMINATIONS) | kinesis_terms.TERMINATIONS
     headline = Headline("err/mpjpe", "MPJPE", "mm", 1e3)
     buffers = (*MotionGoal.buffers, "_turn")
 
