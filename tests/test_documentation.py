@@ -45,6 +45,7 @@ NOT_RUN = {
     "emg=trials/": "recordings of one's own",
     "compare=[a.json": "two measurements of one's own: tests/test_benchmark.py",
     "experiment=hip_moment_arms.csv": "command G has its path",
+    "logger=wandb": "an account; tests/test_run_summary.py runs it offline",
     "able.npz,weak.npz]": "docs/exoskeleton.md makes the rollouts and runs it",
 }
 

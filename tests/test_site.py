@@ -24,7 +24,7 @@ def site(tmp_path_factory):
 
 def test_pages_of_the_root_and_links_between_pages_work(site):
     index = (site / "index.html").read_text(encoding="utf-8")
-    assert 'href="retargeting/"' in index and 'href="docs/' not in index and (site / "bimanual.png").is_file()
+    assert 'href="retargeting/"' in index and 'href="docs/' not in index and (site / "bimanual.webp").is_file()
     assert (site / "contributing" / "index.html").is_file() and (site / "examples" / "pose_body.py").is_file()
     assert 'href="../examples/pose_body.py"' in (site / "python" / "index.html").read_text(encoding="utf-8")
 

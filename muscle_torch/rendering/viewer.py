@@ -7,6 +7,7 @@ with the page's scene and controls.
 import math
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
@@ -60,6 +61,7 @@ class Viewer:
 
     def run(self) -> None:
         """Play until interrupted."""
+        warnings.filterwarnings("ignore", "Queued a .* on a closed connection")  # a page was closed during a frame
         last = time.monotonic()
         while True:
             time.sleep(max(0.0, last + 1 / FPS - time.monotonic()))
