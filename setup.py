@@ -52,7 +52,7 @@ setup(
     package_dir={"muscle_torch": "muscle_torch", **INSIDE},
     package_data={
         "muscle_torch.cfg": ["task/*.yaml", "preset/*.yaml", "profile/*.yaml", "motions/*.txt"],
-        "muscle_torch.biomechanics": ["*.yaml"],
+        "muscle_torch.biomechanics": ["*.yaml", "*.csv"],
         "muscle_torch.embodiments": ["*.json"],
         "muscle_torch.pretrained": ["*/policy.pt", "*/metrics.json"],
     },

@@ -166,6 +166,25 @@ def test_measured_arms_of_the_hip(full):
     assert rows["Dostal1986.glut_med_add"][5] > 0.95
 
 
+def test_published_arms_of_knee_and_ankle(full):
+    """The arm of the quadriceps shortens in flexion and that of the Achilles tendon in dorsiflexion, in both."""
+    curves = {one.name: one for one in compare_with_measured(full, "published")}
+    assert {one.axis for one in curves.values()} == {"knee_angle_r", "ankle_angle_r"}
+    for name in ("Im2015.quadriceps_men", "Im2015.quadriceps_women"):
+        measured, model = curves[name].arm, curves[name].model
+        assert measured[0] > measured[1] and model[0] > model[1] > 0.03
+    achilles = curves["Manal2013.achilles_rest"]
+    assert achilles.degrees[0] > achilles.degrees[1] and achilles.model[1] > achilles.model[0] > 0.03
+    rows = {row[0]: row for row in experiment_rows(list(curves.values()))}
+    assert rows["Hosseinzadeh2020.patellar_tendon"][3] < 3.0 and rows["Hosseinzadeh2020.patellar_tendon"][5] > 0.9
+    assert np.isnan(rows["Fath2010.achilles_excursion"][5]), "one point has no correlation"
+    # The model lies between the two methods of each study.
+    for study, angle in (("Fath2010", -15), ("Hashizume2012", -10)):
+        both = [one for name, one in curves.items() if name.startswith(study)]
+        assert all(one.degrees == [angle] for one in both)
+        assert both[0].arm[0] > both[0].model[0] > 0.035
+
+
 def test_bad_tables_of_measurements_are_reported(full, toy, tmp_path):
     path = tmp_path / "m.csv"
     for text, expected in (

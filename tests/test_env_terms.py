@@ -14,7 +14,7 @@ from muscle_torch.envs.goals.motion import MotionGoal
 from muscle_torch.envs.goals.motion_terminations import NEED_ANKLES
 from muscle_torch.envs.observations import NEED_ROOT as OBSERVATION_NEEDS_ROOT
 from muscle_torch.envs.observations import OBSERVATIONS as OF_BODY
-from muscle_torch.envs.observations import Observer
+from muscle_torch.envs.observations import NEED_DEVICE, Observer
 from muscle_torch.envs.rewards import PENALTIES, Reward
 from muscle_torch.envs.state import State
 from muscle_torch.envs.terminations import NEED_ROOT as TERMINATION_NEEDS_ROOT
@@ -45,7 +45,8 @@ def env(request):
 def full_body():
     """With every reward term, the root's included, and thresholds of 0.1 mm and 0.1 mrad."""
     motion = str(data_file("oracle/fullbody_traj.npz"))
-    observation = {"terms": [n for n in OBSERVATIONS if not n.startswith("muscle_")], "muscle": MUSCLES}
+    terms = [name for name in OBSERVATIONS if name not in NEED_DEVICE and not name.startswith("muscle_")]
+    observation = {"terms": terms, "muscle": MUSCLES}
     made = make_env(
         "toy_arm",
         4,
@@ -293,6 +294,6 @@ def test_every_term_has_a_docstring_with_its_shape():
 
 
 def test_terms_without_a_root_are_accepted_by_any_body(env):
-    terms = [name for name in OBSERVATIONS if name not in NEED_ROOT | {"touch"}]
+    terms = [name for name in OBSERVATIONS if name not in NEED_ROOT | NEED_DEVICE | {"touch", "muscle_strength"}]
     observer = Observer(ObservationConfig(terms=terms), env.goal, at(env))
     assert torch.isfinite(observer.begin(at(env))).all()

@@ -219,8 +219,8 @@ def test_a_run_prints_its_progress_and_the_next_steps(tmp_path):
     ):
         assert expected in lines, expected
     assert "evaluating zero excitation: 2 clips" in lines
-    view, render = lines[-2:]
-    for line, name in ((view, "view"), (render, "render")):
+    play, render = lines[-2:]
+    for line, name in ((play, "play"), (render, "render")):
         words = line.split("#")[0].split()
         assert words[0] == "python" and (tmp_path / words[1]).resolve() == (ROOT / "tools" / f"{name}.py").resolve()
         assert words[2] == "checkpoint=runs/shown"

@@ -23,7 +23,10 @@ class CheckOptions:
     embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     points: int = key(61, "positions over each joint's range")
     muscles: list[str] = key([], "muscles to plot; empty: the strongest of the right side")
-    experiment: str = key("", "CSV of measured moment arms: study, curve, <joint>_deg, moment_arm_m")
+    experiment: str = key(
+        "",
+        "CSV of measured moment arms: study, curve, <joint>_deg, moment_arm_m; published: knee and ankle, literature",
+    )
     mapping: str = key("", "YAML that maps the measured curves to muscles; empty: experimental_arms.yaml")
     postures: str = key("", "motion for the passive torques; empty: the generated walk, or the default posture")
     all: bool = key(False, "print all muscles instead of only those with defects (table.csv contains all)")

@@ -32,7 +32,7 @@ def log_result(trainer: Trainer, env: Any, table: str) -> None:
         for name, value in metrics.items()
         if isinstance(value, int | float) and not name.startswith("num_")
     }
-    first = play(env, PolicyController(trainer.policy), SECONDS)[0]
+    (first,) = play(env, PolicyController(trainer.policy), SECONDS, trials=[0])
     images = video_images(env.embodiment, first)
     log, step = trainer.open_log(), trainer.step
     log.text("evaluation/table", preformatted(table), step)

@@ -24,7 +24,11 @@ class AnalyzeOptions:
     motion: Any = key("", "OpenSim coordinates (.mot, .sto) or motion clips; with checkpoint=: motions to follow")
     forces: str = key("", "ground forces for inverse dynamics of motion=; alone (also .c3d, .txt): analyse its strides")
     rate: float = key(0.0, "sampling rate of forces= if its time column is missing or wrong", "Hz")
-    reference: str = key("", "to compare with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, or a .mot")
+    task: str = key("", "body of motion=, such as bimanual; empty: that of the clip, or the full body")
+    reference: str = key(
+        "",
+        "to compare with: curves (.npz with angle_deg, moment_Nm, grf_pctBW), a clip, a .mot; without feet: a motion",
+    )
     reference_forces: str = key("", "ground reaction forces of reference=, if it is an OpenSim motion")
     reference_mass: float = key(0.0, "mass of the subject of reference=, if it is an OpenSim motion", "kg")
     reference_trial: int = key(0, "use only this trial of the curves in reference= (from 1); 0: the mean of all")
@@ -39,13 +43,15 @@ class AnalyzeOptions:
     swap_plates: bool = key(False, "exchange right and left in the force file")
     start: float = key(0.0, "start of the analysed part of an OpenSim motion; 0: the beginning", "s")
     end: float = key(0.0, "end of the analysed part; 0: the end", "s")
-    cutoff: float = key(6.0, "low-pass of an OpenSim motion before inverse dynamics (Winter 2009: 6)", "Hz")
-    angle_cutoff: float = key(0.0, "low-pass of the angles before segmentation into cycles; 0: off", "Hz")
+    cutoff: float = key(6.0, "low-pass of a motion before inverse dynamics (Winter 2009: 6)", "Hz")
+    angle_cutoff: float = key(
+        0.0, "low-pass of the angles before segmentation into cycles, or of the movement; 0: off", "Hz"
+    )
     moments: str = key("", "joint moments of the same motion from another program (.sto), to compare over time")
     inverse_dynamics: bool = key(True, "false: use the moments in moments= instead of computing them")
     points: int = key(101, "points of a normalized cycle")
     synergies: int = key(8, "maximum number of muscle synergies; 0: none")
-    optimise: bool = key(False, "static optimisation of the muscles after inverse dynamics (needs forces=)")
+    optimise: bool = key(False, "static optimisation of the muscles after inverse dynamics (walks: needs forces=)")
     embodiment: dict[str, Any] = key({}, "options of the body, such as embodiment.fingers=true")
     device: str = key("auto", "checkpoint: auto, cpu, cuda or cuda:N")
     threads: int = key(0, "checkpoint: physics threads on a CPU; 0: all cores")

@@ -19,6 +19,7 @@ from .text_tables import decimal_mark, number, read_rows
 
 EXPERIMENT_COLUMNS = ("measured curve", "muscles", "about", "mean apart [mm]", "most apart [mm]", "r", "measured [mm]",
                       "model [mm]", "verdict")  # fmt: skip
+PUBLISHED = "published"  # value of experiment=: measured_arms.csv of this package
 CLOSE = 0.010  # [m]; comparable to the spread of cadavers at one angle
 
 
@@ -42,12 +43,15 @@ def compare_with_measured(embodiment: Embodiment, path: str | Path, mapping: str
 
     Args:
         embodiment: The body.
-        path: Table with the columns study, curve, <joint>_deg, moment_arm_m.
+        path: Table with the columns study, curve, <joint>_deg, moment_arm_m; "published": values of knee and ankle
+            from the literature.
         mapping: YAML like `experimental_arms.yaml`, on top of it.
 
     Raises:
         InputError: The table has another format, a curve has no mapping, or no curve applies to the body.
     """
+    if str(path) == PUBLISHED:
+        path = Path(str(resources.files("muscle_torch.biomechanics") / "measured_arms.csv"))
     curves, mappings = _read(Path(path)), _mapping(mapping)
     unknown = [name for name in curves if name not in mappings]
     if unknown:
@@ -117,7 +121,7 @@ def experiment_rows(curves: list[MeasuredArm]) -> list[tuple]:
                 one.axis,
                 float(1e3 * difference.mean()),
                 float(1e3 * difference.max()),
-                pearson(one.arm, one.model),
+                pearson(one.arm, one.model) if len(one.arm) > 2 else float("nan"),
                 _span(one.arm),
                 _span(one.model),
                 verdict,

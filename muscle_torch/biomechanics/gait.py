@@ -1,5 +1,6 @@
 """Gait analysis on the model, from OpenSim files, motion clips or rollouts: cycles and spatiotemporal parameters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -383,8 +384,10 @@ def activation_series(archive: RolloutArchive, episode: int) -> TimeSeries:
     return TimeSeries(time, values, archive.muscle_names, ("",) * len(archive.muscle_names), archive.embodiment)
 
 
-def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int) -> TimeSeries | None:
-    """Return the moments [Nm] of the muscles about the leg joints, including those about coupled joints.
+def muscle_moments(
+    embodiment: Embodiment, archive: RolloutArchive, episode: int, joints: Sequence[str] = LEG_JOINTS
+) -> TimeSeries | None:
+    """Return the moments [Nm] of the muscles about independent joints, including those about coupled joints.
 
     The archive's forces are of the frame after each control step. None for an episode of fewer than 3 frames.
 
@@ -392,6 +395,7 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
         embodiment: The archive's body.
         archive: Rollouts.
         episode: Index of the episode.
+        joints: J independent joints; those of the legs by default.
     """
     one = archive.episodes[episode]
     if len(one.qpos) < 3:
@@ -400,11 +404,11 @@ def muscle_moments(embodiment: Embodiment, archive: RolloutArchive, episode: int
     forces = np.zeros((len(one.qpos) - 1, embodiment.num_qvel))
     forces[:, embodiment.joint_qvel_ids] = one.joint_force[:-1]
     totals = [
-        independent.along(posture, LEG_JOINTS).T @ force
+        independent.along(posture, joints).T @ force
         for posture, force in zip(one.qpos[1:].astype(float), forces, strict=True)
     ]
     time = one.reference_step[:-1] * archive.dt
-    return TimeSeries(time, np.array(totals), LEG_JOINTS, ("Nm",) * len(LEG_JOINTS), one.name)
+    return TimeSeries(time, np.array(totals), tuple(joints), ("Nm",) * len(joints), one.name)
 
 
 def body_of(archive: RolloutArchive) -> Embodiment:

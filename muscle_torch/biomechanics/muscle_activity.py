@@ -110,8 +110,7 @@ def activity_tables(
     means = {group: _mean_activation(activity, names) for group, names in body.groups.items() if names}
     groups = [(group, len(body.groups[group]), mean) for group, mean in means.items() if mean > SILENT]
     tables.append(("Mean activation by group", ("group", "muscles", "activation"), groups))
-    muscles = tuple(f"{muscle}_{side}" for muscle in load_map().actuators for side in "rl")
-    mapped, _ = model_activity(activity.activations, muscles, load_map(), body)
+    mapped = _anatomical(activity)
     pairs = [(" and ".join(map(pretty, pair.split(" and "))), index) for pair, index in co_contractions(mapped).rows]
     tables.append(("Co-activation", CO_CONTRACTION_COLUMNS, pairs))
     if largest and mapped.values.max() > 1e-3:
@@ -121,6 +120,16 @@ def activity_tables(
         vaf = [(rank, 100 * one.vaf, 100 * float(one.muscle_vaf.min())) for rank, one in enumerate(by_rank, 1)]
         tables.append((title, ("synergies", "variability accounted for [%]", "of the worst muscle [%]"), vaf))
     return tables
+
+
+def _anatomical(activity: MuscleActivity) -> TimeSeries:
+    """Return the activity of anatomical muscles, averaged over their actuators; of a body without them all columns."""
+    table = load_map()
+    muscles = tuple(f"{muscle}_{side}" for muscle in table.actuators for side in "rl")
+    names = set(activity.embodiment.muscle_names)
+    if not any(names.issuperset(table.patterns(*muscle.rsplit("_", 1))) for muscle in muscles):
+        return activity.activations
+    return model_activity(activity.activations, muscles, table, activity.embodiment)[0]
 
 
 def _mean_activation(activity: MuscleActivity, muscles: Sequence[str]) -> float:

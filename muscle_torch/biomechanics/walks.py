@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from muscle_torch.embodiments import make_embodiment
+from muscle_torch.config import load_config
+from muscle_torch.embodiments import Embodiment, configured_embodiment, make_embodiment
 from muscle_torch.errors import InputError
 from muscle_torch.motion import load_motion
-from muscle_torch.motion.rollout_archive import RolloutArchive, read_archive
+from muscle_torch.motion.rollout_archive import RolloutArchive
 
 from .analyze_options import AnalyzeOptions
 from .coordinates import in_model_signs, knee_convention
@@ -36,17 +37,14 @@ RECORDINGS = (".mot", ".sto", ".mat")
 
 
 def read_walks(options: AnalyzeOptions, archives: Sequence[RolloutArchive] = ()) -> Walks:
-    """Return the walks of rollouts, or without any of archive= or motion=.
+    """Return the walks of rollouts, or without any of motion=.
 
     Args:
         options: Options of the program.
-        archives: Rollouts of checkpoint=, one per seed.
+        archives: Rollouts, one archive per seed.
     """
     if archives:
         return walks_of_rollouts(options, archives)
-    if options.archive:
-        files = [options.archive] if isinstance(options.archive, str) else list(options.archive)
-        return walks_of_rollouts(options, [read_archive(file) for file in files])
     if is_recording(options.motion):
         return walk_of_recording(options)
     if options.forces or options.optimise:
@@ -54,6 +52,18 @@ def read_walks(options: AnalyzeOptions, archives: Sequence[RolloutArchive] = ())
             "forces= and optimise= apply only to OpenSim coordinates (.mot, .sto), not to clips; remove them"
         )
     return Walks(gaits_of_clips(options, options.motion, options.mass))
+
+
+def selected_body(options: AnalyzeOptions, default: str = "fullbody") -> Embodiment:
+    """Return the body of task=, with the options embodiment=.
+
+    Args:
+        options: Options of the program.
+        default: Key of the body without task=.
+    """
+    if not options.task:
+        return make_embodiment(default, **options.embodiment)
+    return configured_embodiment(load_config(options.task, embodiment=options.embodiment))
 
 
 def smoothed(walks: Walks, cutoff: float) -> Walks:
@@ -101,7 +111,7 @@ def walks_of_rollouts(options: AnalyzeOptions, archives: Sequence[RolloutArchive
 
 def walk_of_recording(options: AnalyzeOptions) -> Walks:
     """Return the walk of OpenSim coordinates, with inverse dynamics and static optimisation if requested."""
-    body = make_embodiment("fullbody", **options.embodiment)
+    body = selected_body(options)
     gait, qpos = opensim_gait(body, options.motion, options.forces, options.mass, options.convention,
                               options.swap_plates, options.cutoff, options.start, options.end,
                               options.force_threshold or ON_GROUND, options.angle_unit, options.leg_length,
@@ -132,7 +142,7 @@ def gaits_of_clips(options: AnalyzeOptions, motion: Any, mass: float) -> list[Ga
         motion: Value of `motion=`.
         mass: The subject's mass [kg]; 0: the model's.
     """
-    body = make_embodiment("fullbody", **options.embodiment)
+    body = selected_body(options)
     clips = load_motion(motion, body)
     if options.episode >= len(clips):
         raise InputError(f"{motion} has {len(clips)} motions, so episode={options.episode} does not exist")
@@ -157,7 +167,7 @@ def read_reference_curves(options: AnalyzeOptions, walks: Walks) -> ReferenceCur
         curves = read_reference(options.reference, options.convention)
         return curves.trial(options.reference_trial) if options.reference_trial else curves
     if is_recording(options.reference):
-        body = make_embodiment("fullbody", **options.embodiment)
+        body = selected_body(options)
         gaits = [opensim_gait(body, options.reference, options.reference_forces, options.reference_mass)[0]]
     else:
         gaits = gaits_of_clips(dataclasses.replace(options, episode=-1), options.reference, 0.0)

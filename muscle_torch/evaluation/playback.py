@@ -85,8 +85,8 @@ class PlaybackRecorder(EvaluationCallback):
         return {name: value[: len(self._trials)].to("cpu", copy=True).numpy() for name, value in shown.items()}
 
 
-def play(env: Any, controller: Controller, max_seconds: float) -> list[Trajectory]:
-    """Play every trial once from its start; return the trajectories in the order of the trials.
+def play(env: Any, controller: Controller, max_seconds: float, trials: Sequence[int] | None = None) -> list[Trajectory]:
+    """Play trials once from their start; return the trajectories in the order of the trials.
 
     A body that has lost its motion is simulated to the end, so that a video shows how it was lost.
 
@@ -94,8 +94,9 @@ def play(env: Any, controller: Controller, max_seconds: float) -> list[Trajector
         env: Made with `make_env(..., evaluation=True)`.
         controller: Chooses the actions.
         max_seconds: Maximum duration of each trial [s].
+        trials: The trials; None: all.
     """
     recorder, steps = PlaybackRecorder(), int(max_seconds * env.embodiment.control_frequency)
-    with ProgressBar(env, "playing", max_steps=steps) as bar:
-        run_trials(env, controller, callbacks=[recorder, bar], max_steps=steps)
+    with ProgressBar(env, "playing", trials, steps) as bar:
+        run_trials(env, controller, trials, callbacks=[recorder, bar], max_steps=steps)
     return [recorder.trajectories[trial] for trial in sorted(recorder.trajectories)]

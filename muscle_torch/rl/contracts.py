@@ -186,7 +186,7 @@ class Teacher(Protocol):
     It has no state that exact resume would need.
     """
 
-    def begin(self, env: Any, worlds: Tensor) -> None:
+    def begin(self, env: TrainingEnv, worlds: Tensor) -> None:
         """Prepare for new episodes.
 
         Args:
@@ -195,7 +195,7 @@ class Teacher(Protocol):
         """
         ...
 
-    def act(self, env: Any) -> Tensor:
+    def act(self, env: TrainingEnv) -> Tensor:
         """Return the actions (W, actions) for the current state of the environment."""
         ...
 
