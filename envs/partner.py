@@ -123,7 +123,7 @@ class PartnerEnv:
 
     def facts(self) -> dict[str, Any]:
         """Return metadata with which checkpoints check their compatibility."""
-        return self._env.facts() | {"action_size": self.action_size}
+        return self._env.facts() | {"action_size": self.action_size, "action_names": list(self.action_names)}
 
     def snapshot(self) -> dict[str, Any]:
         """Return copies of all state that exact resume needs."""
