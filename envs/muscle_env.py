@@ -292,6 +292,7 @@ class MuscleEnv(EnvBase):
             **self.embodiment.identity,
             "observation_size": self.observation_size,
             "action_size": self.action_size,
+            "action_names": list(self.action_names),
         }
 
     def snapshot(self) -> dict[str, Any]:

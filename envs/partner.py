@@ -123,7 +123,7 @@ class PartnerEnv:
 
     def facts(self) -> dict[str, Any]:
         """Return metadata with which checkpoints check their compatibility."""
-        return self._env.facts() | {"action_size": self.action_size}
+        return self._env.facts() | {"action_size": self.action_size, "action_names": list(self.action_names)}
 
     def snapshot(self) -> dict[str, Any]:
         """Return copies of all state that exact resume needs."""
@@ -215,10 +215,14 @@ def joint_actions(config: Config, partner: Config) -> Config:
     shared = [choice.name for choice in partner.actions if choice.name in names]
     if shared:
         raise InputError(
-            f"partner={config.partner} acts through {shared[0]} as well: choose actions= that the partner does not use"
+            f"{config.partner} acts through {shared[0]} as well: choose a policy that does not for partner= or "
+            "assistance=, or other actions="
         )
     if partner.goal != config.goal:
+        before, now = ({"name": goal.name, **vars(goal.options)} for goal in (partner.goal, config.goal))
+        name = next(name for name in before if before[name] != now.get(name))
+        key = "goal" if name == "name" else f"goal.{name}"
         raise InputError(
-            f"partner={config.partner} was trained with goal {partner.goal}, this run has {config.goal}: use the same"
+            f"{config.partner} was trained with {key}={before[name]}, this run has {key}={now[name]}: use the same"
         )
     return dataclasses.replace(config, actions=(*config.actions, *partner.actions), partner="")

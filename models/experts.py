@@ -16,7 +16,7 @@ from torch.distributions import Distribution, constraints
 from muscle_torch.config import config_from_dict
 from muscle_torch.config.kinds import to_plain
 from muscle_torch.errors import InputError
-from muscle_torch.storage.checkpoint import load_checkpoint, restore_policy
+from muscle_torch.storage.checkpoint import difference, load_checkpoint, restore_policy
 
 from .options import ExpertsOptions, make_options
 from .trunks import PlainTrunk
@@ -217,12 +217,13 @@ def _specs_of(checkpoint: str) -> list[dict[str, Any]]:
 
 def _check_fits(path: str, stored: Mapping[str, Any], env: Any) -> None:
     """Raise InputError if a stored expert has another body, observation, action space or goal than an environment."""
-    for name, value in env.facts().items():
-        if stored.get(name) != value:
-            raise InputError(
-                f"policy.checkpoints: {path} is of task={stored['task']} with {name} {stored.get(name)!r}, this run "
-                f"has {value!r}; all experts need the body and sizes of this run"
-            )
+    differs = difference(stored, env.facts())
+    if differs is not None:
+        name, before, value = differs
+        raise InputError(
+            f"policy.checkpoints: {path} is of task={stored['task']} with {name} {before!r}, this run has {value!r}; "
+            "all experts need the body and sizes of this run"
+        )
     config = config_from_dict(stored["config"])
     for name in ("observation", "actions", "goal"):
         if getattr(config, name) != getattr(env.config, name):

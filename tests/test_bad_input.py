@@ -13,9 +13,14 @@ import pytest
 import torch
 from commands import ROOT, script, train
 
-from muscle_torch.config import Config, run_command
+from muscle_torch.config import Config, load_config, run_command
 from muscle_torch.embodiments import guard, make_embodiment
+from muscle_torch.envs import make_env
+from muscle_torch.errors import InputError
+from muscle_torch.models.build import build_policy
 from muscle_torch.motion import MotionClip, load_motion
+from muscle_torch.storage.checkpoint import load_checkpoint, load_weights
+from muscle_torch.storage.run_folder import fine_tuning
 
 TOY = ("task=toy_arm", "num_envs=4", "threads=1", "ppo.num_steps=8", "evaluate=false", "device=cpu")
 
@@ -192,9 +197,38 @@ def test_a_bad_checkpoint_is_reported(error_message, tmp_path, run_folder, path)
         assert name in error_message(*words, f"checkpoint={name}", path=path)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("task=legs_target", "map=reached.xyz"), ".png, .pdf, .svg"),
+        (("task=toy_reach", "map=reached.png"), "goal=root_target"),
+        (("task=toy_arm", "legacy_mpjpe=true"), "goal=kinesis"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_written_is_rejected_at_once(error_message, words, expected):
+    message = error_message(*words, "policy=zero", "device=cpu", path="tools/evaluate.py")
+    assert expected in message and words[1].split("=")[0] in message
+
+
 def test_a_checkpoint_of_another_task_is_rejected(error_message, run_folder):
     message = error_message("task=bimanual", "num_envs=2", "threads=1", "device=cpu", f"checkpoint={run_folder}")
     assert "toy_arm" in message
+
+
+def test_a_checkpoint_of_other_actions_is_rejected(error_message, run_folder, capsys):
+    # The sizes agree, so that only their meaning differs: an excitation, or the activation of a muscle.
+    message = error_message(*TOY, "actions=[activations]", f"checkpoint={run_folder}")
+    assert "actions=[muscles]" in message and "actions=[activations]" in message
+    stored = load_checkpoint(run_folder)
+    assert stored["action_names"] == ["flexor", "extensor"]
+    env = make_env("toy_arm", 1, "cpu", backend="mujoco", threads=1)
+    swapped = stored | {"action_names": ["extensor", "flexor"]}
+    with pytest.raises(InputError, match="action_names 'extensor', but task=toy_arm has 'flexor'"):
+        load_weights(build_policy(stored["policy_spec"]), swapped, env, "toy_arm")
+    env.close()
+    # Options may be changed on purpose.
+    fine_tuning(load_config("toy_arm", ["actions.muscles.mapping=clip"]), stored)
+    assert "actions.muscles.mapping=full, this run has clip" in capsys.readouterr().out
 
 
 def test_another_network_than_the_checkpoints_is_rejected(error_message, run_folder):

@@ -138,7 +138,7 @@ def test_lists_of_kinds():
         ("policy=mpl", "mlp"),
         ("policy.hiden=[8]", "hidden"),
         ("policy.mixture.experts=3", "moe would"),
-        ("goal.radius=0.1", "target would"),
+        ("goal.radius=0.1", "target, root_target, direction, kick would"),
         ("goal=fly", "choose from motion, kinesis, target"),
         ("actions=[muscles,muscles]", "twice"),
         ("actions=[]", "choose from"),
@@ -148,13 +148,22 @@ def test_lists_of_kinds():
         ("policy.hidden=wide", "policy.hidden"),
         ("policy=nowhere.module:Net", "nowhere"),
         ("policy=nowhere.py:Net", "does not exist"),
-        ("embodiment.fingers=true", "bimanual and fullbody would"),
+        ("embodiment.fingers=true", "bimanual, fullbody would"),
+        ("fatigue=true", "fatigue.enabled"),
+        ("curriculum.reward=1", "curriculum.reward.lowest"),
+        ("deficit={a:{b", "cannot read the options"),
     ],
 )
 def test_options_of_another_kind_are_a_one_line_error(word, expected):
     with pytest.raises(InputError) as caught:
         load_config("toy_arm", [word])
     assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_colon_needs_no_space():
+    """YAML reads {all:1} as a key `all:1` without a value, and {all:[1,2]} not at all."""
+    cfg = load_config("toy_arm", ["deficit={all:0.5,flexor_r:[0.2,1]}", "randomization.strength={all:[1,1.2]}"])
+    assert cfg.deficit == {"all": 0.5, "flexor_r": [0.2, 1]} and cfg.randomization.strength == {"all": [1, 1.2]}
 
 
 def test_misspelled_words_are_reported_without_importing_torch():

@@ -120,7 +120,9 @@ def test_one_command_mines_two_experts_and_a_gate_and_continues(tmp_path, monkey
     [
         (("task=toy_reach",), "follows no motions"),
         (("task=toy_arm", "resume=auto"), "resume= is not needed"),
+        (("task=legs", "resume=auto"), "resume= is not needed"),  # goal=kinesis follows motions as well
         (("task=toy_arm", "policy=experts"), "network of an expert"),
+        (("task=toy_arm", "gate_hidden=[8,0]"), "at least 1 unit"),
         (("task=toy_arm", "expert=2"), "expert"),
     ],
 )

@@ -14,6 +14,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.models import build_policy, make_policy
 from muscle_torch.models.mixing import mixing_matrix
 from muscle_torch.storage.checkpoint import load_weights
+from muscle_torch.storage.run_folder import fine_tuning
 
 BODIES = ["toy_arm", "bimanual", "fullbody"]
 MIXED = {"synergy_mixing": 0.9, "action_bias": 0.1}
@@ -103,6 +104,22 @@ def test_what_cannot_be_mixed_is_one_line():
     motors = load_config("toy_arm", embodiment={"motor": True}, actions=["motors"], exploration=MIXED)
     with pytest.raises(InputError, match="excite muscles"):
         make_policy(motors.policy, make_env(motors, 1, **CPU), motors.exploration)
+    env.close()
+
+
+@pytest.mark.parametrize(("before", "now"), [(MIXED, {}), ({}, MIXED)])
+def test_a_run_from_a_checkpoint_has_its_mixing(before, now, capsys):
+    source = load_config("toy_arm", exploration=before)
+    env = make_env(source, 1, **CPU)
+    policy = make_policy(source.policy, env, source.exploration)
+    stored = {"policy": policy.state_dict(), "config": config_to_dict(source), "task": "toy_arm", **env.facts()}
+    cfg = fine_tuning(load_config("toy_arm", exploration=now), stored)
+    assert "exploration.synergy_mixing" in capsys.readouterr().out
+    tuned = make_policy(cfg.policy, env, cfg.exploration)
+    load_weights(tuned, stored, env, "toy_arm")
+    observation = env.begin()
+    assert torch.equal(tuned.distribution(observation).mode, policy.distribution(observation).mode)
+    assert config_to_dict(cfg)["exploration"] == config_to_dict(source)["exploration"]
     env.close()
 
 

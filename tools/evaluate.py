@@ -14,6 +14,7 @@ from muscle_torch.errors import InputError
 from muscle_torch.pretrained import PREFIX
 from muscle_torch.tools.controlled_env import ControlOptions, control_config, make_controlled_env, run_folder_of
 
+IMAGES = (".png", ".pdf", ".svg")
 ROBUSTNESS_ENVS = 28  # default number of environments for robustness=true: the number of runs per motion
 
 
@@ -54,6 +55,7 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.evaluation import backend_table, difference, group_table, write_evaluation
 
     cfg = evaluation_config(options)
+    _check_goal(options, cfg)
     backends = ("mujoco", "warp") if options.backend == "both" else (options.backend,)
     archives = (Path(options.archive) if options.archive else None, None)
     results = {b: _evaluate(cfg, options, b, archive) for b, archive in zip(backends, archives, strict=False)}
@@ -82,13 +84,25 @@ def _check(options: EvaluateOptions) -> None:
         raise InputError(f"seeds={options.seeds}: must be at least 1")
     if options.seeds > 1 and not options.stochastic:
         raise InputError(f"seeds={options.seeds} would repeat the same rollout: add stochastic=true, or remove seeds=")
+    if options.map and Path(options.map).suffix not in IMAGES:
+        raise InputError(f"map={options.map}: the name must end in {', '.join(IMAGES)}")
+
+
+def _check_goal(options: EvaluateOptions, cfg: Config) -> None:
+    """Raise InputError if the goal does not measure what an option writes, before anything is simulated."""
+    if options.map and cfg.goal.name != "root_target":
+        raise InputError(f"map= shows the targets of goal=root_target, but this task has {cfg.goal.name}: leave it out")
+    if options.legacy_mpjpe and cfg.goal.name != "kinesis":
+        raise InputError(
+            f"legacy_mpjpe=true: the MPJPE is of goal=kinesis, this task has {cfg.goal.name}; leave it out"
+        )
 
 
 def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path | None) -> tuple[dict[str, Any], str]:
     """Return the metrics over all seeds on one backend, and the table of trials; archive the first seed."""
     from tqdm import tqdm
 
-    from muscle_torch.evaluation import average, evaluate, trial_table
+    from muscle_torch.evaluation import average, evaluate, trial_table, with_accumulated_mpjpe
     from muscle_torch.evaluation.archive_recorder import ArchiveRecorder
     from muscle_torch.evaluation.trajectory_distance import Distances
 
@@ -109,18 +123,10 @@ def _evaluate(cfg: Config, options: EvaluateOptions, backend: str, archive: Path
                 _write_archive(archive, recorder, options.motion_group, seed)
         metrics = seeds[0] if len(seeds) == 1 else average(seeds)
         if options.legacy_mpjpe:
-            metrics = _with_accumulated_mpjpe(metrics)
+            metrics = with_accumulated_mpjpe(metrics)
         return metrics, trial_table(metrics, env.goal.headline)
     finally:
         env.close()
-
-
-def _with_accumulated_mpjpe(metrics: dict[str, Any]) -> dict[str, Any]:
-    from muscle_torch.evaluation import with_accumulated_mpjpe
-
-    if "mpjpe" not in metrics:
-        raise InputError("legacy_mpjpe=true: only goal=kinesis measures the MPJPE; leave it out")
-    return with_accumulated_mpjpe(metrics)
 
 
 def _write_map(path: Path, metrics: dict[str, Any]) -> None:
@@ -129,7 +135,7 @@ def _write_map(path: Path, metrics: dict[str, Any]) -> None:
 
     figure = target_map(metrics)
     with write_atomically(path, "choose another map=") as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=120)
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=120)
     print(f"map written to {path}")
 
 

@@ -145,6 +145,7 @@ def environment_sizes(config: Config, sites: tuple[str, ...]) -> dict[str, Any]:
             **body.identity,
             "observation_size": env.observation_size,
             "action_size": env.action_size,
+            "action_names": list(env.action_names),
         }
     finally:
         env.close()

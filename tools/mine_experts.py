@@ -84,12 +84,17 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _check(cfg: Config, options: MiningOptions) -> None:
-    if cfg.goal.name != "motion":
-        raise InputError(f"goal={cfg.goal.name} follows no motions: mining needs a task with goal=motion")
+    from muscle_torch.config.kinds import row
+    from muscle_torch.envs.goals.motion import MotionGoal
+
+    if not issubclass(row("goal", cfg.goal.name).load(), MotionGoal):
+        raise InputError(f"goal={cfg.goal.name} follows no motions: choose a task that does, such as task=legs")
     if cfg.resume:
         raise InputError("resume= is not needed: the same command continues its own runs")
     if options.gate_steps < 0 or cfg.policy.name == "experts":
         raise InputError("gate_steps cannot be negative, and policy= is the network of an expert, so not experts")
+    if min(options.gate_hidden, default=1) < 1:
+        raise InputError(f"gate_hidden={options.gate_hidden}: each layer needs at least 1 unit")
 
 
 def load_clips(cfg: Config) -> dict[str, Any]:

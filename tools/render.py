@@ -37,7 +37,9 @@ def main(words: Sequence[str]) -> int:
     from muscle_torch.rendering.video import progress_bar, render, render_still
 
     choose_gl()  # fail before the policy plays if there is no OpenGL
-    embodiment, trajectories = trajectories_of(options, options.max_seconds)
+    # An image needs no more than its moment.
+    seconds = min(options.max_seconds, options.time + 0.1) if output.suffix == ".png" else options.max_seconds
+    embodiment, trajectories = trajectories_of(options, seconds)
     size = {"width": options.width, "height": options.height}
     if output.suffix == ".png":
         render_still(embodiment, trajectories[0], output, options.time, **size)

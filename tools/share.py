@@ -14,7 +14,7 @@ from muscle_torch.errors import InputError
 
 # What load_policy, tools and a fine-tune read of a checkpoint; the rest continues a run.
 KEPT = ("policy", "policy_spec", "task", "step", "progress", "embodiment", "embodiment_options", "model_version")
-KEPT += ("observation_size", "action_size")
+KEPT += ("observation_size", "action_size", "action_names")
 # Keys of the config that name folders and the machine of the run.
 LOCAL = ("experiment", "runs_dir", "checkpoint", "resume", "device", "backend", "threads")
 

@@ -254,8 +254,10 @@ class ActionSpaces:
         for name, space in self.spaces.items():
             for actuator in space.actuators.tolist():
                 if actuator in driven:
+                    pair = {driven[actuator], name}
+                    remedy = "set assistance=zero, or " if "assistance" in pair else ""
                     raise InputError(
-                        f"actions={list(self.spaces)}: {driven[actuator]} and {name} drive the same actuator"
+                        f"{' and '.join(sorted(pair))} drive the same actuator: {remedy}remove one from actions="
                     )
                 driven[actuator] = name
 

@@ -203,7 +203,10 @@ class Goal(ABC):
         Raises:
             InputError: The goal has no feedforward.
         """
-        raise InputError(f"actions=[muscles_feedforward] needs a motion to follow; {type(self).__name__} has none")
+        raise InputError(
+            f"a feedforward needs a motion to follow, and {type(self).__name__} has none: use actions=[muscles], "
+            "without the observation feedforward"
+        )
 
     def ghost(self) -> Tensor | None:
         """Return a reference pose to draw beside the body, (W, nq); None: nothing to draw."""

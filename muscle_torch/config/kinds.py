@@ -222,14 +222,19 @@ def check_keys(schema: type, values: Mapping[str, Any], what: str, prefix: str =
         prefix: Prefix of the key names in the error message.
 
     Raises:
-        InputError: A key is unknown; the message suggests the nearest ones.
+        InputError: A key is unknown, and the message suggests the nearest ones; or a dataclass has a single value.
     """
     known = {field.name: field for field in dataclasses.fields(schema)}
     for name, value in values.items():
         if name not in known:
             raise InputError(f"unknown {what} {prefix + str(name)!r}{nearest(str(name), list(known))}")
         inner = known[name].type
-        if isinstance(value, Mapping) and dataclasses.is_dataclass(inner) and inner is not Choice:
+        if not dataclasses.is_dataclass(inner) or inner is Choice:
+            continue
+        if not isinstance(value, Mapping | inner):
+            options = ", ".join(f"{prefix}{name}.{field.name}" for field in dataclasses.fields(inner))
+            raise InputError(f"{prefix}{name}={value}: this is a group of options, set one of them: {options}")
+        if isinstance(value, Mapping):
             check_keys(inner, value, what, f"{prefix}{name}.")  # type: ignore[arg-type]
 
 
@@ -249,9 +254,10 @@ def _options(key: str, name: str, prefix: str, layers: Sequence[tuple[Mapping[st
 def _unknown_option(key: str, name: str, word: str, option: str, names: set[str]) -> InputError:
     rows = _rows_with(key, option)
     if rows:
-        return InputError(f"unknown option {word!r}: {key}={name} does not have it, but {' and '.join(rows)} would")
-    options = f"; {key}={name} takes {', '.join(sorted(names))}" if names else f"; {key}={name} takes no options"
-    return InputError(f"unknown option {word!r}{nearest(option, sorted(names))}{options}")
+        return InputError(f"unknown option {word!r}: {key}={name} does not have it; {', '.join(rows)} would")
+    if not names:
+        return InputError(f"unknown option {word!r}: {key}={name} takes no options")
+    return InputError(f"unknown option {word!r} of {key}={name}{nearest(option, sorted(names))}")
 
 
 def _rows_with(key: str, option: str) -> list[str]:

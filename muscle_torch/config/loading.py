@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from muscle_torch.errors import InputError, nearest
 
 from .kinds import KINDS, NAME, NAMES, Layer, check_keys, choose, choose_several, structured, to_plain
 from .schema import Config
-from .words import nested, plain_words
+from .words import nested, plain_words, spaced
 
 Schema = TypeVar("Schema")
 
@@ -151,8 +152,8 @@ def _words(schema: type, words: Sequence[str]) -> dict[str, Any]:
         if "=" not in word or word.startswith("-"):
             raise InputError(f"cannot read {word!r}: write options as key=value (`--help` lists the keys)")
     try:
-        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([_chosen(schema, word) for word in words]))
-    except (OmegaConfBaseException, ValueError) as error:
+        parsed = OmegaConf.to_container(OmegaConf.from_dotlist([_chosen(schema, spaced(word)) for word in words]))
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise InputError(f"cannot read the options: {str(error).splitlines()[0]}") from None
     assert isinstance(parsed, dict)
     values = {str(key): value for key, value in parsed.items()}

@@ -1,9 +1,12 @@
 """Command line arguments: `key=value`, `--key=value` and `--key value` are equivalent."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .kinds import KINDS, NAME, NAMES
+
+_COLON = re.compile(r"([{,]\s*[\w.-]+):(?=[^\s:/\\])")  # after a key, and without the space that YAML requires
 
 
 def plain_words(words: Sequence[str]) -> list[str]:
@@ -20,6 +23,12 @@ def plain_words(words: Sequence[str]) -> list[str]:
             value = rest.pop(0) if rest and not _is_option(rest[0]) else "true"
         plain.append(f"{name.replace('-', '_')}={value}")
     return plain
+
+
+def spaced(word: str) -> str:
+    """Return a word `key={name:value}` with the space after each colon that YAML requires."""
+    name, equals, value = word.partition("=")
+    return name + equals + (_COLON.sub(r"\1: ", value) if value.startswith("{") else value)
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -131,6 +131,26 @@ def restore_policy(policy: Stateful, stored: Mapping[str, Any]) -> None:
     policy.load_state_dict(weights, strict=False)
 
 
+def difference(stored: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return the first fact in which a checkpoint and an environment differ.
+
+    Args:
+        stored: The checkpoint. A fact that its version did not store is not compared.
+        facts: `facts()` of the environment.
+
+    Returns:
+        Name, value of the checkpoint, value of the environment; of two lists of equal length, the first entries that
+        differ. None: they agree.
+    """
+    for name, value in facts.items():
+        before = stored.get(name, value)
+        if before != value and isinstance(value, list) and len(before) == len(value):
+            return name, *next(pair for pair in zip(before, value, strict=True) if pair[0] != pair[1])
+        if before != value:
+            return name, before, value
+    return None
+
+
 def load_weights(policy: nn.Module, stored: Mapping[str, Any], env: Any, task: str, reset_std: float = 0.0) -> None:
     """Initialize a policy from a checkpoint's weights.
 
@@ -144,12 +164,13 @@ def load_weights(policy: nn.Module, stored: Mapping[str, Any], env: Any, task: s
     Raises:
         InputError: The checkpoint is of another body, observation or action space.
     """
-    for name, value in env.facts().items():
-        if stored.get(name) != value:
-            raise InputError(
-                f"checkpoint is of task={stored['task']} with {name} {stored.get(name)!r}, but task={task} has "
-                f"{value!r}; use the checkpoint's task"
-            )
+    differs = difference(stored, env.facts())
+    if differs is not None:
+        name, before, value = differs
+        raise InputError(
+            f"checkpoint is of task={stored['task']} with {name} {before!r}, but task={task} has {value!r}; use the "
+            "task and the settings of the checkpoint's run"
+        )
     restore_policy(policy, stored)
     if reset_std:
         with torch.no_grad():

@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from muscle_torch.config import Config, config_from_dict, config_to_dict, with_overrides
+from muscle_torch.config.kinds import to_plain
 from muscle_torch.errors import InputError
 
 from .checkpoint import LOG_STD, load_checkpoint
@@ -21,6 +22,7 @@ from .files import PARTIAL
 from .versions import package_version
 
 LAST = Path("checkpoints") / "last.pt"
+MIXING_OPTIONS = ("synergy_mixing", "action_bias")  # of `exploration`, in models/options.py
 PACKAGES = (
     "muscle_torch",
     "mujoco",
@@ -82,11 +84,14 @@ def find_run(cfg: Config, words: Sequence[str]) -> tuple[Config, Path, dict[str,
 
 
 def fine_tuning(cfg: Config, stored: Mapping[str, Any]) -> Config:
-    """Return the config of a run that starts from a checkpoint, with its initial noise and schedule position.
+    """Return the config of a run that starts from a checkpoint, with its mixing, initial noise and schedule position.
 
     Raises:
-        InputError: `reset_std` or `schedule_start` is out of range or cannot be applied.
+        InputError: The checkpoint's actions have another meaning, or `reset_std` or `schedule_start` is out of range
+            or cannot be applied.
     """
+    _check_actions(cfg, stored["config"]["actions"])
+    cfg = _with_mixing(cfg, stored["config"]["exploration"])
     if cfg.reset_std < 0 or not (cfg.schedule_start == -1 or 0 <= cfg.schedule_start < 1):
         raise InputError("reset_std must be >= 0 and schedule_start in [0, 1) (or -1: as stored in the checkpoint)")
     if cfg.schedule_start == -1:
@@ -103,6 +108,32 @@ def fine_tuning(cfg: Config, stored: Mapping[str, Any]) -> Config:
     std = cfg.reset_std or float(log_std.mean().exp())
     kept = cfg.schedule_start > 0 and not cfg.reset_std  # the continued schedule determines the noise
     return cfg if kept else with_overrides(cfg, exploration={"initial_std": std})
+
+
+def _check_actions(cfg: Config, stored: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InputError if the action spaces of a checkpoint are not those of the config; print other options."""
+    before, now = [one["name"] for one in stored], [choice.name for choice in cfg.actions]
+    if before != now:
+        raise InputError(
+            f"checkpoint={cfg.checkpoint} was trained with actions=[{','.join(before)}], but this run has "
+            f"actions=[{','.join(now)}], which give its outputs another meaning: use the same actions= for both runs"
+        )
+    for one, choice in zip(stored, cfg.actions, strict=True):
+        for name, value in to_plain(choice.options).items():
+            if one.get(name, value) != value:
+                key = f"actions.{choice.name}.{name}"
+                print(f"note: the checkpoint was trained with {key}={one[name]}, this run has {value}")
+
+
+def _with_mixing(cfg: Config, stored: Mapping[str, Any]) -> Config:
+    """Return the config with a checkpoint's mixing of muscles, which is part of its policy; print what changes."""
+    options = to_plain(cfg.exploration.options)
+    mixing = {name: stored[name] for name in MIXING_OPTIONS if stored.get(name, options[name]) != options[name]}
+    if not mixing:
+        return cfg
+    words = " ".join(f"exploration.{name}={value}" for name, value in mixing.items())
+    print(f"note: {words} as in the checkpoint, whose policy contains it")
+    return with_overrides(cfg, exploration=mixing)
 
 
 def create_run_folder(cfg: Config, run_dir: Path) -> Path:
