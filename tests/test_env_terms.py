@@ -12,9 +12,9 @@ from muscle_torch.config import ObservationConfig, RewardConfig
 from muscle_torch.envs import make_env
 from muscle_torch.envs.goals.motion import MotionGoal
 from muscle_torch.envs.goals.motion_terminations import NEED_ANKLES
+from muscle_torch.envs.observations import NEED_DEVICE, Observer
 from muscle_torch.envs.observations import NEED_ROOT as OBSERVATION_NEEDS_ROOT
 from muscle_torch.envs.observations import OBSERVATIONS as OF_BODY
-from muscle_torch.envs.observations import NEED_DEVICE, Observer
 from muscle_torch.envs.rewards import PENALTIES, Reward
 from muscle_torch.envs.state import State
 from muscle_torch.envs.terminations import NEED_ROOT as TERMINATION_NEEDS_ROOT
