@@ -46,8 +46,8 @@ def test_help_shows_what_the_task_uses_and_what_can_be_chosen(words, task):
     assert names[: names.index("policy")] == list(IMPORTANT[: IMPORTANT.index("policy")])
     choices = done.stdout.split("Choices for")[1]
     for word in (
-        "bimanual fullbody legs legs_abs legs_back mouse_reach toy_arm",
-        "paper release",
+        *("bimanual fullbody legs", "mouse_reach", "toy_arm toy_exo toy_reach"),
+        *("paper", "release"),
         "mean_site_deviation",
         "qpos",
         "joint_pos",
