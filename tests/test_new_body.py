@@ -133,7 +133,7 @@ def test_mistakes_about_a_body_are_one_line(finger, tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="Finger has no generated motions: set motion="):
         script("train.py").main(["task=toy_arm", "embodiment=finger", "num_envs=2", "device=cpu", "motion="])
-    with pytest.raises(InputError, match=r"'embodiment.lenght', did you mean 'length'"):
+    with pytest.raises(InputError, match=r"'embodiment.lenght' of embodiment=finger, did you mean 'length'"):
         make_embodiment("finger", lenght=0.2)
     with pytest.raises(InputError, match=r"embodiment.length.*could not be converted to Float"):
         make_embodiment("finger", length="long")
