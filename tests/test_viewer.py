@@ -222,7 +222,7 @@ def test_the_controls_move_the_player(page):
     drawn = np.linalg.norm(np.diff(page.scene.highlighted.points, axis=1)[:, 0], axis=1).sum()
     assert drawn == pytest.approx(page.scene._data.ten_length[1], rel=0.05)
     page._user_callback(lambda: page._choose_source("nobody"))(event)
-    assert "nobody" in event.messages[0]  # shown in the browser; the page stays usable
+    assert "nobody" in event.messages[0]  # the browser shows the message, and the page stays usable
     page.tick(0.1)
 
 

@@ -277,7 +277,7 @@ class KickGoal(RootTargetGoal):
         super().update(state)
         before, now = self.ball, state.ball.clone()
         crossing = (before[:, 0] <= GOAL_LINE) & (now[:, 0] > GOAL_LINE) & ~self.crossed
-        # Where the path of this control step meets the line; a fast ball is far behind it at its end.
+        # Interpolate to the goal line: at the end of the control step a fast ball is far beyond it.
         share = (GOAL_LINE - before[:, 0]) / (now[:, 0] - before[:, 0]).clamp(min=1e-6)
         at_line = before + share.clamp(0.0, 1.0).unsqueeze(1) * (now - before)
         crossing_point = torch.cat((now[:, :1], at_line[:, 1:]), dim=1)
